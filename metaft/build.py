@@ -1,0 +1,228 @@
+"""The one place that turns settings into objects, and that checks names against the registries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft import data as datasets
+from metaft.clip.classifier import Classifier, caption_tokens, train_only, zero_shot
+from metaft.clip.load import Clip, load, models
+from metaft.config import Config
+from metaft.data import Splits
+from metaft.errors import ConfigError, Problem, unknown
+from metaft.evaluation import evaluate
+from metaft.finetune.methods import METHODS
+from metaft.finetune.settings import FitSettings
+from metaft.inner import ESTIMATORS
+from metaft.objective import TERMS, Objective, WeightedLoss
+from metaft.objective.space import Float, Space
+from metaft.search.bilevel import BilevelProblem, Budget, Solver
+from metaft.search.hypergrad import HypergradSolver
+from metaft.search.outer import OUTER_LOSSES
+from metaft.search.problem import FinetuneProblem
+from metaft.search.random import RandomSolver
+from metaft.search.session import FinalChoice
+from metaft.search.tpe import TPESolver
+
+WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
+LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's
+WEIGHT_DECAY = (0.0, 1.0)
+
+
+def check(cfg: Config) -> None:
+    """Check every name in the settings against its registry, and what names must agree on.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    found = [*_names(cfg), *_bounds(cfg)]
+    if cfg.data.format in datasets.FORMATS:
+        found += datasets.problems(cfg.data)
+    if cfg.data.format == "folder" and cfg.data.root is None:
+        found.append(Problem("data.root", "nothing given", "the folder that holds your splits"))
+    if cfg.device != "auto":
+        try:
+            torch.empty(0, device=cfg.device)
+        except (RuntimeError, AssertionError) as error:
+            found.append(Problem("device", f"{cfg.device!r} ({str(error).splitlines()[0]})", "auto, cpu, cuda, cuda:N"))
+    if found:
+        raise ConfigError(found)
+
+
+def _names(cfg: Config) -> list[Problem]:
+    """Names that no registry holds."""
+    searched = {*cfg.objective.terms, "lr", "wd"}
+    lists: list[tuple[str, Any, Any]] = [
+        ("data.format", [cfg.data.format], datasets.FORMATS),
+        ("objective.terms", cfg.objective.terms, TERMS),
+        ("objective.fixed", cfg.objective.fixed, TERMS),
+        ("objective.bounds", cfg.objective.bounds, searched),
+        ("objective.recipe", cfg.objective.recipe, searched),
+        ("search.outer_loss", [cfg.search.outer_loss], OUTER_LOSSES),
+        ("hypergrad.estimator", [cfg.hypergrad.estimator], ESTIMATORS),
+        ("finetune.method", [cfg.finetune.method], METHODS),
+        ("evaluation.methods", cfg.evaluation.methods, METHODS),
+    ]
+    if ":" not in cfg.model.name:
+        lists.append(("model.name", [cfg.model.name], models()))
+    if cfg.hypergrad.estimator in ESTIMATORS:
+        lists.append(("hypergrad.storage", [cfg.hypergrad.storage], ESTIMATORS[cfg.hypergrad.estimator].storages))
+    return [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
+
+
+def _bounds(cfg: Config) -> list[Problem]:
+    """Ranges that make no dimension."""
+    problems = []
+    for name, (low, high) in cfg.objective.bounds.items():
+        logarithmic = name == "lr" or (name != "wd" and cfg.objective.weight_scale == "log")
+        if not 0 <= low < high or (logarithmic and low == 0):
+            allowed = "0 < low < high (log scale)" if logarithmic else "0 <= low < high"
+            problems.append(Problem(f"objective.bounds.{name}", f"[{low}, {high}]", allowed))
+    return problems
+
+
+def device(cfg: Config) -> torch.device:
+    """The configured device; `auto` is a GPU where there is one."""
+    if cfg.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(cfg.device)
+
+
+def space(cfg: Config) -> Space:
+    """The searched terms, then `lr` and `wd`, each in its range."""
+    objective = cfg.objective
+    low = WEIGHTS[0] if objective.weight_scale == "log" else 0.0
+    weights = [
+        Float(name, *objective.bounds.get(name, (low, WEIGHTS[1])), scale=objective.weight_scale)
+        for name in objective.terms
+    ]
+    lr = objective.bounds.get("lr", (cfg.finetune.lr / LR_FACTOR, cfg.finetune.lr * LR_FACTOR))
+    return Space([*weights, Float("lr", *lr, log=True), Float("wd", *objective.bounds.get("wd", WEIGHT_DECAY))])
+
+
+def recipe(cfg: Config, searched: Space) -> Tensor:
+    """Where a search starts: plain fine-tuning with `objective.recipe` on top, in [0.05, 0.95]^K."""
+    plain = {name: 0.0 for name in searched.names}
+    plain.update(lr=cfg.finetune.lr, wd=cfg.finetune.weight_decay)
+    return searched.to_unit({**plain, **cfg.objective.recipe}).clamp(0.05, 0.95)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An opened data set and a loaded model: all that search, training and evaluation share."""
+
+    cfg: Config
+    device: torch.device
+    clip: Clip
+    classifier: Classifier  # theta_0; never changed
+    splits: Splits
+    tokens: Tensor
+
+
+def workspace(cfg: Config) -> Workspace:
+    """Load the model, open every split, build the zero-shot classifier.
+
+    Raises:
+        CheckpointError, DataError, ConfigError: what cannot be had, and why.
+    """
+    where = device(cfg)
+    clip = load(cfg.model.name, cfg.model.pretrained, where)
+    splits = datasets.load(cfg.data, cfg.seed, clip.view)
+    classifier = zero_shot(clip, splits.classes, where)
+    train_only(classifier, text=True, freeze=cfg.model.freeze)
+    return Workspace(cfg, where, clip, classifier, splits, caption_tokens(clip, splits.classes, where))
+
+
+def bilevel_problem(cfg: Config) -> BilevelProblem:
+    """The search problem of these settings."""
+    return problem_in(workspace(cfg))
+
+
+def problem_in(work: Workspace) -> FinetuneProblem:
+    """The search problem of an open workspace."""
+    cfg, searched = work.cfg, space(work.cfg)
+    text = any(TERMS[name].needs_text for name in (*cfg.objective.terms, *cfg.objective.fixed))
+    train_only(work.classifier, text=text, freeze=cfg.model.freeze)
+    count = sum(p.numel() for p in work.classifier.trained().values())
+    return FinetuneProblem(
+        work.classifier,
+        work.splits.search_data,
+        searched,
+        recipe(cfg, searched),
+        loss=WeightedLoss(work.classifier.groups(), count, cfg.objective.penalty_scale),
+        fixed=cfg.objective.fixed,
+        tokens=work.tokens if text else None,
+        steps=cfg.inner.steps,
+        batch_size=cfg.inner.batch_size,
+        betas=cfg.inner.betas,
+        eps=cfg.inner.eps,
+        outer_loss=cfg.search.outer_loss,
+        outer_batch_size=cfg.search.outer_batch_size,
+        estimator=cfg.hypergrad.estimator,
+        storage=cfg.hypergrad.storage,
+        device=work.device,
+    )
+
+
+def solver(cfg: Config) -> Solver:
+    """The solver of `search.mode`."""
+    final = FinalChoice(cfg.search.candidates, cfg.search.candidate_seeds)
+    makers: Mapping[str, Callable[[], Solver]] = {
+        "hypergrad": lambda: HypergradSolver(
+            cfg.seed, final, cfg.hypergrad.lr, cfg.hypergrad.clip, cfg.hypergrad.explosion
+        ),
+        "tpe": lambda: TPESolver(cfg.seed, final, cfg.tpe.startup, cfg.tpe.candidates),
+        "random": lambda: RandomSolver(cfg.seed, final),
+    }
+    return makers[str(cfg.search.mode)]()
+
+
+def budget(cfg: Config) -> Budget:
+    """The search's limits."""
+    return Budget(cfg.search.trials, cfg.search.seconds, cfg.search.step_equivalents)
+
+
+def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
+    """A point of the space, with the fixed terms, as an objective."""
+    return Objective.from_values({**cfg.objective.fixed, **params})
+
+
+def fit_settings(
+    work: Workspace, learned: Objective | None, log: Callable[[dict[str, Any]], None] | None = None
+) -> FitSettings:
+    """The settings every method is fitted with."""
+    cfg = work.cfg
+    settings = FitSettings(
+        plain=Objective({"ce": 1.0}, cfg.finetune.lr, cfg.finetune.weight_decay),
+        learned=learned,
+        epochs=cfg.finetune.epochs,
+        batch_size=cfg.finetune.batch_size,
+        warmup=cfg.finetune.warmup,
+        betas=cfg.inner.betas,
+        eps=cfg.inner.eps,
+        penalty_scale=cfg.objective.penalty_scale,
+        freeze=cfg.model.freeze,
+        tokens=work.tokens,
+        eval_batch_size=cfg.evaluation.batch_size,
+        seed=cfg.seed,
+        device=work.device,
+    )
+    return settings if log is None else replace(settings, log=log)
+
+
+def evaluated(work: Workspace, classifier: Classifier) -> dict[str, dict[str, Any]]:
+    """A classifier's metrics on every test split."""
+    cfg = work.cfg
+    return evaluate(
+        classifier,
+        work.splits.tests,
+        batch_size=cfg.evaluation.batch_size,
+        resamples=cfg.evaluation.bootstrap,
+        seed=cfg.seed,
+        device=work.device,
+    )

@@ -1,0 +1,113 @@
+"""A CLIP model with a classification head, trained and differentiated through one `forward`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from typing import NamedTuple
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from metaft.clip.load import Clip
+from metaft.data.types import Classes
+from metaft.errors import ConfigError, Problem
+
+
+class Outputs(NamedTuple):
+    """Logits [B, C], unit image features [B, D], unit text features [B, D] or None, the logit scale []."""
+
+    logits: Tensor
+    image_features: Tensor
+    text_features: Tensor | None
+    logit_scale: Tensor
+
+
+class Classifier(nn.Module):
+    """CLIP's image tower and a linear head; the text tower joins where captions are given.
+
+    logits = W f(x) + b, with f(x) of unit length. Everything happens in `forward`, because a model patched by
+    `higher` keeps stale weights in whatever else is called.
+    """
+
+    def __init__(self, clip: nn.Module, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.clip = clip
+        self.head = nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+            self.head.bias.copy_(bias)
+
+    def forward(self, images: Tensor, tokens: Tensor | None = None) -> Outputs:
+        """Normalised images [B, 3, S, S] and, for the text tower, one caption's tokens [B, L] per image."""
+        out = self.clip(images, tokens)
+        return Outputs(
+            self.head(out["image_features"]), out["image_features"], out["text_features"], out["logit_scale"]
+        )
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that training changes, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """Trained parameters by group: `stem`, `block.I.attn`, `block.I.mlp`, `head`, `text`."""
+        groups: dict[str, list[str]] = {}
+        for name in self.trained():
+            groups.setdefault(group_of(name), []).append(name)
+        return {group: tuple(names) for group, names in groups.items()}
+
+
+_BLOCK = re.compile(r"clip\.visual\..*?(?:resblocks|blocks)\.(\d+)\.(.+)")
+_HEAD = re.compile(r"clip\.visual\.(?:ln_post|proj$|trunk\.norm\.|head\.)")
+
+
+def group_of(name: str) -> str:
+    """The group of a classifier's parameter; towers without transformer blocks are all `stem`."""
+    block = _BLOCK.match(name)
+    if block:
+        part = "attn" if re.match(r"(?:ln_1|norm1|ls_1|ls1|attn)", block[2]) else "mlp"
+        return f"block.{block[1]}.{part}"
+    if name.startswith("head.") or _HEAD.match(name):
+        return "head"
+    return "stem" if name.startswith("clip.visual.") else "text"
+
+
+def zero_shot(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Classifier:
+    """The zero-shot classifier: open_clip's head from class names and templates, times the logit scale."""
+    directions = open_clip.build_zero_shot_classifier(
+        clip.model, clip.tokenizer, list(classes.names), list(classes.templates), device=device
+    )
+    scale = clip.model.logit_scale.detach().exp()
+    shift = getattr(clip.model, "logit_bias", None)
+    bias = torch.zeros(len(classes.names), device=device) if shift is None else shift.detach().expand(len(classes.names))
+    return Classifier(clip.model, directions.T * scale, bias).to(device).eval()
+
+
+def train_only(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> Classifier:
+    """Mark what training changes: image tower and head, and with `text` the text tower and the logit scale too.
+
+    Args:
+        text: whether a term needs captions.
+        freeze: patterns (with `*`) of names that stay at their pretrained values.
+
+    Raises:
+        ConfigError: a pattern matches no parameter at all.
+    """
+    names = [name for name, _ in classifier.named_parameters()]
+    idle = [pattern for pattern in freeze if not any(fnmatch(name, pattern) for name in names)]
+    if idle:
+        examples = ", ".join(names[:3])
+        raise ConfigError([Problem("model.freeze", f"{p!r} matches no parameter", f"names like {examples}") for p in idle])
+    for name, p in classifier.named_parameters():
+        chosen = text or group_of(name) != "text"
+        p.requires_grad_(chosen and not any(fnmatch(name, pattern) for pattern in freeze))
+    return classifier
+
+
+def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Tensor:
+    """Tokens of every class in every template, [C, M, L]."""
+    captions = [template.format(name) for name in classes.names for template in classes.templates]
+    tokens = clip.tokenizer(captions).to(device)
+    return tokens.reshape(len(classes.names), len(classes.templates), -1)

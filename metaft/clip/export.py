@@ -1,0 +1,70 @@
+"""Writing classifiers down: a folder that open_clip opens, and plain checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from metaft.clip.classifier import Classifier
+from metaft.clip.load import Clip
+from metaft.errors import CheckpointError
+
+LOADER = """\
+import open_clip, torch
+from safetensors.torch import load_file
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}")
+head = load_file("{folder}/head.safetensors")
+logits = lambda x: model.encode_image(x, normalize=True) @ head["weight"].T + head["bias"]"""
+
+
+def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folder: Path) -> str:
+    """Write `open_clip_model.safetensors`, `open_clip_config.json`, `head.safetensors` and `classnames.txt`.
+
+    The first opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder with `local-dir:FOLDER`.
+
+    Returns:
+        Python lines that load it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
+    _write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list).encode())
+    save(_tensors(classifier.clip.state_dict()), folder / "open_clip_model.safetensors")
+    save(_tensors(classifier.head.state_dict()), folder / "head.safetensors")
+    _write(folder / "classnames.txt", "\n".join([*class_names, ""]).encode())
+    return LOADER.format(folder=folder)
+
+
+def save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors by name; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, safetensors.torch.save(_tensors(tensors)))
+
+
+def restore(classifier: Classifier, path: Path) -> Classifier:
+    """Load a classifier's own checkpoint into it.
+
+    Raises:
+        CheckpointError: missing, unreadable or of another architecture.
+    """
+    try:
+        classifier.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: {reason}; allowed: a checkpoint of this run's classifier") from error
+    return classifier
+
+
+def _tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,129 @@
+"""Loading CLIP models through open_clip: architecture, weights, tokenizer and image geometry."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from torch import Tensor, nn
+from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
+
+from metaft.data.types import ImageView
+from metaft.errors import CheckpointError, nearest
+
+TOY = "toy-clip"
+TOY_CHECKPOINT = Path(__file__).parent / "toy" / "toy-clip.safetensors"
+RANDOM = "random"  # the word for `pretrained` that asks for untrained weights
+
+open_clip.add_model_config(Path(__file__).parent / "toy" / f"{TOY}.json")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A CLIP model with all that is needed to feed it and to write it down again."""
+
+    model: nn.Module
+    tokenizer: Callable[[list[str]], Tensor]
+    view: ImageView
+    config: dict[str, Any]  # open_clip's model_cfg
+    preprocess: dict[str, Any]  # open_clip's preprocess_cfg
+
+
+def models() -> list[str]:
+    """Architectures by name: open_clip's, and the embedded toy."""
+    return open_clip.list_models()
+
+
+def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") -> Clip:
+    """Load a CLIP model in float32, in a form that has second derivatives.
+
+    In-place activations are switched off (autograd needs their inputs twice).
+
+    Args:
+        name: an open_clip architecture, `local-dir:PATH`, or `toy-clip`.
+        pretrained: a tag, a file, `random` for untrained weights, or None where the name brings its weights.
+        device: where the model goes.
+
+    Raises:
+        CheckpointError: unknown name or tag, missing file, or weights of another architecture.
+    """
+    if name == TOY and pretrained is None:
+        pretrained = str(TOY_CHECKPOINT)
+    if ":" not in name and name not in models():
+        raise CheckpointError(f"model.name: unknown architecture {name!r}; nearest: {nearest(name, models())!r}")
+    with _strict_warnings(), _quiet_log():
+        try:
+            model = open_clip.create_model(
+                name,
+                pretrained=None if pretrained == RANDOM else pretrained,
+                require_pretrained=pretrained != RANDOM,
+                pretrained_text=False,
+                device=device,
+                output_dict=True,
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except (RuntimeError, ValueError, OSError, KeyError, UserWarning) as error:
+            raise CheckpointError(_explain(name, pretrained, error)) from error
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    preprocess = dict(model.visual.preprocess_cfg)
+    config = open_clip.get_model_config(name)
+    assert config is not None  # create_model has found it
+    return Clip(model.float().eval(), tokenizer, image_view(preprocess), config, preprocess)
+
+
+def image_view(preprocess: dict[str, Any]) -> ImageView:
+    """open_clip's evaluation transform, cut before it turns pixels into normalised numbers.
+
+    Raises:
+        CheckpointError: the transform does not end in ToTensor and Normalize.
+    """
+    steps = image_transform_v2(PreprocessCfg(**preprocess), is_train=False).transforms
+    if not (isinstance(steps[-1], Normalize) and isinstance(steps[-2], ToTensor)):
+        raise CheckpointError(f"model: unsupported image transform {steps}; allowed: one ending in ToTensor, Normalize")
+    size = preprocess["size"]
+    side = size if isinstance(size, int) else size[0]
+    geometry = Compose([*steps[:-2], PILToTensor()])
+    return ImageView(side, tuple(preprocess["mean"]), tuple(preprocess["std"]), geometry)
+
+
+def _explain(name: str, pretrained: str | None, error: Exception) -> str:
+    found = f"model.pretrained: {pretrained!r} cannot be loaded into {name!r}"
+    if "size mismatch" in str(error) or "Missing key" in str(error) or "Unexpected key" in str(error):
+        return f"{found}: its weights are of another architecture; allowed: a checkpoint of {name!r}"
+    if pretrained is None:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        return f"model.pretrained: nothing given for {name!r}; allowed: a file, 'random', or a tag of {tags}"
+    if isinstance(error, UserWarning):
+        return f"{found}: {error} Use the architecture whose name ends in '-quickgelu'"
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    reason = str(error).splitlines()[0]
+    return f"{found}: {reason}; allowed: an existing file, 'random', or a tag of {tags}"
+
+
+@contextmanager
+def _strict_warnings() -> Iterator[None]:
+    """open_clip only warns when weights were trained with another activation; here that is an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="QuickGELU mismatch")
+        yield
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """open_clip logs to the root logger what the raised error says too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)

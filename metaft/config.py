@@ -1,0 +1,333 @@
+"""Settings: typed, frozen, read from YAML and `key=value`, with every fault reported at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from metaft.errors import ConfigError, Problem, nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where images come from. `options` belongs to the format and is checked by it."""
+
+    format: str = "digits"
+    root: Path | None = None
+    classnames: Path | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
+    templates: str | None = None  # simple | openai | a file with one template a line; None: the format's own
+    on_unreadable: Literal["stop", "skip"] = "stop"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelConfig(_Section):
+    """Which CLIP model. `freeze` names parameters (with `*`) that stay at their pretrained values."""
+
+    name: str = "toy-clip"
+    pretrained: str | None = None  # a tag, a file or `random`; None: the toy's own weights
+    freeze: tuple[str, ...] = ("*token_embedding*",)
+
+
+class ObjectiveConfig(_Section):
+    """What is searched: term weights, learning rate and weight decay, and the recipe the search starts from."""
+
+    terms: tuple[str, ...] = (
+        *("dcm", "entropy", "flyp", "hinge", "kd"),
+        *("l1init", "l1zero", "l2init", "l2zero"),
+    )
+    fixed: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0})
+    penalty_scale: Literal["standard", "released"] = "standard"
+    weight_scale: Literal["log", "softplus"] = "log"
+    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    recipe: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _no_term_twice(self) -> ObjectiveConfig:
+        both = sorted(set(self.terms) & set(self.fixed))
+        if both:
+            raise ValueError(f"objective.terms and objective.fixed both name {', '.join(both)}")
+        if not self.terms and not self.fixed:
+            raise ValueError("objective.terms and objective.fixed are both empty")
+        return self
+
+
+class InnerConfig(_Section):
+    """The inner loop. Its optimizer's constants hold for the final fine-tune too."""
+
+    steps: int = Field(10, ge=1)
+    batch_size: int = Field(64, ge=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(1e-6, gt=0)
+
+
+class SearchConfig(_Section):
+    """How long to search and what counts as better. The first budget reached ends the search."""
+
+    mode: Literal["hypergrad", "tpe", "random"] | None = None
+    trials: int | None = Field(None, ge=1)
+    seconds: float | None = Field(75.0, gt=0)
+    step_equivalents: float | None = Field(1200.0, gt=0)
+    outer_loss: str = "ce_calibrated"
+    outer_batch_size: int = Field(512, ge=1)
+    candidates: int = Field(4, ge=1)
+    candidate_seeds: int = Field(3, ge=1)
+
+
+class HypergradConfig(_Section):
+    """The gradient solver: Adam in the unit cube on clipped hypergradients."""
+
+    estimator: str = "unroll"
+    storage: str = "keep"
+    lr: float = Field(0.05, gt=0)
+    clip: float = Field(1.0, gt=0)
+    explosion: float = Field(100.0, gt=0)
+
+
+class TPEConfig(_Section):
+    """The Parzen-estimator solver."""
+
+    startup: int = Field(10, ge=1)
+    candidates: int = Field(24, ge=1)
+
+
+class FinetuneConfig(_Section):
+    """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
+
+    method: str = "autoft"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    epochs: int = Field(8, ge=1)
+    batch_size: int = Field(64, ge=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
+
+
+class EvaluationConfig(_Section):
+    """What is compared, and how."""
+
+    methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft")
+    batch_size: int = Field(512, ge=1)
+    bootstrap: int = Field(1000, ge=100)
+
+
+class ReportConfig(_Section):
+    """What is written beside results.json."""
+
+    title: str = "metaft"
+
+
+class Config(_Section):
+    """All settings. The defaults are the embedded example: the toy CLIP on digits."""
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: str = "auto"
+    out: Path | None = None
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    inner: InnerConfig = InnerConfig()
+    search: SearchConfig = SearchConfig()
+    hypergrad: HypergradConfig = HypergradConfig()
+    tpe: TPEConfig = TPEConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    report: ReportConfig = ReportConfig()
+
+    @model_validator(mode="after")
+    def _possible(self) -> Config:
+        if self.search.mode == "hypergrad" and self.search.outer_loss == "error":
+            raise ValueError("search.mode=hypergrad needs an outer loss with a gradient, not search.outer_loss=error")
+        if self.search.trials is None and self.search.seconds is None and self.search.step_equivalents is None:
+            raise ValueError("search needs one of trials, seconds, step_equivalents")
+        return self
+
+
+def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Defaults, then a YAML file, then `key=value` overrides, checked together.
+
+    Args:
+        path: a YAML file, or None for the embedded default.
+        overrides: such as `inner.steps=7`; values are YAML.
+
+    Raises:
+        ConfigError: with every fault of shape (unknown or duplicate key, wrong type, impossible combination).
+    """
+    problems: list[Problem] = []
+    raw = _read(Path(path), problems) if path is not None else {}
+    for override in overrides:
+        _apply(override, raw, problems)
+    _unknown_keys(raw, problems)
+    config = _validate(raw, problems)
+    if problems:
+        raise ConfigError(problems, partial=config)
+    return config
+
+
+def dump(config: Config) -> str:
+    """The settings as YAML that `load` reads back to the same settings."""
+    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-5` as a number, `no` as a word, and notes duplicate keys."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.duplicates: list[tuple[str, int]] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                self.duplicates.append((str(key), key_node.start_mark.line + 1))
+            seen.add(key)
+        return dict(super().construct_mapping(node, deep))
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":bool", ":float"))]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$", re.I), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$", re.I),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str, problems: list[Problem]) -> Any:
+    """YAML 1.1 with the traps removed; syntax faults and duplicate keys join `problems`."""
+    loader = _Loader(text)
+    try:
+        value = loader.get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        problems.append(Problem(where, f"invalid YAML{line}: {getattr(error, 'problem', error)}", "valid YAML"))
+        return None
+    finally:
+        loader.dispose()
+    for key, line_number in loader.duplicates:
+        problems.append(Problem(where, f"key {key!r} again in line {line_number}", "each key once"))
+    return value
+
+
+def _read(path: Path, problems: list[Problem]) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem("--config", f"cannot read {path}: {error}", "a readable YAML file"))
+        return {}
+    value = parse_yaml(text, str(path), problems)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        problems.append(Problem(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
+        return {}
+    return value
+
+
+def _apply(override: str, raw: dict[str, Any], problems: list[Problem]) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        problems.append(Problem(override, "no key=value pair", "key=value, such as inner.steps=7"))
+        return
+    *parents, last = key.split(".")
+    node: Any = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            problems.append(Problem(key, f"{parent} is a value, not a group", "a key of a group"))
+            return
+    node[last] = parse_yaml(text, key, problems)
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    return {
+        name: field.annotation
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def _unknown_keys(raw: dict[str, Any], problems: list[Problem]) -> None:
+    """Report unknown keys with the nearest valid one anywhere, and drop them."""
+    sections = _sections()
+    paths = [f"{s}.{k}" for s, model in sections.items() for k in model.model_fields]
+    paths += [name for name in Config.model_fields if name not in sections]
+    for key in [k for k in raw if k not in Config.model_fields]:
+        del raw[key]
+        problems.append(_unknown_key(str(key), list(Config.model_fields), paths))
+    for section, model in sections.items():
+        group = raw.get(section)
+        if isinstance(group, dict):
+            for key in [k for k in group if k not in model.model_fields]:
+                del group[key]
+                problems.append(_unknown_key(f"{section}.{key}", list(model.model_fields), paths))
+
+
+def _unknown_key(field: str, siblings: Sequence[str], paths: Sequence[str]) -> Problem:
+    *_, name = field.split(".")
+    sibling = nearest(name, siblings)
+    prefix = field[: -len(name)]
+    elsewhere = nearest(field, paths) or next((p for p in paths if p.split(".")[-1] == name), None)
+    suggestion = prefix + sibling if sibling else elsewhere
+    return Problem(field, "unknown key", ", ".join(siblings), suggestion)
+
+
+def _validate(raw: dict[str, Any], problems: list[Problem]) -> Config:
+    """The settings; faulty values are reported, then left at their defaults until the rest is valid."""
+    for _ in range(100):
+        try:
+            return Config.model_validate_json(json.dumps(raw, default=str), strict=True)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            problems.extend(_problem(d) for d in details)
+            for detail in details:
+                _drop(raw, detail["loc"])
+    raise AssertionError("settings did not become valid by leaving out the faulty ones")
+
+
+def _drop(raw: dict[str, Any], location: Sequence[str | int]) -> None:
+    """Remove the setting at a location: the key itself, or its group where the group as a whole is at fault."""
+    keys = [str(k) for k in location[:2]]
+    if not keys:
+        raw.clear()
+    elif len(keys) == 2 and isinstance(raw.get(keys[0]), dict) and keys[1] in raw[keys[0]]:
+        del raw[keys[0]][keys[1]]
+    else:
+        raw.pop(keys[0], None)
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    field = ".".join(str(k) for k in detail["loc"]) or "settings"
+    if detail["type"] == "value_error":
+        return Problem(field, str(detail["ctx"]["error"]), "a possible combination")
+    found = f"{detail['input']!r} ({type(detail['input']).__name__})"
+    context = detail.get("ctx", {})
+    if detail["type"] == "literal_error":
+        words = re.findall(r"'([^']+)'", str(context["expected"]))
+        return Problem(field, found, ", ".join(words), nearest(str(detail["input"]), words))
+    return Problem(field, found, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
+
+
+def flatten(config: Config) -> Mapping[str, Any]:
+    """Dotted names to values, as JSON types."""
+    flat: dict[str, Any] = {}
+    for key, value in config.model_dump(mode="json").items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{k}": v for k, v in value.items()})
+        else:
+            flat[key] = value
+    return flat

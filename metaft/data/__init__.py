@@ -1,0 +1,86 @@
+"""Data sets: formats by name, each giving the splits a search may see and the tests it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from metaft.config import DataConfig
+from metaft.data import captions, digits, folder, shapes
+from metaft.data.types import Batch, Classes, ImageView, SearchData, Split, Splits
+from metaft.errors import Problem, nearest
+
+__all__ = ["FORMATS", "Batch", "Classes", "Format", "ImageView", "SearchData", "Split", "Splits", "load", "problems"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A data format: its options (checked before anything is opened) and how its splits are made."""
+
+    description: str
+    options: type[BaseModel]
+    load: Callable[[Any, DataConfig, int, ImageView], Splits]
+
+
+def _suite(make: Callable[[Any, int, ImageView], Splits]) -> Callable[[Any, DataConfig, int, ImageView], Splits]:
+    """An embedded suite has its own class names; its templates can be replaced."""
+
+    def build(options: Any, data: DataConfig, seed: int, view: ImageView) -> Splits:
+        splits = make(options, seed, view)
+        if data.templates is None:
+            return splits
+        classes = Classes(splits.classes.names, captions.templates(data.templates))
+        return Splits(splits.id_train, splits.id_val, splits.ood_val, splits.tests, classes)
+
+    return build
+
+
+def _folder(options: folder.Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
+    return folder.load(
+        options,
+        seed,
+        view,
+        root=data.root,
+        classnames=data.classnames,
+        template_setting=data.templates,
+        skip_unreadable=data.on_unreadable == "skip",
+    )
+
+
+FORMATS: dict[str, Format] = {
+    "digits": Format("rendered digits as ID, real handwritten digits as OOD", digits.Options, _suite(digits.load)),
+    "shapes": Format("drawn objects; styles as distributions, colour as a shortcut", shapes.Options, _suite(shapes.load)),
+    "folder": Format("your pictures: root/SPLIT/class/image, or a path for each split", folder.Options, _folder),
+}
+
+
+def problems(data: DataConfig) -> list[Problem]:
+    """Faults of `data.options`, as the format sees them."""
+    model = FORMATS[data.format].options
+    try:
+        model.model_validate(data.options)
+    except ValidationError as error:
+        return [_problem(model, dict(d)) for d in error.errors(include_url=False)]
+    return []
+
+
+def _problem(model: type[BaseModel], detail: dict[str, Any]) -> Problem:
+    name = str(detail["loc"][0])
+    if detail["type"] == "extra_forbidden":
+        return Problem(
+            f"data.options.{name}", "unknown key", ", ".join(model.model_fields), nearest(name, model.model_fields)
+        )
+    return Problem(f"data.options.{name}", repr(detail["input"]), detail["msg"].removeprefix("Input should be "))
+
+
+def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
+    """Open every split of the configured data set at a model's image size.
+
+    Raises:
+        DataError: what is on disk is missing, unreadable or inconsistent.
+    """
+    chosen = FORMATS[data.format]
+    return chosen.load(chosen.options.model_validate(data.options), data, seed, view)

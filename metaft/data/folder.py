@@ -1,0 +1,194 @@
+"""folder: a person's own pictures, as `root/SPLIT/class/image` or an explicit path for each split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from metaft.data.captions import class_names, templates
+from metaft.data.types import Classes, ImageSource, ImageView, PixelArray, Split, Splits
+from metaft.errors import DataError, nearest
+from metaft.progress import note
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+MEMORY = 2 * 2**30  # bytes of decoded pixels kept for a split; beyond it, images are decoded when asked for
+
+
+class Options(BaseModel):
+    """Settings of `data.format: folder`, under `data.options`: the path of each split, below `data.root` or absolute.
+
+    Without `id_val` a tenth of `id_train` is held out. `ood_test` maps names to paths; without it, every folder in
+    `root/ood_test` that holds class folders is one test.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id_train: Path = Path("id_train")
+    id_val: Path | None = Path("id_val")
+    ood_val: Path = Path("ood_val")
+    id_test: Path = Path("id_test")
+    ood_test: dict[str, Path] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images decoded when asked for."""
+
+    paths: tuple[Path, ...]
+    view: ImageView
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        return torch.stack([decode(self.paths[i], self.view) for i in indices])
+
+
+def decode(path: Path, view: ImageView) -> Tensor:
+    """One image file at the model's size, uint8 [3, S, S].
+
+    Raises:
+        DataError: the file is no readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            return view.transform(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: unreadable image ({error}); allowed: a picture, or data.on_unreadable=skip") from error
+
+
+def load(
+    options: Options,
+    seed: int,
+    view: ImageView,
+    *,
+    root: Path | None,
+    classnames: Path | None,
+    template_setting: str | None,
+    skip_unreadable: bool,
+) -> Splits:
+    """Read the tree; class folders of id_train, sorted, are the labels.
+
+    Raises:
+        DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
+    """
+    base = root or Path()
+    tests = options.ood_test or _discover(base / "ood_test")
+    train_path = base / options.id_train
+    folders = _class_folders(train_path)
+    if classnames is None and (base / "classnames.txt").is_file():
+        classnames = base / "classnames.txt"
+    names = class_names(classnames, folders) if classnames else tuple(f.replace("_", " ") for f in folders)
+
+    def read(name: str, path: Path) -> Split:
+        return _read_split(name, base / path, folders, view, skip_unreadable)
+
+    train = read("id_train", options.id_train)
+    if options.id_val is None:
+        train, id_val = _hold_out(train, seed)
+    else:
+        id_val = read("id_val", options.id_val)
+    return Splits(
+        id_train=train,
+        id_val=id_val,
+        ood_val=read("ood_val", options.ood_val),
+        tests={
+            "id_test": read("id_test", options.id_test),
+            **{f"ood_test/{name}": read(f"ood_test/{name}", path) for name, path in tests.items()},
+        },
+        classes=Classes(names, templates(template_setting or "simple")),
+    )
+
+
+def _class_folders(path: Path) -> list[str]:
+    if not path.is_dir():
+        beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+        hint = f"; nearest: {nearest(path.name, beside)!r}" if beside else ""
+        raise DataError(f"{path}: no such folder; allowed: a folder with one folder for each class{hint}")
+    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not folders:
+        raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")
+    return folders
+
+
+def _discover(path: Path) -> dict[str, Path]:
+    """Test sets under `ood_test`: folders of class folders; or the folder itself, if it holds the images' classes."""
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder; allowed: ood_test/NAME/class/image, or data.options.ood_test")
+    inner = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    nested = {p.name: p.absolute() for p in inner if any(q.is_dir() for q in p.iterdir())}
+    return nested or {"all": path.absolute()}
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def _read_split(name: str, path: Path, classes: list[str], view: ImageView, skip: bool) -> Split:
+    found = _class_folders(path)
+    for folder in found:
+        if folder not in classes:
+            raise DataError(f"{path / folder}: class unknown to id_train; nearest: {nearest(folder, classes)!r}")
+    files = {folder: _images(path / folder) for folder in found}
+    empty = [folder for folder, images in files.items() if not images]
+    if empty:
+        raise DataError(f"{path}: no images in class {', '.join(empty)}; allowed: at least one file of {SUFFIXES}")
+    labelled = [(file, classes.index(folder)) for folder, images in files.items() for file in images]
+    source, kept = _open(name, [file for file, _ in labelled], view, skip)
+    labels = torch.tensor([label for _, label in labelled])[kept]
+    if len(labels) == 0:
+        raise DataError(f"{path}: none of {len(labelled)} images is readable; allowed: at least one")
+    return Split(name, source, labels, view)
+
+
+def _open(name: str, files: list[Path], view: ImageView, skip: bool) -> tuple[ImageSource, Tensor]:
+    """The readable images and their numbers; every file is tried once, so a fault shows before any training."""
+    in_memory = len(files) * 3 * view.size**2 <= MEMORY
+
+    def attempt(file: Path) -> Tensor | DataError:
+        try:
+            return decode(file, view) if in_memory else _header(file)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(attempt, files))
+    faults = [r for r in results if isinstance(r, DataError)]
+    if faults and not skip:
+        raise DataError(f"{name}: {len(faults)} of {len(files)} images unreadable; the first: {faults[0]}")
+    for fault in faults:
+        note(f"skipped: {fault}")
+    if faults:
+        note(f"{name}: skipped {len(faults)} of {len(files)} images as unreadable")
+    kept = torch.tensor([i for i, r in enumerate(results) if not isinstance(r, DataError)], dtype=torch.long)
+    if in_memory:
+        decoded = [r for r in results if not isinstance(r, DataError)]
+        return PixelArray(torch.stack(decoded) if decoded else torch.empty(0), view.size), kept
+    return ImageFiles(tuple(files[i] for i in kept), view), kept
+
+
+def _header(file: Path) -> Tensor:
+    """A cheap check for sets too large to decode up front."""
+    try:
+        with Image.open(file) as image:
+            image.verify()
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"{file}: unreadable image ({error}); allowed: a picture") from error
+    return torch.empty(0)
+
+
+def _hold_out(train: Split, seed: int) -> tuple[Split, Split]:
+    """A tenth of each class (at least one image, where it has two) for validation."""
+    generator = torch.Generator().manual_seed(seed)
+    kept, held = [], []
+    for label in train.labels.unique():
+        rows = (train.labels == label).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        n = 0 if len(rows) == 1 else max(1, len(rows) // 10)
+        held.append(rows[:n])
+        kept.append(rows[n:])
+    return train.subset(torch.cat(kept).sort().values), train.subset(torch.cat(held).sort().values, "id_val")

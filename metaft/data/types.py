@@ -1,0 +1,148 @@
+"""What a data set is to the rest of the program: splits, and the part of them a search may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor
+
+from metaft.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """How a model wants its images: geometry as a transform to pixels, colour as mean and deviation.
+
+    `transform` maps a PIL image to uint8 [3, size, size]; `mean` and `std` are per channel, of values in [0, 1].
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    transform: Callable[[Image], Tensor]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [B, 3, S, S] to (pixels / 255 - mean) / std, float32, on the pixels' device."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
+        return (pixels.float() / 255 - mean) / std
+
+
+class ImageSource(Protocol):
+    """Images by number, already at the model's size."""
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [B, 3, S, S]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised images [B, 3, S, S], labels [B] and the images' numbers in their split [B]."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labelled images under one name."""
+
+    name: str
+    source: ImageSource
+    labels: Tensor
+    view: ImageView
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
+        """The images of these numbers [B], ready for the model, on a device."""
+        pixels = self.source.pixels(indices.tolist()).to(device)
+        return Batch(self.view.normalise(pixels), self.labels[indices].to(device), indices)
+
+    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+        """The whole split in order, in batches of at most `size`."""
+        for indices in torch.arange(len(self)).split(size):
+            yield self.batch(indices, device)
+
+    def counts(self, classes: int) -> list[int]:
+        """Images per class."""
+        return torch.bincount(self.labels, minlength=classes).tolist()
+
+    def subset(self, indices: Tensor, name: str | None = None) -> Split:
+        """A split of these images [B] alone."""
+        return Split(name or self.name, _Subset(self.source, indices.tolist()), self.labels[indices], self.view)
+
+
+@dataclass(frozen=True)
+class _Subset:
+    source: ImageSource
+    indices: list[int]
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        return self.source.pixels([self.indices[i] for i in indices])
+
+
+@dataclass(frozen=True)
+class PixelArray:
+    """Images held in memory, uint8 [N, 3, S, S], enlarged or shrunk (bicubic) where a model wants another size."""
+
+    array: Tensor
+    size: int
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        chosen = self.array[torch.as_tensor(indices, dtype=torch.long)]
+        if chosen.shape[-1] == self.size:
+            return chosen
+        return F.interpolate(chosen, size=(self.size, self.size), mode="bicubic", antialias=True)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class names in label order and the caption templates, each with one `{}`."""
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """All that a search, or a training method, may see. It has no test split."""
+
+    id_train: Split
+    id_val: Split
+    ood_val: Split
+    classes: Classes
+
+    def __post_init__(self) -> None:
+        if len(self.classes.names) < 2:
+            raise DataError(
+                f"data: {len(self.classes.names)} class found ({', '.join(self.classes.names)}); "
+                "allowed: at least two classes"
+            )
+        for split in (self.id_train, self.id_val, self.ood_val):
+            if len(split) == 0:
+                raise DataError(f"{split.name}: no images found; allowed: at least one")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set: what a search may see, and the test splits by name (`id_test`, `ood_test/NAME`)."""
+
+    id_train: Split
+    id_val: Split
+    ood_val: Split
+    tests: Mapping[str, Split]
+    classes: Classes
+
+    @property
+    def search_data(self) -> SearchData:
+        """The part without tests."""
+        return SearchData(self.id_train, self.id_val, self.ood_val, self.classes)

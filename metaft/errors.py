@@ -1,0 +1,71 @@
+"""What can go wrong for a user, each kind with its exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class MetaftError(Exception):
+    """A fault the user can mend; the command line prints its text, never a stack trace."""
+
+    exit_code = 1
+
+
+class DataError(MetaftError):
+    """A folder, file or data set is missing, unreadable or inconsistent."""
+
+    exit_code = 3
+
+
+class CheckpointError(MetaftError):
+    """A checkpoint is missing, unreadable or of another architecture."""
+
+    exit_code = 3
+
+
+class DivergedError(MetaftError):
+    """Training left the range in which its numbers mean anything."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in the settings: where, what was found, what is allowed."""
+
+    field: str
+    found: str
+    allowed: str
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
+        return f"{self.field}: {self.found}; allowed: {self.allowed}.{hint}"
+
+
+class ConfigError(MetaftError):
+    """Every fault found in the settings, reported together."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem], partial: Any = None) -> None:
+        self.problems = tuple(problems)
+        self.partial = partial  # the settings that remain when the faulty ones are left at their defaults
+        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
+        super().__init__("\n".join([f"{count} in the settings:", *(f"  - {p}" for p in self.problems)]))
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The known name most like the given one, or None where none is close."""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def unknown(field: str, name: str, names: Iterable[str]) -> Problem:
+    """The problem of a name that no registry holds."""
+    known = sorted(names)
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return Problem(field, f"unknown name {name!r}", shown, nearest(name, known))

@@ -1,0 +1,1 @@
+"""The final fine-tune and the methods it is compared with."""

@@ -1,0 +1,19 @@
+"""autoft: fine-tuning with a learned objective."""
+
+from __future__ import annotations
+
+from metaft.clip.classifier import Classifier
+from metaft.data.types import SearchData
+from metaft.finetune.loop import train
+from metaft.finetune.settings import FitSettings
+
+
+def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """The objective that a search found (Choi et al., AutoFT, arXiv 2401.10220).
+
+    Raises:
+        ValueError: there is no learned objective.
+    """
+    if settings.learned is None:
+        raise ValueError("autoft: no learned objective; allowed: one from a search or from --objective")
+    return train(classifier, settings.learned, data, settings, "autoft")

@@ -1,0 +1,13 @@
+"""ft: plain fine-tuning."""
+
+from __future__ import annotations
+
+from metaft.clip.classifier import Classifier
+from metaft.data.types import SearchData
+from metaft.finetune.loop import train
+from metaft.finetune.settings import FitSettings
+
+
+def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """Cross-entropy from the zero-shot head (Wortsman et al., CVPR 2022, appendix, end-to-end fine-tuning)."""
+    return train(classifier, settings.plain, data, settings, "ft")

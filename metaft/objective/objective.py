@@ -1,0 +1,174 @@
+"""An objective: weights of terms, learning rate and weight decay, and how they make a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from metaft.config import parse_yaml
+from metaft.errors import ConfigError, Problem, unknown
+from metaft.objective.registry import TERMS
+from metaft.objective.state import StepState
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a fine-tune minimises and how fast, in natural units; this is what `objective.yaml` holds.
+
+    `groups` overrides lr, wd or a penalty's weight for a parameter group (see `Classifier.groups`).
+    """
+
+    terms: Mapping[str, float]
+    lr: float
+    wd: float
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def values(self) -> dict[str, float]:
+        """One flat mapping: terms, `lr`, `wd`, and `NAME@GROUP` for what a group overrides."""
+        flat = {**self.terms, "lr": self.lr, "wd": self.wd}
+        for group, own in self.groups.items():
+            for name, value in {**own.get("terms", {}), **{k: own[k] for k in ("lr", "wd") if k in own}}.items():
+                flat[f"{name}@{group}"] = value
+        return flat
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, float]) -> Objective:
+        """The inverse of `values`."""
+        groups: dict[str, dict[str, Any]] = {}
+        for key, value in values.items():
+            name, at, group = key.partition("@")
+            if at and name in ("lr", "wd"):
+                groups.setdefault(group, {})[name] = value
+            elif at:
+                groups.setdefault(group, {}).setdefault("terms", {})[name] = value
+        terms = {k: v for k, v in values.items() if "@" not in k and k not in ("lr", "wd")}
+        return cls(terms, values["lr"], values["wd"], groups)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether a term with a weight needs the text tower."""
+        return any(weight != 0 and TERMS[name].needs_text for name, weight in self.terms.items())
+
+    def save(self, path: Path) -> None:
+        """Write objective.yaml."""
+        document = {
+            "version": VERSION,
+            "terms": dict(self.terms),
+            "lr": self.lr,
+            "wd": self.wd,
+            "groups": {k: dict(v) for k, v in self.groups.items()},
+            "schedule": None,
+        }
+        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def load_objective(path: Path) -> Objective:
+    """Read objective.yaml.
+
+    Raises:
+        ConfigError: every fault of the file.
+    """
+    problems: list[Problem] = []
+    try:
+        document = parse_yaml(path.read_text(encoding="utf-8"), str(path), problems)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem("--objective", f"cannot read {path}: {error}", "an objective.yaml")]) from error
+    if not isinstance(document, dict):
+        raise ConfigError([*problems, Problem(str(path), "no mapping", "version, terms, lr, wd, groups, schedule")])
+    allowed = {"version", "terms", "lr", "wd", "groups", "schedule"}
+    problems += [unknown(f"{path}: {key}", str(key), allowed) for key in document if key not in allowed]
+    if document.get("version") != VERSION:
+        problems.append(Problem(f"{path}: version", repr(document.get("version")), str(VERSION)))
+    if document.get("schedule") is not None:
+        problems.append(Problem(f"{path}: schedule", "a schedule", "null (constant weights)"))
+    terms, groups = _mapping(path, "terms", document, problems), _mapping(path, "groups", document, problems)
+    _numbers(f"{path}: terms", terms, problems)
+    problems += [unknown(f"{path}: terms", str(name), TERMS) for name in terms if name not in TERMS]
+    _numbers(str(path), {k: document.get(k) for k in ("lr", "wd")}, problems)
+    for group, own in groups.items():
+        where = f"{path}: groups.{group}"
+        own = own if isinstance(own, dict) else {"(value)": own}
+        problems += [unknown(where, str(k), ("lr", "wd", "terms")) for k in own if k not in ("lr", "wd", "terms")]
+        _numbers(where, {k: own[k] for k in ("lr", "wd") if k in own}, problems)
+        penalties = _mapping(path, "terms", own, problems)
+        _numbers(f"{where}.terms", penalties, problems)
+        names = [name for name, t in TERMS.items() if t.penalty]
+        problems += [unknown(f"{where}.terms", str(n), names) for n in penalties if n not in names]
+    if problems:
+        raise ConfigError(problems)
+    return Objective(terms, float(document["lr"]), float(document["wd"]), groups)
+
+
+def _mapping(path: Path, key: str, document: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    value = document.get(key) or {}
+    if not isinstance(value, dict):
+        problems.append(Problem(f"{path}: {key}", f"{value!r}", "a mapping"))
+        return {}
+    return value
+
+
+def _numbers(where: str, values: Mapping[str, Any], problems: list[Problem]) -> None:
+    for key, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf"):
+            problems.append(Problem(f"{where}.{key}", repr(value), "a finite number of at least 0"))
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """The weighted sum of terms: sum_i h[i] * scale_i * term_i(state).
+
+    A penalty is called once for each parameter group whose weight differs (`NAME@GROUP` in h), otherwise once for
+    all parameters; its scale is fixed by the number of all trained scalars, so equal group weights add up to one
+    global weight.
+
+    Args:
+        groups: parameter names by group.
+        count: N, how many scalars are trained.
+        penalty_scale: `standard` (each penalty's own scale) or `released` (1 / N, AutoFT's code).
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+    count: int
+    penalty_scale: str = "standard"
+
+    def scale(self, name: str) -> float:
+        """The factor of a term."""
+        term = TERMS[name]
+        return 1 / self.count if term.penalty and self.penalty_scale == "released" else term.scale(self.count)
+
+    def __call__(self, state: StepState, h: Mapping[str, Any]) -> Tensor:
+        total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
+        for name, term in TERMS.items():
+            for weight, members in self._weights(name, h):
+                if isinstance(weight, Tensor) or weight != 0:
+                    part = state if members is None else _restrict(state, members)
+                    total = total + weight * self.scale(name) * term(part)
+        return total
+
+    def _weights(self, name: str, h: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...] | None]]:
+        """A term's weights, each with the parameters it is for (None: all)."""
+        if any(key.startswith(f"{name}@") for key in h):
+            return [(h.get(f"{name}@{g}", h.get(name, 0.0)), members) for g, members in self.groups.items()]
+        return [(h[name], None)] if name in h else []
+
+
+def _restrict(state: StepState, names: tuple[str, ...]) -> StepState:
+    return replace(
+        state,
+        params={k: state.params[k] for k in names if k in state.params},
+        pretrained={k: state.pretrained[k] for k in names if k in state.pretrained},
+    )
+
+
+def per_group(h: Mapping[str, Any], name: str, group: str) -> Any:
+    """`NAME@GROUP` where h has it, else `NAME`."""
+    return h.get(f"{name}@{group}", h[name])

@@ -1,0 +1,181 @@
+"""Search spaces: the map between natural units and the unit cube [0, 1]^K."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHARPNESS, _KNEE = 12.0, 0.75  # of the softplus scale: exponential below the knee, linear above
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real hyperparameter in [low, high].
+
+    Scales, with u in [0, 1]: linear, low + (high - low) u; log, low (high / low)^u; softplus,
+    low + (high - low) (g(u) - g(0)) / (g(1) - g(0)) with g(u) = softplus(12 (u - 0.75)), which grows exponentially
+    up to its knee, can represent low = 0 and has a gradient there.
+
+    Raises:
+        ValueError: low is not below high, or a log scale does not start above 0.
+    """
+
+    name: str
+    low: float
+    high: float
+    _: KW_ONLY
+    log: bool = False
+    scale: Literal["linear", "log", "softplus"] = "linear"
+
+    def __post_init__(self) -> None:
+        if self.log:
+            object.__setattr__(self, "scale", "log")
+        if self.scale not in ("linear", "log", "softplus"):
+            raise ValueError(f"{self.name}: scale {self.scale!r}; allowed: linear, log, softplus")
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: finite, low below high")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"{self.name}: log scale from {self.low}; allowed: a low end above 0")
+
+    def from_unit(self, u: Tensor) -> Tensor:
+        """u in [0, 1] to natural units; differentiable."""
+        if self.scale == "log":
+            return self.low * (u * math.log(self.high / self.low)).exp()
+        return self.low + (self.high - self.low) * (_bend(u) if self.scale == "softplus" else u)
+
+    def to_unit(self, value: float) -> float:
+        """Natural units to u; values outside the range land on its edge."""
+        value = min(max(float(value), self.low), self.high)
+        if self.scale == "log":
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        share = (value - self.low) / (self.high - self.low)
+        return _unbend(share) if self.scale == "softplus" else share
+
+
+def _softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+_G0, _G1 = _softplus(-_SHARPNESS * _KNEE), _softplus(_SHARPNESS * (1 - _KNEE))
+
+
+def _bend(u: Tensor) -> Tensor:
+    return (F.softplus(_SHARPNESS * (u - _KNEE)) - _G0) / (_G1 - _G0)
+
+
+def _unbend(share: float) -> float:
+    return math.log(math.expm1(_G0 + share * (_G1 - _G0))) / _SHARPNESS + _KNEE
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number in [low, high], each an equal share of [0, 1] (log: in proportion to log((v + 1) / v))."""
+
+    name: str
+    low: int
+    high: int
+    _: KW_ONLY
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low > self.high or (self.log and self.low < 1):
+            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: low <= high, log from 1 up")
+
+    def _edge(self, value: int) -> float:
+        if self.log:
+            return math.log(value / self.low) / math.log((self.high + 1) / self.low)
+        return (value - self.low) / (self.high + 1 - self.low)
+
+    def from_unit(self, u: Tensor) -> int:
+        """The whole number whose share holds u."""
+        x = min(max(float(u), 0.0), 1.0)
+        if self.log:
+            value = self.low * ((self.high + 1) / self.low) ** x
+        else:
+            value = self.low + x * (self.high + 1 - self.low)
+        return min(max(math.floor(value), self.low), self.high)
+
+    def to_unit(self, value: int) -> float:
+        """The middle of the number's share."""
+        value = min(max(int(value), self.low), self.high)
+        return (self._edge(value) + self._edge(value + 1)) / 2
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of some choices, each an equal share of [0, 1]."""
+
+    name: str
+    choices: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not self.choices:
+            raise ValueError(f"{self.name}: no choices; allowed: at least one")
+
+    def from_unit(self, u: Tensor) -> Any:
+        """The choice whose share holds u."""
+        index = math.floor(min(max(float(u), 0.0), 1.0) * len(self.choices))
+        return self.choices[min(index, len(self.choices) - 1)]
+
+    def to_unit(self, value: Any) -> float:
+        """The middle of the choice's share."""
+        return (self.choices.index(value) + 0.5) / len(self.choices)
+
+
+Dimension = Float | Int | Categorical
+
+
+@dataclass(frozen=True)
+class Space:
+    """Named dimensions in a fixed order.
+
+    Raises:
+        ValueError: two dimensions of one name, or none at all.
+    """
+
+    dimensions: Sequence[Dimension]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dimensions", tuple(self.dimensions))
+        if not self.dimensions or len(set(self.names)) != len(self.names):
+            raise ValueError(f"space: names {list(self.names)}; allowed: at least one dimension, each name once")
+
+    def __len__(self) -> int:
+        return len(self.dimensions)
+
+    def __iter__(self) -> Iterator[Dimension]:
+        return iter(self.dimensions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The dimensions' names in order."""
+        return tuple(d.name for d in self.dimensions)
+
+    def from_unit(self, u: Tensor) -> dict[str, Any]:
+        """u [K] to natural units by name; Floats are 0-d tensors through which gradients flow."""
+        if u.shape != (len(self),):
+            raise ValueError(f"u: shape {list(u.shape)}; allowed: [{len(self)}]")
+        return {d.name: d.from_unit(x) for d, x in zip(self.dimensions, u, strict=True)}
+
+    def to_unit(self, params: Mapping[str, Any]) -> Tensor:
+        """Natural units by name to u, float64 [K].
+
+        Raises:
+            ValueError: a name is missing or unknown.
+        """
+        if set(params) != set(self.names):
+            odd = sorted(set(params) ^ set(self.names))
+            raise ValueError(f"params: missing or unknown {odd}; allowed: exactly {list(self.names)}")
+        return torch.tensor([d.to_unit(params[d.name]) for d in self.dimensions], dtype=torch.float64)
+
+    def plain(self, u: Tensor) -> dict[str, Any]:
+        """u [K] to natural units as plain numbers."""
+        values = self.from_unit(u.detach())
+        return {k: float(v) if isinstance(v, Tensor) else v for k, v in values.items()}

@@ -1,0 +1,68 @@
+"""What a loss term sees of one training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepState:
+    """One step's outputs and parameters; B samples, C classes, D feature dimensions.
+
+    `reference` is called at most once, and only by a term that needs what theta_0 says of the same batch.
+
+    Raises:
+        ValueError: a tensor of another shape or labels that are no integers.
+    """
+
+    logits: Tensor  # [B, C]
+    image_features: Tensor  # [B, D], unit length
+    labels: Tensor  # [B], int64
+    text_features: Tensor | None = None  # [B, D], unit length: one caption per image
+    logit_scale: Tensor = field(default_factory=lambda: torch.tensor(1.0))  # the factor itself, not its logarithm
+    reference: Callable[[], tuple[Tensor, Tensor]] | None = None  # theta_0's logits [B, C] and features [B, D]
+    params: Mapping[str, Tensor] = field(default_factory=dict)
+    pretrained: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 2 or len(self.logits) == 0:
+            raise ValueError(f"logits: shape {_shape(self.logits)}; allowed: [B, C] with B > 0")
+        b = len(self.logits)
+        if self.labels.shape != (b,) or self.labels.dtype != torch.int64:
+            raise ValueError(f"labels: shape {_shape(self.labels)}, {self.labels.dtype}; allowed: [{b}], torch.int64")
+        if self.image_features.ndim != 2 or len(self.image_features) != b:
+            raise ValueError(f"image_features: shape {_shape(self.image_features)}; allowed: [{b}, D]")
+        if self.text_features is not None and self.text_features.shape != self.image_features.shape:
+            shape = _shape(self.text_features)
+            raise ValueError(f"text_features: shape {shape}; allowed: {_shape(self.image_features)}")
+        for name, p in self.params.items():
+            if name not in self.pretrained or self.pretrained[name].shape != p.shape:
+                raise ValueError(f"pretrained: no {name!r} of shape {_shape(p)}; allowed: a twin of every parameter")
+
+    @cached_property
+    def _reference(self) -> tuple[Tensor, Tensor]:
+        if self.reference is None:
+            raise ValueError("reference: missing; allowed: theta_0's logits and features")
+        logits, features = self.reference()
+        if logits.shape != self.logits.shape:
+            raise ValueError(f"reference logits: shape {_shape(logits)}; allowed: {_shape(self.logits)}")
+        return logits, features
+
+    @property
+    def reference_logits(self) -> Tensor:
+        """theta_0's logits [B, C]."""
+        return self._reference[0]
+
+    @property
+    def reference_features(self) -> Tensor:
+        """theta_0's image features [B, D]."""
+        return self._reference[1]
+
+
+def _shape(tensor: Tensor) -> list[int]:
+    return list(tensor.shape)

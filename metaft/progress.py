@@ -1,0 +1,40 @@
+"""Progress on standard error: bars where a terminal looks on, silence elsewhere and with `--quiet`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+_quiet = False
+
+
+def be_quiet(quiet: bool = True) -> None:
+    """Switch bars and notes off for the whole process."""
+    global _quiet
+    _quiet = quiet
+
+
+def _hidden() -> bool:
+    return _quiet or not sys.stderr.isatty()
+
+
+def bar(what: str, total: float | None = None, unit: str = "step") -> tqdm[None]:
+    """A bar to update by hand; a context manager."""
+    return tqdm(desc=what, total=total, unit=unit, file=sys.stderr, disable=_hidden(), dynamic_ncols=True, leave=False)
+
+
+def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "batch") -> Iterable[T]:
+    """A bar around an iterable."""
+    return tqdm(
+        items, desc=what, total=total, unit=unit, file=sys.stderr, disable=_hidden(), dynamic_ncols=True, leave=False
+    )
+
+
+def note(text: str) -> None:
+    """A line on standard error that stands clear of the bars."""
+    if not _quiet:
+        tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,52 @@
+"""Figures from results, as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from metaft.report.tables import Results, ood_mean, ood_splits
+
+COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
+
+
+def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
+    """OOD accuracy (mean over tests) against ID accuracy, a point for each method of each run, with intervals."""
+    figure = Figure(figsize=(5.6, 4.4), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    names = list(dict.fromkeys(name for run in runs for name in run["methods"]))
+    for name, colour in zip(names, COLOURS * (1 + len(names) // len(COLOURS)), strict=False):
+        points = [_point(run["methods"][name]) for run in runs if name in run["methods"]]
+        points = [p for p in points if p is not None]
+        if not points:
+            continue
+        x, y, dx, dy = (list(column) for column in zip(*points, strict=True))
+        bars = {"xerr": list(zip(*dx, strict=True)), "yerr": list(zip(*dy, strict=True))}
+        axes.errorbar(x, y, **bars, fmt="o", color=colour, ecolor=colour + "66", label=name, markersize=6)
+    axes.set_xlabel("ID test accuracy (%)")
+    axes.set_ylabel("OOD test accuracy (%), mean over tests")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if names:
+        axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+Interval = tuple[float, float]
+
+
+def _point(method: Results) -> tuple[float, float, Interval, Interval] | None:
+    """x, y and the distances down and up of their intervals (the OOD interval averages those of its tests)."""
+    y = ood_mean(method)
+    if "id_test" not in method or y is None:
+        return None
+    x = method["id_test"]["accuracy"]
+    low, high = method["id_test"]["ci95"]["accuracy"]
+    tests = ood_splits(list(method))
+    down = sum(method[t]["accuracy"] - method[t]["ci95"]["accuracy"][0] for t in tests) / len(tests)
+    up = sum(method[t]["ci95"]["accuracy"][1] - method[t]["accuracy"] for t in tests) / len(tests)
+    return 100 * x, 100 * y, (100 * (x - low), 100 * (high - x)), (100 * max(0.0, down), 100 * max(0.0, up))

@@ -1,0 +1,81 @@
+"""One self-contained HTML page for one run or several."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from metaft.report.tables import Results, ood_mean, ood_splits
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .35rem .7rem; border-bottom: 1px solid #ddd }
+th { text-align: right } td { text-align: right; font-variant-numeric: tabular-nums }
+th:first-child, td:first-child { text-align: left }
+small { color: #777 } img { max-width: 36rem; width: 100% } .note { color: #a33 }
+</style></head><body>
+<h1>{{ title }}</h1>
+<img src="data:image/png;base64,{{ figure }}" alt="OOD accuracy against ID accuracy by method">
+{% for run in runs %}
+<h2>{{ run.name }}</h2>
+<p>Accuracy in per cent; small: 95&nbsp;% bootstrap interval over the test images.</p>
+<table><tr><th>method</th>{% for s in run.splits %}<th>{{ s }}</th>{% endfor %}<th>OOD mean</th></tr>
+{% for m in run.methods %}<tr><td>{{ m.name }}</td>
+{% for c in m.cells %}<td>{% if c %}{{ "%.1f"|format(c.value) }}
+<small>[{{ "%.1f"|format(c.low) }}, {{ "%.1f"|format(c.high) }}]</small>{% endif %}</td>{% endfor %}
+<td>{{ "%.1f"|format(m.ood) if m.ood is not none else "" }}</td></tr>{% endfor %}</table>
+{% for name, reason in run.failed.items() %}<p class="note">{{ name }} gave no result: {{ reason }}</p>{% endfor %}
+{% if run.objective %}<table><tr><th>objective</th><th>value</th></tr>
+{% for k, v in run.objective.items() %}<tr><td>{{ k }}</td><td>{{ "%.4g"|format(v) }}</td></tr>{% endfor %}</table>
+{% endif %}
+{% if run.search %}<table><tr><th>search</th><th>{{ run.mode }}</th></tr>
+{% for k, v in run.search.items() %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>{% endif %}
+{% endfor %}
+</body></html>
+"""
+
+
+def render(runs: Mapping[str, Results], figure: Path, title: str) -> str:
+    """The page; `runs` by name, `figure` a PNG that is put inside."""
+    template = Environment(autoescape=True, trim_blocks=True).from_string(PAGE)
+    image = base64.b64encode(figure.read_bytes()).decode()
+    return template.render(title=title, figure=image, runs=[_view(name, run) for name, run in runs.items()])
+
+
+def _view(name: str, run: Results) -> dict[str, Any]:
+    splits = list(dict.fromkeys(split for method in run["methods"].values() for split in method))
+    objective = run.get("objective")
+    return {
+        "name": name,
+        "splits": splits,
+        "methods": [
+            {"name": m, "cells": [_cell(v.get(s)) for s in splits], "ood": _ood(v, splits)}
+            for m, v in run["methods"].items()
+        ],
+        "failed": run.get("failed") or {},
+        "objective": {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"]} if objective else None,
+        "mode": run.get("mode") or "none",
+        "search": {
+            k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else v
+            for k, v in (run.get("search") or {}).items()
+            if not isinstance(v, list)
+        },
+    }
+
+
+def _ood(method: Mapping[str, Any], splits: Sequence[str]) -> float | None:
+    mean = ood_mean(method) if ood_splits(splits) else None
+    return None if mean is None else 100 * mean
+
+
+def _cell(split: Mapping[str, Any] | None) -> dict[str, float] | None:
+    if split is None:
+        return None
+    low, high = split["ci95"]["accuracy"]
+    return {"value": 100 * split["accuracy"], "low": 100 * low, "high": 100 * high}

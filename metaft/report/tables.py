@@ -1,0 +1,92 @@
+"""Markdown tables from results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+Results = Mapping[str, Any]
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned as plain text too; the first is left, the others right."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def ood_splits(splits: Sequence[str]) -> list[str]:
+    """The OOD tests among split names."""
+    return [name for name in splits if name.startswith("ood_test/")]
+
+
+def ood_mean(method: Mapping[str, Any], metric: str = "accuracy") -> float | None:
+    """The mean of a metric over a method's OOD tests."""
+    values = [method[name][metric] for name in ood_splits(list(method))]
+    return fmean(values) if values else None
+
+
+def methods_table(results: Results, metric: str = "accuracy") -> str:
+    """One row a method: the metric on every split with its 95 % interval, in per cent."""
+    methods = results["methods"]
+    splits = list(dict.fromkeys(split for method in methods.values() for split in method))
+    several = len(ood_splits(splits)) > 1
+    header = ["method", *splits, *(["OOD mean"] if several else [])]
+    rows = []
+    for name, method in methods.items():
+        cells = [_cell(method.get(split), metric) for split in splits]
+        mean = ood_mean(method, metric)
+        rows.append([name, *cells, *([_percent(mean)] if several else [])])
+    return markdown(header, rows)
+
+
+def search_table(results: Results) -> str:
+    """What was searched, at what cost."""
+    search = results.get("search") or {}
+    rows = [[key.replace("_", " "), _number(value)] for key, value in search.items() if not isinstance(value, list)]
+    return markdown(["search", results.get("mode") or "none (objective given)"], rows) if rows else ""
+
+
+def objective_table(results: Results) -> str:
+    """The objective that `autoft` was trained with."""
+    objective = results.get("objective")
+    if not objective:
+        return ""
+    rows = [[name, _number(weight)] for name, weight in objective["terms"].items()]
+    rows += [["learning rate", _number(objective["lr"])], ["weight decay", _number(objective["wd"])]]
+    return markdown(["objective", "value"], rows)
+
+
+def page(results: Results) -> str:
+    """results.md."""
+    failed = results.get("failed") or {}
+    parts = [
+        f"# {results['title']}",
+        "Accuracy in per cent, with 95 % bootstrap intervals over the test images.",
+        methods_table(results),
+        "\n".join(f"- **{name}** gave no result: {reason}" for name, reason in failed.items()),
+        objective_table(results),
+        search_table(results),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cell(split: Mapping[str, Any] | None, metric: str) -> str:
+    if split is None:
+        return "-"
+    low, high = split["ci95"][metric]
+    return f"{_percent(split[metric])} [{_percent(low)}, {_percent(high)}]"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,47 @@
+"""Writing a run's report, and one page over several runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from metaft.errors import DataError
+from metaft.report import figures, html, tables
+from metaft.report.tables import Results
+
+
+def write_run(results: Results, folder: Path) -> None:
+    """results.md, figures/id_ood.png and report.html beside a run's results.json."""
+    (folder / "results.md").write_text(tables.page(results), encoding="utf-8")
+    figure = figures.id_against_ood([results], folder / "figures" / "id_ood.png")
+    page = html.render({folder.name: results}, figure, results["title"])
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def write_page(folders: Sequence[Path], out: Path) -> None:
+    """One page over several runs, its figure beside it.
+
+    Raises:
+        DataError: a folder has no readable results.json.
+    """
+    runs = {str(folder): read(folder) for folder in folders}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure = figures.id_against_ood(list(runs.values()), out.with_suffix(".png"))
+    out.write_text(html.render(runs, figure, "metaft: comparison of runs"), encoding="utf-8")
+
+
+def read(folder: Path) -> Results:
+    """A run's results.
+
+    Raises:
+        DataError: they are missing or unreadable.
+    """
+    path = folder / "results.json"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(results["methods"], dict):
+            raise TypeError("methods is no mapping")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no readable results ({error}); allowed: the folder of a metaft run") from error
+    return results  # type: ignore[no-any-return]

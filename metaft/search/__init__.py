@@ -1,0 +1,1 @@
+"""Searching for an objective: one problem, several solvers."""

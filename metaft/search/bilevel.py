@@ -1,0 +1,96 @@
+"""The bi-level problem that every solver sees, and what they exchange with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from metaft.objective.space import Space
+
+if TYPE_CHECKING:
+    from metaft.search.journal import Journal
+
+Status = Literal["ok", "diverged", "oom", "stopped"]
+Report = Callable[[int, float], bool]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one inner run gave: outer loss, validation accuracy, the value solvers minimise, and its cost.
+
+    `value` is infinite for a run that diverged or ran out of memory.
+    """
+
+    loss: float
+    metric: float
+    value: float
+    steps: int
+    step_equivalents: float
+    seconds: float
+    status: Status = "ok"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a search may use; the first limit reached ends it."""
+
+    trials: int | None = None
+    seconds: float | None = None
+    step_equivalents: float | None = None
+
+    def spent(self, trials: float, seconds: float, step_equivalents: float) -> float:
+        """The share of the budget used: 1 or more when it is exhausted."""
+        pairs = ((trials, self.trials), (seconds, self.seconds), (step_equivalents, self.step_equivalents))
+        return max((used / limit for used, limit in pairs if limit is not None), default=0.0)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The point a search settled on, in natural units by name, and what the search cost."""
+
+    params: dict[str, Any]
+    value: float
+    trials: int
+    step_equivalents: float
+    seconds: float
+    finalists: list[dict[str, Any]] = field(default_factory=list)
+
+
+@runtime_checkable
+class BilevelProblem(Protocol):
+    """A space, a known recipe, and two ways to look at a point; the same seed means the same randomness in both."""
+
+    @property
+    def space(self) -> Space:
+        """The hyperparameters."""
+        ...
+
+    @property
+    def start(self) -> Tensor:
+        """The recipe in the unit cube, [K] in [0.05, 0.95]."""
+        ...
+
+    def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
+        """The outcome at a point in natural units; `report(step, outer loss)` may ask to stop by True."""
+        ...
+
+    def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
+        """The outcome at u and d value / d u, [K]; 0 for whole numbers and categories."""
+        ...
+
+
+class Solver(Protocol):
+    """Anything that searches a problem within a budget, writing each trial to the journal as it ends."""
+
+    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
+        """Search, starting with the recipe."""
+        ...
+
+
+def seed_for(seed: int, purpose: str, number: int) -> int:
+    """A seed for one of many uses, unrelated to every other (numpy's SeedSequence)."""
+    return int(np.random.SeedSequence([seed, number, *purpose.encode()]).generate_state(1, np.uint32)[0])

@@ -1,0 +1,95 @@
+"""The journal of a search: JSON lines, appended as trials end, read back to resume."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from metaft.errors import DataError
+from metaft.progress import note
+from metaft.search.bilevel import Outcome
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished trial, or one re-evaluation of a finalist (`final`), which bears its candidate's number."""
+
+    kind: Literal["trial", "final"]
+    number: int
+    params: Mapping[str, Any]
+    seed: int
+    outcome: Outcome
+    gradient: tuple[float, ...] | None = None
+
+
+class Journal:
+    """An append-only file of records, or a list in memory where `path` is None.
+
+    A last line torn by a crash is cut off and reported; the trial it held is run again.
+
+    Raises:
+        DataError: the file is of another version or damaged before its last line.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.records: list[Record] = []
+        if path is not None and path.exists():
+            self._read(path)
+        elif path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"version": VERSION}) + "\n", encoding="utf-8")
+
+    def append(self, record: Record) -> None:
+        """Add a record and flush it."""
+        self.records.append(record)
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_encode(record) + "\n")
+
+    def _read(self, path: Path) -> None:
+        content = path.read_bytes()
+        whole, _, torn = content.rpartition(b"\n")
+        if torn:
+            note(f"{path}: cut off an unfinished last line; its trial is run again")
+            path.write_bytes(whole + b"\n" if whole else b"")
+        lines = whole.decode("utf-8").splitlines()
+        if not lines:
+            path.write_text(json.dumps({"version": VERSION}) + "\n", encoding="utf-8")
+            return
+        try:
+            if json.loads(lines[0]).get("version") != VERSION:
+                raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
+            self.records = [_decode(line) for line in lines[1:]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: damaged journal ({error}); allowed: one JSON record a line") from error
+
+
+def _encode(record: Record) -> str:
+    return json.dumps(_finite(asdict(record)), allow_nan=False)
+
+
+def _decode(line: str) -> Record:
+    raw = json.loads(line)
+    outcome = Outcome(**{k: math.inf if v is None else v for k, v in raw.pop("outcome").items()})
+    gradient = raw.pop("gradient")
+    return Record(
+        **raw,
+        outcome=outcome,
+        gradient=None if gradient is None else tuple(math.nan if g is None else g for g in gradient),
+    )
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities: they become null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
