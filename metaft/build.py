@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,7 +108,7 @@ def space(cfg: Config) -> Space:
 
 def recipe(cfg: Config, searched: Space) -> Tensor:
     """Where a search starts: plain fine-tuning with `objective.recipe` on top, in [0.05, 0.95]^K."""
-    plain = {name: 0.0 for name in searched.names}
+    plain = dict.fromkeys(searched.names, 0.0)
     plain.update(lr=cfg.finetune.lr, wd=cfg.finetune.weight_decay)
     return searched.to_unit({**plain, **cfg.objective.recipe}).clamp(0.05, 0.95)
 
@@ -136,6 +137,11 @@ def workspace(cfg: Config) -> Workspace:
     classifier = zero_shot(clip, splits.classes, where)
     train_only(classifier, text=True, freeze=cfg.model.freeze)
     return Workspace(cfg, where, clip, classifier, splits, caption_tokens(clip, splits.classes, where))
+
+
+def fresh(work: Workspace) -> Classifier:
+    """A copy of theta_0 that may be changed."""
+    return copy.deepcopy(work.classifier)
 
 
 def bilevel_problem(cfg: Config) -> BilevelProblem:

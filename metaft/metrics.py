@@ -67,7 +67,5 @@ def score(
         rows = rng.integers(len(truth), size=len(truth))
         for name, metric in METRICS.items():
             draws[name].append(metric(predicted[rows], confidence[rows], truth[rows]))
-    intervals = {
-        name: (float(np.percentile(d, 2.5)), float(np.percentile(d, 97.5))) for name, d in draws.items()
-    }
+    intervals = {name: (float(np.percentile(d, 2.5)), float(np.percentile(d, 97.5))) for name, d in draws.items()}
     return values, intervals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ def _hidden() -> bool:
     return _quiet or not sys.stderr.isatty()
 
 
-def bar(what: str, total: float | None = None, unit: str = "step") -> tqdm[None]:
+def bar(what: str, total: float | None = None, unit: str = "step") -> tqdm[Any]:
     """A bar to update by hand; a context manager."""
     return tqdm(desc=what, total=total, unit=unit, file=sys.stderr, disable=_hidden(), dynamic_ncols=True, leave=False)
 

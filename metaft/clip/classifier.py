@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import open_clip
 import torch
@@ -79,9 +79,11 @@ def zero_shot(clip: Clip, classes: Classes, device: torch.device | str = "cpu") 
     directions = open_clip.build_zero_shot_classifier(
         clip.model, clip.tokenizer, list(classes.names), list(classes.templates), device=device
     )
-    scale = clip.model.logit_scale.detach().exp()
-    shift = getattr(clip.model, "logit_bias", None)
-    bias = torch.zeros(len(classes.names), device=device) if shift is None else shift.detach().expand(len(classes.names))
+    scale = cast(Tensor, clip.model.logit_scale).detach().exp()
+    shift: Tensor | None = getattr(clip.model, "logit_bias", None)
+    bias = (
+        torch.zeros(len(classes.names), device=device) if shift is None else shift.detach().expand(len(classes.names))
+    )
     return Classifier(clip.model, directions.T * scale, bias).to(device).eval()
 
 
@@ -99,7 +101,9 @@ def train_only(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> 
     idle = [pattern for pattern in freeze if not any(fnmatch(name, pattern) for name in names)]
     if idle:
         examples = ", ".join(names[:3])
-        raise ConfigError([Problem("model.freeze", f"{p!r} matches no parameter", f"names like {examples}") for p in idle])
+        raise ConfigError(
+            [Problem("model.freeze", f"{p!r} matches no parameter", f"names like {examples}") for p in idle]
+        )
     for name, p in classifier.named_parameters():
         chosen = text or group_of(name) != "text"
         p.requires_grad_(chosen and not any(fnmatch(name, pattern) for pattern in freeze))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from metaft.clip.classifier import Classifier
 from metaft.clip.load import Clip
 from metaft.errors import CheckpointError
+from metaft.files import write
 
 LOADER = """\
 import open_clip, torch
@@ -31,19 +31,17 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     Returns:
         Python lines that load it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
-    _write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list).encode())
+    write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
     save(_tensors(classifier.clip.state_dict()), folder / "open_clip_model.safetensors")
     save(_tensors(classifier.head.state_dict()), folder / "head.safetensors")
-    _write(folder / "classnames.txt", "\n".join([*class_names, ""]).encode())
+    write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     return LOADER.format(folder=folder)
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors by name; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, safetensors.torch.save(_tensors(tensors)))
+    write(path, safetensors.torch.save(_tensors(tensors)))
 
 
 def restore(classifier: Classifier, path: Path) -> Classifier:
@@ -62,9 +60,3 @@ def restore(classifier: Classifier, path: Path) -> Classifier:
 
 def _tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -39,7 +39,7 @@ class Clip:
 
 def models() -> list[str]:
     """Architectures by name: open_clip's, and the embedded toy."""
-    return open_clip.list_models()
+    return list(open_clip.list_models())
 
 
 def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") -> Clip:

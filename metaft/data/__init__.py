@@ -52,7 +52,9 @@ def _folder(options: folder.Options, data: DataConfig, seed: int, view: ImageVie
 
 FORMATS: dict[str, Format] = {
     "digits": Format("rendered digits as ID, real handwritten digits as OOD", digits.Options, _suite(digits.load)),
-    "shapes": Format("drawn objects; styles as distributions, colour as a shortcut", shapes.Options, _suite(shapes.load)),
+    "shapes": Format(
+        "drawn objects; styles as distributions, colour as a shortcut", shapes.Options, _suite(shapes.load)
+    ),
     "folder": Format("your pictures: root/SPLIT/class/image, or a path for each split", folder.Options, _folder),
 }
 

@@ -40,7 +40,8 @@ def class_names(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
         DataError: the names do not match the folders.
     """
     lines = _lines(path, "data.classnames", "a text file")
-    pairs = dict(tuple(part.strip() for part in line.split("=", 1)) for line in lines if "=" in line)
+    parts = [line.partition("=") for line in lines if "=" in line]
+    pairs = {folder.strip(): name.strip() for folder, _, name in parts}
     if not pairs:
         if len(lines) != len(folders):
             raise DataError(f"{path}: {len(lines)} class names; allowed: {len(folders)}, one for each class folder")

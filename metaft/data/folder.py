@@ -45,6 +45,7 @@ class ImageFiles:
     view: ImageView
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [B, 3, S, S]."""
         return torch.stack([decode(self.paths[i], self.view) for i in indices])
 
 
@@ -58,7 +59,9 @@ def decode(path: Path, view: ImageView) -> Tensor:
         with Image.open(path) as image:
             return view.transform(image)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: unreadable image ({error}); allowed: a picture, or data.on_unreadable=skip") from error
+        raise DataError(
+            f"{path}: unreadable image ({error}); allowed: a picture, or data.on_unreadable=skip"
+        ) from error
 
 
 def load(

@@ -98,6 +98,7 @@ class PixelArray:
     size: int
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
+        """uint8 [B, 3, size, size]."""
         chosen = self.array[torch.as_tensor(indices, dtype=torch.long)]
         if chosen.shape[-1] == self.size:
             return chosen

@@ -1,12 +1,8 @@
-"""Evaluation over named test splits, and the results file."""
+"""Evaluation over named test splits."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,18 +33,3 @@ def evaluate(
         values, intervals = score(logits, split.labels, resamples, seed)
         results[name] = {**values, "n": len(split), "ci95": {k: list(v) for k, v in intervals.items()}}
     return results
-
-
-def save(results: Mapping[str, Any], path: Path) -> None:
-    """Write JSON; the file is there whole or not at all, and numbers that are not finite become null."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(_finite(results), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

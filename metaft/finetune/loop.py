@@ -68,7 +68,7 @@ def train(
             loss.backward()
             optimizer.step()
             schedule.step()
-            current = float(loss)
+            current = loss.item()
             first = current if step == 0 else first
             if not math.isfinite(current) or abs(current) > RUNAWAY * max(1.0, abs(first)):
                 raise DivergedError(f"{name}: diverged in step {step + 1} of {steps} (loss {current:.3g})")

@@ -18,7 +18,9 @@ Gradients = dict[str, Tensor]
 class StepFunction(Protocol):
     """One differentiable step with explicit state."""
 
-    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState: ...
+    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor], /) -> InnerState:
+        """The next state."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
     algorithm 2, with eps where torch has it.
     """
 
-    def _update(self, grouped_grads: list[list[Tensor | None]], **kwargs: Any) -> None:
+    def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for index, (group, grads) in enumerate(zip(self.param_groups, grouped_grads, strict=True)):
             beta1, beta2 = group["betas"]
             for i, (p, g) in enumerate(zip(group["params"], grads, strict=True)):
@@ -79,9 +79,7 @@ class Step:
         betas, eps: AdamW's constants.
     """
 
-    def __init__(
-        self, classifier: Classifier, loss: WeightedLoss, betas: tuple[float, float], eps: float
-    ) -> None:
+    def __init__(self, classifier: Classifier, loss: WeightedLoss, betas: tuple[float, float], eps: float) -> None:
         trained = classifier.trained()
         self.names = tuple(trained)
         self.pretrained = {name: p.detach() for name, p in trained.items()}

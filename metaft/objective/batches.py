@@ -62,7 +62,8 @@ class Reference:
             self._logits[fresh], self._features[fresh] = out.logits, out.image_features
             self._known[fresh] = True
             self.images_seen += len(fresh)
-        assert self._logits is not None and self._features is not None
+        assert self._logits is not None
+        assert self._features is not None
         return self._logits[indices], self._features[indices]
 
 

@@ -146,6 +146,7 @@ class WeightedLoss:
         return 1 / self.count if term.penalty and self.penalty_scale == "released" else term.scale(self.count)
 
     def __call__(self, state: StepState, h: Mapping[str, Any]) -> Tensor:
+        """The loss [] at a state, for weights h by name (numbers or 0-d tensors)."""
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
         for name, term in TERMS.items():
             for weight, members in self._weights(name, h):

@@ -13,6 +13,8 @@ gradients of length 1 / sqrt(N) or less and hence weights that do nothing.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ from metaft.objective.state import StepState
 
 
 def _inverse_sqrt(n: int) -> float:
-    return n**-0.5
+    return 1 / math.sqrt(n)
 
 
 def _total(parts: list[Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ class Term:
     scale: Callable[[int], float] = lambda n: 1.0
 
     def __call__(self, state: StepState) -> Tensor:
+        """The term's value, []."""
         return self.function(state)
 
 

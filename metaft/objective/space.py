@@ -96,7 +96,7 @@ class Int:
         """The whole number whose share holds u."""
         x = min(max(float(u), 0.0), 1.0)
         if self.log:
-            value = self.low * ((self.high + 1) / self.low) ** x
+            value: float = self.low * math.exp(x * math.log((self.high + 1) / self.low))
         else:
             value = self.low + x * (self.high + 1 - self.low)
         return min(max(math.floor(value), self.low), self.high)

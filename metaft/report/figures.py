@@ -23,8 +23,8 @@ def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
         if not points:
             continue
         x, y, dx, dy = (list(column) for column in zip(*points, strict=True))
-        bars = {"xerr": list(zip(*dx, strict=True)), "yerr": list(zip(*dy, strict=True))}
-        axes.errorbar(x, y, **bars, fmt="o", color=colour, ecolor=colour + "66", label=name, markersize=6)
+        xerr, yerr = list(zip(*dx, strict=True)), list(zip(*dy, strict=True))
+        axes.errorbar(x, y, xerr=xerr, yerr=yerr, fmt="o", color=colour, ecolor=colour + "66", markersize=6, label=name)
     axes.set_xlabel("ID test accuracy (%)")
     axes.set_ylabel("OOD test accuracy (%), mean over tests")
     axes.grid(alpha=0.25)

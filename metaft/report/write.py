@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaft.errors import DataError
+from metaft.files import write
 from metaft.report import figures, html, tables
 from metaft.report.tables import Results
 
 
 def write_run(results: Results, folder: Path) -> None:
     """results.md, figures/id_ood.png and report.html beside a run's results.json."""
-    (folder / "results.md").write_text(tables.page(results), encoding="utf-8")
+    write(folder / "results.md", tables.page(results))
     figure = figures.id_against_ood([results], folder / "figures" / "id_ood.png")
     page = html.render({folder.name: results}, figure, results["title"])
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    write(folder / "report.html", page)
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
@@ -26,9 +27,8 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
         DataError: a folder has no readable results.json.
     """
     runs = {str(folder): read(folder) for folder in folders}
-    out.parent.mkdir(parents=True, exist_ok=True)
     figure = figures.id_against_ood(list(runs.values()), out.with_suffix(".png"))
-    out.write_text(html.render(runs, figure, "metaft: comparison of runs"), encoding="utf-8")
+    write(out, html.render(runs, figure, "metaft: comparison of runs"))
 
 
 def read(folder: Path) -> Results:

@@ -11,7 +11,7 @@ from torch import Tensor
 from metaft.progress import note
 from metaft.search.bilevel import BilevelProblem, Budget, SearchResult
 from metaft.search.journal import Journal
-from metaft.search.session import FinalChoice, Session
+from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
 
 BETAS = (0.9, 0.99)
 
@@ -30,7 +30,7 @@ class HypergradSolver:
     """
 
     seed: int = 0
-    final: FinalChoice = FinalChoice()
+    final: FinalChoice = DEFAULT_FINAL
     lr: float = 0.05
     clip: float = 1.0
     explosion: float = 100.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaft.errors import DataError
+from metaft.files import to_json
 from metaft.progress import note
 from metaft.search.bilevel import Outcome
 
@@ -51,7 +52,7 @@ class Journal:
         self.records.append(record)
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(_encode(record) + "\n")
+                file.write(to_json(asdict(record)) + "\n")
 
     def _read(self, path: Path) -> None:
         content = path.read_bytes()
@@ -71,25 +72,12 @@ class Journal:
             raise DataError(f"{path}: damaged journal ({error}); allowed: one JSON record a line") from error
 
 
-def _encode(record: Record) -> str:
-    return json.dumps(_finite(asdict(record)), allow_nan=False)
-
-
 def _decode(line: str) -> Record:
     raw = json.loads(line)
-    outcome = Outcome(**{k: math.inf if v is None else v for k, v in raw.pop("outcome").items()})
+    fields: dict[str, Any] = {k: math.inf if v is None else v for k, v in raw.pop("outcome").items()}
     gradient = raw.pop("gradient")
     return Record(
         **raw,
-        outcome=outcome,
+        outcome=Outcome(**fields),
         gradient=None if gradient is None else tuple(math.nan if g is None else g for g in gradient),
     )
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinities: they become null."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,7 +9,7 @@ import torch
 
 from metaft.search.bilevel import BilevelProblem, Budget, SearchResult
 from metaft.search.journal import Journal
-from metaft.search.session import FinalChoice, Session
+from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class RandomSolver:
     """Uniform points of the unit cube; the recipe is its first trial."""
 
     seed: int = 0
-    final: FinalChoice = FinalChoice()
+    final: FinalChoice = DEFAULT_FINAL
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
         """Draw and evaluate until the budget is used; then choose."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ class FinalChoice:
 
     candidates: int = 4
     seeds: int = 3
+
+
+DEFAULT_FINAL = FinalChoice()
 
 
 class Session:
@@ -101,20 +105,18 @@ class Session:
         chosen = {r.number: r for r in ok[: self._final.candidates]}
         chosen.update({r.number: r for r in self.trials[:1]})
         done = {(r.number, r.seed): r for r in self._journal.records if r.kind == "final"}
-        finalists = []
-        for number, candidate in chosen.items():
-            values = [self._finalist(candidate, s, done) for s in range(self._final.seeds)]
-            finalists.append({"number": number, "mean": fmean(values), "values": values})
-        best = min(finalists, key=lambda f: f["mean"])
-        if best["mean"] == float("inf"):
+        values = {n: [self._finalist(r, s, done) for s in range(self._final.seeds)] for n, r in chosen.items()}
+        means = {number: fmean(v) for number, v in values.items()}
+        best = min(means, key=means.__getitem__)
+        if not math.isfinite(means[best]):
             raise DivergedError("search: every finalist diverged on a fresh seed; narrow objective.bounds")
         return SearchResult(
-            params=dict(chosen[best["number"]].params),
-            value=best["mean"],
+            params=dict(chosen[best].params),
+            value=means[best],
             trials=len(self.trials),
             step_equivalents=self.step_equivalents,
             seconds=self.seconds,
-            finalists=finalists,
+            finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
         )
 
     def _finalist(self, candidate: Record, index: int, done: Mapping[tuple[int, int], Record]) -> float:

@@ -15,7 +15,7 @@ from metaft.objective.space import Categorical, Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget, SearchResult
 from metaft.search.journal import Journal
 from metaft.search.parzen import Columns, fit, log_density, sample, snap
-from metaft.search.session import FinalChoice, Session
+from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
 
 Floats = NDArray[np.float64]
 
@@ -63,10 +63,7 @@ class TPE:
     def ask(self) -> Trial:
         """The next proposal."""
         number = len(self._points)
-        if self._queue:
-            params = self._queue.pop(0)
-        else:
-            params = self.space.plain(torch.from_numpy(self._propose(number)))
+        params = self._queue.pop(0) if self._queue else self._propose(number)
         self._points.append(self.space.to_unit(params).numpy())
         self._values.append(None)
         return Trial(number, params)
@@ -82,18 +79,23 @@ class TPE:
         bad = isinstance(value, Failed) or not math.isfinite(value)
         self._values[number] = math.inf if bad else float(value)  # type: ignore[arg-type]
 
-    def _propose(self, number: int) -> Floats:
+    def _propose(self, number: int) -> dict[str, Any]:
+        return self.space.plain(torch.from_numpy(self._draw(number)))
+
+    def _draw(self, number: int) -> Floats:
         rng = np.random.default_rng([self._seed, number])
         told = [i for i, v in enumerate(self._values) if v is not None]
         if len(told) < self._startup:
-            return snap(rng.random((1, len(self.space))), self._columns)[0]
+            start: Floats = snap(rng.random((1, len(self.space))), self._columns)[0]
+            return start
         x = np.stack(self._points)
         y = np.array([math.inf if v is None else v for v in self._values])
         good, bad = split(y, len(told))
         better = fit(x[good], *improvement(y[good], y[bad]), self._columns)
         worse = fit(x[bad], np.ones(len(bad)), 1.0, self._columns)
         draws = sample(better, self._candidates, rng)
-        return draws[np.argmax(log_density(better, draws) - log_density(worse, draws))]
+        best: Floats = draws[np.argmax(log_density(better, draws) - log_density(worse, draws))]
+        return best
 
 
 def _choices(dimension: Any) -> int:
@@ -126,7 +128,7 @@ class TPESolver:
     """Search by TPE; the recipe is its first trial."""
 
     seed: int = 0
-    final: FinalChoice = FinalChoice()
+    final: FinalChoice = DEFAULT_FINAL
     startup: int = 10
     candidates: int = 24
 

@@ -1,0 +1,235 @@
+"""python -m metaft.run: parse, build, search, fine-tune, evaluate, report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaft import build
+from metaft import config as configuration
+from metaft.build import Workspace
+from metaft.clip.classifier import Classifier
+from metaft.clip.export import export, restore, save
+from metaft.clip.load import TOY, models
+from metaft.config import Config
+from metaft.data import FORMATS
+from metaft.dryrun import dry_run
+from metaft.errors import ConfigError, DivergedError, MetaftError, Problem
+from metaft.finetune.methods import METHODS
+from metaft.inner import ESTIMATORS
+from metaft.objective import TERMS, Objective, load_objective
+from metaft.progress import be_quiet, note
+from metaft.report.tables import markdown, methods_table
+from metaft.runfolder import RunFolder, provenance
+from metaft.search.journal import Journal
+
+LISTS: dict[str, Callable[[], list[list[str]]]] = {
+    "terms": lambda: [[name, t.description] for name, t in TERMS.items()],
+    "methods": lambda: [[name, m.description] for name, m in METHODS.items()],
+    "datasets": lambda: [[name, f.description] for name, f in FORMATS.items()],
+    "estimators": lambda: [[n, f"{e.description}; storage: {', '.join(e.storages)}"] for n, e in ESTIMATORS.items()],
+    "models": lambda: [[m, "embedded, with weights" if m == TOY else "open_clip"] for m in models()],
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    args = _parser().parse_args(argv)
+    be_quiet(args.quiet)
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _dispatch(args)
+    except MetaftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m metaft.run",
+        description="Search for a fine-tuning objective, fine-tune a CLIP model with it, compare, report.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as inner.steps=7")
+    parser.add_argument("--mode", metavar="MODE", help="hypergrad, tpe or random")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML settings; default: toy CLIP on digits")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one in runs/")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run")
+    parser.add_argument("--objective", type=Path, metavar="FILE", help="use this objective.yaml; no search")
+    parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--validate", action="store_true", help="check the settings and stop")
+    parser.add_argument("--dry-run", action="store_true", help="open everything, try one step, estimate, write nothing")
+    parser.add_argument("--print-config", action="store_true", help="print the settings as YAML and stop")
+    parser.add_argument("--list", choices=sorted(LISTS), help="what can be named in the settings")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no notes")
+    return parser
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    if args.list:
+        print(markdown(["name", args.list], LISTS[args.list]()))
+        return 0
+    needs_mode = not (args.objective or args.validate or args.print_config)
+    cfg = _settings(args, needs_mode)
+    learned = load_objective(args.objective) if args.objective else None
+    if args.print_config:
+        print(configuration.dump(cfg), end="")
+        return 0
+    if args.validate:
+        print("the settings are valid")
+        return 0
+    if args.dry_run:
+        print(dry_run(cfg))
+        return 0
+    work = build.workspace(cfg)  # faults of data and checkpoint come before a folder is made
+    folder = RunFolder(args.resume) if args.resume else RunFolder.create(cfg)
+    try:
+        return run(work, folder, learned)
+    except KeyboardInterrupt:
+        command = f"python -m metaft.run --resume {shlex.quote(str(folder.path))}"
+        print(f"\ninterrupted; go on with: {command}", file=sys.stderr)
+        return 130
+
+
+def _settings(args: argparse.Namespace, needs_mode: bool) -> Config:
+    """The settings of the command line, checked for shape and names together.
+
+    Raises:
+        ConfigError: every fault of both kinds.
+    """
+    flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
+    overrides = [*args.overrides, *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    path = args.resume / "config.yaml" if args.resume else args.config
+    problems: list[Problem] = []
+    try:
+        cfg = configuration.load(path, overrides)
+    except ConfigError as error:
+        problems += error.problems
+        cfg = error.partial
+    try:
+        build.check(cfg)
+    except ConfigError as error:
+        problems += error.problems
+    if args.resume and not problems:
+        problems += _changed(configuration.load(path), cfg)
+    if needs_mode and cfg.search.mode is None and not args.resume and not problems:
+        problems.append(Problem("--mode", "nothing given", "hypergrad, tpe, random"))
+    if problems:
+        raise ConfigError(problems)
+    return cfg
+
+
+def _changed(before: Config, after: Config) -> list[Problem]:
+    """Settings that a resumed run would change; only the device may."""
+    old, new = configuration.flatten(before), configuration.flatten(after)
+    return [
+        Problem(key, f"{new[key]!r} in a resumed run", f"{old[key]!r}, as the run began")
+        for key in old
+        if old[key] != new[key] and key not in ("device", "out")
+    ]
+
+
+def run(work: Workspace, folder: RunFolder, learned: Objective | None = None) -> int:
+    """Search (unless an objective is given or found), fit every method, evaluate, report.
+
+    A method that diverges is reported and left out; the others go on.
+
+    Returns:
+        0, or 4 where something diverged.
+    """
+    cfg = work.cfg
+    torch.manual_seed(cfg.seed)
+    results = {
+        "title": cfg.report.title,
+        "mode": cfg.search.mode if learned is None else None,
+        "seed": cfg.seed,
+        "objective": None,
+        "search": None,
+        "methods": {},
+        "provenance": provenance(cfg, work.splits, work.device),
+        **folder.results(),
+        "failed": {},
+    }
+    folder.write(results)
+    try:
+        results["objective"] = _document(learned := _learn(work, folder, results, learned))
+    except DivergedError as error:
+        results["failed"]["autoft"] = str(error)
+    folder.write(results)
+    _fit_all(work, folder, results, learned)
+    folder.report(results)
+    print(methods_table(results))
+    for name, reason in results["failed"].items():
+        print(f"\n{name} gave no result: {reason}", file=sys.stderr)
+    print(f"\nreport: {folder.path / 'report.html'}")
+    return DivergedError.exit_code if results["failed"] else 0
+
+
+def _document(objective: Objective) -> dict[str, Any]:
+    return {k: dict(v) if isinstance(v, dict) else v for k, v in asdict(objective).items()}
+
+
+def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> Objective:
+    """The objective: given, found earlier in this run, or searched for now."""
+    if learned is None and folder.objective.exists():
+        return load_objective(folder.objective)
+    if learned is None:
+        problem = build.problem_in(work)
+        found = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(folder.journal))
+        results["search"] = {
+            "trials": found.trials,
+            "best_value": found.value,
+            "inner_steps": work.cfg.inner.steps,
+            "step_equivalents": found.step_equivalents,
+            "seconds": found.seconds,
+            "space_size": len(problem.space),
+            "finalists": found.finalists,
+        }
+        learned = build.objective_of(work.cfg, found.params)
+        note(f"search: {found.trials} trials in {found.seconds:.0f} s, outer loss {found.value:.4f}")
+    learned.save(folder.objective)
+    return learned
+
+
+def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> None:
+    """Fit and evaluate each method once; a method others need is trained once and shared."""
+    wanted = tuple(dict.fromkeys((*work.cfg.evaluation.methods, work.cfg.finetune.method)))
+
+    @cache
+    def fitted(name: str) -> Classifier:
+        path = folder.checkpoint(name)
+        model = build.fresh(work)
+        if path.exists():
+            return restore(model, path)
+        model = METHODS[name].fit(model, work.splits.search_data, settings)
+        save(model.state_dict(), path)
+        return model
+
+    settings = replace(build.fit_settings(work, learned, folder.log), fitted=fitted)
+    for name in wanted:
+        if name in results["methods"] or name in results["failed"]:
+            continue
+        try:
+            results["methods"][name] = build.evaluated(work, fitted(name))
+        except DivergedError as error:
+            results["failed"][name] = str(error)
+        folder.write(results)
+    chosen = work.cfg.finetune.method
+    if chosen not in results["failed"]:
+        note(export(fitted(chosen), work.clip, work.splits.classes.names, folder.model))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
