@@ -46,6 +46,10 @@ def check(cfg: Config) -> None:
         found += datasets.problems(cfg.data)
     if cfg.data.format == "folder" and cfg.data.root is None:
         found.append(Problem("data.root", "nothing given", "the folder that holds your splits"))
+    outer = OUTER_LOSSES.get(cfg.search.outer_loss)
+    if cfg.search.mode == "hypergrad" and outer is not None and not outer.differentiable:
+        smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)
+        found.append(Problem("search.outer_loss", f"{cfg.search.outer_loss!r} has no gradient for hypergrad", smooth))
     if cfg.device != "auto":
         try:
             torch.empty(0, device=cfg.device)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from metaft.errors import ConfigError, Problem, nearest
+from metaft.yamlfile import parse_yaml
 
 
 class _Section(BaseModel):
@@ -75,8 +76,8 @@ class SearchConfig(_Section):
 
     mode: Literal["hypergrad", "tpe", "random"] | None = None
     trials: int | None = Field(None, ge=1)
-    seconds: float | None = Field(75.0, gt=0)
-    step_equivalents: float | None = Field(1200.0, gt=0)
+    seconds: float | None = Field(60.0, gt=0)
+    step_equivalents: float | None = Field(900.0, gt=0)
     outer_loss: str = "ce_calibrated"
     outer_batch_size: int = Field(512, ge=1)
     candidates: int = Field(4, ge=1)
@@ -144,8 +145,6 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Config:
-        if self.search.mode == "hypergrad" and self.search.outer_loss == "error":
-            raise ValueError("search.mode=hypergrad needs an outer loss with a gradient, not search.outer_loss=error")
         if self.search.trials is None and self.search.seconds is None and self.search.step_equivalents is None:
             raise ValueError("search needs one of trials, seconds, step_equivalents")
         return self
@@ -175,52 +174,6 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
 def dump(config: Config) -> str:
     """The settings as YAML that `load` reads back to the same settings."""
     return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-5` as a number, `no` as a word, and notes duplicate keys."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self.duplicates: list[tuple[str, int]] = []
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                self.duplicates.append((str(key), key_node.start_mark.line + 1))
-            seen.add(key)
-        return dict(super().construct_mapping(node, deep))
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":bool", ":float"))]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$", re.I), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$", re.I),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str, where: str, problems: list[Problem]) -> Any:
-    """YAML 1.1 with the traps removed; syntax faults and duplicate keys join `problems`."""
-    loader = _Loader(text)
-    try:
-        value = loader.get_single_data()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        problems.append(Problem(where, f"invalid YAML{line}: {getattr(error, 'problem', error)}", "valid YAML"))
-        return None
-    finally:
-        loader.dispose()
-    for key, line_number in loader.duplicates:
-        problems.append(Problem(where, f"key {key!r} again in line {line_number}", "each key once"))
-    return value
 
 
 def _read(path: Path, problems: list[Problem]) -> dict[str, Any]:

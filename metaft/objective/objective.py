@@ -11,10 +11,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from metaft.config import parse_yaml
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.objective.registry import TERMS
 from metaft.objective.state import StepState
+from metaft.yamlfile import parse_yaml
 
 VERSION = 1
 

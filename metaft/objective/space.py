@@ -94,7 +94,7 @@ class Int:
 
     def from_unit(self, u: Tensor) -> int:
         """The whole number whose share holds u."""
-        x = min(max(float(u), 0.0), 1.0)
+        x = min(max(u.item(), 0.0), 1.0)
         if self.log:
             value: float = self.low * math.exp(x * math.log((self.high + 1) / self.low))
         else:
@@ -121,7 +121,7 @@ class Categorical:
 
     def from_unit(self, u: Tensor) -> Any:
         """The choice whose share holds u."""
-        index = math.floor(min(max(float(u), 0.0), 1.0) * len(self.choices))
+        index = math.floor(min(max(u.item(), 0.0), 1.0) * len(self.choices))
         return self.choices[min(index, len(self.choices) - 1)]
 
     def to_unit(self, value: Any) -> float:

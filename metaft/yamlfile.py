@@ -1,0 +1,54 @@
+"""Reading YAML 1.1 with its traps removed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from metaft.errors import Problem
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-5` as a number, `no` as a word, and notes duplicate keys."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.duplicates: list[tuple[str, int]] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                self.duplicates.append((str(key), key_node.start_mark.line + 1))
+            seen.add(key)
+        return dict(super().construct_mapping(node, deep))
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":bool", ":float"))]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$", re.I), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$", re.I),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str, problems: list[Problem]) -> Any:
+    """YAML 1.1 with the traps removed; syntax faults and duplicate keys join `problems`."""
+    try:
+        loader = _Loader(text)
+        value = loader.get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        problems.append(Problem(where, f"invalid YAML{line}: {getattr(error, 'problem', error)}", "valid YAML"))
+        return None
+    for key, line_number in loader.duplicates:
+        problems.append(Problem(where, f"key {key!r} again in line {line_number}", "each key once"))
+    return value

@@ -1,0 +1,55 @@
+"""Shared fixtures: two threads, and one opened workspace of small splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metaft import build, config
+from metaft.build import Workspace
+
+torch.set_num_threads(2)
+
+SMALL = (
+    "data.options.id_train=200",
+    "data.options.id_val=60",
+    "data.options.test=60",
+    "inner.steps=2",
+    "inner.batch_size=16",
+    "search.trials=3",
+    "search.seconds=60",
+    "search.candidates=2",
+    "search.candidate_seeds=2",
+    "search.outer_batch_size=64",
+    "finetune.epochs=1",
+    "finetune.batch_size=50",
+    "evaluation.bootstrap=100",
+)
+
+
+@pytest.fixture
+def small() -> tuple[str, ...]:
+    """Overrides that make every part of a run take seconds."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def work() -> Workspace:
+    """The toy CLIP on small digits."""
+    return build.workspace(config.load(None, SMALL))
+
+
+@pytest.fixture
+def picture_tree(tmp_path):
+    """root/SPLIT/class/image: two classes, light and dark pictures, ten of each."""
+    rng = np.random.default_rng(0)
+    for split in ("id_train", "id_val", "ood_val", "id_test", "ood_test/dusk", "ood_test/dawn"):
+        for label, name in enumerate(("dark_square", "light_square")):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for i in range(10):
+                pixels = rng.integers(100, size=(40, 48, 3)) + 150 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return tmp_path / "pictures"

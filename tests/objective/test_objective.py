@@ -1,0 +1,71 @@
+"""The weighted sum, groups, and objective.yaml."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+
+from metaft.errors import ConfigError
+from metaft.objective import TERMS, Objective, WeightedLoss, load_objective
+from tests.objective.test_terms import state
+
+GROUPS = {"stem": ("a.weight",), "head": ("b.bias",)}
+
+
+def test_weighted_sum_is_the_sum():
+    s = state()
+    h = {"ce": 1.0, "kd": 0.3, "l1init": 0.2, "l2zero": 0.0, "lr": 9.0, "wd": 9.0}
+    expected = TERMS["ce"](s) + 0.3 * TERMS["kd"](s) + 0.2 * 10**-0.5 * TERMS["l1init"](s)
+    torch.testing.assert_close(WeightedLoss(GROUPS, 10)(s, h), expected)
+
+
+def test_released_scale_divides_by_the_number_of_parameters():
+    s = state()
+    torch.testing.assert_close(WeightedLoss(GROUPS, 10, "released")(s, {"l2init": 2.0}), TERMS["l2init"](s) / 5)
+
+
+def test_equal_group_weights_are_one_global_weight():
+    s, loss = state(), WeightedLoss(GROUPS, 10)
+    for name in ("l1init", "l2init", "l1zero", "l2zero"):
+        torch.testing.assert_close(loss(s, {f"{name}@stem": 0.7, f"{name}@head": 0.7}), loss(s, {name: 0.7}))
+        torch.testing.assert_close(loss(s, {name: 0.7, f"{name}@stem": 0.7}), loss(s, {name: 0.7}))
+
+
+def test_a_weight_of_zero_costs_nothing():
+    s = state()
+    object.__setattr__(s, "text_features", None)
+    assert float(WeightedLoss(GROUPS, 10)(s, {"flyp": 0.0})) == 0.0
+
+
+def test_weights_receive_gradients():
+    h = {name: torch.tensor(0.5, dtype=torch.float64, requires_grad=True) for name in TERMS}
+    gradients = torch.autograd.grad(WeightedLoss(GROUPS, 10)(state(), h), list(h.values()))
+    for gradient, term in zip(gradients, TERMS.values(), strict=True):
+        torch.testing.assert_close(gradient, term.scale(10) * term(state()))
+
+
+def test_file_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0, "kd": 0.1}, 1e-5, 0.1, {"head": {"lr": 1e-3, "terms": {"l2init": 0.5}}})
+    objective.save(path)
+    assert load_objective(path) == objective
+    assert Objective.from_values(objective.values()) == objective
+    document = yaml.safe_load(path.read_text())
+    assert list(document) == ["version", "terms", "lr", "wd", "groups", "schedule"]
+    assert document["version"] == 1
+
+
+def test_file_faults_are_reported_together(tmp_path):
+    path = tmp_path / "objective.yaml"
+    path.write_text(
+        "version: 2\nterms: {ce: 1.0, hindge: 1.0, kd: -1}\nlr: .inf\nwdd: 3\nschedule: [1]\n"
+        "groups: {head: {lr: x, terms: {ce: 1.0}, k: 2}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_objective(path)
+    text = str(caught.value)
+    for words in ("version", "'hinge'", "kd", "lr", "'wd'", "schedule", "groups.head.lr", "'ce'", "'k'"):
+        assert words in text, words
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_objective(tmp_path / "absent.yaml")

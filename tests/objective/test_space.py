@@ -1,0 +1,95 @@
+"""The space: inverse maps, gradients, ends, and clear errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from metaft.objective.space import Categorical, Float, Int, Space
+
+FLOATS = [
+    Float("a", -2.0, 3.0),
+    Float("b", 1e-7, 1e-3, log=True),
+    Float("c", 0.0, 10.0, scale="softplus"),
+    Float("d", 0.5, 10.0, scale="softplus"),
+]
+
+
+@pytest.mark.parametrize("dimension", FLOATS, ids=lambda d: d.name)
+def test_float_maps_are_inverse_and_reach_the_ends(dimension):
+    us = torch.linspace(0, 1, 101, dtype=torch.float64)
+    values = [float(dimension.from_unit(u)) for u in us]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(dimension.low, abs=1e-15)
+    assert values[-1] == pytest.approx(dimension.high)
+    assert [dimension.to_unit(v) for v in values] == pytest.approx(us.tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize("dimension", FLOATS, ids=lambda d: d.name)
+def test_gradients_flow(dimension):
+    u = torch.tensor([0.0, 0.3, 0.9], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(dimension.from_unit, (u,))
+    (slope,) = torch.autograd.grad(dimension.from_unit(u).sum(), u)
+    assert (slope > 0).all()
+
+
+def test_scales_are_what_they_say():
+    assert float(FLOATS[1].from_unit(torch.tensor(0.5).double())) == pytest.approx(1e-5)
+    assert float(FLOATS[2].from_unit(torch.tensor(0.0).double())) == 0.0
+    knee, before = (float(FLOATS[2].from_unit(torch.tensor(u).double())) for u in (0.4, 0.3))
+    assert knee / before == pytest.approx(math.exp(12 * 0.1), rel=0.2)  # exponential below the knee
+
+
+def test_values_outside_land_on_the_edge():
+    assert FLOATS[1].to_unit(1.0) == 1.0
+    assert FLOATS[1].to_unit(0.0) == 0.0
+    assert Int("i", 1, 4).to_unit(9) == 7 / 8
+
+
+@pytest.mark.parametrize("dimension", [Int("i", -1, 3), Int("j", 1, 64, log=True)], ids=lambda d: d.name)
+def test_ints_have_shares(dimension):
+    for value in range(dimension.low, dimension.high + 1):
+        assert dimension.from_unit(torch.tensor(dimension.to_unit(value))) == value
+    assert dimension.from_unit(torch.tensor(0.0)) == dimension.low
+    assert dimension.from_unit(torch.tensor(1.0)) == dimension.high
+
+
+def test_categories_have_equal_shares():
+    dimension = Categorical("c", ("adam", "sgd", "lion"))
+    drawn = [dimension.from_unit(torch.tensor((i + 0.5) / 300)) for i in range(300)]
+    assert {c: drawn.count(c) for c in dimension.choices} == {"adam": 100, "sgd": 100, "lion": 100}
+    assert dimension.to_unit("sgd") == pytest.approx(0.5)
+
+
+def test_a_space_goes_there_and_back():
+    space = Space([*FLOATS, Int("i", 1, 8), Categorical("k", ("x", "y"))])
+    u = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5625, 0.75], dtype=torch.float64, requires_grad=True)
+    natural = space.from_unit(u)
+    assert (natural["i"], natural["k"]) == (5, "y")
+    torch.testing.assert_close(space.to_unit(space.plain(u)), u.detach())
+    (slope,) = torch.autograd.grad(natural["a"] + natural["b"], u)
+    assert (slope != 0).tolist() == [True, True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Float("x", 1.0, 1.0),
+        lambda: Float("x", 0.0, 1.0, log=True),
+        lambda: Float("x", 0.0, math.inf),
+        lambda: Float("x", 0.0, 1.0, scale="cubic"),
+        lambda: Int("x", 3, 2),
+        lambda: Int("x", 0, 2, log=True),
+        lambda: Categorical("x", ()),
+        lambda: Space([]),
+        lambda: Space([FLOATS[0], FLOATS[0]]),
+        lambda: Space(FLOATS).from_unit(torch.zeros(2)),
+        lambda: Space(FLOATS).to_unit({"a": 1.0}),
+    ],
+)
+def test_what_makes_no_space(make):
+    with pytest.raises(ValueError, match="allowed"):
+        make()
