@@ -45,7 +45,7 @@ def dry_run(cfg: Config) -> str:
     one = differentiated if differentiates else plain
     trial_cost = one.step_equivalents + (cfg.inner.steps - 1) * (3 if differentiates else 1)
     trial_seconds = trial_cost * one.seconds / one.step_equivalents
-    finals = cfg.search.candidates * cfg.search.candidate_seeds * (cfg.inner.steps + plain.step_equivalents - 1)
+    finals = (cfg.search.candidates + 1) * cfg.search.candidate_seeds * (cfg.inner.steps + plain.step_equivalents - 1)
     search_cost = min(
         (cfg.search.trials or math.inf) * trial_cost + finals,
         cfg.search.step_equivalents or math.inf,

@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """The share of right predictions, from logits [N, C] and labels [N]."""
-    return float((logits.argmax(dim=1) == labels).float().mean())
+    return float((logits.argmax(dim=1) == labels).double().mean())
 
 
 def predictions(logits: Tensor) -> tuple[Ints, Floats]:

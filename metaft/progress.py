@@ -35,6 +35,11 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
 
 
 def note(text: str) -> None:
-    """A line on standard error that stands clear of the bars."""
-    if not _quiet:
+    """A line of news, shown where bars are."""
+    if not _hidden():
         tqdm.write(text, file=sys.stderr)
+
+
+def warn(text: str) -> None:
+    """A line that must be seen, clear of the bars."""
+    tqdm.write(f"warning: {text}", file=sys.stderr)

@@ -174,6 +174,8 @@ def run(work: Workspace, folder: RunFolder, learned: Objective | None = None) ->
     for name, reason in results["failed"].items():
         print(f"\n{name} gave no result: {reason}", file=sys.stderr)
     print(f"\nreport: {folder.path / 'report.html'}")
+    if (folder.model / "load.py").exists():
+        print(f"model:  {folder.model} ({work.cfg.finetune.method}; load.py there opens it with open_clip)")
     return DivergedError.exit_code if results["failed"] else 0
 
 
@@ -228,7 +230,7 @@ def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learne
         folder.write(results)
     chosen = work.cfg.finetune.method
     if chosen not in results["failed"]:
-        note(export(fitted(chosen), work.clip, work.splits.classes.names, folder.model))
+        export(fitted(chosen), work.clip, work.splits.classes.names, folder.model)
 
 
 if __name__ == "__main__":

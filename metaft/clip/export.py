@@ -15,28 +15,38 @@ from metaft.clip.load import Clip
 from metaft.errors import CheckpointError
 from metaft.files import write
 
-LOADER = """\
-import open_clip, torch
+LOADER = '''"""Load this model: `from load import model, preprocess, logits, classnames`."""
+
+from pathlib import Path
+
+import open_clip
 from safetensors.torch import load_file
-model, _, preprocess = open_clip.create_model_and_transforms("local-dir:{folder}")
-head = load_file("{folder}/head.safetensors")
-logits = lambda x: model.encode_image(x, normalize=True) @ head["weight"].T + head["bias"]"""
+
+FOLDER = Path(__file__).parent
+model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
+model.eval()
+head = load_file(FOLDER / "head.safetensors")
+classnames = (FOLDER / "classnames.txt").read_text().splitlines()
 
 
-def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folder: Path) -> str:
-    """Write `open_clip_model.safetensors`, `open_clip_config.json`, `head.safetensors` and `classnames.txt`.
+def logits(images):
+    """Preprocessed images [B, 3, S, S] to logits [B, C]."""
+    return model.encode_image(images, normalize=True) @ head["weight"].T + head["bias"]
+'''
 
-    The first opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder with `local-dir:FOLDER`.
 
-    Returns:
-        Python lines that load it.
+def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folder: Path) -> None:
+    """Write `open_clip_model.safetensors`, `open_clip_config.json`, `head.safetensors`, `classnames.txt`, `load.py`.
+
+    The first opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder with `local-dir:FOLDER`; the
+    classifier's logits are unit image features times the head, as load.py shows.
     """
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
     save(_tensors(classifier.clip.state_dict()), folder / "open_clip_model.safetensors")
     save(_tensors(classifier.head.state_dict()), folder / "head.safetensors")
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
-    return LOADER.format(folder=folder)
+    write(folder / "load.py", LOADER)
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:

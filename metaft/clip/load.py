@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 
@@ -21,6 +23,10 @@ from metaft.errors import CheckpointError, nearest
 
 TOY = "toy-clip"
 TOY_CHECKPOINT = Path(__file__).parent / "toy" / "toy-clip.safetensors"
+LOADING_ERRORS = (
+    *(RuntimeError, ValueError, OSError, KeyError, EOFError, UserWarning),
+    *(pickle.UnpicklingError, SafetensorError),
+)
 RANDOM = "random"  # the word for `pretrained` that asks for untrained weights
 
 open_clip.add_model_config(Path(__file__).parent / "toy" / f"{TOY}.json")
@@ -70,7 +76,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") 
                 output_dict=True,
             )
             tokenizer = open_clip.get_tokenizer(name)
-        except (RuntimeError, ValueError, OSError, KeyError, UserWarning) as error:
+        except LOADING_ERRORS as error:
             raise CheckpointError(_explain(name, pretrained, error)) from error
     for module in model.modules():
         if hasattr(module, "inplace"):
@@ -97,16 +103,16 @@ def image_view(preprocess: dict[str, Any]) -> ImageView:
 
 
 def _explain(name: str, pretrained: str | None, error: Exception) -> str:
+    """What open_clip's error means for the person who named a model."""
     found = f"model.pretrained: {pretrained!r} cannot be loaded into {name!r}"
-    if "size mismatch" in str(error) or "Missing key" in str(error) or "Unexpected key" in str(error):
-        return f"{found}: its weights are of another architecture; allowed: a checkpoint of {name!r}"
+    tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
-        tags = open_clip.list_pretrained_tags_by_model(name)
         return f"model.pretrained: nothing given for {name!r}; allowed: a file, 'random', or a tag of {tags}"
     if isinstance(error, UserWarning):
         return f"{found}: {error} Use the architecture whose name ends in '-quickgelu'"
-    tags = open_clip.list_pretrained_tags_by_model(name)
     reason = str(error).splitlines()[0]
+    if Path(pretrained).is_file() and isinstance(error, RuntimeError):
+        return f"{found}: its weights are of another architecture ({reason}); allowed: a checkpoint of {name!r}"
     return f"{found}: {reason}; allowed: an existing file, 'random', or a tag of {tags}"
 
 

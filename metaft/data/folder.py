@@ -15,7 +15,7 @@ from torch import Tensor
 from metaft.data.captions import class_names, templates
 from metaft.data.types import Classes, ImageSource, ImageView, PixelArray, Split, Splits
 from metaft.errors import DataError, nearest
-from metaft.progress import note
+from metaft.progress import warn
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 MEMORY = 2 * 2**30  # bytes of decoded pixels kept for a split; beyond it, images are decoded when asked for
@@ -164,9 +164,9 @@ def _open(name: str, files: list[Path], view: ImageView, skip: bool) -> tuple[Im
     if faults and not skip:
         raise DataError(f"{name}: {len(faults)} of {len(files)} images unreadable; the first: {faults[0]}")
     for fault in faults:
-        note(f"skipped: {fault}")
+        warn(f"skipped: {fault}")
     if faults:
-        note(f"{name}: skipped {len(faults)} of {len(files)} images as unreadable")
+        warn(f"{name}: skipped {len(faults)} of {len(files)} images as unreadable")
     kept = torch.tensor([i for i, r in enumerate(results) if not isinstance(r, DataError)], dtype=torch.long)
     if in_memory:
         decoded = [r for r in results if not isinstance(r, DataError)]

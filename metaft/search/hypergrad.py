@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaft.progress import note
+from metaft.progress import warn
 from metaft.search.bilevel import BilevelProblem, Budget, SearchResult
 from metaft.search.journal import Journal
 from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
@@ -45,7 +45,7 @@ class HypergradSolver:
                 outcome, gradient = session.hypergradient(descent.u)
                 descent.move(gradient, outcome.value)
             if descent.explosions:
-                note(f"search: {descent.explosions} of {len(session.trials)} hypergradients exploded and were skipped")
+                warn(f"search: {descent.explosions} of {len(session.trials)} hypergradients exploded and were skipped")
             return session.conclude()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from metaft.errors import DataError
 from metaft.files import to_json
-from metaft.progress import note
+from metaft.progress import warn
 from metaft.search.bilevel import Outcome
 
 VERSION = 1
@@ -58,7 +58,7 @@ class Journal:
         content = path.read_bytes()
         whole, _, torn = content.rpartition(b"\n")
         if torn:
-            note(f"{path}: cut off an unfinished last line; its trial is run again")
+            warn(f"{path}: cut off an unfinished last line; its trial is run again")
             path.write_bytes(whole + b"\n" if whole else b"")
         lines = whole.decode("utf-8").splitlines()
         if not lines:

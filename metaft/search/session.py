@@ -58,7 +58,7 @@ class Session:
     @property
     def exhausted(self) -> bool:
         """Whether the budget, less what the last choice will cost, is used up."""
-        finals = self._final.candidates * self._final.seeds
+        finals = (self._final.candidates + 1) * self._final.seeds  # the recipe is always among them
         shares = [(r.outcome, 1.0 if r.gradient is None else 1 / 3) for r in self.trials]
         seconds = finals * fmean([o.seconds * s for o, s in shares]) if shares else 0.0
         cost = finals * fmean([o.step_equivalents * s for o, s in shares]) if shares else 0.0

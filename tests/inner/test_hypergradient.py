@@ -146,7 +146,9 @@ def test_a_parameter_without_gradient_stays():
     h = {name: h[name] for name in ("ce", "lr", "wd")}
     state = step(step.initial(), inner[0]._replace(tokens=None), h, differentiable=False)
     moved = {
-        name for name, new, old in zip(step.names, state.params, step.initial().params, strict=True) if (new != old).any()
+        name
+        for name, new, old in zip(step.names, state.params, step.initial().params, strict=True)
+        if (new != old).any()
     }
     assert "head.weight" in moved
     assert "clip.ln_final.weight" not in moved

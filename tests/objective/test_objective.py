@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -10,6 +12,7 @@ from metaft.errors import ConfigError
 from metaft.objective import TERMS, Objective, WeightedLoss, load_objective
 from tests.objective.test_terms import state
 
+SHIPPED = Path(__file__).parents[2] / "configs" / "objectives"
 GROUPS = {"stem": ("a.weight",), "head": ("b.bias",)}
 
 
@@ -54,6 +57,13 @@ def test_file_there_and_back(tmp_path):
     document = yaml.safe_load(path.read_text())
     assert list(document) == ["version", "terms", "lr", "wd", "groups", "schedule"]
     assert document["version"] == 1
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_objectives_are_read(path):
+    objective = load_objective(path)
+    assert objective.terms["ce"] == 1.0
+    assert 0 < objective.lr < 1e-3
 
 
 def test_file_faults_are_reported_together(tmp_path):

@@ -1,0 +1,139 @@
+"""A person's own pictures: what is read, and what each fault is answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaft import data
+from metaft.clip.load import image_view
+from metaft.config import DataConfig
+from metaft.errors import DataError
+
+PREPROCESS = {"size": (32, 32), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+VIEW = image_view({**PREPROCESS, "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0})
+
+
+def load(root: Path, **changes):
+    settings = {"format": "folder", "root": root, **changes}
+    return data.load(DataConfig(**settings), 0, VIEW)
+
+
+def test_a_tree_is_read(picture_tree):
+    splits = load(picture_tree)
+    assert splits.classes.names == ("dark square", "light square")
+    assert "itap of a {}." in splits.classes.templates
+    assert set(splits.tests) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+    assert splits.id_train.counts(2) == [10, 10]
+    images = splits.id_train.batch(torch.arange(20)).images
+    assert images.shape == (20, 3, 32, 32)
+    assert images[:10].mean() < images[10:].mean()
+
+
+def test_pixels_are_those_of_open_clip(picture_tree):
+    import open_clip
+    from PIL import Image
+
+    reference = open_clip.image_transform(32, is_train=False, mean=(0.5,) * 3, std=(0.25,) * 3)
+    split = load(picture_tree).id_train
+    first = sorted((picture_tree / "id_train" / "dark_square").iterdir())[0]
+    torch.testing.assert_close(split.batch(torch.tensor([0])).images[0], reference(Image.open(first)))
+
+
+def test_explicit_paths_and_a_held_out_part(picture_tree):
+    options = {"id_val": None, "ood_val": "ood_test/dusk", "ood_test": {"morning": str(picture_tree / "ood_test/dawn")}}
+    splits = load(picture_tree, options=options)
+    assert splits.id_train.counts(2) == [9, 9]
+    assert splits.id_val.counts(2) == [1, 1]
+    assert set(splits.tests) == {"id_test", "ood_test/morning"}
+
+
+def test_one_unnamed_ood_test(picture_tree):
+    for name in ("dark_square", "light_square"):
+        (picture_tree / "ood_test/dusk" / name).rename(picture_tree / "ood_test" / name)
+    (picture_tree / "ood_test/dusk").rmdir()
+    for name in ("dark_square", "light_square"):
+        for image in (picture_tree / "ood_test/dawn" / name).iterdir():
+            image.unlink()
+        (picture_tree / "ood_test/dawn" / name).rmdir()
+    (picture_tree / "ood_test/dawn").rmdir()
+    assert set(load(picture_tree).tests) == {"id_test", "ood_test/all"}
+
+
+@pytest.mark.parametrize("text", ["night\nday\n", "light_square = day\ndark_square=night\n"])
+def test_class_names_from_a_file(picture_tree, text):
+    (picture_tree / "classnames.txt").write_text(text)
+    (picture_tree / "t.txt").write_text("a {} tile.\n")
+    classes = load(picture_tree, templates=str(picture_tree / "t.txt")).classes
+    assert (classes.names, classes.templates) == (("night", "day"), ("a {} tile.",))
+
+
+def fault(root: Path, **changes) -> str:
+    with pytest.raises(DataError) as caught:
+        load(root, **changes)
+    return str(caught.value)
+
+
+def test_missing_folders(picture_tree):
+    assert "no such folder" in fault(picture_tree / "nowhere")
+    (picture_tree / "id_val").rename(picture_tree / "id_vall")
+    text = fault(picture_tree)
+    assert str(picture_tree / "id_val") in text
+    assert "'id_vall'" in text
+
+
+def test_an_empty_class(picture_tree):
+    for image in (picture_tree / "ood_val/dark_square").iterdir():
+        image.unlink()
+    assert "no images in class dark_square" in fault(picture_tree)
+
+
+def test_unreadable_images_stop_or_are_skipped_and_counted(picture_tree, capsys):
+    bad = [picture_tree / "id_train/dark_square" / name for name in ("3.png", "4.png")]
+    bad[0].write_bytes(b"no picture")
+    bad[1].write_bytes(bad[1].read_bytes()[:200])
+    text = fault(picture_tree)
+    assert "2 of 20 images unreadable" in text
+    assert str(bad[0]) in text
+    splits = load(picture_tree, on_unreadable="skip")
+    assert splits.id_train.counts(2) == [8, 10]
+    told = capsys.readouterr().err
+    assert all(str(path) in told for path in bad)
+    assert "skipped 2 of 20" in told
+
+
+def test_classes_that_do_not_match(picture_tree):
+    (picture_tree / "ood_val/light_square").rename(picture_tree / "ood_val/lite_square")
+    text = fault(picture_tree)
+    assert "lite_square: class unknown to id_train" in text
+    assert "'light_square'" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("day\n", "1 class names; allowed: 2"),
+        ("dark_squar = a\nlight_square = b\n", "'dark_square'"),
+        ("", "is empty"),
+    ],
+)
+def test_class_names_that_do_not_match(picture_tree, text, words):
+    (picture_tree / "classnames.txt").write_text(text)
+    assert words in fault(picture_tree)
+
+
+def test_a_template_without_a_place(picture_tree):
+    (picture_tree / "t.txt").write_text("a {}.\na tile.\n")
+    assert "line 2: 'a tile.'" in fault(picture_tree, templates=str(picture_tree / "t.txt"))
+    assert "cannot read" in fault(picture_tree, templates="no such file")
+
+
+def test_one_class_is_no_classification(picture_tree):
+    for folder in list(picture_tree.rglob("light_square")):
+        for image in folder.iterdir():
+            image.unlink()
+        folder.rmdir()
+    with pytest.raises(DataError, match="1 class found"):
+        _ = load(picture_tree).search_data

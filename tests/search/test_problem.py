@@ -1,0 +1,127 @@
+"""The fine-tuning problem on the toy CLIP: both views agree, nothing leaks, no hyperparameter is dead."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from metaft import build, config
+from metaft.data.types import SearchData
+from metaft.search.bilevel import BilevelProblem
+
+
+@pytest.fixture(scope="module")
+def problem(work):
+    return build.problem_in(work)
+
+
+def test_standard_space(problem):
+    assert isinstance(problem, BilevelProblem)
+    assert problem.space.names == (
+        *("dcm", "entropy", "flyp", "hinge", "kd", "l1init", "l1zero", "l2init", "l2zero", "lr", "wd"),
+    )
+    assert problem.start.shape == (11,)
+    assert problem.start.min() >= 0.05
+    assert problem.start.max() <= 0.95
+
+
+def test_a_search_cannot_reach_a_test_split():
+    assert {f.name for f in fields(SearchData)} == {"id_train", "id_val", "ood_val", "classes"}
+
+
+def test_both_views_agree_and_repeat(problem):
+    plain = problem.evaluate(problem.space.plain(problem.start), seed=3)
+    outcome, gradient = problem.hypergradient(problem.start, seed=3)
+    assert outcome.value == pytest.approx(plain.value, rel=1e-5)
+    assert outcome.metric == plain.metric
+    assert gradient.shape == (11,)
+    assert torch.isfinite(gradient).all()
+    again, same = problem.hypergradient(problem.start, seed=3)
+    assert (again.value, same.tolist()) == (outcome.value, gradient.tolist())
+    assert problem.evaluate(problem.space.plain(problem.start), seed=4).value != plain.value
+
+
+def test_gradient_is_the_slope_along_lr(problem):
+    """A float32 check on the real model: the curve over lr has the slope that is claimed."""
+    u, k, delta = problem.start.clone(), problem.space.names.index("lr"), 5e-3
+    _, gradient = problem.hypergradient(u, seed=1)
+    ends = []
+    for sign in (1, -1):
+        v = u.clone()
+        v[k] += sign * delta
+        ends.append(problem.evaluate(problem.space.plain(v), seed=1).value)
+    assert (ends[0] - ends[1]) / (2 * delta) == pytest.approx(float(gradient[k]), rel=0.05)
+
+
+def test_cost_is_counted(work):
+    problem = build.problem_in(work)  # its distillation targets are not yet known
+    share = 64 / 16
+    first = problem.evaluate(problem.space.plain(problem.start), seed=0)
+    again = problem.evaluate(problem.space.plain(problem.start), seed=0)
+    assert again.step_equivalents == pytest.approx(2 + share / 3)
+    assert first.step_equivalents == pytest.approx(again.step_equivalents + 2 / 3)
+    outcome, _ = problem.hypergradient(problem.start, seed=0)
+    assert outcome.step_equivalents == pytest.approx(2 * 3 + share)
+
+
+def test_report_may_stop_a_trial(problem):
+    seen = []
+    outcome = problem.evaluate(
+        problem.space.plain(problem.start), seed=0, report=lambda step, loss: seen.append((step, loss)) or True
+    )
+    assert outcome.status == "stopped"
+    assert seen == [(1, pytest.approx(outcome.value))]
+
+
+def test_divergence_is_an_outcome(problem):
+    params = {**problem.space.plain(problem.start), "lr": 1e30}
+    outcome = problem.evaluate(params, seed=0)
+    assert (outcome.status, outcome.value) == ("diverged", float("inf"))
+
+
+def test_a_validation_set_smaller_than_a_batch(work):
+    ood_val = work.splits.ood_val.subset(torch.arange(5))
+    few = replace(work, splits=replace(work.splits, ood_val=ood_val))
+    outcome = build.problem_in(few).evaluate(build.problem_in(few).space.plain(build.problem_in(few).start), seed=0)
+    assert outcome.status == "ok"
+
+
+def spread(overrides: list[str]) -> dict[str, float]:
+    """How far the outer loss moves as each hyperparameter crosses its range, the others at the recipe."""
+    cfg = config.load(None, [*overrides, "inner.steps=10", "inner.batch_size=32", "data.options.id_train=400"])
+    problem = build.bilevel_problem(cfg)
+    found = {}
+    for k, name in enumerate(problem.space.names):
+        values = []
+        for x in (0.0, 0.75, 1.0):
+            u = problem.start.clone()
+            u[k] = x
+            values.append(problem.evaluate(problem.space.plain(u), seed=0).value)
+        found[name] = max(values) - min(values)
+    return found
+
+
+def test_no_searched_range_is_dead():
+    """Every weight and the lr move the outer loss by over 0.02 nats within their range, weight decay by over 0.002.
+
+    Decay is weak by nature: over T steps it shrinks weights by (1 - lr wd)^T, 1 % at most here. With AutoFT's 1/N
+    the penalties move at most a twentieth of that.
+    """
+    found = spread([])
+    assert found.pop("wd") > 0.002
+    assert min(found.values()) > 0.02, found
+    released = spread(["objective.penalty_scale=released"])
+    for name in ("l1init", "l1zero", "l2init", "l2zero"):
+        assert released[name] < 0.05 * found[name], name
+
+
+def test_softplus_weights_reach_zero(work):
+    cfg = config.load(None, ["objective.weight_scale=softplus"])
+    space = build.space(cfg)
+    natural = space.plain(torch.zeros(11, dtype=torch.float64))
+    assert natural["kd"] == 0.0
+    problem = build.problem_in(replace(work, cfg=cfg.model_copy(update={"inner": work.cfg.inner})))
+    _, gradient = problem.hypergradient(problem.start, seed=0)
+    assert torch.isfinite(gradient).all()

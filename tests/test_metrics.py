@@ -1,0 +1,48 @@
+"""Metrics against scikit-learn and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+
+from metaft.metrics import METRICS, accuracy, predictions, score
+
+
+def data(n: int = 500, seed: int = 0):
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(5, (n,), generator=g)
+    return torch.randn(n, 5, generator=g) + torch.nn.functional.one_hot(labels, 5), labels
+
+
+def test_against_scikit_learn():
+    logits, labels = data()
+    values, _ = score(logits, labels, 100, 0)
+    predicted = logits.argmax(1)
+    assert values["accuracy"] == accuracy(logits, labels) == pytest.approx(accuracy_score(labels, predicted))
+    assert values["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+
+
+def test_macro_f1_leaves_out_absent_classes():
+    logits = torch.eye(4)[[0, 0, 1, 3]]
+    labels = torch.tensor([0, 0, 1, 1])
+    assert METRICS["macro_f1"](*predictions(logits), labels.numpy()) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_calibration_error_of_a_known_case():
+    logits = torch.log(torch.tensor([[0.8, 0.2]])).repeat(10, 1)
+    labels = torch.tensor([0] * 5 + [1] * 5)
+    assert METRICS["ece"](*predictions(logits), labels.numpy()) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_interval_is_the_binomial_one():
+    logits, labels = data(2000)
+    values, intervals = score(logits, labels, 1000, 1)
+    p = values["accuracy"]
+    half = 1.96 * math.sqrt(p * (1 - p) / 2000)
+    assert intervals["accuracy"] == pytest.approx((p - half, p + half), abs=0.006)
+    assert np.all([low <= values[k] <= high for k, (low, high) in intervals.items() if k != "ece"])
+    assert score(logits, labels, 1000, 1)[1] == intervals

@@ -1,0 +1,201 @@
+"""The command line as a person uses it, at small sizes: modes, replay, resume, and every documented fault."""
+
+from __future__ import annotations
+
+import json
+
+import open_clip
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from metaft import build, config
+from metaft.clip.load import TOY_CHECKPOINT
+from metaft.objective import load_objective
+from metaft.run import main
+from metaft.search.problem import FinetuneProblem
+
+SPLITS = {"id_test", "ood_test/handwritten"}
+
+
+@pytest.fixture
+def metaft(small, tmp_path, monkeypatch):
+    """Call the command line in an empty folder, with the small settings appended."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, overrides: tuple[str, ...] = small) -> int:
+        return main([*words, *overrides])
+
+    return call
+
+
+@pytest.mark.parametrize("mode", ["hypergrad", "tpe", "random"])
+def test_a_whole_run(metaft, tmp_path, mode, capsys):
+    assert metaft("--mode", mode, "--out", "run", "--seed", "3") == 0
+    run = tmp_path / "run"
+    results = json.loads((run / "results.json").read_text())
+    assert (results["mode"], results["seed"]) == (mode, 3)
+    assert set(results["methods"]) == {"zero_shot", "ft", "wise_ft", "autoft"}
+    for method in results["methods"].values():
+        assert set(method) == SPLITS
+        for split in method.values():
+            low, high = split["ci95"]["accuracy"]
+            assert 0 <= low <= split["accuracy"] <= high <= 1
+            assert split["n"] > 0
+    search = results["search"]
+    assert {"trials", "best_value", "inner_steps", "step_equivalents", "seconds", "space_size"} <= set(search)
+    assert (search["trials"], search["space_size"]) == (3, 11)
+    assert results["provenance"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+    kinds = [json.loads(line).get("kind") for line in (run / "search" / "trials.jsonl").read_text().splitlines()]
+    assert kinds[:4] == [None, "trial", "trial", "trial"]
+    assert set(kinds[4:]) == {"final"}
+    assert yaml.safe_load((run / "objective.yaml").read_text())["terms"]["ce"] == 1.0
+    for name in ("config.yaml", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
+        assert (run / name).stat().st_size > 0, name
+    out, err = capsys.readouterr()
+    assert "| autoft " in out
+    assert err == "", "silent where no terminal looks on"
+    model = open_clip.create_model("toy-clip", pretrained=str(run / "model" / "open_clip_model.safetensors"))
+    kept = load_file(run / "checkpoints" / "autoft.safetensors")
+    torch.testing.assert_close(model.state_dict()["visual.proj"], kept["clip.visual.proj"])
+
+
+def test_an_objective_is_replayed_without_a_search(metaft, tmp_path):
+    (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0, l2init: 0.01}\nlr: 1e-4\nwd: 0.1\n")
+    assert metaft("--objective", "o.yaml", "--out", "run") == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["mode"], results["search"]) == (None, None)
+    assert results["objective"]["terms"] == {"ce": 1.0, "l2init": 0.01}
+    assert load_objective(tmp_path / "run" / "objective.yaml") == load_objective(tmp_path / "o.yaml")
+    assert not (tmp_path / "run" / "search").exists()
+
+
+@pytest.mark.parametrize("after", [2, 5, 8])
+def test_an_interrupted_run_is_resumed_to_the_same_end(metaft, tmp_path, monkeypatch, capsys, after):
+    assert metaft("--mode", "tpe", "--out", "whole") == 0
+    calls = 0
+    evaluate, fresh = FinetuneProblem.evaluate, build.fresh
+
+    def interrupt(real):
+        def wrapped(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == after:
+                raise KeyboardInterrupt
+            return real(*args, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(FinetuneProblem, "evaluate", interrupt(evaluate))
+    monkeypatch.setattr(build, "fresh", interrupt(fresh))
+    assert metaft("--mode", "tpe", "--out", "part") == 130
+    assert "python -m metaft.run --resume part" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert main(["--resume", "part"]) == 0
+    whole, part = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "part"))
+    assert part["methods"] == whole["methods"]
+    assert part["objective"] == whole["objective"]
+    assert (tmp_path / "part" / "search" / "trials.jsonl").read_text().count("\n") == (
+        tmp_path / "whole" / "search" / "trials.jsonl"
+    ).read_text().count("\n")
+
+
+def test_resume_takes_no_other_settings(metaft, capsys):
+    assert metaft("--mode", "random", "--out", "run") == 0
+    assert main(["--resume", "run", "inner.steps=9"]) == 2
+    assert "inner.steps: 9 in a resumed run; allowed: 2, as the run began" in capsys.readouterr().err
+    assert metaft("--mode", "random", "--out", "run") == 2
+    assert "--resume run" in capsys.readouterr().err
+
+
+def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
+    root, overrides = picture_tree, ("inner.steps=2", "search.trials=2", "finetune.epochs=1", "inner.batch_size=8")
+    words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={root}", "finetune.batch_size=8")
+    assert metaft(*words, overrides=overrides) == 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert set(results["methods"]["autoft"]) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+
+
+def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
+    assert metaft("--mode", "tpe", "--out", "run", "finetune.lr=1e9", "objective.bounds={lr: [1e-5, 1e-2]}") == 4
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert set(results["failed"]) == {"ft", "wise_ft"}
+    assert set(results["methods"]) == {"zero_shot", "autoft"}
+    assert "ft: diverged in step" in capsys.readouterr().err
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_search_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
+    assert metaft("--mode", "hypergrad", "--out", "run", "objective.bounds={lr: [1e20, 1e30]}") == 4
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert set(results["methods"]) == {"zero_shot", "ft", "wise_ft"}
+    assert "narrow objective.bounds" in capsys.readouterr().err
+
+
+def wide_checkpoint(path) -> str:
+    save_file({k: torch.zeros([2 * s for s in t.shape]) for k, t in load_file(TOY_CHECKPOINT).items()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--mode", "tpo"], 2, ["search.mode: 'tpo'", "'tpe'"]),
+        ([], 2, ["--mode: nothing given; allowed: hypergrad, tpe, random"]),
+        (["--mode", "tpe", "objective.terms=[hing]", "inner.step=3"], 2, ["'hinge'", "'inner.steps'", "2 problems"]),
+        (["--mode", "tpe", "--config", "absent.yaml"], 2, ["cannot read absent.yaml"]),
+        (["--mode", "tpe", "--objective", "absent.yaml"], 2, ["cannot read absent.yaml"]),
+        (["--resume", "absent"], 2, ["cannot read absent"]),
+        (["--mode", "tpe", "data.format=folder", "data.root=absent"], 3, ["absent", "no such folder"]),
+        (["--mode", "tpe", "model.pretrained=absent.pt"], 3, ["'absent.pt'", "an existing file"]),
+        (["--mode", "tpe", "model.name=ViT-B-32"], 3, ["nothing given for 'ViT-B-32'", "laion2b_s34b_b79k"]),
+        (["--mode", "tpe", "model.pretrained=wide.safetensors"], 3, ["another architecture"]),
+    ],
+)
+def test_faults_have_their_code_and_leave_no_trace(metaft, tmp_path, capsys, words, code, said):
+    wide = tmp_path / "wide.safetensors"
+    wide_checkpoint(wide)
+    assert metaft(*words, overrides=()) == code
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert all(word in err for word in said), err
+    assert [p.name for p in tmp_path.iterdir()] == [wide.name]
+
+
+def test_dry_run_writes_nothing_and_tells_all(metaft, tmp_path, capsys):
+    assert metaft("--mode", "hypergrad", "--dry-run") == 0
+    out = capsys.readouterr().out
+    for words in ("id_train", "ood_test/handwritten", "trained parameters", "one hypergradient", "peak memory"):
+        assert words in out
+    assert "search / fine-tune" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["terms", "methods", "datasets", "estimators", "models"])
+def test_lists(metaft, what, capsys):
+    assert main(["--list", what]) == 0
+    names = {
+        "terms": "l2init",
+        "methods": "wise_ft",
+        "datasets": "folder",
+        "estimators": "unroll",
+        "models": "ViT-L-14",
+    }
+    assert f"| {names[what]} " in capsys.readouterr().out
+
+
+def test_settings_are_shown_and_checked(metaft, capsys, tmp_path):
+    assert main(["--print-config", "inner.steps=7"]) == 0
+    shown = capsys.readouterr().out
+    (tmp_path / "c.yaml").write_text(shown)
+    assert config.load(tmp_path / "c.yaml").inner.steps == 7
+    assert main(["--validate", "--config", "c.yaml"]) == 0
+    assert main(["--validate", "inner.steps=x"]) == 2
+
+
+def test_bad_flags_exit_with_two(metaft):
+    with pytest.raises(SystemExit) as caught:
+        main(["--modee", "tpe"])
+    assert caught.value.code == 2
