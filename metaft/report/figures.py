@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import hypot
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -40,13 +41,20 @@ Interval = tuple[float, float]
 
 
 def _point(method: Results) -> tuple[float, float, Interval, Interval] | None:
-    """x, y and the distances down and up of their intervals (the OOD interval averages those of its tests)."""
+    """x, y and the distances down and up of their intervals.
+
+    The tests are independent samples, so the distances of their mean are the root of the summed squares over k.
+    """
     y = ood_mean(method)
     if "id_test" not in method or y is None:
         return None
-    x = method["id_test"]["accuracy"]
-    low, high = method["id_test"]["ci95"]["accuracy"]
-    tests = ood_splits(list(method))
-    down = sum(method[t]["accuracy"] - method[t]["ci95"]["accuracy"][0] for t in tests) / len(tests)
-    up = sum(method[t]["ci95"]["accuracy"][1] - method[t]["accuracy"] for t in tests) / len(tests)
-    return 100 * x, 100 * y, (100 * (x - low), 100 * (high - x)), (100 * max(0.0, down), 100 * max(0.0, up))
+    tests = [_distances(method[name]) for name in ood_splits(list(method))]
+    down, up = (100 * hypot(*side) / len(tests) for side in zip(*tests, strict=True))
+    low, high = _distances(method["id_test"])
+    return 100 * method["id_test"]["accuracy"], 100 * y, (100 * low, 100 * high), (down, up)
+
+
+def _distances(split: Results) -> Interval:
+    """From the accuracy down and up to the ends of its interval."""
+    value, (low, high) = split["accuracy"], split["ci95"]["accuracy"]
+    return max(0.0, value - low), max(0.0, high - value)

@@ -1,0 +1,61 @@
+"""The README's first commands as a newcomer runs them: whole processes, both modes, embedded suites.
+
+    python benchmarks/quickstart.py [--device cpu] [--seeds 0 1 2] [--quick] [--out FILE]
+
+A row is one run: its wall-clock seconds (imports, search, both fine-tunes, evaluation and report included) and the
+accuracy of each method on the ID test and, as a mean over tests, OOD. --quick cuts search and training to seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import Rows, arguments
+
+from metaft.report.tables import ood_mean
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+QUICK = ("search.step_equivalents=60", "finetune.epochs=1", "evaluation.bootstrap=100", "search.candidates=1")
+
+
+def run(suite: str, mode: str, seed: int, device: str, quick: bool) -> dict[str, object]:
+    """One whole run."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run"
+        command = [sys.executable, "-m", "metaft.run", "--mode", mode, "--config", str(CONFIGS / f"{suite}.yaml")]
+        command += ["--out", str(out), "--seed", str(seed), "--device", device, "--quiet", *(QUICK if quick else ())]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds = time.perf_counter() - start
+        results = json.loads((out / "results.json").read_text())
+    search = results["search"]
+    return {
+        "suite": suite,
+        "mode": mode,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "search_seconds": round(search["seconds"], 1),
+        "trials": search["trials"],
+        "step_equivalents": round(search["step_equivalents"], 1),
+        "id_test": {name: m["id_test"]["accuracy"] for name, m in results["methods"].items()},
+        "ood_test": {name: ood_mean(m) for name, m in results["methods"].items()},
+    }
+
+
+def main() -> None:
+    args = arguments("quickstart", __doc__, seeds=(0, 1, 2))
+    rows = Rows(args, ("suite", "mode", "seed"))
+    for suite in ("digits",) if args.quick else ("digits", "shapes"):
+        for seed in args.seeds[:1] if args.quick else args.seeds:
+            for mode in ("hypergrad", "tpe"):
+                if {"suite": suite, "mode": mode, "seed": seed} not in rows:
+                    rows.add(run(suite, mode, seed, args.device, args.quick))
+
+
+if __name__ == "__main__":
+    main()
