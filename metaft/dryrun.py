@@ -35,6 +35,7 @@ def dry_run(cfg: Config) -> str:
         per_class = split.counts(len(work.splits.classes.names))
         counts.append([name, str(len(split)), f"{min(per_class)} to {max(per_class)}"])
 
+    problem.evaluate(problem.space.plain(problem.start), seed=0)  # the first call of anything is slow
     step, plain = _timed(lambda: problem.evaluate(problem.space.plain(problem.start), seed=0))
     sweep, differentiated = _timed(lambda: problem.hypergradient(problem.start, seed=0)[0])
     some = work.splits.id_train.batch(torch.arange(min(cfg.evaluation.batch_size, len(work.splits.id_train))))

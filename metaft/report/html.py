@@ -14,11 +14,11 @@ from metaft.report.tables import Results, ood_mean, ood_splits
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .35rem .7rem; border-bottom: 1px solid #ddd }
 th { text-align: right } td { text-align: right; font-variant-numeric: tabular-nums }
 th:first-child, td:first-child { text-align: left }
-small { color: #777 } img { max-width: 36rem; width: 100% } .note { color: #a33 }
+small { color: #777; display: block; white-space: nowrap } img { max-width: 36rem; width: 100% } .note { color: #a33 }
 </style></head><body>
 <h1>{{ title }}</h1>
 <img src="data:image/png;base64,{{ figure }}" alt="OOD accuracy against ID accuracy by method">
