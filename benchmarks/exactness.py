@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from metaft import build, config
 from metaft.clip.classifier import Classifier, train_only
+from metaft.finetune.loop import adamw
 from metaft.inner import InnerState, Step, estimate
-from metaft.objective import WeightedLoss, per_group
+from metaft.objective import WeightedLoss
 from metaft.objective.batches import TrainBatch
 
 H = {
@@ -59,18 +60,7 @@ def trajectory(classifier: Classifier, batches: list[TrainBatch], eps: float, gr
     h = {**H, **(GROUPED if grouped else {})}
     loss_of = WeightedLoss(classifier.groups(), sum(p.numel() for p in classifier.trained().values()))
     step, model = Step(classifier, loss_of, (0.9, 0.999), eps), copy.deepcopy(classifier)
-    parameters, groups = dict(model.named_parameters()), model.groups()
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [parameters[k] for k in members],
-                "lr": per_group(h, "lr", group),
-                "weight_decay": per_group(h, "wd", group),
-            }
-            for group, members in groups.items()
-        ],
-        eps=eps,
-    )
+    optimizer = adamw(model, h, (0.9, 0.999), eps)
     state = step.initial()
     for batch in islice(batches, STEPS):
         state = step(state, batch, h, differentiable=False)

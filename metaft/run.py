@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shlex
 import signal
@@ -33,6 +34,7 @@ from metaft.report.tables import markdown, methods_table
 from metaft.runfolder import RunFolder, provenance
 from metaft.search.journal import Journal
 
+INTERRUPTED = 130
 LISTS: dict[str, Callable[[], list[list[str]]]] = {
     "terms": lambda: [[name, t.description] for name, t in TERMS.items()],
     "methods": lambda: [[name, m.description] for name, m in METHODS.items()],
@@ -44,7 +46,7 @@ LISTS: dict[str, Callable[[], list[list[str]]]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)
     be_quiet(args.quiet)
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -53,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MetaftError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted before anything was written", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,7 +105,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         command = f"python -m metaft.run --resume {shlex.quote(str(folder.path))}"
         print(f"\ninterrupted; go on with: {command}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _settings(args: argparse.Namespace, needs_mode: bool) -> Config:
@@ -110,7 +115,7 @@ def _settings(args: argparse.Namespace, needs_mode: bool) -> Config:
         ConfigError: every fault of both kinds.
     """
     flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
-    overrides = [*args.overrides, *(f"{key}={value}" for key, value in flags.items() if value is not None)]
+    overrides = [*args.overrides, *(f"{k}={json.dumps(v, default=str)}" for k, v in flags.items() if v is not None)]
     path = args.resume / "config.yaml" if args.resume else args.config
     problems: list[Problem] = []
     try:

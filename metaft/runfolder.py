@@ -64,8 +64,9 @@ class RunFolder:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
     def write(self, results: Mapping[str, Any]) -> None:
-        """Write results.json."""
+        """Write results.json, and what it says of its origin alone as provenance.json."""
         write(self.path / "results.json", to_json(results, indent=2) + "\n")
+        write(self.path / "provenance.json", to_json(results["provenance"], indent=2) + "\n")
 
     def report(self, results: Mapping[str, Any]) -> None:
         """Write results.json, results.md, report.html and the figure."""

@@ -51,7 +51,7 @@ def test_a_whole_run(metaft, tmp_path, mode, capsys):
     assert kinds[:4] == [None, "trial", "trial", "trial"]
     assert set(kinds[4:]) == {"final"}
     assert yaml.safe_load((run / "objective.yaml").read_text())["terms"]["ce"] == 1.0
-    for name in ("config.yaml", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
+    for name in ("config.yaml", "provenance.json", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
         assert (run / name).stat().st_size > 0, name
     out, err = capsys.readouterr()
     assert "| autoft " in out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from metaft.objective import Objective, WeightedLoss, per_group
 from metaft.objective.batches import Reference, TrainBatches
 from metaft.progress import bar
 
-RUNAWAY = 1e3  # a loss so many times its first value (or 1, if that is more) has diverged
+RUNAWAY = 1e3
 
 
 def train(
@@ -36,55 +38,85 @@ def train(
     """
     model = train_only(copy.deepcopy(classifier), text=objective.needs_text, freeze=settings.freeze)
     pretrained = {k: p.detach().clone() for k, p in model.trained().items()}
-    groups, values = model.groups(), objective.values()
-    loss_of = WeightedLoss(groups, sum(p.numel() for p in pretrained.values()), settings.penalty_scale)
-    reference = Reference(classifier, data.id_train, settings.device)
-    tokens = settings.tokens if objective.needs_text else None
-    batches = TrainBatches(data.id_train, tokens, reference, settings.device)
-    parameters = dict(model.named_parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [parameters[k] for k in members],
-                "lr": per_group(values, "lr", group),
-                "weight_decay": per_group(values, "wd", group),
-            }
-            for group, members in groups.items()
-        ],
-        betas=settings.betas,
-        eps=settings.eps,
-    )
+    values = objective.values()
+    loss_of = WeightedLoss(model.groups(), sum(p.numel() for p in pretrained.values()), settings.penalty_scale)
+    optimizer = adamw(model, values, settings.betas, settings.eps)
+    batches = _batches(classifier, objective, data, settings)
     per_epoch = batches.per_epoch(settings.batch_size)
     steps = settings.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: warmup_cosine(t, steps, settings.warmup))
-    best, best_state, first = -1.0, copy.deepcopy(model.state_dict()), math.nan
-    stream = batches.stream(settings.batch_size, torch.Generator().manual_seed(settings.seed))
+    stream = islice(batches.stream(settings.batch_size, torch.Generator().manual_seed(settings.seed)), steps)
+    best, runaway = _Best(), _Runaway(name, steps)
     with bar(name, total=steps) as progress:
-        for step in range(steps):
-            batch = next(stream)
+        for step, batch in enumerate(stream, 1):
             state = batch.observe(model(batch.images, batch.tokens), dict(model.trained()), pretrained)
             loss = loss_of(state, values)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             schedule.step()
-            current = loss.item()
-            first = current if step == 0 else first
-            if not math.isfinite(current) or abs(current) > RUNAWAY * max(1.0, abs(first)):
-                raise DivergedError(f"{name}: diverged in step {step + 1} of {steps} (loss {current:.3g})")
+            current = runaway.check(step, loss.item())
             progress.update()
-            if (step + 1) % per_epoch == 0:
-                score = _id_val(model, data, settings)
-                settings.log(
-                    {"method": name, "epoch": (step + 1) // per_epoch, "loss": current, "id_val_accuracy": score}
-                )
-                progress.set_postfix_str(f"loss {current:.3f}, best id_val {max(best, score):.1%}")
-                if score > best:
-                    best, best_state = score, copy.deepcopy(model.state_dict())
-    if not all(bool(t.isfinite().all()) for t in best_state.values()):
-        raise DivergedError(f"{name}: diverged (its parameters are no longer finite)")
-    model.load_state_dict(best_state)
-    return model
+            if step % per_epoch == 0:
+                score = best.offer(model, _id_val(model, data, settings))
+                settings.log({"method": name, "epoch": step // per_epoch, "loss": current, "id_val_accuracy": score})
+                progress.set_postfix_str(f"loss {current:.3f}, best id_val {best.score:.1%}")
+    return best.restore(model, name)
+
+
+def _batches(classifier: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> TrainBatches:
+    tokens = settings.tokens if objective.needs_text else None
+    return TrainBatches(data.id_train, tokens, Reference(classifier, data.id_train, settings.device), settings.device)
+
+
+class _Best:
+    """The best parameters so far."""
+
+    def __init__(self) -> None:
+        self.score = -1.0
+        self._state: dict[str, Tensor] = {}
+
+    def offer(self, model: Classifier, score: float) -> float:
+        """Keep the model's parameters if its score is the best yet; the score."""
+        if score > self.score:
+            self.score, self._state = score, copy.deepcopy(model.state_dict())
+        return score
+
+    def restore(self, model: Classifier, name: str) -> Classifier:
+        """The model with the best parameters."""
+        if not all(bool(t.isfinite().all()) for t in self._state.values()):
+            raise DivergedError(f"{name}: diverged (its parameters are no longer finite)")
+        model.load_state_dict(self._state)
+        return model
+
+
+class _Runaway:
+    """Watches a loss for divergence: not finite, or RUNAWAY times its first value (or 1, if that is more)."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self._name, self._steps, self._limit = name, steps, math.inf
+
+    def check(self, step: int, loss: float) -> float:
+        """The loss, if it is sound."""
+        if step == 1:
+            self._limit = RUNAWAY * max(1.0, abs(loss))
+        if not math.isfinite(loss) or abs(loss) > self._limit:
+            raise DivergedError(f"{self._name}: diverged in step {step} of {self._steps} (loss {loss:.3g})")
+        return loss
+
+
+def adamw(model: Classifier, values: Mapping[str, float], betas: tuple[float, float], eps: float) -> torch.optim.AdamW:
+    """torch's AdamW over the trained parameters, each group with its own lr and weight decay from `values`."""
+    parameters = model.trained()
+    groups = [
+        {
+            "params": [parameters[name] for name in members],
+            "lr": per_group(values, "lr", group),
+            "weight_decay": per_group(values, "wd", group),
+        }
+        for group, members in model.groups().items()
+    ]
+    return torch.optim.AdamW(groups, betas=betas, eps=eps)
 
 
 def warmup_cosine(step: int, steps: int, warmup: float) -> float:
