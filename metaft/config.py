@@ -56,9 +56,9 @@ class ObjectiveConfig(_Section):
     def _no_term_twice(self) -> ObjectiveConfig:
         both = sorted(set(self.terms) & set(self.fixed))
         if both:
-            raise ValueError(f"objective.terms and objective.fixed both name {', '.join(both)}")
+            raise ValueError(f"terms and fixed both name {', '.join(both)}")
         if not self.terms and not self.fixed:
-            raise ValueError("objective.terms and objective.fixed are both empty")
+            raise ValueError("terms and fixed are both empty")
         return self
 
 
@@ -82,6 +82,12 @@ class SearchConfig(_Section):
     outer_batch_size: int = Field(512, ge=1)
     candidates: int = Field(4, ge=1)
     candidate_seeds: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _ends(self) -> SearchConfig:
+        if self.trials is None and self.seconds is None and self.step_equivalents is None:
+            raise ValueError("nothing ends the search: trials, seconds and step_equivalents are all null")
+        return self
 
 
 class HypergradConfig(_Section):
@@ -142,12 +148,6 @@ class Config(_Section):
     finetune: FinetuneConfig = FinetuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
-
-    @model_validator(mode="after")
-    def _possible(self) -> Config:
-        if self.search.trials is None and self.search.seconds is None and self.search.step_equivalents is None:
-            raise ValueError("search needs one of trials, seconds, step_equivalents")
-        return self
 
 
 def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -255,9 +255,7 @@ def _validate(raw: dict[str, Any], problems: list[Problem]) -> Config:
 def _drop(raw: dict[str, Any], location: Sequence[str | int]) -> None:
     """Remove the setting at a location: the key itself, or its group where the group as a whole is at fault."""
     keys = [str(k) for k in location[:2]]
-    if not keys:
-        raw.clear()
-    elif len(keys) == 2 and isinstance(raw.get(keys[0]), dict) and keys[1] in raw[keys[0]]:
+    if len(keys) == 2 and isinstance(raw.get(keys[0]), dict) and keys[1] in raw[keys[0]]:
         del raw[keys[0]][keys[1]]
     else:
         raw.pop(keys[0], None)

@@ -6,86 +6,101 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import torch
 
 from metaft import build
+from metaft.build import Workspace
 from metaft.config import Config
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Outcome
+from metaft.search.problem import REVERSE_SWEEP
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class _Measured:
+    """One inner step, one hypergradient through one step, and the seconds of one evaluation batch."""
+
+    step: Outcome
+    hypergradient: Outcome
+    batch_seconds: float
 
 
 def dry_run(cfg: Config) -> str:
     """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text."""
-    work = build.workspace(cfg.model_copy(update={"inner": cfg.inner.model_copy(update={"steps": 1})}))
-    problem = build.problem_in(work)
-    trained = sum(p.numel() for p in work.classifier.trained().values())
-    splits = {
-        "id_train": work.splits.id_train,
-        "id_val": work.splits.id_val,
-        "ood_val": work.splits.ood_val,
-        **work.splits.tests,
-    }
-    counts = []
-    for name, split in splits.items():
-        per_class = split.counts(len(work.splits.classes.names))
-        counts.append([name, str(len(split)), f"{min(per_class)} to {max(per_class)}"])
-
-    problem.evaluate(problem.space.plain(problem.start), seed=0)  # the first call of anything is slow
-    step, plain = _timed(lambda: problem.evaluate(problem.space.plain(problem.start), seed=0))
-    sweep, differentiated = _timed(lambda: problem.hypergradient(problem.start, seed=0)[0])
-    some = work.splits.id_train.batch(torch.arange(min(cfg.evaluation.batch_size, len(work.splits.id_train))))
-    forward, _ = _timed(lambda: work.classifier(some.images.to(work.device)).logits.sum().item())
-
-    differentiates = cfg.search.mode == "hypergrad"
-    per_step = plain.seconds / plain.step_equivalents
-    one = differentiated if differentiates else plain
-    trial_cost = one.step_equivalents + (cfg.inner.steps - 1) * (3 if differentiates else 1)
-    trial_seconds = trial_cost * one.seconds / one.step_equivalents
-    finals = (cfg.search.candidates + 1) * cfg.search.candidate_seeds * (cfg.inner.steps + plain.step_equivalents - 1)
-    search_cost = min(
-        (cfg.search.trials or math.inf) * trial_cost + finals,
-        cfg.search.step_equivalents or math.inf,
-        (cfg.search.seconds or math.inf) / trial_seconds * trial_cost,
-    )
-    batch = min(cfg.finetune.batch_size, len(work.splits.id_train))
-    steps = cfg.finetune.epochs * (len(work.splits.id_train) // batch)
-    tune_cost = steps * batch / problem.batch_size
+    work = build.workspace(cfg)
+    measured = _measure(work)
+    search_cost, search_seconds = _search(cfg, measured)
+    tune_cost = _finetune(work)
+    tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents
     rows = [
         ["model", cfg.model.name],
-        ["trained parameters", f"{trained:,}"],
+        ["trained parameters", f"{sum(p.numel() for p in work.classifier.trained().values()):,}"],
         ["classes", str(len(work.splits.classes.names))],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
-        ["searched hyperparameters", str(len(problem.space))],
-        ["one inner step and its outer evaluation", f"{step:.2f} s"],
-        ["one hypergradient through one step", f"{sweep:.2f} s"],
-        [f"one evaluation batch of {len(some.labels)}", f"{forward:.2f} s"],
+        ["searched hyperparameters", str(len(build.space(cfg)))],
+        ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],
+        ["one hypergradient through one step", f"{measured.hypergradient.seconds:.2f} s"],
+        ["one evaluation batch", f"{measured.batch_seconds:.2f} s"],
         ["peak memory, one step", f"{_peak(work.device) / 2**20:,.0f} MiB"],
-        ["estimated search", f"{search_cost * trial_seconds / trial_cost:.0f} s, {search_cost:,.0f} step equivalents"],
-        ["estimated fine-tune of one method", f"{tune_cost * per_step:.0f} s, {tune_cost:,.0f} step equivalents"],
+        ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
+        ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
     ]
-    first = _problem_line(plain, differentiated)
-    return "\n\n".join(
-        part
-        for part in (markdown(["split", "images", "per class"], counts), markdown(["dry run", "value"], rows), first)
-        if part
-    )
+    bad = [o.status for o in (measured.step, measured.hypergradient) if o.status != "ok"]
+    warning = f"\n\nwarning: the first step ended as {', '.join(bad)}" if bad else ""
+    return f"{_counts(work)}\n\n{markdown(['dry run', 'value'], rows)}{warning}"
 
 
-def _timed(work: Callable[[], T]) -> tuple[float, T]:
+def _counts(work: Workspace) -> str:
+    s = work.splits
+    splits = {"id_train": s.id_train, "id_val": s.id_val, "ood_val": s.ood_val, **s.tests}
+    per_class = {name: split.counts(len(s.classes.names)) for name, split in splits.items()}
+    rows = [[name, str(sum(counts)), f"{min(counts)} to {max(counts)}"] for name, counts in per_class.items()]
+    return markdown(["split", "images", "per class"], rows)
+
+
+def _measure(work: Workspace) -> _Measured:
+    one_step = work.cfg.model_copy(update={"inner": work.cfg.inner.model_copy(update={"steps": 1})})
+    problem = build.problem_in(replace(work, cfg=one_step))
+    recipe = problem.space.plain(problem.start)
+    problem.evaluate(recipe, seed=0)  # the first call of anything is slow
+    size = min(work.cfg.evaluation.batch_size, len(work.splits.id_train))
+    images = work.splits.id_train.batch(torch.arange(size), work.device).images
     start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
+    with torch.no_grad():
+        work.classifier(images).logits.sum().item()
+    seconds = time.perf_counter() - start
+    return _Measured(problem.evaluate(recipe, seed=0), problem.hypergradient(problem.start, seed=0)[0], seconds)
 
 
-def _problem_line(*outcomes: Outcome) -> str:
-    bad = [o.status for o in outcomes if o.status != "ok"]
-    return f"warning: the first step ended as {', '.join(bad)}" if bad else ""
+def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
+    """Step equivalents and seconds of the search, from the limit that will be reached first."""
+    further = cfg.inner.steps - 1
+    plain_cost = measured.step.step_equivalents + further
+    if cfg.search.mode == "hypergrad":
+        one, trial_cost = (
+            measured.hypergradient,
+            measured.hypergradient.step_equivalents + further * (1 + REVERSE_SWEEP),
+        )
+    else:
+        one, trial_cost = measured.step, plain_cost
+    rate = one.seconds / one.step_equivalents
+    finals = (cfg.search.candidates + 1) * cfg.search.candidate_seeds * plain_cost
+    cost = min(
+        (cfg.search.trials or math.inf) * trial_cost + finals,
+        cfg.search.step_equivalents or math.inf,
+        (cfg.search.seconds or math.inf) / rate,
+    )
+    return cost, cost * rate
+
+
+def _finetune(work: Workspace) -> float:
+    """Step equivalents of one fine-tune, in inner steps."""
+    cfg, n = work.cfg, len(work.splits.id_train)
+    batch = min(cfg.finetune.batch_size, n)
+    return cfg.finetune.epochs * (n // batch) * batch / min(cfg.inner.batch_size, n)
 
 
 def _peak(device: torch.device) -> float:

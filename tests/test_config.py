@@ -64,7 +64,7 @@ def test_no_is_a_word_and_a_quoted_number_is_text():
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["search.seconds=null", "search.step_equivalents=null"], "one of trials, seconds"),
+        (["search.seconds=null", "search.step_equivalents=null"], "nothing ends the search"),
         (["objective.fixed={dcm: 1.0}"], "both name dcm"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import open_clip
 import pytest
@@ -116,6 +117,14 @@ def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
     assert metaft(*words, overrides=overrides) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["methods"]["autoft"]) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+
+
+def test_one_class_leaves_no_trace(metaft, picture_tree, tmp_path, capsys):
+    for folder in list(picture_tree.rglob("light_square")):
+        shutil.rmtree(folder)
+    assert metaft("--mode", "tpe", "data.format=folder", f"data.root={picture_tree}", overrides=()) == 3
+    assert "1 class found (dark square); allowed: at least two classes" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):

@@ -143,6 +143,9 @@ class Splits:
     tests: Mapping[str, Split]
     classes: Classes
 
+    def __post_init__(self) -> None:
+        _ = self.search_data  # its checks
+
     @property
     def search_data(self) -> SearchData:
         """The part without tests."""

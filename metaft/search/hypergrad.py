@@ -41,7 +41,7 @@ class HypergradSolver:
         with Session(problem, budget, journal, self.seed, self.final) as session:
             for record in session.trials:
                 descent.move(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
-            while not session.exhausted:
+            while not session.exhausted():
                 outcome, gradient = session.hypergradient(descent.u)
                 descent.move(gradient, outcome.value)
             if descent.explosions:

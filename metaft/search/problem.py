@@ -80,9 +80,10 @@ class FinetuneProblem:
             seed: fixes inner and outer batches.
             report: called with (step, outer loss) at half time; True asks to stop there.
         """
+        run, h = _Run(self, seed), {**self._fixed, **params}
 
-        def body(run: _Run) -> Outcome:
-            h, state = {**self._fixed, **params}, self.step.initial()
+        def body() -> Outcome:
+            state = self.step.initial()
             for t, batch in enumerate(run.batches, 1):
                 state = self.step(state, batch, h, differentiable=False)
                 run.count(1.0)
@@ -92,7 +93,7 @@ class FinetuneProblem:
                         return run.outcome(halfway, t, "stopped")
             return run.outcome(run.judge(state), self.steps)
 
-        return self._guarded(seed, body)
+        return run.guard(body)
 
     def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
         """The value at u and its derivative d value / d u, float64 [K] (0 for whole numbers and categories).
@@ -104,29 +105,21 @@ class FinetuneProblem:
         h = {name: value for name, value in natural.items() if isinstance(value, Tensor)}
         rest = {**self._fixed, **{name: value for name, value in natural.items() if name not in h}}
         gradient = torch.full_like(u, math.nan)
+        run = _Run(self, seed)
 
         def step(state: InnerState, batch: TrainBatch, leaves: Mapping[str, Tensor]) -> InnerState:
             run.count(1.0 + REVERSE_SWEEP)
             return self.step(state, batch, {**rest, **leaves})
 
-        def body(run: _Run) -> Outcome:
+        def body() -> Outcome:
             start = self.step.initial()
             value, by_name = estimate(step, start, run.batches, h, run.outer, self._storage, self._estimator)
             (d_u,) = torch.autograd.grad(list(h.values()), u, [by_name[name] for name in h])
-            gradient.data.copy_(d_u)
+            gradient.copy_(d_u)
             run.count(2 / 3 * run.outer_share)
             return run.outcome(float(value), self.steps)
 
-        run = _Run(self, seed)
-        return self._guarded(seed, body, run), gradient.detach()
-
-    def _guarded(self, seed: int, body: Callable[[_Run], Outcome], run: _Run | None = None) -> Outcome:
-        """Run a body; memory that runs out becomes an outcome instead of an exception."""
-        run = run or _Run(self, seed)
-        try:
-            return body(run)
-        except torch.OutOfMemoryError:
-            return run.outcome(math.inf, 0, "oom")
+        return run.guard(body), gradient.detach()
 
     def outer_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: the validation set, or a random part of it."""
@@ -166,6 +159,13 @@ class _Run:
     def count(self, step_equivalents: float) -> None:
         """Add to the bill."""
         self._cost += step_equivalents
+
+    def guard(self, body: Callable[[], Outcome]) -> Outcome:
+        """Run a body; memory that runs out becomes an outcome instead of an exception."""
+        try:
+            return body()
+        except torch.OutOfMemoryError:
+            return self.outcome(math.inf, 0, "oom")
 
     def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
         """How the run ended, with its bill: steps, outer evaluations, and theta_0's forwards for distillation."""

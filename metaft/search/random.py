@@ -22,7 +22,7 @@ class RandomSolver:
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
         """Draw and evaluate until the budget is used; then choose."""
         with Session(problem, budget, journal, self.seed, self.final) as session:
-            while not session.exhausted:
+            while not session.exhausted():
                 number = len(session.trials)
                 draw = np.random.default_rng([self.seed, number]).random(len(problem.space))
                 u = problem.start if number == 0 else torch.from_numpy(draw)

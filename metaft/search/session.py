@@ -55,9 +55,8 @@ class Session:
         """Finished trials, in order."""
         return [r for r in self._journal.records if r.kind == "trial"]
 
-    @property
     def exhausted(self) -> bool:
-        """Whether the budget, less what the last choice will cost, is used up."""
+        """Whether the budget, less what the last choice will cost, is used up; shows how far it is."""
         finals = (self._final.candidates + 1) * self._final.seeds  # the recipe is always among them
         shares = [(r.outcome, 1.0 if r.gradient is None else 1 / 3) for r in self.trials]
         seconds = finals * fmean([o.seconds * s for o, s in shares]) if shares else 0.0

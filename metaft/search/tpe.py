@@ -139,7 +139,7 @@ class TPESolver:
         with Session(problem, budget, journal, self.seed, self.final) as session:
             for record in session.trials:
                 sampler.tell(sampler.ask().number, record.outcome.value)
-            while not session.exhausted:
+            while not session.exhausted():
                 trial = sampler.ask()
                 sampler.tell(trial.number, session.evaluate(trial.params).value)
             return session.conclude()

@@ -136,4 +136,4 @@ def test_one_class_is_no_classification(picture_tree):
             image.unlink()
         folder.rmdir()
     with pytest.raises(DataError, match="1 class found"):
-        _ = load(picture_tree).search_data
+        load(picture_tree)
