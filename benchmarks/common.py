@@ -38,11 +38,11 @@ def arguments(name: str, description: str | None, seeds: tuple[int, ...]) -> arg
 class Rows:
     """The rows of a result file; a cell that is there already is not measured again."""
 
-    def __init__(self, args: argparse.Namespace, keys: tuple[str, ...]) -> None:
+    def __init__(self, name: str, args: argparse.Namespace, keys: tuple[str, ...]) -> None:
         self._path: Path = args.out
         self._keys = keys
         self._meta = {
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
             "device": {"type": args.device, "name": _processor(args.device), "threads": torch.get_num_threads()},
             "date": time.strftime("%Y-%m-%d"),

@@ -103,7 +103,7 @@ def hypergradient(classifier: Classifier, batches: list[TrainBatch], steps: int,
 
 def main() -> None:
     args = arguments("exactness", __doc__, seeds=(0, 1, 2))
-    rows = Rows(args, ("check", "seed", "eps", "grouped"))
+    rows = Rows("exactness", args, ("check", "seed", "eps", "grouped"))
     steps = 2 if args.quick else 3
     for seed in args.seeds[:1] if args.quick else args.seeds:
         classifier, batches = setting(seed)

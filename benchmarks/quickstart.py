@@ -49,7 +49,7 @@ def run(suite: str, mode: str, seed: int, device: str, quick: bool) -> dict[str,
 
 def main() -> None:
     args = arguments("quickstart", __doc__, seeds=(0, 1, 2))
-    rows = Rows(args, ("suite", "mode", "seed"))
+    rows = Rows("quickstart", args, ("suite", "mode", "seed"))
     for suite in ("digits",) if args.quick else ("digits", "shapes"):
         for seed in args.seeds[:1] if args.quick else args.seeds:
             for mode in ("hypergrad", "tpe"):

@@ -44,8 +44,6 @@ def check(cfg: Config) -> None:
     found = [*_names(cfg), *_bounds(cfg)]
     if cfg.data.format in datasets.FORMATS:
         found += datasets.problems(cfg.data)
-    if cfg.data.format == "folder" and cfg.data.root is None:
-        found.append(Problem("data.root", "nothing given", "the folder that holds your splits"))
     outer = OUTER_LOSSES.get(cfg.search.outer_loss)
     if cfg.search.mode == "hypergrad" and outer is not None and not outer.differentiable:
         smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +168,7 @@ def run(work: Workspace, folder: RunFolder, learned: Objective | None = None) ->
     }
     folder.write(results)
     try:
-        results["objective"] = _document(learned := _learn(work, folder, results, learned))
+        results["objective"] = asdict(learned := _learn(work, folder, results, learned))
     except DivergedError as error:
         results["failed"]["autoft"] = str(error)
     folder.write(results)
@@ -182,10 +181,6 @@ def run(work: Workspace, folder: RunFolder, learned: Objective | None = None) ->
     if (folder.model / "load.py").exists():
         print(f"model:  {folder.model} ({work.cfg.finetune.method}; load.py there opens it with open_clip)")
     return DivergedError.exit_code if results["failed"] else 0
-
-
-def _document(objective: Objective) -> dict[str, Any]:
-    return {k: dict(v) if isinstance(v, dict) else v for k, v in asdict(objective).items()}
 
 
 def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> Objective:
@@ -204,6 +199,7 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
             "space_size": len(problem.space),
             "finalists": found.finalists,
         }
+        folder.write(results)  # before objective.yaml, whose presence says that the search is done
         learned = build.objective_of(work.cfg, found.params)
         note(f"search: {found.trials} trials in {found.seconds:.0f} s, outer loss {found.value:.4f}")
     learned.save(folder.objective)
@@ -211,10 +207,9 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
 
 
 def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> None:
-    """Fit and evaluate each method once; a method others need is trained once and shared."""
+    """Fit and evaluate each method once; a method that others need is shared through its checkpoint."""
     wanted = tuple(dict.fromkeys((*work.cfg.evaluation.methods, work.cfg.finetune.method)))
 
-    @cache
     def fitted(name: str) -> Classifier:
         path = folder.checkpoint(name)
         model = build.fresh(work)

@@ -18,11 +18,12 @@ __all__ = ["FORMATS", "Batch", "Classes", "Format", "ImageView", "SearchData", "
 
 @dataclass(frozen=True)
 class Format:
-    """A data format: its options (checked before anything is opened) and how its splits are made."""
+    """A data format: its options, how its splits are made, and what else to check before anything is opened."""
 
     description: str
     options: type[BaseModel]
     load: Callable[[Any, DataConfig, int, ImageView], Splits]
+    check: Callable[[DataConfig], list[Problem]] = lambda data: []
 
 
 def _suite(make: Callable[[Any, int, ImageView], Splits]) -> Callable[[Any, DataConfig, int, ImageView], Splits]:
@@ -50,23 +51,29 @@ def _folder(options: folder.Options, data: DataConfig, seed: int, view: ImageVie
     )
 
 
+def _needs_root(data: DataConfig) -> list[Problem]:
+    if data.root is None and "id_train" not in data.options:
+        return [Problem("data.root", "nothing given", "the folder of your splits, or a path for each in data.options")]
+    return []
+
+
 FORMATS: dict[str, Format] = {
     "digits": Format("rendered digits as ID, real handwritten digits as OOD", digits.Options, _suite(digits.load)),
     "shapes": Format(
         "drawn objects; styles as distributions, colour as a shortcut", shapes.Options, _suite(shapes.load)
     ),
-    "folder": Format("your pictures: root/SPLIT/class/image, or a path for each split", folder.Options, _folder),
+    "folder": Format("your pictures: root/SPLIT/class/image, or a path a split", folder.Options, _folder, _needs_root),
 }
 
 
 def problems(data: DataConfig) -> list[Problem]:
-    """Faults of `data.options`, as the format sees them."""
-    model = FORMATS[data.format].options
+    """Faults of the data settings, as the format sees them."""
+    found, model = FORMATS[data.format].check(data), FORMATS[data.format].options
     try:
         model.model_validate(data.options)
     except ValidationError as error:
-        return [_problem(model, dict(d)) for d in error.errors(include_url=False)]
-    return []
+        found += [_problem(model, dict(d)) for d in error.errors(include_url=False)]
+    return found
 
 
 def _problem(model: type[BaseModel], detail: dict[str, Any]) -> Problem:

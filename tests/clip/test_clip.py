@@ -59,6 +59,9 @@ def test_export_opens_with_open_clip_and_gives_the_same_logits(work, tmp_path):
             logits = model.encode_image(images, normalize=True) @ head["weight"].T + head["bias"]
             torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(scope["logits"](images), expected, rtol=0, atol=1e-5)
+    again = load(f"local-dir:{tmp_path / 'model'}", None)
+    assert torch.equal(again.model.visual.proj, tuned.clip.visual.proj)
+    assert again.view.mean == work.clip.view.mean
     assert scope["classnames"] == list(work.splits.classes.names)
 
 

@@ -1,0 +1,56 @@
+"""Progress: bars where a terminal looks on, silence elsewhere and with --quiet; warnings always."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from metaft import progress
+from metaft.search.bilevel import Budget
+from metaft.search.journal import Journal
+from metaft.search.random import RandomSolver
+from tests.search.test_solvers import Bowl
+
+
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """A standard error that says it is a terminal (pytest lays its own anew for each phase of a test)."""
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+
+
+def show(capsys) -> str:
+    with progress.bar("training", total=10) as shown:
+        shown.update(4)
+        shown.set_postfix_str("best 0.5")
+        shown.refresh()
+    list(progress.track(range(3), "evaluating", total=3))
+    progress.note("some news")
+    progress.warn("mind this")
+    return capsys.readouterr().err
+
+
+def test_on_a_terminal(terminal, capsys):
+    err = show(capsys)
+    for words in ("training", "40%", "best 0.5", "evaluating", "some news", "warning: mind this"):
+        assert words in err
+    assert "<" in err, "the time left"
+
+
+def test_elsewhere(capsys):
+    assert show(capsys) == "warning: mind this\n"
+
+
+def test_quiet(terminal, capsys):
+    progress.be_quiet()
+    try:
+        assert show(capsys) == "warning: mind this\n"
+    finally:
+        progress.be_quiet(False)
+
+
+def test_a_search_tells_its_best_value(terminal, capsys):
+    RandomSolver().solve(Bowl(), Budget(trials=5), Journal())
+    err = capsys.readouterr().err
+    assert "search" in err
+    assert "5 trials, best 0." in err
