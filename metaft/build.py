@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metaft import data as datasets
-from metaft.clip.classifier import Classifier, caption_tokens, train_only, zero_shot
+from metaft.clip.classifier import Classifier, caption_tokens, group_of, train_only, zero_shot
 from metaft.clip.load import Clip, load, models
 from metaft.config import Config
 from metaft.data import Splits
@@ -139,6 +139,18 @@ def workspace(cfg: Config) -> Workspace:
     classifier = zero_shot(clip, splits.classes, where)
     train_only(classifier, text=True, freeze=cfg.model.freeze)
     return Workspace(cfg, where, clip, classifier, splits, caption_tokens(clip, splits.classes, where))
+
+
+def check_objective(work: Workspace, objective: Objective) -> None:
+    """Check that the groups an objective names are groups of this model.
+
+    Raises:
+        ConfigError: with every group that is not.
+    """
+    known = {group_of(name) for name, _ in work.classifier.named_parameters()}
+    odd = [unknown("objective: groups", group, known) for group in objective.groups if group not in known]
+    if odd:
+        raise ConfigError(odd)
 
 
 def fresh(work: Workspace) -> Classifier:

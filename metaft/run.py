@@ -98,6 +98,8 @@ def _dispatch(args: argparse.Namespace) -> int:
         print(dry_run(cfg))
         return 0
     work = build.workspace(cfg)  # faults of data and checkpoint come before a folder is made
+    if learned is not None:
+        build.check_objective(work, learned)
     folder = RunFolder(args.resume) if args.resume else RunFolder.create(cfg)
     try:
         return run(work, folder, learned)

@@ -72,6 +72,22 @@ def test_an_objective_is_replayed_without_a_search(metaft, tmp_path):
     assert not (tmp_path / "run" / "search").exists()
 
 
+def test_an_objective_of_other_groups_is_refused(metaft, tmp_path, capsys):
+    (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-4\nwd: 0.1\ngroups: {hed: {lr: 1e-3}}\n")
+    assert metaft("--objective", "o.yaml") == 2
+    assert "unknown name 'hed'" in (err := capsys.readouterr().err)
+    assert "'head'" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_objective_with_groups_trains_them(metaft, tmp_path):
+    (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-3\nwd: 0\ngroups: {stem: {lr: 0}}\n")
+    assert metaft("--objective", "o.yaml", "--out", "run") == 0
+    kept, start = load_file(tmp_path / "run/checkpoints/autoft.safetensors"), load_file(TOY_CHECKPOINT)
+    assert torch.equal(kept["clip.visual.conv1.weight"], start["visual.conv1.weight"].float())
+    assert not torch.equal(kept["clip.visual.proj"], start["visual.proj"].float())
+
+
 @pytest.mark.parametrize("after", [2, 5, 8])
 def test_an_interrupted_run_is_resumed_to_the_same_end(metaft, tmp_path, monkeypatch, capsys, after):
     assert metaft("--mode", "tpe", "--out", "whole") == 0

@@ -15,7 +15,7 @@ COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#d
 
 def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
     """OOD accuracy (mean over tests) against ID accuracy, a point for each method of each run, with intervals."""
-    figure = Figure(figsize=(5.6, 4.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(5.6, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     names = list(dict.fromkeys(name for run in runs for name in run["methods"]))
     for name, colour in zip(names, COLOURS * (1 + len(names) // len(COLOURS)), strict=False):
@@ -31,7 +31,7 @@ def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if names:
-        axes.legend(frameon=False)
+        figure.legend(loc="outside upper center", ncols=min(4, len(names)), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
