@@ -80,9 +80,10 @@ def load(
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
     base = root or Path()
+    if not base.is_dir():
+        raise DataError(f"data.root: {_missing(base)}; allowed: the folder that holds your splits")
+    folders = _class_folders(base / options.id_train)
     tests = options.ood_test or _discover(base / "ood_test")
-    train_path = base / options.id_train
-    folders = _class_folders(train_path)
     if classnames is None and (base / "classnames.txt").is_file():
         classnames = base / "classnames.txt"
     names = class_names(classnames, folders) if classnames else tuple(f.replace("_", " ") for f in folders)
@@ -107,11 +108,16 @@ def load(
     )
 
 
+def _missing(path: Path) -> str:
+    """That a folder is not there, and which one beside it may be meant."""
+    beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    near = nearest(path.name, beside)
+    return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
+
+
 def _class_folders(path: Path) -> list[str]:
     if not path.is_dir():
-        beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        hint = f"; nearest: {nearest(path.name, beside)!r}" if beside else ""
-        raise DataError(f"{path}: no such folder; allowed: a folder with one folder for each class{hint}")
+        raise DataError(f"{_missing(path)}; allowed: a folder with one folder for each class")
     folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")
@@ -121,7 +127,7 @@ def _class_folders(path: Path) -> list[str]:
 def _discover(path: Path) -> dict[str, Path]:
     """Test sets under `ood_test`: folders of class folders; or the folder itself, if it holds the images' classes."""
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder; allowed: ood_test/NAME/class/image, or data.options.ood_test")
+        raise DataError(f"{_missing(path)}; allowed: ood_test/NAME/class/image, or data.options.ood_test")
     inner = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     nested = {p.name: p.absolute() for p in inner if any(q.is_dir() for q in p.iterdir())}
     return nested or {"all": path.absolute()}

@@ -77,7 +77,8 @@ def fault(root: Path, **changes) -> str:
 
 
 def test_missing_folders(picture_tree):
-    assert "no such folder" in fault(picture_tree / "nowhere")
+    assert "'pictures'" in (text := fault(picture_tree.parent / "picturs"))
+    assert text.startswith("data.root: ")
     (picture_tree / "id_val").rename(picture_tree / "id_vall")
     text = fault(picture_tree)
     assert str(picture_tree / "id_val") in text
