@@ -15,16 +15,25 @@ from metaft.build import Workspace
 from metaft.config import Config
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Outcome
-from metaft.search.problem import REVERSE_SWEEP
+from metaft.search.problem import REVERSE_SWEEP, FinetuneProblem
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """One inner step, one hypergradient through one step, and the seconds of one evaluation batch."""
+    """One inner step, one hypergradient through one step, the seconds of one evaluation batch.
+
+    `peaks` are bytes after the inner step and after hypergradients through one and two steps.
+    """
 
     step: Outcome
     hypergradient: Outcome
     batch_seconds: float
+    peaks: tuple[float, float, float]
+
+    def peak(self, steps: int) -> float:
+        """The estimated peak memory of a hypergradient through so many steps, in bytes."""
+        _, one, two = self.peaks
+        return one + (steps - 1) * (two - one)
 
 
 def dry_run(cfg: Config) -> str:
@@ -43,7 +52,12 @@ def dry_run(cfg: Config) -> str:
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],
         ["one hypergradient through one step", f"{measured.hypergradient.seconds:.2f} s"],
         ["one evaluation batch", f"{measured.batch_seconds:.2f} s"],
-        ["peak memory, one step", f"{_peak(work.device) / 2**20:,.0f} MiB"],
+        ["peak memory, one inner step", f"{measured.peaks[0] / 2**20:,.0f} MiB"],
+        ["peak memory, hypergradient through one step", f"{measured.peaks[1] / 2**20:,.0f} MiB"],
+        [
+            f"estimated peak memory through {cfg.inner.steps} steps",
+            f"{measured.peak(cfg.inner.steps) / 2**20:,.0f} MiB",
+        ],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
@@ -62,17 +76,25 @@ def _counts(work: Workspace) -> str:
 
 
 def _measure(work: Workspace) -> _Measured:
-    one_step = work.cfg.model_copy(update={"inner": work.cfg.inner.model_copy(update={"steps": 1})})
-    problem = build.problem_in(replace(work, cfg=one_step))
+    problem = _problem(work, steps=1)
     recipe = problem.space.plain(problem.start)
-    problem.evaluate(recipe, seed=0)  # the first call of anything is slow
     size = min(work.cfg.evaluation.batch_size, len(work.splits.id_train))
     images = work.splits.id_train.batch(torch.arange(size), work.device).images
     start = time.perf_counter()
     with torch.no_grad():
         work.classifier(images).logits.sum().item()
     seconds = time.perf_counter() - start
-    return _Measured(problem.evaluate(recipe, seed=0), problem.hypergradient(problem.start, seed=0)[0], seconds)
+    problem.evaluate(recipe, seed=0)  # the first call of anything is slow
+    step, plain = problem.evaluate(recipe, seed=0), _peak(work.device)
+    hypergradient, one = problem.hypergradient(problem.start, seed=0)[0], _peak(work.device)
+    _problem(work, steps=2).hypergradient(problem.start, seed=0)
+    return _Measured(step, hypergradient, seconds, (plain, one, _peak(work.device)))
+
+
+def _problem(work: Workspace, steps: int) -> FinetuneProblem:
+    """The search problem with so many inner steps."""
+    inner = work.cfg.inner.model_copy(update={"steps": steps})
+    return build.problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
 
 
 def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:

@@ -192,7 +192,13 @@ def test_faults_have_their_code_and_leave_no_trace(metaft, tmp_path, capsys, wor
 def test_dry_run_writes_nothing_and_tells_all(metaft, tmp_path, capsys):
     assert metaft("--mode", "hypergrad", "--dry-run") == 0
     out = capsys.readouterr().out
-    for words in ("id_train", "ood_test/handwritten", "trained parameters", "one hypergradient", "peak memory"):
+    for words in (
+        "id_train",
+        "ood_test/handwritten",
+        "trained parameters",
+        "one hypergradient",
+        "estimated peak memory",
+    ):
         assert words in out
     assert "search / fine-tune" in out
     assert list(tmp_path.iterdir()) == []
