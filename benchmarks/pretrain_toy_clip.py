@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from metaft.clip.export import save
 from metaft.clip.load import RANDOM, TOY, TOY_CHECKPOINT, Clip, load
 from metaft.data import digits, shapes
 from metaft.data.styles import COLOURS, STYLES
@@ -115,9 +115,7 @@ def main() -> None:
     clip = load(TOY, RANDOM, args.device)
     train(clip, args.seed, args.steps, args.device)
     report(clip, args.device)
-    half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in clip.model.state_dict().items()}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(half, args.out)
+    save({name: tensor.half() for name, tensor in clip.model.state_dict().items()}, args.out)
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -55,7 +55,7 @@ def dry_run(cfg: Config) -> str:
         ["peak memory, one inner step", f"{measured.peaks[0] / 2**20:,.0f} MiB"],
         ["peak memory, hypergradient through one step", f"{measured.peaks[1] / 2**20:,.0f} MiB"],
         [
-            f"estimated peak memory through {cfg.inner.steps} steps",
+            f"estimated peak memory, hypergradient through {cfg.inner.steps} steps",
             f"{measured.peak(cfg.inner.steps) / 2**20:,.0f} MiB",
         ],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],

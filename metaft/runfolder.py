@@ -45,8 +45,7 @@ class RunFolder:
         path = cfg.out or Path("runs") / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
         if (path / "config.yaml").exists():
             raise ConfigError([Problem("out", f"{path} holds a run", f"a new folder, or --resume {path}")])
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "config.yaml").write_text(configuration.dump(cfg), encoding="utf-8")
+        write(path / "config.yaml", configuration.dump(cfg))
         return cls(path)
 
     def checkpoint(self, method: str) -> Path:

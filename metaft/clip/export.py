@@ -43,15 +43,16 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     """
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
-    save(_tensors(classifier.clip.state_dict()), folder / "open_clip_model.safetensors")
-    save(_tensors(classifier.head.state_dict()), folder / "head.safetensors")
+    save(classifier.clip.state_dict(), folder / "open_clip_model.safetensors")
+    save(classifier.head.state_dict(), folder / "head.safetensors")
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     write(folder / "load.py", LOADER)
 
 
 def save(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors by name; the file is there whole or not at all."""
-    write(path, safetensors.torch.save(_tensors(tensors)))
+    apart = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}  # none may share memory
+    write(path, safetensors.torch.save(apart))
 
 
 def restore(classifier: Classifier, path: Path) -> Classifier:
@@ -66,7 +67,3 @@ def restore(classifier: Classifier, path: Path) -> Classifier:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: {reason}; allowed: a checkpoint of this run's classifier") from error
     return classifier
-
-
-def _tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}

@@ -37,7 +37,8 @@ def train(
         DivergedError: the loss stopped being finite or ran away.
     """
     model = train_only(copy.deepcopy(classifier), text=objective.needs_text, freeze=settings.freeze)
-    pretrained = {k: p.detach().clone() for k, p in model.trained().items()}
+    params: dict[str, Tensor] = dict(model.trained())
+    pretrained = {k: p.detach().clone() for k, p in params.items()}
     values = objective.values()
     loss_of = WeightedLoss(model.groups(), sum(p.numel() for p in pretrained.values()), settings.penalty_scale)
     optimizer = adamw(model, values, settings.betas, settings.eps)
@@ -49,7 +50,7 @@ def train(
     best, runaway = _Best(), _Runaway(name, steps)
     with bar(name, total=steps) as progress:
         for step, batch in enumerate(stream, 1):
-            state = batch.observe(model(batch.images, batch.tokens), dict(model.trained()), pretrained)
+            state = batch.observe(model(batch.images, batch.tokens), params, pretrained)
             loss = loss_of(state, values)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -12,6 +12,7 @@ import yaml
 from torch import Tensor
 
 from metaft.errors import ConfigError, Problem, unknown
+from metaft.files import write
 from metaft.objective.registry import TERMS
 from metaft.objective.state import StepState
 from metaft.yamlfile import parse_yaml
@@ -67,7 +68,7 @@ class Objective:
             "groups": {k: dict(v) for k, v in self.groups.items()},
             "schedule": None,
         }
-        path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+        write(path, yaml.safe_dump(document, sort_keys=False))
 
 
 def load_objective(path: Path) -> Objective:

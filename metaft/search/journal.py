@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaft.errors import DataError
-from metaft.files import to_json
+from metaft.files import to_json, write
 from metaft.progress import warn
 from metaft.search.bilevel import Outcome
 
 VERSION = 1
+HEADER = json.dumps({"version": VERSION}) + "\n"
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Journal:
         if path is not None and path.exists():
             self._read(path)
         elif path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"version": VERSION}) + "\n", encoding="utf-8")
+            write(path, HEADER)
 
     def append(self, record: Record) -> None:
         """Add a record and flush it."""
@@ -62,7 +62,7 @@ class Journal:
             path.write_bytes(whole + b"\n" if whole else b"")
         lines = whole.decode("utf-8").splitlines()
         if not lines:
-            path.write_text(json.dumps({"version": VERSION}) + "\n", encoding="utf-8")
+            write(path, HEADER)
             return
         try:
             if json.loads(lines[0]).get("version") != VERSION:

@@ -15,16 +15,15 @@ Fit = Callable[[Classifier, SearchData, FitSettings], Classifier]
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method; `needs` names the methods whose classifiers it asks for."""
+    """A registered method."""
 
     description: str
     fit: Fit
-    needs: tuple[str, ...] = ()
 
 
 METHODS: dict[str, Method] = {
     "zero_shot": Method("the pretrained model with its head of class names", zero_shot.fit),
     "ft": Method("plain fine-tuning: cross-entropy, AdamW", ft.fit),
-    "wise_ft": Method("weights between zero_shot and ft, the mix chosen on validation data", wise_ft.fit, ("ft",)),
+    "wise_ft": Method("weights between zero_shot and ft, the mix chosen on validation data", wise_ft.fit),
     "autoft": Method("fine-tuning with the searched objective", autoft.fit),
 }
