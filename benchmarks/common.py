@@ -14,19 +14,22 @@ from typing import Any
 
 import torch
 
+from metaft.data import SUITE_VERSION
 from metaft.files import to_json, write
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "higher", "open_clip_torch", "numpy", "scikit-learn")
 
 
-def arguments(name: str, description: str | None, seeds: tuple[int, ...]) -> argparse.Namespace:
-    """--device, --seeds, --quick, --out; the default file is results/DEVICE/NAME.json."""
+def arguments(name: str, description: str | None, seeds: tuple[int, ...], **numbers: int) -> argparse.Namespace:
+    """--device, --seeds, --quick, --out and further `numbers`; the default file is results/DEVICE/NAME.json."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--quick", action="store_true", help="a smaller version that ends within 60 s on 2 cores")
     parser.add_argument("--out", type=Path)
+    for flag, default in numbers.items():
+        parser.add_argument(f"--{flag}", type=int, default=default)
     args = parser.parse_args()
     if args.out is None:
         args.out = RESULTS / args.device.partition(":")[0] / f"{name}.json"
@@ -47,8 +50,9 @@ class Rows:
             "device": {"type": args.device, "name": _processor(args.device), "threads": torch.get_num_threads()},
             "date": time.strftime("%Y-%m-%d"),
             "seeds": args.seeds,
+            "suite_version": SUITE_VERSION,
         }
-        self.rows: list[dict[str, Any]] = json.loads(self._path.read_text())["rows"] if self._path.exists() else []
+        self.rows: list[dict[str, Any]] = read(self._path) if self._path.exists() else []
 
     def __contains__(self, cell: Mapping[str, Any]) -> bool:
         return any(all(row[k] == cell[k] for k in self._keys) for row in self.rows)
@@ -58,6 +62,15 @@ class Rows:
         self.rows.append(dict(row))
         write(self._path, to_json({"meta": self._meta, "rows": self.rows}, indent=1) + "\n")
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a result file, if they are of the current version of the embedded suites and models."""
+    found = json.loads(path.read_text())
+    version = found["meta"].get("suite_version")
+    if version != SUITE_VERSION:
+        raise SystemExit(f"{path}: suite version {version}, but the suites are at {SUITE_VERSION}: measure again")
+    return list(found["rows"])
 
 
 def _processor(device: str) -> str:

@@ -8,13 +8,16 @@ Each table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; --check
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from common import RESULTS, read
+from scipy.stats import spearmanr
+from suites import chosen
 
 from metaft.report.tables import markdown
 
@@ -25,8 +28,7 @@ Row = dict[str, Any]
 
 def rows(name: str, device: str = "cpu") -> list[Row]:
     """The rows of a committed result."""
-    path = ROOT / "benchmarks" / "results" / device / f"{name}.json"
-    return list(json.loads(path.read_text())["rows"])
+    return read(RESULTS / device / f"{name}.json")
 
 
 def quickstart() -> str:
@@ -35,7 +37,7 @@ def quickstart() -> str:
     table = []
     for suite in dict.fromkeys(r["suite"] for r in found):
         of_suite = [r for r in found if r["suite"] == suite]
-        for method in ("zero_shot", "ft", "wise_ft"):  # the same in every mode
+        for method in ("zero_shot", "ft", "wise_ft", "ft_ood_val", "dfr", "oracle"):  # the same in every mode
             once = [r for r in of_suite if r["mode"] == "hypergrad"]
             table.append([suite, method, *_accuracies(once, method), "", ""])
         for mode in dict.fromkeys(r["mode"] for r in of_suite):
@@ -62,6 +64,80 @@ def exactness() -> str:
     return markdown(["float64, toy CLIP, all terms active, worst of three seeds", "difference"], table)
 
 
+METHODS = ("zero_shot", "ft", "l2_sp", "kd", "wise_ft", "ft_ood_val", "dfr", "oracle")
+ROBUST = ("l2_sp", "kd", "wise_ft")
+
+
+def suites() -> str:
+    """ID and OOD test accuracy of each method by suite and ID style, each chosen on validation: means over cells."""
+    cells = _cells()
+    table = []
+    for suite in dict.fromkeys(key[0] for key in cells):
+        own = [cell for key, cell in cells.items() if key[0] == suite]
+        pairs = [[(100 * c[m]["id_test"], _ood(c[m])) for c in own] for m in METHODS]
+        table.append([suite, *(f"{fmean(i for i, _ in p):.0f} / {fmean(o for _, o in p):.0f}" for p in pairs)])
+    return markdown(["ID / OOD test", *METHODS], table)
+
+
+def instrument() -> str:
+    """What a suite must show, and what it shows: means over cells with their range."""
+    kinds: dict[str, list[dict[str, Row]]] = {"shapes": [], "digits": []}
+    for (suite, *_), cell in _cells().items():
+        kinds[suite.split("/")[0]].append(cell)
+
+    def line(what: str, asked: str, value: Callable[[dict[str, Row]], float]) -> list[str]:
+        return [what, asked, *(_span([value(c) for c in cells], "{:.1f}") for cells in kinds.values())]
+
+    table = [
+        line("zero-shot OOD accuracy, %", "35 to 70", lambda c: _ood(c["zero_shot"])),
+        line("ID gain of ft", "15 or more", lambda c: 100 * (c["ft"]["id_test"] - c["zero_shot"]["id_test"])),
+        line("OOD: best of L2-SP, KD, WiSE-FT above ft", "3 or more", lambda c: _ood(_best(c)) - _ood(c["ft"])),
+        line("OOD: oracle above that best", "8 or more", lambda c: _ood(c["oracle"]) - _ood(_best(c))),
+    ]
+    found = rows("suites")
+    by_style: dict[str, list[Row]] = {}
+    for r in found:
+        if r["method"] == "random" and "failed" not in r:
+            by_style.setdefault(r["suite"], []).append(r)
+    named = ", ".join(suite.split("/")[1] for suite in by_style)
+    table.append(
+        [
+            f"Spearman of OOD validation and test, 40 random objectives on {named}",
+            "0.6 or more",
+            _ranks(by_style.values()),
+            "",
+        ]
+    )
+    better = [sorted(own, key=lambda r: r["ood_val"])[len(own) // 2 :] for own in by_style.values()]
+    table.append(["the same among the better half by validation", "", _ranks(better), ""])
+    timed = {r["method"]: r for r in found if r["suite"] == "timing"}
+    table.append(["300 steps at batch 64 on 2 cores, s", "10 or less", f"{timed['ft']['seconds']:.1f}", ""])
+    speeds = [f"{timed[f'draw_{suite}']['images_per_second']:,}" for suite in kinds]
+    table.append(["images drawn a second on 2 cores", "5,000 or more", *speeds])
+    return markdown(["over ID styles, pretraining and data seeds", "asked", *kinds], table)
+
+
+def _cells() -> dict[tuple[Any, ...], dict[str, Row]]:
+    """By suite, pretraining and data seed: each method's row, chosen on validation."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for r in rows("suites"):
+        if r["method"] != "random" and r["suite"] != "timing":
+            groups.setdefault((r["suite"], r["pretrain"], r["seed"]), []).append(r)
+    return {key: {m: chosen(own, m) for m in METHODS} for key, own in sorted(groups.items(), reverse=True)}
+
+
+def _best(cell: dict[str, Row]) -> Row:
+    return max((cell[m] for m in ROBUST), key=lambda r: float(r["ood_val"]))
+
+
+def _ood(row: Row) -> float:
+    return 100 * fmean(row["ood_test"].values())
+
+
+def _ranks(groups: Iterable[list[Row]]) -> str:
+    return _span([spearmanr([r["ood_val"] for r in g], [_ood(r) for r in g]).statistic for g in groups], "{:.2f}")
+
+
 def _accuracies(found: list[Row], method: str) -> list[str]:
     return [_span([100 * r[split][method] for r in found], "{:.1f}") for split in ("id_test", "ood_test")]
 
@@ -72,7 +148,12 @@ def _span(values: list[float], style: str) -> str:
     return mean if low == high else f"{mean} ({low} to {high})"
 
 
-TABLES: dict[str, Callable[[], str]] = {"quickstart": quickstart, "exactness": exactness}
+TABLES: dict[str, Callable[[], str]] = {
+    "quickstart": quickstart,
+    "exactness": exactness,
+    "suites": suites,
+    "instrument": instrument,
+}
 
 
 def filled(text: str) -> str:

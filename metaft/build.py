@@ -216,11 +216,12 @@ def fit_settings(
     work: Workspace, learned: Objective | None, log: Callable[[dict[str, Any]], None] | None = None
 ) -> FitSettings:
     """The settings every method is fitted with."""
-    cfg = work.cfg
+    cfg, n = work.cfg, len(work.splits.id_train)
     settings = FitSettings(
         plain=Objective({"ce": 1.0}, cfg.finetune.lr, cfg.finetune.weight_decay),
         learned=learned,
-        epochs=cfg.finetune.epochs,
+        steps=cfg.finetune.epochs * (n // min(n, cfg.finetune.batch_size)),
+        checks=cfg.finetune.epochs,
         batch_size=cfg.finetune.batch_size,
         warmup=cfg.finetune.warmup,
         betas=cfg.inner.betas,
@@ -233,6 +234,30 @@ def fit_settings(
         device=work.device,
     )
     return settings if log is None else replace(settings, log=log)
+
+
+def methods(work: Workspace) -> list[str]:
+    """The methods to compare, without those that this data set cannot serve, and the one whose model is kept.
+
+    Raises:
+        ConfigError: the one whose model is to be kept cannot be served.
+    """
+    able = [name for name, method in METHODS.items() if method.sees(work.splits) is not None]
+    kept = work.cfg.finetune.method
+    if kept not in able:
+        raise ConfigError([Problem("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))])
+    return [name for name in dict.fromkeys((*work.cfg.evaluation.methods, kept)) if name in able]
+
+
+def fit(work: Workspace, name: str, settings: FitSettings) -> Classifier:
+    """A method's classifier, fitted to what the method may see of the data.
+
+    Raises:
+        DivergedError: the fit diverged.
+    """
+    seen = METHODS[name].sees(work.splits)
+    assert seen is not None  # `methods` has left it out
+    return METHODS[name].fit(fresh(work), seen, settings)
 
 
 def evaluated(work: Workspace, classifier: Classifier) -> dict[str, dict[str, Any]]:

@@ -121,7 +121,7 @@ class FinetuneConfig(_Section):
 class EvaluationConfig(_Section):
     """What is compared, and how."""
 
-    methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft")
+    methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft", "ft_ood_val", "dfr", "oracle")
     batch_size: int = Field(512, ge=1)
     bootstrap: int = Field(1000, ge=100)
 

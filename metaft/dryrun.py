@@ -68,9 +68,8 @@ def dry_run(cfg: Config) -> str:
 
 
 def _counts(work: Workspace) -> str:
-    s = work.splits
-    splits = {"id_train": s.id_train, "id_val": s.id_val, "ood_val": s.ood_val, **s.tests}
-    per_class = {name: split.counts(len(s.classes.names)) for name, split in splits.items()}
+    classes = len(work.splits.classes.names)
+    per_class = {name: split.counts(classes) for name, split in work.splits.parts.items()}
     rows = [[name, str(sum(counts)), f"{min(counts)} to {max(counts)}"] for name, counts in per_class.items()]
     return markdown(["split", "images", "per class"], rows)
 

@@ -19,8 +19,9 @@ from metaft import build
 from metaft import config as configuration
 from metaft.build import Workspace
 from metaft.clip.classifier import Classifier
+from metaft.clip.embedded import EMBEDDED
 from metaft.clip.export import export, restore, save
-from metaft.clip.load import TOY, models
+from metaft.clip.load import models
 from metaft.config import Config
 from metaft.data import FORMATS
 from metaft.dryrun import dry_run
@@ -39,7 +40,7 @@ LISTS: dict[str, Callable[[], list[list[str]]]] = {
     "methods": lambda: [[name, m.description] for name, m in METHODS.items()],
     "datasets": lambda: [[name, f.description] for name, f in FORMATS.items()],
     "estimators": lambda: [[n, f"{e.description}; storage: {', '.join(e.storages)}"] for n, e in ESTIMATORS.items()],
-    "models": lambda: [[m, "embedded, with weights" if m == TOY else "open_clip"] for m in models()],
+    "models": lambda: [[m, "embedded" if m in EMBEDDED else "open_clip"] for m in models()],
 }
 
 
@@ -98,6 +99,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         print(dry_run(cfg))
         return 0
     work = build.workspace(cfg)  # faults of data and checkpoint come before a folder is made
+    build.methods(work)
     if learned is not None:
         build.check_objective(work, learned)
     folder = RunFolder(args.resume) if args.resume else RunFolder.create(cfg)
@@ -210,19 +212,17 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
 
 def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> None:
     """Fit and evaluate each method once; a method that others need is shared through its checkpoint."""
-    wanted = tuple(dict.fromkeys((*work.cfg.evaluation.methods, work.cfg.finetune.method)))
 
     def fitted(name: str) -> Classifier:
         path = folder.checkpoint(name)
-        model = build.fresh(work)
         if path.exists():
-            return restore(model, path)
-        model = METHODS[name].fit(model, work.splits.search_data, settings)
+            return restore(build.fresh(work), path)
+        model = build.fit(work, name, settings)
         save(model.state_dict(), path)
         return model
 
     settings = replace(build.fit_settings(work, learned, folder.log), fitted=fitted)
-    for name in wanted:
+    for name in build.methods(work):
         if name in results["methods"] or name in results["failed"]:
             continue
         try:

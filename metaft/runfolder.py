@@ -17,7 +17,7 @@ import torch
 
 from metaft import config as configuration
 from metaft.config import Config
-from metaft.data import Split, Splits
+from metaft.data import FORMATS, Split, Splits
 from metaft.errors import ConfigError, Problem
 from metaft.files import to_json, write
 from metaft.report.write import write_run
@@ -76,7 +76,6 @@ class RunFolder:
 def provenance(cfg: Config, splits: Splits, device: torch.device) -> dict[str, Any]:
     """Where results come from: command, versions, commit, device, data."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    parts = {"id_train": splits.id_train, "id_val": splits.id_val, "ood_val": splits.ood_val, **splits.tests}
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
@@ -84,7 +83,8 @@ def provenance(cfg: Config, splits: Splits, device: torch.device) -> dict[str, A
         "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seed": cfg.seed,
-        "data": {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in parts.items()},
+        "suite": {"format": cfg.data.format, "version": FORMATS[cfg.data.format].version},
+        "data": {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in splits.parts.items()},
     }
 
 

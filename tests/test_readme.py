@@ -65,15 +65,3 @@ def test_links_lead_somewhere(link):
 def test_files_named_exist():
     for name in re.findall(r"`((?:metaft|tests|benchmarks|configs)/[\w/.]+)`", TEXT):
         assert (ROOT / name).exists(), name
-
-
-@pytest.mark.full
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["quickstart", "exactness"])
-def test_benchmarks_are_quick_on_request(name, tmp_path):
-    out = tmp_path / "rows.json"
-    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--out", str(out)]
-    subprocess.run(command, cwd=ROOT, check=True)
-    before = out.read_text()
-    subprocess.run(command, cwd=ROOT, check=True)
-    assert out.read_text() == before, "cells that are there are not measured again"

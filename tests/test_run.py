@@ -12,12 +12,14 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from metaft import build, config
-from metaft.clip.load import TOY_CHECKPOINT
+from metaft.clip.embedded import TOY, checkpoint
+from metaft.data import SUITE_VERSION
 from metaft.objective import load_objective
 from metaft.run import main
 from metaft.search.problem import FinetuneProblem
 
 SPLITS = {"id_test", "ood_test/handwritten"}
+ANCHORS = {"ft_ood_val", "dfr", "oracle"}
 
 
 @pytest.fixture
@@ -37,7 +39,8 @@ def test_a_whole_run(metaft, tmp_path, mode, capsys):
     run = tmp_path / "run"
     results = json.loads((run / "results.json").read_text())
     assert (results["mode"], results["seed"]) == (mode, 3)
-    assert set(results["methods"]) == {"zero_shot", "ft", "wise_ft", "autoft"}
+    assert set(results["methods"]) == {*ANCHORS, "zero_shot", "ft", "wise_ft", "autoft"}
+    assert results["provenance"]["suite"] == {"format": "digits", "version": SUITE_VERSION}
     for method in results["methods"].values():
         assert set(method) == SPLITS
         for split in method.values():
@@ -83,7 +86,7 @@ def test_an_objective_of_other_groups_is_refused(metaft, tmp_path, capsys):
 def test_an_objective_with_groups_trains_them(metaft, tmp_path):
     (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-3\nwd: 0\ngroups: {stem: {lr: 0}}\n")
     assert metaft("--objective", "o.yaml", "--out", "run") == 0
-    kept, start = load_file(tmp_path / "run/checkpoints/autoft.safetensors"), load_file(TOY_CHECKPOINT)
+    kept, start = load_file(tmp_path / "run/checkpoints/autoft.safetensors"), load_file(checkpoint(TOY, 0))
     assert torch.equal(kept["clip.visual.conv1.weight"], start["visual.conv1.weight"].float())
     assert not torch.equal(kept["clip.visual.proj"], start["visual.proj"].float())
 
@@ -146,7 +149,7 @@ def test_one_class_leaves_no_trace(metaft, picture_tree, tmp_path, capsys):
 def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
     assert metaft("--mode", "tpe", "--out", "run", "finetune.lr=1e9", "objective.bounds={lr: [1e-5, 1e-2]}") == 4
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["failed"]) == {"ft", "wise_ft"}
+    assert set(results["failed"]) == {*ANCHORS, "ft", "wise_ft"}
     assert set(results["methods"]) == {"zero_shot", "autoft"}
     assert "ft: diverged in step" in capsys.readouterr().err
     assert (tmp_path / "run" / "report.html").exists()
@@ -155,12 +158,12 @@ def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
 def test_a_search_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
     assert metaft("--mode", "hypergrad", "--out", "run", "objective.bounds={lr: [1e20, 1e30]}") == 4
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["methods"]) == {"zero_shot", "ft", "wise_ft"}
+    assert set(results["methods"]) == {*ANCHORS, "zero_shot", "ft", "wise_ft"}
     assert "narrow objective.bounds" in capsys.readouterr().err
 
 
 def wide_checkpoint(path) -> str:
-    save_file({k: torch.zeros([2 * s for s in t.shape]) for k, t in load_file(TOY_CHECKPOINT).items()}, path)
+    save_file({k: torch.zeros([2 * s for s in t.shape]) for k, t in load_file(checkpoint(TOY, 0)).items()}, path)
     return str(path)
 
 

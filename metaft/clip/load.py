@@ -18,18 +18,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 
+from metaft.clip.embedded import resolve
 from metaft.data.types import ImageView
 from metaft.errors import CheckpointError, nearest
 
-TOY = "toy-clip"
-TOY_CHECKPOINT = Path(__file__).parent / "toy" / "toy-clip.safetensors"
 LOADING_ERRORS = (
     *(RuntimeError, ValueError, OSError, KeyError, EOFError, UserWarning),
     *(pickle.UnpicklingError, SafetensorError),
 )
 RANDOM = "random"  # the word for `pretrained` that asks for untrained weights
-
-open_clip.add_model_config(Path(__file__).parent / "toy" / f"{TOY}.json")
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,15 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") 
     In-place activations are switched off (autograd needs their inputs twice).
 
     Args:
-        name: an open_clip architecture, `local-dir:PATH`, or `toy-clip`.
-        pretrained: a tag, a file, `random` for untrained weights, or None where the name brings its weights.
+        name: an open_clip architecture, `local-dir:PATH`, or an embedded model.
+        pretrained: a tag, a file, `random` for untrained weights, `seed-N` for a pretraining of an embedded model, or
+            None where the name brings its weights.
         device: where the model goes.
 
     Raises:
         CheckpointError: unknown name or tag, missing file, or weights of another architecture.
     """
-    if name == TOY and pretrained is None:
-        pretrained = str(TOY_CHECKPOINT)
+    pretrained = resolve(name, pretrained)
     if ":" not in name and name not in models():
         raise CheckpointError(f"model.name: unknown architecture {name!r}; nearest: {nearest(name, models())!r}")
     with _strict_warnings(), _quiet_log():

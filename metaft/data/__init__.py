@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,17 +13,36 @@ from metaft.data import captions, digits, folder, shapes
 from metaft.data.types import Batch, Classes, ImageView, SearchData, Split, Splits
 from metaft.errors import Problem, nearest
 
-__all__ = ["FORMATS", "Batch", "Classes", "Format", "ImageView", "SearchData", "Split", "Splits", "load", "problems"]
+__all__ = [
+    "FORMATS",
+    "SUITE_VERSION",
+    "Batch",
+    "Classes",
+    "Format",
+    "ImageView",
+    "SearchData",
+    "Split",
+    "Splits",
+    "load",
+    "problems",
+]
+
+SUITE_VERSION = 1  # of the embedded suites and checkpoints together; results of different versions never share a table
 
 
 @dataclass(frozen=True)
 class Format:
-    """A data format: its options, how its splits are made, and what else to check before anything is opened."""
+    """A data format: its options, how its splits are made, and what else to check before anything is opened.
+
+    Args:
+        version: of an embedded suite, whose pictures never change under it; None for data from outside.
+    """
 
     description: str
     options: type[BaseModel]
     load: Callable[[Any, DataConfig, int, ImageView], Splits]
     check: Callable[[DataConfig], list[Problem]] = lambda data: []
+    version: int | None = None
 
 
 def _suite(make: Callable[[Any, int, ImageView], Splits]) -> Callable[[Any, DataConfig, int, ImageView], Splits]:
@@ -34,7 +53,7 @@ def _suite(make: Callable[[Any, int, ImageView], Splits]) -> Callable[[Any, Data
         if data.templates is None:
             return splits
         classes = Classes(splits.classes.names, captions.templates(data.templates))
-        return Splits(splits.id_train, splits.id_val, splits.ood_val, splits.tests, classes)
+        return replace(splits, classes=classes)
 
     return build
 
@@ -58,9 +77,17 @@ def _needs_root(data: DataConfig) -> list[Problem]:
 
 
 FORMATS: dict[str, Format] = {
-    "digits": Format("rendered digits as ID, real handwritten digits as OOD", digits.Options, _suite(digits.load)),
+    "digits": Format(
+        "rendered digits as ID, real handwritten digits as OOD",
+        digits.Options,
+        _suite(digits.load),
+        version=SUITE_VERSION,
+    ),
     "shapes": Format(
-        "drawn objects; styles as distributions, colour as a shortcut", shapes.Options, _suite(shapes.load)
+        "drawn objects; styles as distributions, colour as a shortcut",
+        shapes.Options,
+        _suite(shapes.load),
+        version=SUITE_VERSION,
     ),
     "folder": Format("your pictures: root/SPLIT/class/image, or a path a split", folder.Options, _folder, _needs_root),
 }
@@ -82,7 +109,8 @@ def _problem(model: type[BaseModel], detail: dict[str, Any]) -> Problem:
         return Problem(
             f"data.options.{name}", "unknown key", ", ".join(model.model_fields), nearest(name, model.model_fields)
         )
-    return Problem(f"data.options.{name}", repr(detail["input"]), detail["msg"].removeprefix("Input should be "))
+    allowed = str(detail.get("ctx", {}).get("error", detail["msg"])).removeprefix("Input should be ")
+    return Problem(f"data.options.{name}", repr(detail["input"]), allowed)
 
 
 def load(data: DataConfig, seed: int, view: ImageView) -> Splits:

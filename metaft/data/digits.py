@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from metaft.data.render import arc, bend, distance, pad_segments, polyline, transform, uniforms
-from metaft.data.styles import COLOURS, paint, style_index
+from metaft.data.styles import COLOURS, paint, style_rows
 from metaft.data.types import Classes, ImageView, PixelArray, Split, Splits
 
 SIZE = 32
@@ -98,10 +99,12 @@ HANDS = {
 def render(
     classes: NDArray[np.int64],
     hands: NDArray[np.int64],
-    styles: NDArray[np.int64],
+    styles: Tensor,
     colours: NDArray[np.int64],
     seed: int,
     indices: NDArray[np.int64],
+    *,
+    size: int = SIZE,
     chunk: int = 512,
 ) -> Tensor:
     """Write digits in hands (rows of HANDS) and paint them in styles; see `shapes.render` for the rest."""
@@ -121,7 +124,7 @@ def render(
             shift=(r[:, 5:7] - 0.5) * 0.25,
         )
         pen = thin + (thick - thin) * r[:, 7]
-        field = distance(segments, SIZE, filled=False) - pen[:, None, None]
+        field = distance(segments, size, filled=False) - pen[:, None, None]
         parts.append(paint(field, styles[part], colours[part], seed, indices[part]))
     return torch.cat(parts)
 
@@ -141,6 +144,9 @@ def handwritten() -> tuple[Tensor, Tensor]:
     return pixels.expand(-1, 3, -1, -1).contiguous(), torch.from_numpy(bunch.target).long()
 
 
+REAL_VALIDATION = 797  # of the 1,797 real digits; every other one of the remaining thousand is a test image
+
+
 class Options(BaseModel):
     """Settings of `data.format: digits`, under `data.options`."""
 
@@ -148,15 +154,21 @@ class Options(BaseModel):
 
     id_train: int = Field(2000, ge=1)
     id_val: int = Field(500, ge=1)
-    ood_val: int = Field(400, ge=1, le=1700)
+    ood_val: int = Field(400, ge=1, le=REAL_VALIDATION)
     test: int = Field(1000, ge=1)
     colour_correlation: float = Field(0.5, ge=0, le=1)
+    size: Literal[32, 64] = 32
 
 
 def load(options: Options, seed: int, view: ImageView) -> Splits:
-    """Draw the ID splits; the real digits go to validation and test in their order, so by different writers."""
+    """Draw the ID splits; deal out the real digits.
 
-    def split(name: str, number: int, n: int) -> Split:
+    The real digits stand in the order of their writers. Validation draws, by seed and evenly over the classes, from
+    the first 797, so that its writers are not those of the tests; the last 1,000 are alternately test images and the
+    oracle's labelled half, the same ones for every seed and every size of validation.
+    """
+
+    def draw(name: str, number: int, n: int) -> Split:
         split_seed = seed * 1000 + 500 + number
         indices = np.arange(n)
         r = uniforms(split_seed ^ 0xC0105, indices, 3).numpy()
@@ -164,19 +176,33 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
         free = (r[:, 1] * len(COLOURS)).astype(np.int64)
         colours = np.where(r[:, 0] < options.colour_correlation, classes, free)
         hands = (r[:, 2] * len(HANDS)).astype(np.int64)
-        styles = np.full(n, style_index("photo"))
-        pixels = render(classes, hands, styles, colours, split_seed, indices)
+        styles = style_rows(["photo"]).expand(n, -1)
+        pixels = render(classes, hands, styles, colours, split_seed, indices, size=options.size)
         return Split(name, PixelArray(pixels, view.size), torch.from_numpy(classes), view)
 
     pixels, labels = handwritten()
-    n = options.ood_val
+
+    def real(name: str, rows: Tensor) -> Split:
+        return Split(name, PixelArray(pixels[rows], view.size), labels[rows], view)
+
+    numbers = torch.arange(len(labels))
+    chance = uniforms(seed * 1000 + 503, numbers[:REAL_VALIDATION].numpy(), 1)[:, 0]
     return Splits(
-        id_train=split("id_train", 0, options.id_train),
-        id_val=split("id_val", 1, options.id_val),
-        ood_val=Split("ood_val", PixelArray(pixels[:n], view.size), labels[:n], view),
+        id_train=draw("id_train", 0, options.id_train),
+        id_val=draw("id_val", 1, options.id_val),
+        ood_val=real("ood_val", _evenly(labels[:REAL_VALIDATION], chance)[: options.ood_val]),
         tests={
-            "id_test": split("id_test", 2, options.test),
-            "ood_test/handwritten": Split("ood_test/handwritten", PixelArray(pixels[n:], view.size), labels[n:], view),
+            "id_test": draw("id_test", 2, options.test),
+            "ood_test/handwritten": real("ood_test/handwritten", numbers[REAL_VALIDATION::2]),
         },
         classes=Classes(NAMES, TEMPLATES),
+        labelled_half=real("labelled_half", numbers[REAL_VALIDATION + 1 :: 2]),
     )
+
+
+def _evenly(labels: Tensor, chance: Tensor) -> Tensor:
+    """All rows in random order, one of each class [B] before a second of any."""
+    order = chance.argsort()
+    one_hot = torch.nn.functional.one_hot(labels[order])
+    turn = (one_hot.cumsum(0) * one_hot).sum(1)  # 1 for the first of its class, 2 for the second
+    return order[turn.argsort(stable=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ class Style:
     noise: float = 0.0  # amplitude per pixel
     softness: float = 1.0  # width of an edge in pixels, at least 1
     levels: float = 0.0  # posterise to so many levels (0: off)
-    blocks: float = 0.0  # 1: draw in blocks of 4 x 4 pixels
+    blocks: float = 0.0  # 1: draw in 8 x 8 blocks
     contrast: float = 1.0  # around mid-grey
     invert: float = 0.0  # 1: negative
 
@@ -75,27 +76,35 @@ STYLES: dict[str, Style] = {
     "comic": Style(outline=1.0, outline_width=0.09, hatch=0.35, paper=0.95, tint=0.5, contrast=1.2),
 }
 
-_PALETTE = torch.tensor(list(COLOURS.values()))
-_TABLE = {
-    field.name: torch.tensor([float(getattr(s, field.name)) for s in STYLES.values()])
-    for field in dataclasses.fields(Style)
+STYLE_SETS = {
+    "validation": ("neon", "noir", "stamp", "pastel", "night"),
+    "test": ("sketch", "silhouette", "negative", "mosaic", "fog"),
 }
+FIELDS = tuple(field.name for field in dataclasses.fields(Style))
+SWITCHES = ("levels", "blocks", "invert")  # on or off: what a half-way style has of the nearer one
+_PALETTE = torch.tensor(list(COLOURS.values()))
 _STYLE_STREAM, _NOISE_STREAM = 0x5717, 0x4015E  # keep the painter's draws apart from the glyph's
 
 
-def style_index(name: str) -> int:
-    """The row of a style's name."""
-    return list(STYLES).index(name)
+def style_rows(styles: Iterable[str | Style]) -> Tensor:
+    """The numbers of styles, float32 [len(styles), len(FIELDS)]."""
+    return torch.tensor([dataclasses.astuple(STYLES[s] if isinstance(s, str) else s) for s in styles])
 
 
-def paint(
-    field: Tensor, styles: NDArray[np.int64], colours: NDArray[np.int64], seed: int, indices: NDArray[np.int64]
-) -> Tensor:
+def between(start: Style, end: Style, share: float) -> Style:
+    """The style at a share in [0, 1] of the way; switches turn in the middle."""
+    a, b = dataclasses.asdict(start), dataclasses.asdict(end)
+    mixed = {name: a[name] + share * (b[name] - a[name]) for name in FIELDS}
+    mixed.update({name: (b if share >= 0.5 else a)[name] for name in SWITCHES})
+    return Style(**mixed)
+
+
+def paint(field: Tensor, styles: Tensor, colours: NDArray[np.int64], seed: int, indices: NDArray[np.int64]) -> Tensor:
     """Paint distance fields.
 
     Args:
         field: [B, S, S], signed distance in half image sides (negative inside).
-        styles: [B], rows of STYLES.
+        styles: [B, len(FIELDS)], see `style_rows`.
         colours: [B], rows of COLOURS.
         seed: of the data set; with the image numbers it fixes every random choice.
         indices: [B], the number of each image.
@@ -104,7 +113,7 @@ def paint(
         uint8 [B, 3, S, S].
     """
     size = field.shape[-1]
-    s = {name: column[torch.from_numpy(styles)][:, None, None] for name, column in _TABLE.items()}
+    s = {name: column[:, None, None] for name, column in zip(FIELDS, styles.unbind(1), strict=True)}
     r = uniforms(seed ^ _STYLE_STREAM, indices, 12)[:, :, None, None]
     x, y = (a.reshape(1, size, size) for a in pixel_grid(size))
 
@@ -145,5 +154,7 @@ def _along(x: Tensor, y: Tensor, turn: Tensor) -> Tensor:
 
 
 def _blocky(field: Tensor) -> Tensor:
-    pooled = torch.nn.functional.avg_pool2d(field[:, None], 4, ceil_mode=True)
-    return torch.nn.functional.interpolate(pooled, size=field.shape[-1], mode="nearest")[:, 0]
+    """Blocks of an eighth of the side."""
+    side = field.shape[-1]
+    pooled = torch.nn.functional.avg_pool2d(field[:, None], side // 8)
+    return torch.nn.functional.interpolate(pooled, size=side, mode="nearest")[:, 0]

@@ -91,6 +91,24 @@ class _Subset:
 
 
 @dataclass(frozen=True)
+class _Joined:
+    first: Split
+    second: Split
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        n = len(self.first)
+        order = sorted(range(len(indices)), key=lambda k: indices[k] >= n)
+        rows = ([i for i in indices if i < n], [i - n for i in indices if i >= n])
+        parts = [part.source.pixels(r) for part, r in zip((self.first, self.second), rows, strict=True) if r]
+        return torch.cat(parts)[torch.tensor(order).argsort()]
+
+
+def joined(name: str, first: Split, second: Split) -> Split:
+    """The images of two splits as one, in their order."""
+    return Split(name, _Joined(first, second), torch.cat([first.labels, second.labels]), first.view)
+
+
+@dataclass(frozen=True)
 class PixelArray:
     """Images held in memory, uint8 [N, 3, S, S], enlarged or shrunk (bicubic) where a model wants another size."""
 
@@ -135,13 +153,19 @@ class SearchData:
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set: what a search may see, and the test splits by name (`id_test`, `ood_test/NAME`)."""
+    """A data set: what a search may see, and the test splits by name (`id_test`, `ood_test/NAME`).
+
+    Args:
+        labelled_half: as many labelled images from the distribution of the OOD tests, none of them in a test; only
+            the oracle may train on them. None where a data set has no images to spare.
+    """
 
     id_train: Split
     id_val: Split
     ood_val: Split
     tests: Mapping[str, Split]
     classes: Classes
+    labelled_half: Split | None = None
 
     def __post_init__(self) -> None:
         _ = self.search_data  # its checks
@@ -150,3 +174,19 @@ class Splits:
     def search_data(self) -> SearchData:
         """The part without tests."""
         return SearchData(self.id_train, self.id_val, self.ood_val, self.classes)
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """Every split by name."""
+        parts = {"id_train": self.id_train, "id_val": self.id_val, "ood_val": self.ood_val, **self.tests}
+        return parts if self.labelled_half is None else {**parts, "labelled_half": self.labelled_half}
+
+    @property
+    def oracle_data(self) -> SearchData | None:
+        """The labelled half in place of the ID images: nine tenths to train on, one to choose the best step by."""
+        if self.labelled_half is None:
+            return None
+        n = len(self.labelled_half)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+        train, val = (self.labelled_half.subset(rows) for rows in (order[n // 10 :], order[: n // 10]))
+        return SearchData(train, val, self.ood_val, self.classes)

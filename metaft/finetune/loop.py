@@ -1,4 +1,4 @@
-"""The training loop: AdamW with warm-up and cosine on an objective; the best epoch by ID validation."""
+"""The training loop: AdamW with warm-up and cosine on an objective; the best check by ID validation."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def train(
     loss_of = WeightedLoss(model.groups(), sum(p.numel() for p in pretrained.values()), settings.penalty_scale)
     optimizer = adamw(model, values, settings.betas, settings.eps)
     batches = _batches(classifier, objective, data, settings)
-    per_epoch = batches.per_epoch(settings.batch_size)
-    steps = settings.epochs * per_epoch
+    steps, checks = settings.steps, settings.checks
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: warmup_cosine(t, steps, settings.warmup))
     stream = islice(batches.stream(settings.batch_size, torch.Generator().manual_seed(settings.seed)), steps)
     best, runaway = _Best(), _Runaway(name, steps)
@@ -58,9 +57,9 @@ def train(
             schedule.step()
             current = runaway.check(step, loss.item())
             progress.update()
-            if step % per_epoch == 0:
+            if step * checks // steps > (step - 1) * checks // steps:
                 score = best.offer(model, _id_val(model, data, settings))
-                settings.log({"method": name, "epoch": step // per_epoch, "loss": current, "id_val_accuracy": score})
+                settings.log({"method": name, "step": step, "loss": current, "id_val_accuracy": score})
                 progress.set_postfix_str(f"loss {current:.3f}, best id_val {best.score:.1%}")
     return best.restore(model, name)
 

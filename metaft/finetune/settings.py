@@ -28,6 +28,8 @@ class FitSettings:
     Args:
         plain: plain fine-tuning's objective (cross-entropy alone).
         learned: the objective a search found, where there is one.
+        steps: optimizer steps, the same for every method whatever the number of its images.
+        checks: how often on the way ID validation is looked at.
         warmup: share of the steps over which the learning rate rises to its peak; then it falls as a cosine to 0.
         freeze: patterns of parameter names that stay at their pretrained values.
         tokens: caption tokens [C, M, L].
@@ -37,7 +39,8 @@ class FitSettings:
 
     plain: Objective
     learned: Objective | None = None
-    epochs: int = 8
+    steps: int = 248
+    checks: int = 8
     batch_size: int = 64
     warmup: float = 0.1
     betas: tuple[float, float] = (0.9, 0.999)

@@ -93,7 +93,3 @@ class TrainBatches:
             for indices in order.split(size):
                 if len(indices) == size:
                     yield self.take(indices, generator)
-
-    def per_epoch(self, size: int) -> int:
-        """Batches in which `stream` goes once through the split."""
-        return len(self.split) // min(size, len(self.split))

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from metaft.report.tables import Results, ood_mean, ood_splits
+from metaft.report.tables import CEILING, Results, ood_mean, ood_splits
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
@@ -30,6 +30,7 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 {% for c in m.cells %}<td>{% if c %}{{ "%.1f"|format(c.value) }}
 <small>[{{ "%.1f"|format(c.low) }}, {{ "%.1f"|format(c.high) }}]</small>{% endif %}</td>{% endfor %}
 <td>{{ "%.1f"|format(m.ood) if m.ood is not none else "" }}</td></tr>{% endfor %}</table>
+{% if run.ceiling %}<p>{{ run.ceiling }}</p>{% endif %}
 {% for name, reason in run.failed.items() %}<p class="note">{{ name }} gave no result: {{ reason }}</p>{% endfor %}
 {% if run.objective %}<table><tr><th>objective</th><th>value</th></tr>
 {% for k, v in run.objective.items() %}<tr><td>{{ k }}</td><td>{{ "%.4g"|format(v) }}</td></tr>{% endfor %}</table>
@@ -58,6 +59,7 @@ def _view(name: str, run: Results) -> dict[str, Any]:
             {"name": m, "cells": [_cell(v.get(s)) for s in splits], "ood": _ood(v, splits)}
             for m, v in run["methods"].items()
         ],
+        "ceiling": CEILING if "oracle" in run["methods"] else None,
         "failed": run.get("failed") or {},
         "objective": {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"]} if objective else None,
         "mode": run.get("mode") or "none",

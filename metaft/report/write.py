@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metaft.errors import DataError
@@ -24,11 +24,24 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
     """One page over several runs, its figure beside it.
 
     Raises:
-        DataError: a folder has no readable results.json.
+        DataError: a folder has no readable results.json, or runs are of different versions of an embedded suite.
     """
     runs = {str(folder): read(folder) for folder in folders}
+    _same_versions(runs)
     figure = figures.id_against_ood(list(runs.values()), out.with_suffix(".png"))
     write(out, html.render(runs, figure, "metaft: comparison of runs"))
+
+
+def _same_versions(runs: Mapping[str, Results]) -> None:
+    first: dict[str, tuple[str, int | None]] = {}
+    for name, run in runs.items():
+        suite = run["provenance"].get("suite") or {"format": "unknown", "version": None}
+        before, version = first.setdefault(suite["format"], (name, suite["version"]))
+        if version != suite["version"]:
+            raise DataError(
+                f"{name}: {suite['format']} in version {suite['version']}, but {before} in version {version}; "
+                "allowed: runs of one version, since other versions have other pictures"
+            )
 
 
 def read(folder: Path) -> Results:

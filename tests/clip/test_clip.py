@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -11,20 +14,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from metaft.clip.classifier import Classifier, group_of, train_only, zero_shot
+from metaft.clip.embedded import MID, TOY, checkpoint
 from metaft.clip.export import export, restore, save
-from metaft.clip.load import RANDOM, TOY, TOY_CHECKPOINT, load
+from metaft.clip.load import RANDOM, load
+from metaft.data import SUITE_VERSION
 from metaft.data.types import Classes
 from metaft.errors import CheckpointError, ConfigError
 
 
 def test_toy_has_weights_and_is_small():
-    assert TOY_CHECKPOINT.stat().st_size < 8e6
+    assert checkpoint(TOY, 0).stat().st_size < 8e6
     assert TOY in open_clip.list_models()
 
 
 def test_zero_shot_is_open_clips(work):
     images = work.splits.ood_val.batch(torch.arange(32)).images
-    theirs = open_clip.create_model(TOY, pretrained=str(TOY_CHECKPOINT)).eval()
+    theirs = open_clip.create_model(TOY, pretrained=str(checkpoint(TOY, 0))).eval()
     weights = open_clip.build_zero_shot_classifier(
         theirs, open_clip.get_tokenizer(TOY), work.splits.classes.names, work.splits.classes.templates
     )
@@ -104,7 +109,7 @@ def test_what_cannot_be_loaded(name, pretrained, words):
 
 def test_a_checkpoint_of_another_architecture(tmp_path):
     path = tmp_path / "wide.safetensors"
-    state = {k: torch.zeros([2 * s for s in t.shape]) for k, t in load_file(TOY_CHECKPOINT).items()}
+    state = {k: torch.zeros([2 * s for s in t.shape]) for k, t in load_file(checkpoint(TOY, 0)).items()}
     save_file(state, path)
     with pytest.raises(CheckpointError, match="weights are of another architecture"):
         load(TOY, str(path))
@@ -115,6 +120,28 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
 
 def test_random_weights_on_request():
     assert load(TOY, RANDOM).view.size == 32
+
+
+def test_the_larger_embedded_model():
+    clip = load(MID, RANDOM)
+    width, layers = clip.config["vision_cfg"]["width"], clip.config["vision_cfg"]["layers"]
+    assert (clip.view.size, width, layers) == (64, 384, 8)
+    images = clip.view.normalise(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert clip.model(images, clip.tokenizer(["a bolt.", "a ring."]))["image_features"].shape == (2, 256)
+
+
+def test_pretrainings_by_seed(tmp_path, monkeypatch):
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"seed-7 of toy-clip is not at .*benchmarks/pretrain.py .*--seed 7"):
+        load(TOY, "seed-7")
+    with pytest.raises(CheckpointError, match="seed-0 of mid-clip is not at"):
+        load(MID, None)
+    save(load(TOY, RANDOM).model.state_dict(), checkpoint(TOY, 7))
+    (made,) = tmp_path.iterdir()
+    assert f"suites-{SUITE_VERSION}-" in made.name, "no weights of another version are found"
+    seven, shipped, named = (load(TOY, p).model.state_dict() for p in ("seed-7", "seed-0", None))
+    assert not torch.equal(seven["visual.proj"], shipped["visual.proj"])
+    assert torch.equal(named["visual.proj"], shipped["visual.proj"])
 
 
 def test_what_is_trained(work):
@@ -144,3 +171,12 @@ def test_what_is_trained(work):
 )
 def test_groups(name, group):
     assert group_of(name) == group
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", [TOY, MID])
+def test_pretraining_leaves_weights_that_load(name, tmp_path):
+    out = tmp_path / "weights.safetensors"
+    command = [sys.executable, "benchmarks/pretrain.py", "--model", name, "--steps", "2", "--out", str(out)]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
+    assert load(name, str(out)).view.size == {TOY: 32, MID: 64}[name]

@@ -73,12 +73,12 @@ def test_captions_train_the_text_tower(work, data, settings):
     assert "clip.token_embedding.weight" not in moved, "frozen by default"
 
 
-def test_the_best_epoch_by_id_validation_is_kept(work, data, settings):
+def test_the_best_check_by_id_validation_is_kept(work, data, settings):
     events: list[dict] = []
-    several = replace(settings, epochs=3, log=events.append)
+    several = replace(settings, steps=11, checks=3, log=events.append)
     model = train(work.classifier, Objective({"ce": 1.0}, 3e-2, 0.0), data, several, "x")
     kept = accuracy(predict(model, data.id_val, 64), data.id_val.labels)
-    assert [e["epoch"] for e in events] == [1, 2, 3]
+    assert [e["step"] for e in events] == [4, 8, 11]
     assert kept == max(e["id_val_accuracy"] for e in events)
 
 

@@ -78,3 +78,21 @@ def test_runs_are_compared(tmp_path, capsys):
 def test_no_results_is_a_clear_error(tmp_path, capsys):
     assert main([str(tmp_path / "absent")]) == 3
     assert "no readable results" in capsys.readouterr().err
+
+
+def test_versions_of_a_suite_never_share_a_page(tmp_path, capsys):
+    for name, suite in (("a", "shapes"), ("b", "digits"), ("c", "shapes")):
+        version = 2 if name == "c" else 1
+        results = {**RESULTS, "provenance": {"suite": {"format": suite, "version": version}}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(results))
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert main([a, b, "--out", str(tmp_path / "page.html")]) == 0
+    assert main([a, b, c, "--out", str(tmp_path / "page.html")]) == 3
+    assert f"{c}: shapes in version 2, but {a} in version 1; allowed" in capsys.readouterr().err
+
+
+def test_the_oracle_is_called_a_ceiling():
+    methods = {**RESULTS["methods"], "oracle": RESULTS["methods"]["ft"]}
+    assert "a ceiling, not a competitor" in page({**RESULTS, "methods": methods})
+    assert "ceiling" not in page(RESULTS)

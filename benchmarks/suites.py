@@ -1,0 +1,227 @@
+"""What the embedded suites show: how far plain fine-tuning, simple robust methods and the anchors get on them.
+
+    python benchmarks/suites.py [--device cpu] [--seeds 0 1 2] [--workers 2] [--quick] [--out FILE]
+
+A cell is a suite with its ID style, a pretraining seed and a data seed: on shapes every pair of --seeds, on digits,
+whose real images are the same for all, equal pairs alone. Pretrainings that are missing are made first. A row is one
+fitted model: `ft` over a grid of lr; at the lr that is best by id_val L2-SP and KD over a grid of weights, WiSE-FT,
+ft_ood_val and dfr; the oracle over a grid of lr; and, in the first cell of each style of shapes, objectives drawn at
+random from the standard space. Accuracies are shares; choices between rows are made by `chosen`, from validation
+alone. Rows of the suite `timing` are measured first, alone on the machine. --workers processes share the cells, one
+thread each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import Rows, arguments
+
+from metaft import build, config
+from metaft.build import Workspace
+from metaft.clip.classifier import Classifier
+from metaft.clip.embedded import TOY, checkpoint
+from metaft.clip.predict import predict
+from metaft.data import digits, shapes
+from metaft.data.styles import COLOURS, STYLES, style_rows
+from metaft.data.types import Split
+from metaft.errors import DivergedError
+from metaft.finetune.loop import train
+from metaft.metrics import accuracy
+from metaft.objective import Objective
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+PRETRAIN = Path(__file__).parent / "pretrain.py"
+ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
+LRS = (5e-4, 1e-3, 2e-3)
+ORACLE_LRS = (5e-4, 1e-3)
+WEIGHTS = {"l2_sp": ("l2init", (0.01, 0.1)), "kd": ("kd", (0.3, 1.0))}
+CHOSEN_BY = {"ft": "id_val", "oracle": "own_val"}  # all others by ood_val
+RANDOM_OBJECTIVES = 40
+QUICK = ("data.options.id_train=320", "data.options.test=60", "finetune.epochs=1")
+KEYS = ("suite", "pretrain", "seed", "method", "number")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A suite with its ID style, a pretraining seed, a data seed, and where and how it is measured."""
+
+    suite: str  # "shapes/STYLE"
+    pretrain: int
+    seed: int
+    device: str
+    quick: bool
+
+    def row(self, **values: Any) -> Row:
+        """A row of this cell."""
+        return {"suite": self.suite, "pretrain": self.pretrain, "seed": self.seed, "number": 0, **values}
+
+
+@lru_cache(maxsize=1)
+def opened(cell: Cell) -> Workspace:
+    """The cell's data and model."""
+    suite, style = cell.suite.split("/")
+    own = [f"data.options.style={style}"] if suite == "shapes" else []
+    where = [f"model.pretrained=seed-{cell.pretrain}", f"seed={cell.seed}", f"device={cell.device}"]
+    return build.workspace(config.load(CONFIGS / f"{suite}.yaml", [*own, *where, *(QUICK if cell.quick else ())]))
+
+
+def measured(work: Workspace, fit: Callable[[], Classifier], row: Row) -> tuple[Row, Classifier | None]:
+    """A row with the scores of what is fitted, or with the reason why there are none."""
+    start = time.perf_counter()
+    try:
+        model = fit()
+    except DivergedError as error:
+        return {**row, "failed": str(error)}, None
+    return {**row, "seconds": round(time.perf_counter() - start, 2), **scores(work, model)}, model
+
+
+def fits(cell: Cell) -> list[Row]:
+    """Every model of a cell but the oracle's and the random objectives'."""
+    work = opened(cell)
+    plain = build.fit_settings(work, None)
+    wd = plain.plain.wd
+    rows = [cell.row(method="zero_shot", **scores(work, work.classifier))]
+    tuned: dict[float, Classifier | None] = {}
+
+    def add(method: str, objective: Objective, **values: Any) -> Classifier | None:
+        fit = partial(train, work.classifier, objective, work.splits.search_data, plain, method)
+        row, model = measured(work, fit, cell.row(method=method, lr=objective.lr, **values))
+        rows.append(row)
+        return model
+
+    for number, lr in enumerate(LRS):
+        tuned[lr] = add("ft", Objective({"ce": 1.0}, lr, wd), number=number)
+    lr = chosen(rows, "ft")["lr"]
+    for method, (term, weights) in WEIGHTS.items():
+        for number, weight in enumerate(weights):
+            add(method, Objective({"ce": 1.0, term: weight}, lr, wd), number=number, weight=weight)
+    own = replace(plain, plain=Objective({"ce": 1.0}, lr, wd), fitted=lambda _: tuned[lr])
+    for method in ("wise_ft", "ft_ood_val", "dfr"):
+        rows.append(measured(work, partial(build.fit, work, method, own), cell.row(method=method, lr=lr))[0])
+    return rows
+
+
+def oracle(cell: Cell, number: int) -> list[Row]:
+    """The oracle at one learning rate, and how it does on its own validation images."""
+    work = opened(cell)
+    plain = build.fit_settings(work, None)
+    own = replace(plain, plain=replace(plain.plain, lr=ORACLE_LRS[number]))
+    where = cell.row(method="oracle", number=number, lr=ORACLE_LRS[number])
+    row, model = measured(work, partial(build.fit, work, "oracle", own), where)
+    seen = work.splits.oracle_data
+    return [row if model is None or seen is None else {**row, "own_val": score(work, model, seen.id_val)}]
+
+
+def random_objective(cell: Cell, number: int) -> list[Row]:
+    """A model trained with a point drawn evenly from the unit cube of the standard space."""
+    work = opened(cell)
+    space = build.space(work.cfg)
+    u = torch.rand(len(space), generator=torch.Generator().manual_seed(10_000 + number))
+    objective = build.objective_of(work.cfg, space.plain(u))
+    fit = partial(train, work.classifier, objective, work.splits.search_data, build.fit_settings(work, None), "random")
+    return [measured(work, fit, cell.row(method="random", number=number, lr=objective.lr))[0]]
+
+
+def score(work: Workspace, model: Classifier, split: Split) -> float:
+    """Accuracy on a split."""
+    return round(accuracy(predict(model, split, work.cfg.evaluation.batch_size, work.device), split.labels), 4)
+
+
+def scores(work: Workspace, model: Classifier) -> Row:
+    """Accuracy on both validation sets and every test."""
+    splits = work.splits
+    tests = {name.removeprefix("ood_test/"): score(work, model, split) for name, split in splits.tests.items()}
+    own = {"id_val": score(work, model, splits.id_val), "ood_val": score(work, model, splits.ood_val)}
+    return {**own, "id_test": tests.pop("id_test"), "ood_test": tests}
+
+
+def chosen(rows: Sequence[Row], method: str) -> Row:
+    """The row of a method with the best validation accuracy."""
+    by = CHOSEN_BY.get(method, "ood_val")
+    return max((r for r in rows if r["method"] == method and "failed" not in r), key=lambda r: float(r[by]))
+
+
+def timings(device: str) -> Iterator[Row]:
+    """Seconds of 300 plain steps at batch 64, and pictures drawn a second: each the best of three."""
+    where = Cell("timing", 0, 0, device, False)
+    work = opened(Cell("shapes/photo", 0, 0, device, False))
+    settings = replace(build.fit_settings(work, None), steps=300, checks=1)
+    fit = best_of_three(lambda: train(work.classifier, settings.plain, work.splits.search_data, settings, "timing"))
+    yield where.row(method="ft", steps=300, seconds=fit)
+    n = 10_000
+    index, rows = np.arange(n), style_rows(STYLES)[torch.arange(n) % len(STYLES)]
+    drawn = {
+        "shapes": lambda: shapes.render(index % len(shapes.NAMES), rows, index % len(COLOURS), 0, index),
+        "digits": lambda: digits.render(index % 10, index % 5, rows, index % len(COLOURS), 0, index),
+    }
+    for suite, draw in drawn.items():
+        yield where.row(method=f"draw_{suite}", images_per_second=round(n / best_of_three(draw)))
+
+
+def best_of_three(act: Callable[[], object]) -> float:
+    """Seconds."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - start)
+    return round(min(seconds), 3)
+
+
+def jobs(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
+    """What is still to be measured: a function and its arguments."""
+    count, seeds = (2, args.seeds[:1]) if args.quick else (RANDOM_OBJECTIVES, args.seeds)
+    cells = [
+        Cell(f"{suite}/{style}", pretrained, seed, args.device, args.quick)
+        for pretrained in seeds
+        for seed in seeds
+        for suite, styles in ID_STYLES.items()
+        for style in (styles[:1] if args.quick else styles)
+        if suite == "shapes" or pretrained == seed
+    ]
+    yield from ((fits, cell) for cell in cells if cell.row(method="zero_shot") not in rows)
+    for cell in cells:
+        yield from ((oracle, cell, n) for n in missing(cell, "oracle", len(ORACLE_LRS), rows))
+    for cell in cells:
+        if cell.suite.startswith("shapes") and cell.pretrain == cell.seed == seeds[0]:
+            yield from ((random_objective, cell, n) for n in missing(cell, "random", count, rows))
+
+
+def missing(cell: Cell, method: str, count: int, rows: Rows) -> list[int]:
+    """The numbers of a method's rows that are still to be measured."""
+    return [n for n in range(count) if cell.row(method=method, number=n) not in rows]
+
+
+def main() -> None:
+    args = arguments("suites", __doc__, seeds=(0, 1, 2), workers=2)
+    rows = Rows("suites", args, KEYS)
+    for seed in args.seeds[:1] if args.quick else args.seeds:
+        if not checkpoint(TOY, seed).exists():
+            command = [sys.executable, str(PRETRAIN), "--model", TOY, "--seed", str(seed), "--device", args.device]
+            subprocess.run(command, check=True)
+    if not args.quick and Cell("timing", 0, 0, args.device, False).row(method="ft") not in rows:
+        for row in timings(args.device):
+            rows.add(row)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.workers, spawn, torch.set_num_threads, (1,)) as pool:
+        for done in as_completed([pool.submit(*job) for job in jobs(args, rows)]):
+            for row in reversed(done.result()):  # the row that says a cell is done comes last
+                rows.add(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The embedded models: architectures that open_clip is told of, and where the weights of each pretraining lie."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import open_clip
+
+from metaft.data import SUITE_VERSION
+from metaft.errors import CheckpointError
+
+TOY = "toy-clip"  # 32 px, width 96, 4 layers
+MID = "mid-clip"  # 64 px, width 384, 8 layers: for a GPU
+EMBEDDED = (TOY, MID)
+_FOLDER = Path(__file__).parent / "toy"
+
+for _name in EMBEDDED:
+    open_clip.add_model_config(_FOLDER / f"{_name}.json")
+
+
+def checkpoint(name: str, seed: int) -> Path:
+    """Where the weights of an embedded model's pretraining seed lie, or will once they are made.
+
+    The toy's seed 0 ships in the package. `benchmarks/pretrain.py` makes the others, in the folder that METAFT_CACHE
+    names or else in ~/.cache/metaft.
+    """
+    if (name, seed) == (TOY, 0):
+        return _FOLDER / f"{TOY}.safetensors"
+    cache = os.environ.get("METAFT_CACHE")
+    folder = Path(cache) if cache else Path.home() / ".cache" / "metaft"
+    return folder / f"{name}-suites-{SUITE_VERSION}-seed-{seed}.safetensors"
+
+
+def resolve(name: str, pretrained: str | None) -> str | None:
+    """The file that `pretrained` means for an embedded model: nothing is seed 0, `seed-N` another pretraining.
+
+    Raises:
+        CheckpointError: that pretraining has not been made on this machine.
+    """
+    if name not in EMBEDDED:
+        return pretrained
+    seed = re.fullmatch(r"seed-(\d+)", pretrained or "seed-0")
+    if seed is None:
+        return pretrained
+    path = checkpoint(name, int(seed[1]))
+    if not path.exists():
+        command = f"python benchmarks/pretrain.py --model {name} --seed {seed[1]}"
+        raise CheckpointError(
+            f"model.pretrained: {seed[0]} of {name} is not at {path}; allowed: made before, by {command}"
+        )
+    return str(path)

@@ -1,0 +1,68 @@
+"""The benchmarks' own rules: resumable, never across versions, every choice made on validation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from metaft.data import SUITE_VERSION
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """The benchmarks' folder on the path, as it is for a benchmark that runs."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+
+def test_rows_are_kept_and_found_again(benchmarks, tmp_path):
+    from common import Rows
+
+    args = Namespace(out=tmp_path / "rows.json", device="cpu", seeds=[0])
+    Rows("some", args, ("suite", "seed")).add({"suite": "shapes", "seed": 0, "value": 1.5})
+    again = Rows("some", args, ("suite", "seed"))
+    assert {"suite": "shapes", "seed": 0} in again
+    assert {"suite": "shapes", "seed": 1} not in again
+    meta = json.loads(args.out.read_text())["meta"]
+    assert {"command", "versions", "device", "date", "seeds"} <= set(meta)
+    assert meta["suite_version"] == SUITE_VERSION
+
+
+def test_rows_of_another_version_are_refused(benchmarks, tmp_path):
+    from common import Rows
+
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"meta": {"suite_version": SUITE_VERSION + 1}, "rows": []}))
+    with pytest.raises(SystemExit, match="measure again"):
+        Rows("some", Namespace(out=path, device="cpu", seeds=[0]), ("seed",))
+
+
+def test_choices_are_made_on_validation(benchmarks):
+    from suites import chosen
+
+    good = {"id_val": 0.9, "ood_val": 0.2, "own_val": 0.5, "id_test": 0.0, "ood_test": {"fog": 0.0}}
+    robust = {"id_val": 0.1, "ood_val": 0.7, "own_val": 0.1, "id_test": 0.0, "ood_test": {"fog": 0.0}}
+    tempting = {"id_val": 0.0, "ood_val": 0.0, "own_val": 0.0, "id_test": 1.0, "ood_test": {"fog": 1.0}}
+    rows = [{**row, "method": m} for m in ("ft", "kd", "oracle") for row in (tempting, good, robust)]
+    rows.append({"method": "ft", "failed": "diverged"})
+    assert chosen(rows, "ft")["id_val"] == 0.9
+    assert chosen(rows, "kd")["ood_val"] == 0.7
+    assert chosen(rows, "oracle")["own_val"] == 0.5
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["quickstart", "exactness", "suites"])
+def test_benchmarks_are_quick_on_request(name, tmp_path):
+    out = tmp_path / "rows.json"
+    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    before = out.read_text()
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert out.read_text() == before, "cells that are there are not measured again"
