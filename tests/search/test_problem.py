@@ -44,15 +44,18 @@ def test_both_views_agree_and_repeat(problem):
 
 
 def test_gradient_is_the_slope_along_lr(problem):
-    """A float32 check on the real model: the curve over lr has the slope that is claimed."""
-    u, k, delta = problem.start.clone(), problem.space.names.index("lr"), 5e-3
-    _, gradient = problem.hypergradient(u, seed=1)
+    """A float32 check on the real model: the mean curve of three seeds over lr has the slope that is claimed.
+
+    (Single seeds differ by some per cent: float32 rounding, and l1init starts on its kink.)
+    """
+    k, delta, seeds = problem.space.names.index("lr"), 5e-3, (1, 2, 3)
+    gradient = sum(float(problem.hypergradient(problem.start, seed)[1][k]) for seed in seeds)
     ends = []
     for sign in (1, -1):
-        v = u.clone()
+        v = problem.start.clone()
         v[k] += sign * delta
-        ends.append(problem.evaluate(problem.space.plain(v), seed=1).value)
-    assert (ends[0] - ends[1]) / (2 * delta) == pytest.approx(float(gradient[k]), rel=0.05)
+        ends.append(sum(problem.evaluate(problem.space.plain(v), seed).value for seed in seeds))
+    assert (ends[0] - ends[1]) / (2 * delta) == pytest.approx(gradient, rel=0.05)
 
 
 def test_cost_is_counted(work):
