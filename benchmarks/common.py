@@ -21,15 +21,20 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "higher", "open_clip_torch", "numpy", "scikit-learn")
 
 
-def arguments(name: str, description: str | None, seeds: tuple[int, ...], **numbers: int) -> argparse.Namespace:
-    """--device, --seeds, --quick, --out and further `numbers`; the default file is results/DEVICE/NAME.json."""
+def arguments(
+    name: str, description: str | None, seeds: tuple[int, ...], **more: int | tuple[str, ...]
+) -> argparse.Namespace:
+    """--device, --seeds, --quick, --out and `more`: numbers or lists; the default file is results/DEVICE/NAME.json."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--quick", action="store_true", help="a smaller version that ends within 60 s on 2 cores")
     parser.add_argument("--out", type=Path)
-    for flag, default in numbers.items():
-        parser.add_argument(f"--{flag}", type=int, default=default)
+    for flag, default in more.items():
+        if isinstance(default, int):
+            parser.add_argument(f"--{flag}", type=int, default=default)
+        else:
+            parser.add_argument(f"--{flag}", nargs="+", default=list(default))
     args = parser.parse_args()
     if args.out is None:
         args.out = RESULTS / args.device.partition(":")[0] / f"{name}.json"

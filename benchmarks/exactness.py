@@ -63,7 +63,7 @@ def trajectory(classifier: Classifier, batches: list[TrainBatch], eps: float, gr
     optimizer = adamw(model, h, (0.9, 0.999), eps)
     state = step.initial()
     for batch in islice(batches, STEPS):
-        state = step(state, batch, h, differentiable=False)
+        state = step.plain(state, batch, h)
         out = model(batch.images, batch.tokens)
         optimizer.zero_grad()
         loss_of(batch.observe(out, dict(model.trained()), step.pretrained), h).backward()
@@ -89,7 +89,7 @@ def hypergradient(classifier: Classifier, batches: list[TrainBatch], steps: int,
     def value(name: str, factor: float) -> float:
         state = step.initial()
         for batch in batches[:steps]:
-            state = step(state, batch, {**h, name: h[name] * factor}, differentiable=False)
+            state = step.plain(state, batch, {**h, name: h[name] * factor})
         return judge(state)
 
     _, gradient = estimate(step, step.initial(), batches[:steps], h, outer)

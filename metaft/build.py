@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +19,13 @@ from metaft.errors import ConfigError, Problem, unknown
 from metaft.evaluation import evaluate
 from metaft.finetune.methods import METHODS
 from metaft.finetune.settings import FitSettings
-from metaft.inner import ESTIMATORS
+from metaft.inner import Options, Step, refusals
 from metaft.objective import TERMS, Objective, WeightedLoss
 from metaft.objective.space import Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget, Solver
 from metaft.search.hypergrad import HypergradSolver
 from metaft.search.outer import OUTER_LOSSES
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem import Differentiation, FinetuneProblem
 from metaft.search.random import RandomSolver
 from metaft.search.session import FinalChoice
 from metaft.search.tpe import TPESolver
@@ -59,23 +59,24 @@ def check(cfg: Config) -> None:
 
 def _names(cfg: Config) -> list[Problem]:
     """Names that no registry holds."""
-    searched = {*cfg.objective.terms, "lr", "wd"}
+    searched = {*cfg.objective.terms, "lr", "wd"} - set(cfg.objective.fixed)
+    own = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Any, Any]] = [
         ("data.format", [cfg.data.format], datasets.FORMATS),
         ("objective.terms", cfg.objective.terms, TERMS),
-        ("objective.fixed", cfg.objective.fixed, TERMS),
+        ("objective.fixed", cfg.objective.fixed, {*TERMS, "lr", "wd"}),
+        ("objective.per_group", cfg.objective.per_group, searched & own),
         ("objective.bounds", cfg.objective.bounds, searched),
         ("objective.recipe", cfg.objective.recipe, searched),
         ("search.outer_loss", [cfg.search.outer_loss], OUTER_LOSSES),
-        ("hypergrad.estimator", [cfg.hypergrad.estimator], ESTIMATORS),
         ("finetune.method", [cfg.finetune.method], METHODS),
         ("evaluation.methods", cfg.evaluation.methods, METHODS),
     ]
     if ":" not in cfg.model.name:
         lists.append(("model.name", [cfg.model.name], models()))
-    if cfg.hypergrad.estimator in ESTIMATORS:
-        lists.append(("hypergrad.storage", [cfg.hypergrad.storage], ESTIMATORS[cfg.hypergrad.estimator].storages))
-    return [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
+    found = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
+    differentiated = sorted(searched) if cfg.search.mode == "hypergrad" else ()
+    return found + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
 
 
 def _bounds(cfg: Config) -> list[Problem]:
@@ -96,8 +97,11 @@ def device(cfg: Config) -> torch.device:
     return torch.device(cfg.device)
 
 
-def space(cfg: Config) -> Space:
-    """The searched terms, then `lr` and `wd`, each in its range."""
+def space(cfg: Config, groups: Iterable[str] = ()) -> Space:
+    """The searched terms, then `lr` and `wd`, each in its range.
+
+    What `objective.per_group` names has a dimension `NAME@GROUP` for each of these parameter groups.
+    """
     objective = cfg.objective
     low = WEIGHTS[0] if objective.weight_scale == "log" else 0.0
     weights = [
@@ -105,14 +109,23 @@ def space(cfg: Config) -> Space:
         for name in objective.terms
     ]
     lr = objective.bounds.get("lr", (cfg.finetune.lr / LR_FACTOR, cfg.finetune.lr * LR_FACTOR))
-    return Space([*weights, Float("lr", *lr, log=True), Float("wd", *objective.bounds.get("wd", WEIGHT_DECAY))])
+    every = [*weights, Float("lr", *lr, log=True), Float("wd", *objective.bounds.get("wd", WEIGHT_DECAY))]
+    searched = [d for d in every if d.name not in objective.fixed]
+    split = {d.name: [replace(d, name=f"{d.name}@{g}") for g in groups] for d in searched}
+    return Space([own for d in searched for own in (split[d.name] if d.name in objective.per_group else [d])])
 
 
 def recipe(cfg: Config, searched: Space) -> Tensor:
     """Where a search starts: plain fine-tuning with `objective.recipe` on top, in [0.05, 0.95]^K."""
-    plain = dict.fromkeys(searched.names, 0.0)
-    plain.update(lr=cfg.finetune.lr, wd=cfg.finetune.weight_decay)
-    return searched.to_unit({**plain, **cfg.objective.recipe}).clamp(0.05, 0.95)
+    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, **cfg.objective.recipe}
+    values = {name: plain.get(name.partition("@")[0], 0.0) for name in searched.names}
+    return searched.to_unit(values).clamp(0.05, 0.95)
+
+
+def fixed(cfg: Config) -> dict[str, float]:
+    """What is not searched; lr and wd stand here too where every group has its own, for groups without parameters."""
+    whole = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
+    return {**{name: whole[name] for name in cfg.objective.per_group if name in whole}, **cfg.objective.fixed}
 
 
 @dataclass(frozen=True)
@@ -165,28 +178,51 @@ def bilevel_problem(cfg: Config) -> BilevelProblem:
 
 def problem_in(work: Workspace) -> FinetuneProblem:
     """The search problem of an open workspace."""
-    cfg, searched = work.cfg, space(work.cfg)
-    text = any(TERMS[name].needs_text for name in (*cfg.objective.terms, *cfg.objective.fixed))
+    cfg = work.cfg
+    text = any(TERMS[name].needs_text for name in (*cfg.objective.terms, *cfg.objective.fixed) if name in TERMS)
     train_only(work.classifier, text=text, freeze=cfg.model.freeze)
+    groups = work.classifier.groups()
+    searched = space(cfg, groups)
     count = sum(p.numel() for p in work.classifier.trained().values())
+    step = Step(
+        work.classifier,
+        WeightedLoss(groups, count, cfg.objective.penalty_scale),
+        cfg.inner.betas,
+        cfg.inner.eps,
+        accumulate=cfg.inner.accumulate,
+        precision=cfg.inner.precision,
+    )
     return FinetuneProblem(
+        step,
         work.classifier,
         work.splits.search_data,
         searched,
         recipe(cfg, searched),
-        loss=WeightedLoss(work.classifier.groups(), count, cfg.objective.penalty_scale),
-        fixed=cfg.objective.fixed,
+        fixed=fixed(cfg),
         tokens=work.tokens if text else None,
         steps=cfg.inner.steps,
         batch_size=cfg.inner.batch_size,
-        betas=cfg.inner.betas,
-        eps=cfg.inner.eps,
+        warm_start=cfg.inner.warm_start,
         outer_loss=cfg.search.outer_loss,
         outer_batch_size=cfg.search.outer_batch_size,
-        estimator=cfg.hypergrad.estimator,
-        storage=cfg.hypergrad.storage,
+        differentiation=differentiation(cfg),
         device=work.device,
     )
+
+
+def differentiation(cfg: Config) -> Differentiation:
+    """How the settings want hypergradients computed."""
+    own = cfg.hypergrad
+    options = Options(
+        memory=None if own.memory is None else own.memory * 2**30,
+        offload=own.offload,
+        last=own.last,
+        solver=own.solver,
+        iterations=own.iterations,
+        damping=own.damping,
+        scale=own.scale,
+    )
+    return Differentiation(own.estimator, own.storage, options, own.explosion)
 
 
 def solver(cfg: Config) -> Solver:
@@ -194,7 +230,7 @@ def solver(cfg: Config) -> Solver:
     final = FinalChoice(cfg.search.candidates, cfg.search.candidate_seeds)
     makers: Mapping[str, Callable[[], Solver]] = {
         "hypergrad": lambda: HypergradSolver(
-            cfg.seed, final, cfg.hypergrad.lr, cfg.hypergrad.clip, cfg.hypergrad.explosion
+            cfg.seed, final, cfg.hypergrad.lr, cfg.hypergrad.clip, cfg.hypergrad.explosion, cfg.hypergrad.check_every
         ),
         "tpe": lambda: TPESolver(cfg.seed, final, cfg.tpe.startup, cfg.tpe.candidates),
         "random": lambda: RandomSolver(cfg.seed, final),
@@ -209,7 +245,7 @@ def budget(cfg: Config) -> Budget:
 
 def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
     """A point of the space, with the fixed terms, as an objective."""
-    return Objective.from_values({**cfg.objective.fixed, **params})
+    return Objective.from_values({**fixed(cfg), **params})
 
 
 def fit_settings(

@@ -40,7 +40,10 @@ class ModelConfig(_Section):
 
 
 class ObjectiveConfig(_Section):
-    """What is searched: term weights, learning rate and weight decay, and the recipe the search starts from."""
+    """What is searched: term weights, learning rate and weight decay, and the recipe the search starts from.
+
+    `fixed` gives what is not searched, lr and wd among it if they are not to be.
+    """
 
     terms: tuple[str, ...] = (
         *("dcm", "entropy", "flyp", "hinge", "kd"),
@@ -49,6 +52,7 @@ class ObjectiveConfig(_Section):
     fixed: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0})
     penalty_scale: Literal["standard", "released"] = "standard"
     weight_scale: Literal["log", "softplus"] = "log"
+    per_group: tuple[str, ...] = ()  # lr, wd and penalties that each parameter group has for itself
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
 
@@ -67,8 +71,11 @@ class InnerConfig(_Section):
 
     steps: int = Field(10, ge=1)
     batch_size: int = Field(64, ge=1)
+    accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; see the README on its error
+    warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
     betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-6, gt=0)
+    eps: float = Field(1e-6, gt=0)  # smaller ones turn rounding into hypergradients
 
 
 class SearchConfig(_Section):
@@ -94,7 +101,15 @@ class HypergradConfig(_Section):
     """The gradient solver: Adam in the unit cube on clipped hypergradients."""
 
     estimator: str = "unroll"
-    storage: str = "keep"
+    storage: str = "auto"
+    memory: float | None = Field(None, gt=0)  # GiB that `auto` may use; null: 80 % of what is free
+    offload: bool = False  # states wait in host memory
+    last: int = Field(5, ge=1)  # steps that `truncated` differentiates
+    solver: Literal["cg", "neumann"] = "cg"  # of `implicit`, with its iterations, damping and Neumann's scale
+    iterations: int = Field(10, ge=1)
+    damping: float = Field(0.0, ge=0)
+    scale: float = Field(1.0, gt=0)
+    check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
     lr: float = Field(0.05, gt=0)
     clip: float = Field(1.0, gt=0)
     explosion: float = Field(100.0, gt=0)

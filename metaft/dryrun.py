@@ -13,6 +13,7 @@ import torch
 from metaft import build
 from metaft.build import Workspace
 from metaft.config import Config
+from metaft.inner import Plan
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Outcome
 from metaft.search.problem import REVERSE_SWEEP, FinetuneProblem
@@ -22,18 +23,17 @@ from metaft.search.problem import REVERSE_SWEEP, FinetuneProblem
 class _Measured:
     """One inner step, one hypergradient through one step, the seconds of one evaluation batch.
 
-    `peaks` are bytes after the inner step and after hypergradients through one and two steps.
+    `peak` is in bytes, after the inner step; `plan` and `extra` are what the storage keeps of the whole inner loop,
+    and the bytes that its hypergradient needs beside that.
     """
 
     step: Outcome
     hypergradient: Outcome
     batch_seconds: float
-    peaks: tuple[float, float, float]
-
-    def peak(self, steps: int) -> float:
-        """The estimated peak memory of a hypergradient through so many steps, in bytes."""
-        _, one, two = self.peaks
-        return one + (steps - 1) * (two - one)
+    dimensions: int
+    peak: float
+    plan: Plan
+    extra: float
 
 
 def dry_run(cfg: Config) -> str:
@@ -48,16 +48,16 @@ def dry_run(cfg: Config) -> str:
         ["trained parameters", f"{sum(p.numel() for p in work.classifier.trained().values()):,}"],
         ["classes", str(len(work.splits.classes.names))],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
-        ["searched hyperparameters", str(len(build.space(cfg)))],
+        ["searched hyperparameters", str(measured.dimensions)],
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],
         ["one hypergradient through one step", f"{measured.hypergradient.seconds:.2f} s"],
         ["one evaluation batch", f"{measured.batch_seconds:.2f} s"],
-        ["peak memory, one inner step", f"{measured.peaks[0] / 2**20:,.0f} MiB"],
-        ["peak memory, hypergradient through one step", f"{measured.peaks[1] / 2**20:,.0f} MiB"],
+        ["peak memory, one inner step", f"{measured.peak / 2**20:,.0f} MiB"],
         [
             f"estimated peak memory, hypergradient through {cfg.inner.steps} steps",
-            f"{measured.peak(cfg.inner.steps) / 2**20:,.0f} MiB",
+            f"{(measured.peak + measured.extra) / 2**20:,.0f} MiB",
         ],
+        ["graphs kept, of all inner steps", f"{measured.plan.graphs} of {cfg.inner.steps}"],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
@@ -84,10 +84,10 @@ def _measure(work: Workspace) -> _Measured:
         work.classifier(images).logits.sum().item()
     seconds = time.perf_counter() - start
     problem.evaluate(recipe, seed=0)  # the first call of anything is slow
-    step, plain = problem.evaluate(recipe, seed=0), _peak(work.device)
-    hypergradient, one = problem.hypergradient(problem.start, seed=0)[0], _peak(work.device)
-    _problem(work, steps=2).hypergradient(problem.start, seed=0)
-    return _Measured(step, hypergradient, seconds, (plain, one, _peak(work.device)))
+    step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
+    problem.hypergradient(problem.start, seed=0)
+    hypergradient = problem.hypergradient(problem.start, seed=0)[0]
+    return _Measured(step, hypergradient, seconds, len(problem.space), peak, *build.problem_in(work).plan())
 
 
 def _problem(work: Workspace, steps: int) -> FinetuneProblem:
@@ -101,10 +101,8 @@ def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
     further = cfg.inner.steps - 1
     plain_cost = measured.step.step_equivalents + further
     if cfg.search.mode == "hypergrad":
-        one, trial_cost = (
-            measured.hypergradient,
-            measured.hypergradient.step_equivalents + further * (1 + REVERSE_SWEEP),
-        )
+        first = measured.hypergradient
+        one, trial_cost = first, first.step_equivalents + measured.plan.cost(cfg.inner.steps) - (1 + REVERSE_SWEEP)
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import open_clip
 import torch
+from timm.models.vision_transformer import Attention as TimmAttention
 from torch import Tensor, nn
 
 from metaft.clip.load import Clip
@@ -57,6 +58,30 @@ class Classifier(nn.Module):
         for name in self.trained():
             groups.setdefault(group_of(name), []).append(name)
         return {group: tuple(names) for group, names in groups.items()}
+
+    def dead(self) -> dict[str, slice]:
+        """The part of each parameter that moves no output: key biases, by parameter name.
+
+        A key bias adds the same number to all logits of a softmax. Its gradient is zero in theory and rounding in
+        practice, which AdamW would blow up to full steps. Attention that normalises its keys has none.
+        """
+        found = {}
+        for prefix, module in self.named_modules():
+            name = _key_bias(module)
+            if name is not None:
+                size = len(module.get_parameter(name)) // 3
+                found[f"{prefix}.{name}"] = slice(size, 2 * size)
+        return found
+
+
+def _key_bias(module: nn.Module) -> str | None:
+    """The parameter that stacks an attention module's query, key and value biases, where its key bias is dead."""
+    if isinstance(module, nn.MultiheadAttention):
+        plain = module.bias_k is None and not module.add_zero_attn
+        return "in_proj_bias" if plain and module.in_proj_bias is not None else None
+    if isinstance(module, TimmAttention):
+        return "qkv.bias" if module.qkv.bias is not None and isinstance(module.k_norm, nn.Identity) else None
+    return None
 
 
 _BLOCK = re.compile(r"clip\.visual\..*?(?:resblocks|blocks)\.(\d+)\.(.+)")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from metaft.clip.classifier import Classifier, Outputs
+from metaft.errors import ConfigError, Problem
+from metaft.inner.adamw import Constants, adamw
 from metaft.objective import WeightedLoss, per_group
 from metaft.objective.batches import TrainBatch
+from metaft.objective.state import StepState
 
 with warnings.catch_warnings():
     # higher 0.2.1, compiled by a Python newer than itself: `is` with a literal, and a stray backslash.
@@ -22,7 +24,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import higher
 
-FLOOR = 1e-30  # under the square root of the second moment: its derivative at 0 is large, not infinite
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class InnerState(NamedTuple):
@@ -33,61 +35,125 @@ class InnerState(NamedTuple):
     exp_avg_sq: tuple[Tensor, ...]
     step: int
 
+    def map(self, change: Callable[[Tensor], Tensor]) -> InnerState:
+        """The same state with every tensor changed."""
+        params, exp_avg, exp_avg_sq = (tuple(change(t) for t in part) for part in self[:3])
+        return InnerState(params, exp_avg, exp_avg_sq, self.step)
+
+    def leaves(self) -> InnerState:
+        """A copy that shares memory, cut off from any graph, from which a new graph can grow."""
+        return self.map(lambda t: t.detach().requires_grad_())
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors in one row: parameters, first moments, second moments."""
+        return (*self.params, *self.exp_avg, *self.exp_avg_sq)
+
+    def replaced(self, tensors: Sequence[Tensor]) -> InnerState:
+        """A state of the same make from another row of tensors."""
+        a, b = len(self.params), len(self.params) + len(self.exp_avg)
+        return InnerState(tuple(tensors[:a]), tuple(tensors[a:b]), tuple(tensors[b:]), self.step)
+
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
-    """torch.optim.AdamW as a graph, with lr and weight decay as tensors.
+    """torch.optim.AdamW as a graph, with lr and weight decay as tensors (see `metaft.inner.adamw`).
 
-    m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
-    p <- (1 - lr wd) p - lr / (1 - b1^t) m / (sqrt(v + 1e-30) / sqrt(1 - b2^t) + eps)
-
-    Parameters without a gradient are left alone, as torch leaves them. Source: Loshchilov and Hutter, ICLR 2019,
-    algorithm 2, with eps where torch has it.
+    Parameters without a gradient are left alone, as torch leaves them.
     """
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
         for index, (group, grads) in enumerate(zip(self.param_groups, grouped_grads, strict=True)):
-            beta1, beta2 = group["betas"]
-            for i, (p, g) in enumerate(zip(group["params"], grads, strict=True)):
-                if g is None:
-                    continue
-                state = self.state[index][i]
-                t = int(state.get("step", 0)) + 1
-                m = beta1 * state.get("exp_avg", torch.zeros_like(p)) + (1 - beta1) * g
-                v = beta2 * state.get("exp_avg_sq", torch.zeros_like(p)) + (1 - beta2) * g * g
-                denominator = (v + FLOOR).sqrt() / math.sqrt(1 - beta2**t) + group["eps"]
-                decayed = p * (1 - group["lr"] * group["weight_decay"])
-                group["params"][i] = decayed - group["lr"] / (1 - beta1**t) * (m / denominator)
+            live = [i for i, g in enumerate(grads) if g is not None]
+            if not live:
+                continue
+            params, states = group["params"], [self.state[index][i] for i in live]
+            zeros = [torch.zeros_like(params[i]) if not s else None for i, s in zip(live, states, strict=True)]
+            t = 1 + int(states[0].get("step", 0))
+            new, exp_avg, exp_avg_sq = adamw(
+                [params[i] for i in live],
+                [g for g in grads if g is not None],
+                *([s.get(k, z) for s, z in zip(states, zeros, strict=True)] for k in ("exp_avg", "exp_avg_sq")),
+                group["lr"],
+                group["weight_decay"],
+                Constants(*group["betas"], group["eps"], t),
+            )
+            for i, p, m, v in zip(live, new, exp_avg, exp_avg_sq, strict=True):
+                params[i] = p
                 self.state[index][i] = {"step": t, "exp_avg": m, "exp_avg_sq": v}
+
+    def advance(
+        self, state: InnerState, grads: Sequence[Tensor | None], lr: Sequence[Any], wd: Sequence[Any]
+    ) -> InnerState:
+        """The state after one update by gradients that are known already; `lr` and `wd` are one a group."""
+        self._apply_override({"lr": lr, "weight_decay": wd})
+        for index, members in enumerate(self._group_to_param_list):
+            self.param_groups[index]["params"] = [state.params[j] for j in members]
+            for i, j in enumerate(members):
+                own = {"step": state.step, "exp_avg": state.exp_avg[j], "exp_avg_sq": state.exp_avg_sq[j]}
+                self.state[index][i] = own
+        self._update([[grads[j] for j in members] for members in self._group_to_param_list])
+        params, exp_avg, exp_avg_sq = (list(part) for part in state[:3])
+        for index, members in enumerate(self._group_to_param_list):
+            for i, j in enumerate(members):
+                own = self.state[index].pop(i)  # so that no graph outlives its estimate
+                params[j], exp_avg[j], exp_avg_sq[j] = (
+                    self.param_groups[index]["params"][i],
+                    own["exp_avg"],
+                    own["exp_avg_sq"],
+                )
+            self.param_groups[index]["params"] = [None] * len(members)
+        return InnerState(tuple(params), tuple(exp_avg), tuple(exp_avg_sq), state.step + 1)
 
 
 higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
 
 
-@contextmanager
-def second_order_attention() -> Iterator[None]:
+def second_order_attention() -> AbstractContextManager[None]:
     """The attention kernel that has second derivatives; the fused ones have none."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class Step:
     """A function (state, batch, h) -> state: one AdamW step on the weighted loss.
 
+    Modules that theta_0 has in training mode (dropout) are so in a step, not in `forward`; they draw from the batch's
+    own seed, so a step can be repeated exactly.
+
     Args:
         classifier: theta_0; what it marks as trained moves, the rest stays. It is not changed.
         loss: the weighted sum of terms.
         betas, eps: AdamW's constants.
+        accumulate: into so many parts a batch is cut; the loss is the mean of theirs, and one part at a time is in
+            memory, in the reverse sweep too.
+        precision: of the forward pass, `float32` or `bfloat16` (autocast); states stay as they are.
+
+    Raises:
+        ConfigError: a module changes its own buffers as it runs.
     """
 
-    def __init__(self, classifier: Classifier, loss: WeightedLoss, betas: tuple[float, float], eps: float) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        loss: WeightedLoss,
+        betas: tuple[float, float],
+        eps: float,
+        *,
+        accumulate: int = 1,
+        precision: str = "float32",
+    ) -> None:
         trained = classifier.trained()
         self.names = tuple(trained)
         self.pretrained = {name: p.detach() for name, p in trained.items()}
-        self._loss = loss
+        self._loss, self._accumulate, self._precision = loss, accumulate, PRECISIONS[precision]
         self._groups = classifier.groups()
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = [i for i, p in enumerate(classifier.parameters()) if p.requires_grad]
+        dead = classifier.dead()
+        self._dead = [dead.get(name) for name in self.names]
+        _refuse_changing_buffers(classifier)
+        self._active = [module for module in self._model.modules() if module.training]
+        self._switch(False)
         optimizer = torch.optim.AdamW(
             [{"params": [trained[name] for name in members]} for members in self._groups.values()],
             betas=betas,
@@ -101,61 +167,140 @@ class Step:
         zeros = tuple(torch.zeros_like(p) for p in params)
         return InnerState(params, zeros, zeros, 0)
 
-    def forward(self, params: tuple[Tensor, ...], images: Tensor, tokens: Tensor | None = None) -> Outputs:
-        """The model's outputs at these parameters."""
+    def forward(self, params: Sequence[Tensor], images: Tensor, tokens: Tensor | None = None) -> Outputs:
+        """The model's outputs at these parameters, differentiable once unless `second_order_attention` is on."""
         full = list(self._rest)
-        for slot, p in zip(self._slots, params, strict=True):
-            full[slot] = p
+        for slot, p, dead in zip(self._slots, params, self._dead, strict=True):
+            full[slot] = p if dead is None else _without_gradient(p, dead)
         self._model.update_params(full)
-        with second_order_attention():
+        with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
             out: Outputs = self._model(images, tokens)
         self._model.update_params(self._rest)  # so that no graph outlives its estimate
-        return out
+        return Outputs(*(None if t is None else t.to(params[0].dtype) for t in out))  # type: ignore[arg-type]
 
-    def loss(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
-        """The inner loss at a state."""
-        out = self.forward(state.params, batch.images, batch.tokens)
-        params = dict(zip(self.names, state.params, strict=True))
-        return self._loss(batch.observe(out, params, self.pretrained), h)
+    def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
+        """The inner loss [] at these parameters."""
+        return self._loss(self._observe(params, batch), h)
 
-    def __call__(
-        self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any], differentiable: bool = True
-    ) -> InnerState:
-        """The next state; differentiable in state and h, or detached.
+    def terms(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The inner loss by term, each with its weight and scale."""
+        return self._loss.parts(self._observe(params, batch), h)
+
+    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The next state, differentiable in the state and in h.
 
         Args:
             h: weights by term, `lr` and `wd`, each a number or a 0-d tensor, and `NAME@GROUP` for a group's own.
         """
-        loss = self.loss(state, batch, h)
-        self._load(state)
-        self._optimizer._track_higher_grads = differentiable
         with second_order_attention():
-            params = self._optimizer.step(
-                loss,
-                params=state.params,
-                override={
-                    "lr": [per_group(h, "lr", group) for group in self._groups],
-                    "weight_decay": [per_group(h, "wd", group) for group in self._groups],
-                },
-            )
-        return self._unload(tuple(params), state, differentiable)
+            if self._accumulate == 1:
+                grads = self._gradient(state.params, batch, h, graph=True)
+            else:
+                grads = self._recomputed(state.params, batch, h)
+            return self.advance(state, grads, h)
 
-    def _load(self, state: InnerState) -> None:
-        for index, members in enumerate(self._optimizer._group_to_param_list):
-            for i, j in enumerate(members):
-                self._optimizer.state[index][i] = {
-                    "step": state.step,
-                    "exp_avg": state.exp_avg[j],
-                    "exp_avg_sq": state.exp_avg_sq[j],
-                }
+    def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The next state, detached, with whatever attention kernel is fastest."""
+        params = tuple(p.detach().requires_grad_() for p in state.params)
+        grads = _mean(
+            (share, self._gradient(params, part, h, graph=False)) for share, part in batch.parts(self._accumulate)
+        )
+        with torch.no_grad():
+            return self.advance(state, grads, h)
 
-    def _unload(self, params: tuple[Tensor, ...], before: InnerState, differentiable: bool) -> InnerState:
-        exp_avg, exp_avg_sq = list(before.exp_avg), list(before.exp_avg_sq)
-        for index, members in enumerate(self._optimizer._group_to_param_list):
-            for i, j in enumerate(members):
-                own = self._optimizer.state[index].pop(i)
-                exp_avg[j], exp_avg_sq[j] = own["exp_avg"], own["exp_avg_sq"]
-            self._optimizer.param_groups[index]["params"] = [None] * len(members)
-        if not differentiable:
-            exp_avg, exp_avg_sq = [t.detach() for t in exp_avg], [t.detach() for t in exp_avg_sq]
-        return InnerState(params, tuple(exp_avg), tuple(exp_avg_sq), before.step + 1)
+    def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
+        """AdamW's update alone, by gradients that are known."""
+        lr, wd = ([per_group(h, name, group) for group in self._groups] for name in ("lr", "wd"))
+        return self._optimizer.advance(state, grads, lr, wd)
+
+    def _gradient(
+        self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool
+    ) -> tuple[Tensor | None, ...]:
+        loss = self.loss(params, batch, h)
+        return torch.autograd.grad(loss, list(params), create_graph=graph, allow_unused=True)
+
+    def _recomputed(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> list[Tensor | None]:
+        """The mean gradient over a batch's parts; each part's graph is built again when it is differentiated."""
+        names = [name for name, value in h.items() if isinstance(value, Tensor)]
+
+        def gradient_on(part: TrainBatch) -> tuple[Tensor | None, ...]:
+            def gradient(*inputs: Tensor, graph: bool) -> tuple[Tensor | None, ...]:
+                weights = {**h, **dict(zip(names, inputs[len(params) :], strict=True))}
+                with second_order_attention():
+                    return self._gradient(inputs[: len(params)], part, weights, graph)
+
+            return cast("tuple[Tensor | None, ...]", _Recomputed.apply(gradient, *params, *(h[n] for n in names)))
+
+        return _mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
+
+    def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
+        with self._randomness(batch) if self._active else nullcontext():
+            out = self.forward(params, batch.images, batch.tokens)
+        return batch.observe(out, dict(zip(self.names, params, strict=True)), self.pretrained)
+
+    @contextmanager
+    def _randomness(self, batch: TrainBatch) -> Iterator[None]:
+        """Training mode where theta_0 has it, on randomness that is a function of the batch's seed alone."""
+        if batch.seed is None:
+            raise ValueError("batch.seed: missing; allowed: a whole number, as the model has parts in training mode")
+        device = batch.images.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(batch.seed)
+            self._switch(True)
+            try:
+                yield
+            finally:
+                self._switch(False)
+
+    def _switch(self, training: bool) -> None:
+        for module in self._active:
+            module.training = training
+
+
+def _mean(parts: Iterable[tuple[float, Sequence[Tensor | None]]]) -> list[Tensor | None]:
+    """The sum of gradients, each times its share."""
+    total: list[Tensor | None] | None = None
+    for share, grads in parts:
+        scaled = [g if g is None or share == 1 else share * g for g in grads]
+        total = scaled if total is None else [_sum(t, g) for t, g in zip(total, scaled, strict=True)]
+    assert total is not None
+    return total
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
+
+
+class _Recomputed(torch.autograd.Function):
+    """gradient(*inputs), without a graph; its own derivative builds one, uses it and drops it."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Callable[..., tuple[Tensor | None, ...]], *inputs: Tensor) -> Any:
+        ctx.gradient = gradient
+        ctx.save_for_backward(*inputs)
+        with torch.enable_grad():
+            return gradient(*(x.detach().requires_grad_() for x in inputs), graph=False)
+
+    @staticmethod
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        with torch.enable_grad():
+            leaves = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+            pairs = zip(ctx.gradient(*leaves, graph=True), adjoints, strict=True)
+            live = [(g, a) for g, a in pairs if g is not None and a is not None and g.requires_grad]
+            pulled = torch.autograd.grad([g for g, _ in live], leaves, [a for _, a in live], allow_unused=True)
+        return None, *pulled
+
+
+def _refuse_changing_buffers(classifier: Classifier) -> None:
+    """Running statistics that change as the model runs would differ when a step is repeated."""
+    found = [
+        Problem("model", f"{name} is in training mode and changes its statistics as it runs", "evaluation mode")
+        for name, module in classifier.named_modules()
+        if module.training and getattr(module, "running_mean", None) is not None
+    ]
+    if found:
+        raise ConfigError(found)
+
+
+def _without_gradient(p: Tensor, part: slice) -> Tensor:
+    return torch.cat([p[: part.start], p[part].detach(), p[part.stop :]])

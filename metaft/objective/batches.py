@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,16 @@ from metaft.objective.state import StepState
 
 
 class TrainBatch(NamedTuple):
-    """Images [B, 3, S, S], labels [B], caption tokens [B, L] or None, and theta_0's outputs on demand."""
+    """Images [B, 3, S, S], labels [B], caption tokens [B, L] or None, and theta_0's outputs on demand.
+
+    `seed` is what dropout draws from on this batch, so that a step on it can be repeated.
+    """
 
     images: Tensor
     labels: Tensor
     tokens: Tensor | None
     reference: Callable[[], tuple[Tensor, Tensor]] | None
+    seed: int | None = None
 
     def observe(self, out: Outputs, params: dict[str, Tensor], pretrained: dict[str, Tensor]) -> StepState:
         """The state a term sees, from the model's outputs on this batch."""
@@ -33,6 +38,30 @@ class TrainBatch(NamedTuple):
             reference=self.reference,
             params=params,
             pretrained=pretrained,
+        )
+
+
+    def parts(self, count: int) -> list[tuple[float, TrainBatch]]:
+        """The batch cut into at most `count` parts, each with its share of the images."""
+        if count == 1:
+            return [(1.0, self)]
+        b = len(self.labels)
+        return [(len(rows) / b, self._part(i, rows)) for i, rows in enumerate(torch.arange(b).chunk(count))]
+
+    def _part(self, number: int, rows: Tensor) -> TrainBatch:
+        whole, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)
+
+        def reference() -> tuple[Tensor, Tensor]:
+            assert whole is not None
+            logits, features = whole()
+            return logits[part], features[part]
+
+        return TrainBatch(
+            self.images[part],
+            self.labels[part],
+            None if self.tokens is None else self.tokens[part],
+            None if whole is None else reference,
+            None if self.seed is None else self.seed + number,
         )
 
 
@@ -76,20 +105,45 @@ class TrainBatches:
     reference: Reference
     device: torch.device | str
 
-    def take(self, indices: Tensor, generator: torch.Generator) -> TrainBatch:
-        """The images of these numbers, each with a caption in a random template."""
+    def take(self, indices: Tensor, seed: int) -> TrainBatch:
+        """The images of these numbers, each with a caption in a random template; the same seed, the same batch."""
         batch = self.split.batch(indices, self.device)
         tokens = None
         if self.tokens is not None:
+            generator = torch.Generator().manual_seed(seed)
             pick = torch.randint(self.tokens.shape[1], (len(indices),), generator=generator)
             tokens = self.tokens[batch.labels, pick.to(batch.labels.device)]
-        return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices))
+        return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices), seed)
 
     def stream(self, size: int, generator: torch.Generator) -> Iterator[TrainBatch]:
         """Endless batches: every image once before any comes again; a last smaller batch is left out."""
+        for indices, seed in self._draws(size, generator):
+            yield self.take(indices, seed)
+
+    def drawn(self, count: int, size: int, generator: torch.Generator) -> DrawnBatches:
+        """The first `count` batches of the stream, drawn now but loaded each time one is asked for."""
+        return DrawnBatches(self, tuple(islice(self._draws(size, generator), count)))
+
+    def _draws(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, int]]:
         size = min(size, len(self.split))
         while True:
             order = torch.randperm(len(self.split), generator=generator)
             for indices in order.split(size):
                 if len(indices) == size:
-                    yield self.take(indices, generator)
+                    yield indices, int(torch.randint(2**62, (), generator=generator))
+
+
+@dataclass(frozen=True)
+class DrawnBatches(Sequence[TrainBatch]):
+    """Batches by number that take no memory until they are loaded, so that a step can be repeated later."""
+
+    source: TrainBatches
+    draws: tuple[tuple[Tensor, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return DrawnBatches(self.source, self.draws[number])
+        return self.source.take(*self.draws[number])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -149,18 +149,32 @@ class WeightedLoss:
     def __call__(self, state: StepState, h: Mapping[str, Any]) -> Tensor:
         """The loss [] at a state, for weights h by name (numbers or 0-d tensors)."""
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
-        for name, term in TERMS.items():
-            for weight, members in self._weights(name, h):
-                if isinstance(weight, Tensor) or weight != 0:
-                    part = state if members is None else _restrict(state, members)
-                    total = total + weight * self.scale(name) * term(part)
+        return sum(self.parts(state, h).values(), total)
+
+    def parts(self, state: StepState, h: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The loss by term, each with its weights and scale; terms without a weight are left out.
+
+        Raises:
+            ConfigError: the state is part of a graph, but a term's value is not: it has no derivative.
+        """
+        return {name: self._part(name, state, weights) for name in TERMS if (weights := self._weights(name, h))}
+
+    def _part(self, name: str, state: StepState, weights: Sequence[tuple[Any, tuple[str, ...] | None]]) -> Tensor:
+        total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
+        for weight, members in weights:
+            value = TERMS[name](state if members is None else _restrict(state, members))
+            if state.logits.requires_grad and not value.requires_grad:
+                raise ConfigError([Problem("objective.terms", f"{name!r} has no derivative", "differentiable terms")])
+            total = total + weight * self.scale(name) * value
         return total
 
     def _weights(self, name: str, h: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...] | None]]:
-        """A term's weights, each with the parameters it is for (None: all)."""
+        """A term's weights but for those that are the number 0, each with the parameters it is for (None: all)."""
         if any(key.startswith(f"{name}@") for key in h):
-            return [(h.get(f"{name}@{g}", h.get(name, 0.0)), members) for g, members in self.groups.items()]
-        return [(h[name], None)] if name in h else []
+            found = [(h.get(f"{name}@{g}", h.get(name, 0.0)), members) for g, members in self.groups.items()]
+        else:
+            found = [(h[name], None)] if name in h else []
+        return [(weight, members) for weight, members in found if isinstance(weight, Tensor) or weight != 0]
 
 
 def _restrict(state: StepState, names: tuple[str, ...]) -> StepState:
@@ -173,4 +187,5 @@ def _restrict(state: StepState, names: tuple[str, ...]) -> StepState:
 
 def per_group(h: Mapping[str, Any], name: str, group: str) -> Any:
     """`NAME@GROUP` where h has it, else `NAME`."""
-    return h.get(f"{name}@{group}", h[name])
+    key = f"{name}@{group}"
+    return h[key] if key in h else h[name]

@@ -22,7 +22,7 @@ Report = Callable[[int, float], bool]
 class Outcome:
     """What one inner run gave: outer loss, validation accuracy, the value solvers minimise, and its cost.
 
-    `value` is infinite for a run that diverged or ran out of memory.
+    `value` is infinite for a run that diverged or ran out of memory. `reason` says what made a derivative explode.
     """
 
     loss: float
@@ -32,6 +32,7 @@ class Outcome:
     step_equivalents: float
     seconds: float
     status: Status = "ok"
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ class BilevelProblem(Protocol):
 
     def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
         """The outcome at u and d value / d u, [K]; 0 for whole numbers and categories."""
+        ...
+
+
+@runtime_checkable
+class Sloped(Protocol):
+    """A problem that can also give the slope along one direction, computed in another way than its derivative."""
+
+    def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
+        """The outcome at u and d value / d u . direction."""
         ...
 
 

@@ -27,6 +27,8 @@ class HypergradSolver:
         lr: Adam's step in the unit cube.
         clip: largest length of a derivative d value / d u.
         explosion: length from which a derivative is not believed.
+        check_every: every so many trials the derivative is compared with a slope along a random direction, where the
+            problem offers one; 0: never.
     """
 
     seed: int = 0
@@ -34,6 +36,7 @@ class HypergradSolver:
     lr: float = 0.05
     clip: float = 1.0
     explosion: float = 100.0
+    check_every: int = 0
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
         """Descend until the budget is used; then choose."""
@@ -42,10 +45,16 @@ class HypergradSolver:
             for record in session.trials:
                 descent.move(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
             while not session.exhausted():
-                outcome, gradient = session.hypergradient(descent.u)
+                u = descent.u
+                outcome, gradient = session.hypergradient(u)
                 descent.move(gradient, outcome.value)
+                if self.check_every and len(session.trials) % self.check_every == 0:
+                    session.check(u, gradient)
             if descent.explosions:
-                warn(f"search: {descent.explosions} of {len(session.trials)} hypergradients exploded and were skipped")
+                reasons = [r.outcome.reason for r in session.trials if r.outcome.reason]
+                last = f" (the last: {reasons[-1]})" if reasons else ""
+                count = f"{descent.explosions} of {len(session.trials)}"
+                warn(f"search: {count} hypergradients exploded and were skipped{last}")
             return session.conclude()
 
 

@@ -20,9 +20,9 @@ HEADER = json.dumps({"version": VERSION}) + "\n"
 
 @dataclass(frozen=True)
 class Record:
-    """One finished trial, or one re-evaluation of a finalist (`final`), which bears its candidate's number."""
+    """One finished trial, or what bears a trial's number: a finalist evaluated again (`final`), a derivative's `check`."""
 
-    kind: Literal["trial", "final"]
+    kind: Literal["trial", "final", "check"]
     number: int
     params: Mapping[str, Any]
     seed: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.inner import InnerState, Step, estimate
+from metaft.inner import Footprint, InnerState, Loop, Options, Plan, Step, Trace, along, estimate, measure
+from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
 from metaft.metrics import accuracy
-from metaft.objective import WeightedLoss
-from metaft.objective.batches import Reference, TrainBatch, TrainBatches
+from metaft.objective.batches import DrawnBatches, Reference, TrainBatch, TrainBatches
 from metaft.objective.space import Space
 from metaft.search.bilevel import Outcome, Report, Status
 from metaft.search.outer import OUTER_LOSSES
@@ -24,53 +25,67 @@ from metaft.search.outer import OUTER_LOSSES
 REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
 
 
+@dataclass(frozen=True)
+class Differentiation:
+    """How hypergradients are computed: names of `metaft.inner.ESTIMATORS`, and what to call an explosion.
+
+    A derivative d value / d u longer than `explosion` is traced back to a step and a term.
+    """
+
+    estimator: str = "unroll"
+    storage: str = "auto"
+    options: Options = Options()
+    explosion: float = 100.0
+
+
 class FinetuneProblem:
     """T AdamW steps on ID batches from theta_0, judged on the OOD validation set.
 
     Args:
+        step: one inner step.
         classifier: theta_0, with its trained parameters marked; never changed.
         data: what a search may see.
         space: names of terms, `lr` and `wd`.
         start: the recipe in the unit cube [K].
-        loss: the weighted sum of terms.
-        fixed: term weights that are not searched.
+        fixed: what is not searched, by name.
         tokens: caption tokens [C, M, L], or None where no term needs them.
-        steps, batch_size, betas, eps: of the inner loop.
+        steps, batch_size: of the inner loop.
+        warm_start: the moments come from so many steps of the recipe, taken once; theta starts from theta_0 all the
+            same.
         outer_loss: a name of OUTER_LOSSES.
         outer_batch_size: at most so many validation images in one outer evaluation.
-        estimator, storage: of the hypergradient.
+        differentiation: of the hypergradient.
         device: where it runs.
     """
 
     def __init__(
         self,
+        step: Step,
         classifier: Classifier,
         data: SearchData,
         space: Space,
         start: Tensor,
         *,
-        loss: WeightedLoss,
         fixed: Mapping[str, float],
         tokens: Tensor | None,
         steps: int,
         batch_size: int,
-        betas: tuple[float, float],
-        eps: float,
+        warm_start: int = 0,
         outer_loss: str,
         outer_batch_size: int,
-        estimator: str = "unroll",
-        storage: str = "keep",
+        differentiation: Differentiation,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.space, self.start, self.steps = space, start, steps
-        self.step = Step(classifier, loss, betas, eps)
+        self.space, self.start, self.step, self.steps = space, start, step, steps
         self.batch_size = min(batch_size, len(data.id_train))
         self.outer_batch_size = min(outer_batch_size, len(data.ood_val))
         self.outer_loss = OUTER_LOSSES[outer_loss].function
         self.reference = Reference(classifier, data.id_train, device)
         self._ood_val, self._fixed, self._device = data.ood_val, dict(fixed), device
         self._batches = TrainBatches(data.id_train, tokens, self.reference, device)
-        self._estimator, self._storage = estimator, storage
+        self._warm_start, self._differentiation = warm_start, differentiation
+        self._warm: InnerState | None = None
+        self._footprint: Footprint | None = None
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
         """Run the inner loop without a graph and judge its end.
@@ -83,9 +98,9 @@ class FinetuneProblem:
         run, h = _Run(self, seed), {**self._fixed, **params}
 
         def body() -> Outcome:
-            state = self.step.initial()
+            state = self._initial(run)
             for t, batch in enumerate(run.batches, 1):
-                state = self.step(state, batch, h, differentiable=False)
+                state = self.step.plain(state, batch, h)
                 run.count(1.0)
                 if report is not None and t == self.steps // 2:
                     halfway = run.judge(state)
@@ -98,28 +113,93 @@ class FinetuneProblem:
     def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
         """The value at u and its derivative d value / d u, float64 [K] (0 for whole numbers and categories).
 
-        Nothing is clipped or averaged; a run out of memory gives a derivative that is not a number.
+        Nothing is clipped or averaged; a run out of memory gives a derivative that is not a number. Where it explodes,
+        the outcome's `reason` names the inner step and the term.
         """
-        u = u.detach().double().requires_grad_()
-        natural = self.space.from_unit(u)
-        h = {name: value for name, value in natural.items() if isinstance(value, Tensor)}
-        rest = {**self._fixed, **{name: value for name, value in natural.items() if name not in h}}
-        gradient = torch.full_like(u, math.nan)
-        run = _Run(self, seed)
-
-        def step(state: InnerState, batch: TrainBatch, leaves: Mapping[str, Tensor]) -> InnerState:
-            run.count(1.0 + REVERSE_SWEEP)
-            return self.step(state, batch, {**rest, **leaves})
+        run, point = _Run(self, seed), _Point(self.space, u, self._fixed)
+        gradient, trace = torch.full_like(point.u, math.nan), Trace()
 
         def body() -> Outcome:
-            start = self.step.initial()
-            value, by_name = estimate(step, start, run.batches, h, run.outer, self._storage, self._estimator)
-            (d_u,) = torch.autograd.grad(list(h.values()), u, [by_name[name] for name in h])
-            gradient.copy_(d_u)
+            loop = self._loop(run, point, trace)
+            value, by_name = estimate(
+                loop.step, loop.state, loop.batches, loop.h, loop.outer, loop.storage, self._estimator, loop.options
+            )
+            gradient.copy_(point.pull(by_name))
+            run.count(2 / 3 * run.outer_share)
+            outcome = run.outcome(float(value), self.steps)
+            length = float(gradient.norm())
+            if math.isfinite(length) and length <= self._differentiation.explosion:
+                return outcome
+            return replace(outcome, reason=self._explanation(run, point, loop, trace, length))
+
+        return run.guard(body), gradient
+
+    def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
+        """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
+        run, point = _Run(self, seed), _Point(self.space, u, self._fixed)
+        slopes: list[float] = []
+
+        def body() -> Outcome:
+            value, found = along(self._loop(run, point, Trace()), [point.push(direction)])
+            slopes.append(float(found[0]))
             run.count(2 / 3 * run.outer_share)
             return run.outcome(float(value), self.steps)
 
-        return run.guard(body), gradient.detach()
+        return run.guard(body), slopes[0] if slopes else math.nan
+
+    def plan(self) -> tuple[Plan, float]:
+        """What the storage keeps of the inner loop, and the bytes that a hypergradient needs beside the model."""
+        loop = self._loop(_Run(self, 0), _Point(self.space, self.start, self._fixed), Trace())
+        found = measure(loop.step, loop.state, loop.batches[0], loop.h, loop.outer)
+        plan = loop.plan()
+        return plan, found.peak(plan, self.steps)
+
+    @property
+    def _estimator(self) -> str:
+        return self._differentiation.estimator
+
+    def _loop(self, run: _Run, point: _Point, trace: Trace) -> Loop:
+        """The inner loop of one hypergradient."""
+        how, state = self._differentiation, self._initial(run)
+        billed = _Billed(self.step, point.rest, run.count, products=how.options.iterations + 1)
+        if how.storage == "auto" and self._footprint is None:
+            self._footprint = measure(billed, state, run.batches[0], point.h, run.outer)
+        options = replace(how.options, footprint=self._footprint, trace=trace)
+        return Loop(billed, state, run.batches, point.h, run.outer, how.storage, options)
+
+    def _initial(self, run: _Run) -> InnerState:
+        """theta_0 with zero moments, or with those of a warm start."""
+        start = self.step.initial()
+        if self._warm_start == 0:
+            return start
+        if self._warm is None:
+            recipe, warm = {**self._fixed, **self.space.plain(self.start)}, start
+            for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
+                warm = self.step.plain(warm, batch, recipe)
+                run.count(1.0)
+            self._warm = warm
+        return self._warm._replace(params=start.params)
+
+    def _explanation(self, run: _Run, point: _Point, loop: Loop, trace: Trace, length: float) -> str:
+        """Which step and which term made a hypergradient explode, by another sweep."""
+        h = {**point.rest, **{name: float(x) for name, x in point.h.items()}}
+        diverged = diverged_step(self.step, loop.state, loop.batches, h)
+        if diverged is not None:
+            return f"the inner loop diverged at step {diverged} of {self.steps}"
+        what = f"hypergradient of length {length:.3g}"
+        guilty = culprit_step(trace)
+        if guilty is None:
+            return f"{what}, from the outer loss"
+        terms = []
+
+        def look(t: int, state: InnerState, batch: TrainBatch, adjoint: InnerState) -> None:
+            if t == guilty:
+                terms.append((state.step - loop.state.step + 1, culprit_term(self.step, state, batch, h, adjoint)))
+
+        options = replace(loop.options, trace=Trace(link=look))
+        estimate(loop.step, loop.state, loop.batches, loop.h, loop.outer, loop.storage, self._estimator, options)
+        number, term = terms[0]
+        return f"{what}, from inner step {number} of {self.steps}, term {term}"
 
     def outer_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: the validation set, or a random part of it."""
@@ -127,9 +207,59 @@ class FinetuneProblem:
         batch = self._ood_val.batch(rows.sort().values, self._device)
         return batch.images, batch.labels
 
-    def inner_batches(self, generator: torch.Generator) -> islice[TrainBatch]:
+    def inner_batches(self, generator: torch.Generator) -> DrawnBatches:
         """The T batches of one inner run."""
-        return islice(self._batches.stream(self.batch_size, generator), self.steps)
+        return self._batches.drawn(self.steps, self.batch_size, generator)
+
+
+class _Point:
+    """A point of the unit cube: `h`, what is differentiated, in natural units; `rest`, what is not."""
+
+    def __init__(self, space: Space, u: Tensor, fixed: Mapping[str, float]) -> None:
+        self.u = u.detach().double()
+        self._leaf = self.u.clone().requires_grad_()
+        natural = space.from_unit(self._leaf)
+        self._graph = {name: value for name, value in natural.items() if isinstance(value, Tensor)}
+        self.h = {name: value.detach() for name, value in self._graph.items()}
+        self.rest = {**fixed, **{name: value for name, value in natural.items() if name not in self.h}}
+        self._names = space.names
+
+    @cached_property
+    def _rates(self) -> Tensor:
+        """d h_k / d u_k [K]; 0 where there is none. Every dimension depends on its own coordinate alone."""
+        (rates,) = torch.autograd.grad(list(self._graph.values()), self._leaf, [torch.ones_like(x) for x in self.h.values()])
+        return rates
+
+    def pull(self, by_name: Mapping[str, Tensor]) -> Tensor:
+        """d value / d u [K] from d value / d h."""
+        zero = self._rates.new_zeros(())
+        return self._rates * torch.stack([by_name[n].to(zero) if n in by_name else zero for n in self._names])
+
+    def push(self, direction: Tensor) -> dict[str, float]:
+        """A direction in h, by name, from one in u [K]."""
+        moved = dict(zip(self._names, (self._rates * direction).tolist(), strict=True))
+        return {name: moved[name] for name in self.h}
+
+
+class _Billed:
+    """The step with what is fixed filled in, each call on the bill."""
+
+    def __init__(
+        self, step: Step, rest: Mapping[str, Any], count: Callable[[float], None], products: int
+    ) -> None:
+        self._step, self._rest, self._count, self._products = step, rest, count, products
+
+    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState:
+        self._count(1.0 + REVERSE_SWEEP)
+        return self._step(state, batch, {**self._rest, **h})
+
+    def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        self._count(1.0)
+        return self._step.plain(state, batch, {**self._rest, **h})
+
+    def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
+        self._count(1.0 + REVERSE_SWEEP * self._products)
+        return self._step.loss(params, batch, {**self._rest, **h})
 
 
 class _Run:

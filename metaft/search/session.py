@@ -10,12 +10,16 @@ from statistics import fmean
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metaft.errors import DivergedError
-from metaft.progress import bar
-from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult, seed_for
+from metaft.progress import bar, warn
+from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult, Sloped, seed_for
 from metaft.search.journal import Journal, Record
+
+
+DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,24 @@ class Session:
         params = self.problem.space.plain(u)
         self._record(Record("trial", number, params, seed, outcome, tuple(gradient.tolist())))
         return outcome, gradient
+
+    def check(self, u: Tensor, gradient: Tensor) -> None:
+        """Compare the last trial's derivative with the slope along a random direction; a disagreement is reported.
+
+        Problems without a method `slope` are left unchecked. The journal keeps (claimed, measured) as a `check`.
+        """
+        if not isinstance(self.problem, Sloped):
+            return
+        trial = self.trials[-1]
+        generator = torch.Generator().manual_seed(seed_for(self._seed, "check", trial.number))
+        direction = torch.randn(len(u), generator=generator, dtype=torch.float64)
+        direction /= direction.norm()
+        outcome, measured = self.problem.slope(u, direction, trial.seed)
+        claimed = float(gradient @ direction)
+        self._record(Record("check", trial.number, trial.params, trial.seed, outcome, (claimed, measured)))
+        typical = float(gradient.norm()) / math.sqrt(len(u))
+        if not abs(claimed - measured) <= DISAGREEMENT * max(abs(measured), typical):
+            warn(f"search: trial {trial.number}: hypergradient gives a slope of {claimed:.4g}, forward mode {measured:.4g}")
 
     def conclude(self) -> SearchResult:
         """Evaluate the best distinct points, and the recipe, on fresh seeds; settle on the best mean.

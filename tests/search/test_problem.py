@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 
 from metaft import build, config
 from metaft.data.types import SearchData
+from metaft.objective.registry import TERMS, Term
 from metaft.search.bilevel import BilevelProblem
+from tests.conftest import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,122 @@ def test_cost_is_counted(work):
     again = problem.evaluate(problem.space.plain(problem.start), seed=0)
     assert again.step_equivalents == pytest.approx(2 + share / 3)
     assert first.step_equivalents == pytest.approx(again.step_equivalents + 2 / 3)
+    first, _ = problem.hypergradient(problem.start, seed=0)  # measures what its graphs take
     outcome, _ = problem.hypergradient(problem.start, seed=0)
     assert outcome.step_equivalents == pytest.approx(2 * 3 + share)
+    assert first.step_equivalents == pytest.approx(outcome.step_equivalents + 3 + share / 3)
+
+
+@pytest.mark.parametrize(("storage", "cost"), [("keep", 9), ("replay", 12), ("segments", 13)])
+def test_cost_of_storages(work, storage, cost):
+    """Three steps: two spans in `segments`, the first of two steps run twice."""
+    cfg = config.load(None, [*SMALL, f"hypergrad.storage={storage}", "inner.steps=3"])
+    problem = build.problem_in(replace(work, cfg=cfg))
+    problem.hypergradient(problem.start, seed=0)
+    outcome, _ = problem.hypergradient(problem.start, seed=0)
+    assert outcome.step_equivalents == pytest.approx(cost + (storage == "segments") + 64 / 16)
+
+
+def test_slope_is_the_derivative_along_a_direction(problem):
+    outcome, gradient = problem.hypergradient(problem.start, seed=3)
+    direction = torch.linspace(-1, 1, 11, dtype=torch.float64)
+    along, slope = problem.slope(problem.start, direction, seed=3)
+    assert along.value == pytest.approx(outcome.value, rel=1e-5)
+    assert slope == pytest.approx(float(gradient @ direction), rel=0.02)
+
+
+def test_groups_have_hyperparameters_of_their_own(work):
+    cfg = config.load(None, [*SMALL, "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"])
+    problem = build.problem_in(replace(work, cfg=cfg))
+    groups = ("stem", *(f"block.{i}.{part}" for i in range(4) for part in ("attn", "mlp")), "head", "text")
+    names = [f"{n}@{g}" for n in ("l1init", "l1zero", "l2init", "l2zero") for g in groups]
+    names += [f"{n}@{g}" for n in ("lr", "wd") for g in groups]
+    assert sorted(problem.space.names) == sorted(("dcm", "entropy", "flyp", "hinge", "kd", *names))
+    whole, split = build.problem_in(work), problem
+    (outcome, gradient), (same, parts) = (p.hypergradient(p.start, seed=0) for p in (whole, split))
+    assert same.value == pytest.approx(outcome.value, rel=1e-5)
+    by_name = dict(zip(split.space.names, parts.tolist(), strict=True))
+    for name in ("lr", "l2zero"):
+        total = sum(by_name[f"{name}@{group}"] for group in groups)
+        assert total == pytest.approx(float(gradient[whole.space.names.index(name)]), rel=0.02)
+    found = build.objective_of(cfg, problem.space.plain(problem.start))
+    assert set(found.groups) == set(groups)
+    assert {**found.values(), "lr": 0, "wd": 0, "ce": 0} == {
+        **problem.space.plain(problem.start), "lr": 0, "wd": 0, "ce": 0
+    }
+
+
+def test_lr_and_decay_can_be_fixed(work):
+    cfg = config.load(None, [*SMALL, "objective.fixed={ce: 1.0, lr: 0.001, wd: 0.1}", "hypergrad.estimator=implicit"])
+    cfg = cfg.model_copy(update={"hypergrad": cfg.hypergrad.model_copy(update={"storage": "keep"})})
+    build.check(cfg)
+    problem = build.problem_in(replace(work, cfg=cfg))
+    assert not {"lr", "wd"} & set(problem.space.names)
+    _, gradient = problem.hypergradient(problem.start, seed=0)
+    assert gradient.shape == (9,)
+    assert torch.isfinite(gradient).all()
+    assert build.objective_of(cfg, problem.space.plain(problem.start)).lr == 0.001
+
+
+def test_a_warm_start_has_moments_and_theta_0(work):
+    cfg = config.load(None, [*SMALL, "inner.warm_start=3"])
+    warm = build.problem_in(replace(work, cfg=cfg))
+    first, second = (warm.evaluate(warm.space.plain(warm.start), seed=0) for _ in range(2))
+    assert first.value == second.value
+    assert first.step_equivalents > second.step_equivalents + 3
+    cold = build.problem_in(work)
+    assert cold.evaluate(cold.space.plain(cold.start), seed=0).value != first.value
+    outcome, gradient = warm.hypergradient(warm.start, seed=0)
+    assert outcome.value == pytest.approx(first.value, rel=1e-5)
+    assert torch.isfinite(gradient).all()
+
+
+def test_an_explosion_names_its_step_and_term(work):
+    cfg = config.load(None, [*SMALL, "hypergrad.storage=replay", "hypergrad.explosion=1e-9"])
+    problem = build.problem_in(replace(work, cfg=cfg))
+    outcome, gradient = problem.hypergradient(problem.start, seed=0)
+    assert torch.isfinite(gradient).all()
+    assert outcome.reason.startswith(f"hypergradient of length {float(gradient.norm()):.3g}, from inner step ")
+    assert outcome.reason.rpartition(" ")[2] in {"ce", *problem.space.names}
+
+
+def test_a_hypergradient_that_is_not_finite_names_its_step_and_term(work, monkeypatch):
+    class Slope(torch.autograd.Function):  # 2 x, whose own derivative is not a number
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, adjoint):
+            return math.nan * adjoint
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.square().sum()
+
+        @staticmethod
+        def backward(ctx, adjoint):
+            return adjoint * Slope.apply(*ctx.saved_tensors)
+
+    def sharp(s):
+        return sum(Square.apply(p - s.pretrained[k]) for k, p in s.params.items())
+
+    monkeypatch.setitem(TERMS, "l2init", Term("l2init", "no second derivative", sharp, penalty=True))
+    problem = build.problem_in(work)
+    outcome, gradient = problem.hypergradient(problem.start, seed=0)
+    assert not torch.isfinite(gradient).all()
+    assert outcome.status == "ok"
+    assert outcome.reason == "hypergradient of length nan, from inner step 2 of 2, term l2init"
+
+
+def test_a_diverging_inner_loop_names_its_step(work):
+    cfg = config.load(None, [*SMALL, "objective.bounds={lr: [1.0e+10, 1.0e+38]}"])
+    problem = build.problem_in(replace(work, cfg=cfg))
+    outcome, _ = problem.hypergradient(problem.start.clamp(min=0.9), seed=0)
+    assert outcome.status == "diverged"
+    assert outcome.reason == "the inner loop diverged at step 2 of 2"
 
 
 def test_report_may_stop_a_trial(problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,51 @@ def test_explosions_are_skipped_counted_and_told(capsys):
     assert exploded > 5
     assert f"{exploded} of 60 hypergradients exploded" in capsys.readouterr().err
     assert result.value < 0.02
+
+
+class Sloped(Bowl):
+    """Shows its slope too; `factor` is how wrong its derivative is."""
+
+    factor = 1.0
+
+    def hypergradient(self, u, seed):
+        outcome, gradient = super().hypergradient(u, seed)
+        return outcome, self.factor * gradient
+
+    def slope(self, u, direction, seed):
+        outcome, gradient = super().hypergradient(u, seed)
+        return outcome, float(gradient @ direction)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.2])
+def test_derivatives_are_checked_now_and_then(factor, capsys):
+    problem, journal = Sloped(), Journal()
+    problem.factor = factor
+    result = HypergradSolver(check_every=4).solve(problem, Budget(trials=10), journal)
+    checks = [r for r in journal.records if r.kind == "check"]
+    assert [r.number for r in checks] == [3, 7]
+    for check in checks:
+        claimed, measured = check.gradient
+        assert claimed == pytest.approx(factor * measured)
+    assert ("hypergradient gives a slope of" in capsys.readouterr().err) == (factor > 1.1)
+    assert result.trials == 10
+    assert result.step_equivalents == sum(r.outcome.step_equivalents for r in journal.records)
+
+
+def test_a_problem_without_slopes_is_not_checked():
+    journal = Journal()
+    HypergradSolver(check_every=1).solve(Bowl(), Budget(trials=3), journal)
+    assert {r.kind for r in journal.records} == {"trial", "final"}
+
+
+def test_the_reason_of_an_explosion_is_told(capsys):
+    class Explained(Bowl):
+        def hypergradient(self, u, seed):
+            outcome, gradient = super().hypergradient(u, seed)
+            return replace(outcome, reason="inner step 3, term l1zero"), 1e6 * gradient
+
+    HypergradSolver().solve(Explained(), Budget(trials=3), Journal())
+    assert "skipped (the last: inner step 3, term l1zero)" in capsys.readouterr().err
 
 
 def test_steep_derivatives_are_clipped():

@@ -1,0 +1,311 @@
+"""What a hypergradient costs: seconds, memory and error of every estimator and storage, beside plain AdamW.
+
+    python benchmarks/hypergradient.py [--device cpu] [--models toy vit-128] [--seeds 0] [--quick] [--out FILE]
+
+A row is one estimator with one storage on one inner loop: its seconds (median over repeats that alternate with the
+plain run), their ratio to the plain run (torch.optim.AdamW on the same loss and batches, its default attention), peak
+bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), and
+the error against float64 of the derivative in the unit cube. All terms are active, at the recipe. `stock higher` is
+its own Adam with all graphs kept. `toy` is the embedded default at its recipe; `vit-128` (4 layers, 32 px) and the
+models of open_clip have random weights. --quick: toy at batch 64, T = 4 and 8.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from statistics import median
+from typing import Any
+
+import higher
+import open_clip
+import torch
+import torch.nn.functional as F
+from common import Rows, arguments
+from memory import peak_bytes
+from torch import Tensor
+
+from metaft import build, config
+from metaft.clip.classifier import Classifier, train_only
+from metaft.finetune.loop import adamw
+from metaft.inner import InnerState, Options, Plan, Step, estimate, measure, second_order_attention
+from metaft.objective import WeightedLoss
+from metaft.objective.batches import TrainBatch
+from metaft.search.outer import ce_calibrated
+
+TOY, VIT_128 = "toy", "vit-128"
+TOWERS = {
+    "vision_cfg": {"image_size": 32, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 512, "width": 64, "heads": 2, "layers": 2},
+}
+PER_GROUP = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
+DISTINCT = 4  # batches, used in turn
+CLASSES = 10
+Result = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One inner loop: a model, a batch size, T steps, whether groups have hyperparameters of their own."""
+
+    model: str
+    batch: int
+    T: int
+    grouped: bool = False
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to a hypergradient; `share` is where a budget of `auto` lies between replay's peak and keep's."""
+
+    estimator: str
+    storage: str
+    share: float | None = None
+    offload: bool = False
+
+    @property
+    def name(self) -> str:
+        """The storage with its options."""
+        return f"{self.storage}, offloaded" if self.offload else self.storage
+
+
+STOCK = Way("stock higher", "keep")
+WAYS = (
+    Way("unroll", "keep"),
+    Way("unroll", "replay"),
+    Way("unroll", "auto", share=0.5),
+    Way("unroll", "segments"),
+    Way("truncated", "replay"),
+    Way("one_step", "replay"),
+    Way("implicit", "keep"),
+    STOCK,
+)
+
+
+class Setting:
+    """All that an estimator is called with."""
+
+    def __init__(self, cell: Cell, seed: int, device: str, dtype: torch.dtype | None = None) -> None:
+        torch.manual_seed(seed)
+        cfg = config.load(None, [PER_GROUP] if cell.grouped else [])
+        self.classifier = train_only(_classifier(cell.model, device), text=True, freeze=cfg.model.freeze)
+        made = [_batch(self.classifier, cell.batch, device) for _ in range(DISTINCT + 1)]
+        if dtype is not None:
+            self.classifier, made = self.classifier.to(dtype), [_cast(batch, dtype) for batch in made]
+        self.last, self.batches = made[0], [made[1 + t % DISTINCT] for t in range(cell.T)]
+        groups = self.classifier.groups()
+        self.count = sum(p.numel() for p in self.classifier.trained().values())
+        self.loss = WeightedLoss(groups, self.count)
+        self.eps, self.betas = cfg.inner.eps, cfg.inner.betas
+        precision = cell.dtype if dtype is None else "float32"
+        self.step = Step(self.classifier, self.loss, self.betas, self.eps, precision=precision)
+        space = build.space(cfg, groups)
+        self.u = build.recipe(cfg, space).requires_grad_()
+        self.fixed = build.fixed(cfg)
+        self.graph = space.from_unit(self.u)
+        self.h = {**{k: torch.tensor(v) for k, v in self.fixed.items()}, **{k: v.detach() for k, v in self.graph.items()}}
+        self.state = self.step.initial()
+
+    def outer(self, state: InnerState) -> Tensor:
+        return ce_calibrated(self.step.forward(state.params, self.last.images).logits, self.last.labels)
+
+    def estimate(self, way: Way, budget: float | None = None) -> Result:
+        """A hypergradient by one way."""
+        options = Options(memory=budget, offload=way.offload)
+        h = self.h
+        if way.estimator == "implicit":
+            h = {name: x for name, x in h.items() if name.partition("@")[0] not in ("lr", "wd")}
+            return estimate(_Fixed(self), self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
+        return estimate(self.step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
+
+    def plain(self) -> None:
+        """T steps of ordinary training."""
+        model = copy.deepcopy(self.classifier)
+        values = {name: float(x) for name, x in self.h.items()}
+        params = dict(model.trained())
+        optimizer = adamw(model, values, self.betas, self.eps)
+        for batch in self.batches:
+            out = model(batch.images, batch.tokens)
+            optimizer.zero_grad()
+            self.loss(batch.observe(out, params, self.step.pretrained), values).backward()
+            optimizer.step()
+
+    def stock(self) -> Result:
+        """The same loop by higher's own patched model and Adam, every graph kept."""
+        leaves = {name: x.detach().requires_grad_() for name, x in self.h.items()}
+        groups = self.classifier.groups()
+        trained = self.classifier.trained()
+        frozen = [p for p in self.classifier.parameters() if not p.requires_grad]
+        optimizer = torch.optim.Adam([{"params": [trained[n] for n in names]} for names in groups.values()], eps=self.eps)
+        optimizer.add_param_group({"params": frozen})
+        lr, wd = ([leaves.get(f"{n}@{g}", leaves.get(n)) for g in (*groups, "frozen")] for n in ("lr", "wd"))
+        names = [name for name, _ in self.classifier.named_parameters()]
+        with second_order_attention(), higher.innerloop_ctx(
+            self.classifier, optimizer, override={"lr": lr, "weight_decay": wd}
+        ) as (model, adam):
+            for batch in self.batches:
+                params = dict(zip(names, model.parameters(), strict=True))
+                own = {name: params[name] for name in trained}
+                out = model(batch.images, batch.tokens)
+                adam.step(self.loss(batch.observe(out, own, self.step.pretrained), leaves))
+            value = ce_calibrated(model(self.last.images).logits, self.last.labels)
+        found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return value.detach(), dict(zip(leaves, found, strict=True))
+
+    def in_cube(self, gradient: dict[str, Tensor]) -> Tensor:
+        """d value / d u [K], float64; 0 where an estimator gives nothing."""
+        zero = torch.zeros((), dtype=torch.float64)
+        weights = [gradient[k].double().cpu() if k in gradient else zero for k in self.graph]
+        (found,) = torch.autograd.grad(list(self.graph.values()), self.u, weights, retain_graph=True)
+        return found
+
+
+class _Fixed:
+    """The step with lr and weight decay filled in."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._step, self._h = setting.step, setting.h
+
+    def __call__(self, state: InnerState, batch: TrainBatch, h: dict[str, Tensor]) -> InnerState:
+        return self._step(state, batch, {**self._h, **h})
+
+    def plain(self, state: InnerState, batch: TrainBatch, h: dict[str, Tensor]) -> InnerState:
+        return self._step.plain(state, batch, {**self._h, **h})
+
+    def loss(self, params: tuple[Tensor, ...], batch: TrainBatch, h: dict[str, Tensor]) -> Tensor:
+        return self._step.loss(params, batch, {**self._h, **h})
+
+
+def _classifier(model: str, device: str) -> Classifier:
+    if model == TOY:
+        work = build.workspace(config.load(None, ["data.options.id_train=400", f"device={device}"]))
+        return work.classifier
+    if model == VIT_128:
+        clip = open_clip.CLIP(embed_dim=64, output_dict=True, **TOWERS)
+    else:
+        clip = open_clip.create_model(model, output_dict=True)
+    width = int(clip.encode_image(torch.zeros(1, 3, *_size(clip))).shape[1])
+    head = 10 * F.normalize(torch.randn(CLASSES, width), dim=1)
+    return Classifier(clip, head, torch.zeros(CLASSES)).to(device).eval()
+
+
+def _size(clip: Any) -> tuple[int, int]:
+    size = clip.visual.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+@torch.no_grad()
+def _batch(classifier: Classifier, count: int, device: str) -> TrainBatch:
+    """Random images whose labels the model half knows, so that every term has something to do."""
+    images = torch.randn(count, 3, *_size(classifier.clip)).to(device)
+    out = classifier(images)
+    guesses = out.logits.argmax(dim=1)
+    labels = torch.where(torch.rand(count, device=device) < 0.5, guesses, guesses.roll(1))
+    length = classifier.clip.context_length
+    tokens = torch.randint(1, 500, (count, length)).to(device)
+    tokens[:, -1] = classifier.clip.vocab_size - 1  # the largest number marks the end of the text
+    return TrainBatch(images, labels, tokens, lambda: (out.logits, out.image_features))
+
+
+def _cast(batch: TrainBatch, dtype: torch.dtype) -> TrainBatch:
+    assert batch.reference is not None
+    logits, features = batch.reference()
+    reference = (logits.to(dtype), features.to(dtype))
+    return batch._replace(images=batch.images.to(dtype), reference=lambda: reference)
+
+
+def seconds(call: Callable[[], object], device: str) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    call()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def reference(cell: Cell, seed: int, device: str) -> Tensor:
+    """The derivative in float64."""
+    setting = Setting(cell, seed, device, torch.float64)
+    return setting.in_cube(setting.estimate(Way("unroll", "replay"))[1])
+
+
+def row(cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tensor | None) -> dict[str, Any]:
+    """One row."""
+    setting = Setting(cell, seed, device)
+    budget = None if way.share is None else _budget(setting, cell.T, way.share)
+
+    def call() -> Result:
+        return setting.stock() if way == STOCK else setting.estimate(way, budget)
+
+    _, gradient = call()
+    found = setting.in_cube(gradient)
+    pairs = [(seconds(setting.plain, device), seconds(call, device)) for _ in range(repeats)]
+    plain, own = (median(t) for t in zip(*pairs, strict=True))
+    peak = peak_bytes(call, device)
+    size = setting.count * next(setting.classifier.parameters()).element_size()
+    half = Setting(replace(cell, T=cell.T // 2), seed, device)
+    less = peak_bytes(lambda: half.stock() if way == STOCK else half.estimate(way, budget), device)
+    return {
+        **_key(cell, way, seed),
+        "params": setting.count,
+        "K": len(setting.graph),
+        "seconds": own,
+        "plain_seconds": plain,
+        "ratio": own / plain,
+        "peak_bytes": peak,
+        "budget_bytes": budget,
+        "slope_P": (peak - less) / (cell.T - cell.T // 2) / size,
+        "rel_error": None if exact is None else float((found - exact).norm() / exact.norm()),
+        "cosine": None if exact is None else float(F.cosine_similarity(found, exact, dim=0)),
+    }
+
+
+def _key(cell: Cell, way: Way, seed: int) -> dict[str, Any]:
+    return {**asdict(cell), "estimator": way.estimator, "storage": way.name, "seed": seed}
+
+
+def _budget(setting: Setting, steps: int, share: float) -> float:
+    """A budget between what replay and keep are estimated to need."""
+    found = measure(setting.step, setting.state, setting.batches[0], setting.h, setting.outer)
+    low, high = found.peak(Plan(0, steps), steps), found.peak(Plan(steps, steps), steps)
+    return low + share * (high - low)
+
+
+def cells(args: Any) -> Iterator[tuple[Cell, tuple[Way, ...]]]:
+    """What is measured."""
+    if args.quick:
+        for steps in (4, 8):
+            yield Cell(TOY, 64, steps), WAYS
+        return
+    for model in args.models:
+        if model == TOY:
+            yield Cell(TOY, 64, 10), (*WAYS, Way("forward", "keep"))
+            yield Cell(TOY, 64, 10, dtype="bfloat16"), WAYS[:1]
+        elif model == VIT_128:
+            yield Cell(VIT_128, 256, 10), WAYS
+            yield Cell(VIT_128, 256, 10, grouped=True), WAYS[:2]
+            for steps in (16, 36, 64):
+                yield Cell(VIT_128, 32, steps), WAYS[1:4:2]
+        else:
+            offloaded = Way("unroll", "replay", offload=True)
+            yield Cell(model, 128, 20), (*WAYS[:4], offloaded)
+            yield Cell(model, 128, 20, dtype="bfloat16"), WAYS[:2]
+            yield Cell(model, 128, 200), (WAYS[3],)
+
+
+def main() -> None:
+    args = arguments("hypergradient", __doc__, seeds=(0,), models=(TOY, VIT_128), repeats=5)
+    rows = Rows("hypergradient", args, ("model", "batch", "T", "grouped", "dtype", "estimator", "storage", "seed"))
+    for cell, ways in cells(args):
+        for seed in args.seeds:
+            missing = [way for way in ways if _key(cell, way, seed) not in rows]
+            exact = reference(cell, seed, args.device) if missing and cell.model == TOY else None
+            for way in missing:
+                rows.add(row(cell, way, seed, args.device, 1 if args.quick else args.repeats, exact))
+
+
+if __name__ == "__main__":
+    main()

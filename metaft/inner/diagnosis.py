@@ -1,0 +1,78 @@
+"""Where a hypergradient left the range in which it means anything: which step, which term."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.inner.step import InnerState, Step, second_order_attention
+from metaft.inner.sweep import Trace
+
+OPTIMIZER = "AdamW's denominator (inner.eps)"
+
+
+def culprit_step(trace: Trace) -> int | None:
+    """The step whose reversal made the adjoint not finite, or else grow most; None: it came so from the outer loss."""
+    lengths = {t: float(x) for t, x in sorted(trace.lengths.items(), reverse=True)}
+    last = next(iter(lengths), None)
+    if last is None or not math.isfinite(lengths[last]):
+        return None
+    for t in lengths:
+        if t > 0 and not math.isfinite(lengths[t - 1]):
+            return t
+    growth = {t: lengths[t - 1] / max(lengths[t], 1e-300) for t in lengths if t > 0}
+    return max(growth, key=growth.__getitem__)
+
+
+def culprit_term(step: Step, state: InnerState, batch: Any, h: Mapping[str, Any], adjoint: InnerState) -> str:
+    """The term with the largest (or no finite) part in a step's reversal: |H_i a|, a the adjoint of the gradient."""
+    shares = second_order_shares(step, state, batch, h, adjoint)
+    return max(shares, key=lambda name: math.inf if math.isnan(shares[name]) else shares[name])
+
+
+def second_order_shares(
+    step: Step, state: InnerState, batch: Any, h: Mapping[str, Any], adjoint: InnerState
+) -> dict[str, float]:
+    """Length of each term's part of the adjoint, by term: |d/d theta <grad (w_i loss_i), a>|.
+
+    Where a itself is not finite, the optimizer's update is to blame, not a term.
+    """
+    start = state.leaves()
+    with second_order_attention():
+        parts = step.terms(start.params, batch, h)
+        grads = {name: _gradient(part, start) for name, part in parts.items()}
+        total = [sum(g).detach().requires_grad_() for g in zip(*grads.values(), strict=True)]
+        end = step.advance(state.map(Tensor.detach), total, h)
+        pulled = torch.autograd.grad(end.tensors, total, adjoint.tensors, allow_unused=True, materialize_grads=True)
+        if not all(bool(a.isfinite().all()) for a in pulled):
+            return {OPTIMIZER: math.inf}
+        return {name: _length(_pull(g, start, pulled)) for name, g in grads.items()}
+
+
+def diverged_step(step: Step, state: InnerState, batches: Iterable[Any], h: Mapping[str, Any]) -> int | None:
+    """The first step after which a parameter is not finite."""
+    for t, batch in enumerate(batches, 1):
+        state = step.plain(state, batch, h)
+        if not all(bool(p.isfinite().all()) for p in state.params):
+            return t
+    return None
+
+
+def _gradient(part: Tensor, start: InnerState) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(part, start.params, create_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def _pull(grads: tuple[Tensor, ...], start: InnerState, adjoint: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    live = [(g, a) for g, a in zip(grads, adjoint, strict=True) if g.requires_grad]
+    if not live:
+        return ()
+    ys, a = zip(*live, strict=True)
+    return torch.autograd.grad(ys, start.params, a, retain_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def _length(tensors: tuple[Tensor, ...]) -> float:
+    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))

@@ -1,0 +1,124 @@
+"""What an unrolled inner loop keeps for its reverse sweep: graphs, states, or states at some steps alone."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from metaft.inner.step import InnerState
+
+STORAGES = ("keep", "replay", "auto", "segments")
+SHARE = 0.8  # of the free memory that `auto` takes where it is given no budget
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The last `graphs` steps keep their graphs; of the others, states are kept for `span` steps at a time.
+
+    With a span shorter than the loop, only the states between spans outlive the forward sweep; each span is run
+    again before it is reversed. `host` keeps states in host memory.
+    """
+
+    graphs: int
+    span: int
+    host: bool = False
+
+    def cost(self, steps: int) -> float:
+        """Step equivalents of both sweeps: 3 where a graph is kept, 4 where it is built again, 5 in a span run twice."""
+        repeated = steps - (steps - 1) % self.span - 1 if self.span < steps else 0
+        return 3 * self.graphs + 4 * (steps - self.graphs) + repeated
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""
+
+    state: int
+    graph: int
+    outer: int
+
+    def peak(self, plan: Plan, steps: int) -> float:
+        """What a plan needs at most, in bytes beside the model, theta_0 and the first batch.
+
+        States wait from the forward to the reverse sweep, beside the one at hand and two adjoints. A graph needs its
+        own size again while it is differentiated, and so does the outer loss's.
+        """
+        waiting = 0 if plan.host else plan.span + math.ceil(steps / plan.span) - 1
+        graphs = max(plan.graphs * self.graph + 2 * self.outer, (max(plan.graphs, 1) + 1) * self.graph)
+        return (waiting + 3) * self.state + graphs
+
+
+def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budget: float | None, host: bool) -> Plan:
+    """The plan of a named storage for so many steps.
+
+    `keep` has all graphs, `replay` none, `segments` has spans of sqrt(T) steps (Chen et al., Training deep nets with
+    sublinear memory cost, 2016, section 4). `auto` has as many graphs as the budget in bytes holds, and where it
+    does not even hold the states, goes over to `segments`.
+    """
+    span = math.isqrt(steps - 1) + 1  # ceil(sqrt(steps))
+    if storage == "keep":
+        return Plan(steps, steps, host)
+    if storage == "replay":
+        return Plan(0, steps, host)
+    if storage == "segments":
+        return Plan(0, span, host)
+    found, limit = footprint(), math.inf if budget is None else budget
+    fitting = (Plan(m, steps, host) for m in range(steps, -1, -1))
+    return next((p for p in fitting if found.peak(p, steps) <= limit), Plan(0, span, host))
+
+
+def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
+    """The bytes a graph keeps alive by itself: `build` gives the graph, and what does not belong to it."""
+    found: dict[StorageWeakRef, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[StorageWeakRef(storage)] = storage.nbytes()
+        return tensor.detach()  # the tensor itself would hold the graph that holds it
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        graph, others = build()
+    del graph
+    size = sum(size for storage, size in found.items() if storage.expired())
+    del others
+    return size
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that `auto` may take where it is given no budget: a share of what is free on the device."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
+    try:
+        return SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return math.inf
+
+
+class Shelf:
+    """Where states wait: on their device, or in host memory, pinned, so that copies run beside the computation."""
+
+    def __init__(self, host: bool) -> None:
+        self._host = host
+
+    def put(self, state: InnerState) -> InnerState:
+        """The state as it is kept."""
+        state = state.map(Tensor.detach)
+        return state.map(_to_host) if self._host else state
+
+    def take(self, state: InnerState, device: torch.device) -> InnerState:
+        """The state back on its device."""
+        return state.map(lambda t: t.to(device, non_blocking=True)) if self._host else state
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    if tensor.device.type != "cuda":
+        return tensor
+    kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return kept.copy_(tensor, non_blocking=True)
