@@ -209,7 +209,8 @@ def missing(cell: Cell, method: str, count: int, rows: Rows) -> list[int]:
 def main() -> None:
     args = arguments("suites", __doc__, seeds=(0, 1, 2), workers=2)
     rows = Rows("suites", args, KEYS)
-    for seed in args.seeds[:1] if args.quick else args.seeds:
+    todo = list(jobs(args, rows))
+    for seed in sorted({cell.pretrain for _, cell, *_ in todo}):
         if not checkpoint(TOY, seed).exists():
             command = [sys.executable, str(PRETRAIN), "--model", TOY, "--seed", str(seed), "--device", args.device]
             subprocess.run(command, check=True)
@@ -218,7 +219,7 @@ def main() -> None:
             rows.add(row)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(args.workers, spawn, torch.set_num_threads, (1,)) as pool:
-        for done in as_completed([pool.submit(*job) for job in jobs(args, rows)]):
+        for done in as_completed([pool.submit(*job) for job in todo]):
             for row in reversed(done.result()):  # the row that says a cell is done comes last
                 rows.add(row)
 
