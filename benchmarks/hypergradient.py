@@ -106,7 +106,10 @@ class Setting:
         self.u = build.recipe(cfg, space).requires_grad_()
         self.fixed = build.fixed(cfg)
         self.graph = space.from_unit(self.u)
-        self.h = {**{k: torch.tensor(v) for k, v in self.fixed.items()}, **{k: v.detach() for k, v in self.graph.items()}}
+        self.h = {
+            **{k: torch.tensor(v) for k, v in self.fixed.items()},
+            **{k: v.detach() for k, v in self.graph.items()},
+        }
         self.state = self.step.initial()
 
     def outer(self, state: InnerState) -> Tensor:
@@ -139,13 +142,16 @@ class Setting:
         groups = self.classifier.groups()
         trained = self.classifier.trained()
         frozen = [p for p in self.classifier.parameters() if not p.requires_grad]
-        optimizer = torch.optim.Adam([{"params": [trained[n] for n in names]} for names in groups.values()], eps=self.eps)
+        optimizer = torch.optim.Adam(
+            [{"params": [trained[n] for n in names]} for names in groups.values()], eps=self.eps
+        )
         optimizer.add_param_group({"params": frozen})
         lr, wd = ([leaves.get(f"{n}@{g}", leaves.get(n)) for g in (*groups, "frozen")] for n in ("lr", "wd"))
         names = [name for name, _ in self.classifier.named_parameters()]
-        with second_order_attention(), higher.innerloop_ctx(
-            self.classifier, optimizer, override={"lr": lr, "weight_decay": wd}
-        ) as (model, adam):
+        with (
+            second_order_attention(),
+            higher.innerloop_ctx(self.classifier, optimizer, override={"lr": lr, "weight_decay": wd}) as (model, adam),
+        ):
             for batch in self.batches:
                 params = dict(zip(names, model.parameters(), strict=True))
                 own = {name: params[name] for name in trained}

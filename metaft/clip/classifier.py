@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 import open_clip
 import torch
-from timm.models.vision_transformer import Attention as TimmAttention
+from timm.layers.attention import Attention as TimmAttention
 from torch import Tensor, nn
 
 from metaft.clip.load import Clip

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 FLOOR = 1e-30  # under the square root of the second moment: its derivative at 0 is large, not infinite
 
-Tensors = Sequence[Tensor]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Constants(NamedTuple):
@@ -119,21 +119,21 @@ class _AdamW(torch.autograd.Function):
         return (*new, *d_m, *d_v)
 
 
-def _roots(v: Tensors, constants: Constants) -> tuple[list[Tensor], list[Tensor]]:
+def _roots(v: Tensors, constants: Constants) -> tuple[Tensors, Tensors]:
     """sqrt(v + floor), and the denominator of the update."""
     root = torch._foreach_add(v, FLOOR)
     torch._foreach_sqrt_(root)
     denominator = torch._foreach_div(root, constants.corrections[1])
     torch._foreach_add_(denominator, constants.eps)
-    return list(root), list(denominator)
+    return root, denominator
 
 
-def _parts(tensors: Sequence[Any], count: int) -> list[list[Any]]:
+def _parts(tensors: Sequence[Any], count: int) -> list[Any]:
     n = len(tensors) // count
     return [list(tensors[i * n : (i + 1) * n]) for i in range(count)]
 
 
-def _whole(tensors: Sequence[Tensor | None], like: Tensors) -> list[Tensor]:
+def _whole(tensors: Sequence[Tensor | None], like: Tensors) -> Tensors:
     return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from metaft.errors import ConfigError, Problem, unknown
-from metaft.inner.solvers import SOLVERS
+from metaft.inner.solvers import SOLVERS, Vector
 from metaft.inner.step import InnerState, second_order_attention
 from metaft.inner.storage import STORAGES, Footprint, Plan, free_memory, graph_bytes, plan_for
 from metaft.inner.sweep import (
@@ -175,8 +175,8 @@ def implicit(loop: Loop) -> tuple[Tensor, Gradients]:
 
     Right where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight decay do not appear.
 
-    Source: Lorraine et al., Optimizing millions of hyperparameters by implicit differentiation, AISTATS 2020; Pedregosa,
-    ICML 2016 (CG).
+    Source: Pedregosa, Hyperparameter optimization with approximate gradient, ICML 2016 (CG); Lorraine et al., AISTATS
+    2020 (Neumann).
     """
     state = loop.state
     for batch in loop.batches:
@@ -191,7 +191,7 @@ def implicit(loop: Loop) -> tuple[Tensor, Gradients]:
     live = [i for i, g in enumerate(found) if g.requires_grad]
     grads, inputs = [found[i] for i in live], [params[i] for i in live]
 
-    def hessian(vector: Sequence[Tensor]) -> list[Tensor]:
+    def hessian(vector: Vector) -> Vector:
         pulled = torch.autograd.grad(
             grads, inputs, list(vector), retain_graph=True, allow_unused=True, materialize_grads=True
         )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Vector = list[Tensor]
-Product = Callable[[Sequence[Tensor]], Vector]
+Vector = tuple[Tensor, ...] | list[Tensor]
+Product = Callable[[Vector], Vector]
 
 
-def conjugate_gradients(product: Product, b: Sequence[Tensor], iterations: int, scale: float) -> Vector:
+def conjugate_gradients(product: Product, b: Vector, iterations: int, scale: float) -> Vector:
     """CG for a positive definite A; exact after as many iterations as A has distinct eigenvalues.
 
     It stops early where the residual vanishes or A turns out not to be positive definite along the search direction.
     `scale` is not used. Source: Hestenes and Stiefel, 1952.
     """
-    v, r = [torch.zeros_like(x) for x in b], [x.clone() for x in b]
-    d, size = r, _dot(r, r)
+    v: Vector = [torch.zeros_like(x) for x in b]
+    r = d = b
+    size = _dot(r, r)
     for _ in range(iterations):
         a_d = product(d)
         curvature = _dot(d, a_d)
@@ -28,23 +29,24 @@ def conjugate_gradients(product: Product, b: Sequence[Tensor], iterations: int, 
         v, r = torch._foreach_add(v, d, alpha=alpha), torch._foreach_add(r, a_d, alpha=-alpha)
         previous, size = size, _dot(r, r)
         d = torch._foreach_add(r, d, alpha=size / previous)
-    return list(v)
+    return v
 
 
-def neumann(product: Product, b: Sequence[Tensor], iterations: int, scale: float) -> Vector:
+def neumann(product: Product, b: Vector, iterations: int, scale: float) -> Vector:
     """v = scale * sum_{j < iterations} (I - scale A)^j b; converges where every eigenvalue of scale A is in (0, 2).
 
     With `scale` the learning rate of gradient descent it equals truncation after as many steps, at the minimum.
     Source: Lorraine et al., AISTATS 2020, section 4.
     """
-    term, total = list(b), [torch.zeros_like(x) for x in b]
+    term = b
+    total: Vector = [torch.zeros_like(x) for x in b]
     for _ in range(iterations):
         total = torch._foreach_add(total, term, alpha=scale)
         term = torch._foreach_add(term, product(term), alpha=-scale)
-    return list(total)
+    return total
 
 
-def _dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+def _dot(a: Vector, b: Vector) -> float:
     return float(torch.stack([(x * y).sum().double() for x, y in zip(a, b, strict=True)]).sum())
 
 

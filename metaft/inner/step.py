@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import higher
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -62,46 +63,43 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
     """
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
-        for index, (group, grads) in enumerate(zip(self.param_groups, grouped_grads, strict=True)):
+        for group, own, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
             live = [i for i, g in enumerate(grads) if g is not None]
             if not live:
                 continue
-            params, states = group["params"], [self.state[index][i] for i in live]
-            zeros = [torch.zeros_like(params[i]) if not s else None for i, s in zip(live, states, strict=True)]
-            t = 1 + int(states[0].get("step", 0))
+            params = group["params"]
+            for i in live:
+                own[i] = own[i] or {"step": 0, **{k: torch.zeros_like(params[i]) for k in MOMENTS}}
+            t = 1 + int(own[live[0]]["step"])
             new, exp_avg, exp_avg_sq = adamw(
                 [params[i] for i in live],
                 [g for g in grads if g is not None],
-                *([s.get(k, z) for s, z in zip(states, zeros, strict=True)] for k in ("exp_avg", "exp_avg_sq")),
+                [own[i]["exp_avg"] for i in live],
+                [own[i]["exp_avg_sq"] for i in live],
                 group["lr"],
                 group["weight_decay"],
-                Constants(*group["betas"], group["eps"], t),
+                Constants(group["betas"][0], group["betas"][1], group["eps"], t),
             )
             for i, p, m, v in zip(live, new, exp_avg, exp_avg_sq, strict=True):
-                params[i] = p
-                self.state[index][i] = {"step": t, "exp_avg": m, "exp_avg_sq": v}
+                params[i], own[i] = p, {"step": t, "exp_avg": m, "exp_avg_sq": v}
 
     def advance(
         self, state: InnerState, grads: Sequence[Tensor | None], lr: Sequence[Any], wd: Sequence[Any]
     ) -> InnerState:
         """The state after one update by gradients that are known already; `lr` and `wd` are one a group."""
         self._apply_override({"lr": lr, "weight_decay": wd})
-        for index, members in enumerate(self._group_to_param_list):
-            self.param_groups[index]["params"] = [state.params[j] for j in members]
-            for i, j in enumerate(members):
-                own = {"step": state.step, "exp_avg": state.exp_avg[j], "exp_avg_sq": state.exp_avg_sq[j]}
-                self.state[index][i] = own
-        self._update([[grads[j] for j in members] for members in self._group_to_param_list])
-        params, exp_avg, exp_avg_sq = (list(part) for part in state[:3])
-        for index, members in enumerate(self._group_to_param_list):
-            for i, j in enumerate(members):
-                own = self.state[index].pop(i)  # so that no graph outlives its estimate
-                params[j], exp_avg[j], exp_avg_sq[j] = (
-                    self.param_groups[index]["params"][i],
-                    own["exp_avg"],
-                    own["exp_avg_sq"],
-                )
-            self.param_groups[index]["params"] = [None] * len(members)
+        members = [list(enumerate(group)) for group in self._group_to_param_list]
+        for group, own, pairs in zip(self.param_groups, self.state, members, strict=True):
+            group["params"] = [state.params[j] for _, j in pairs]
+            for i, j in pairs:
+                own[i] = {"step": state.step, "exp_avg": state.exp_avg[j], "exp_avg_sq": state.exp_avg_sq[j]}
+        self._update([[grads[j] for _, j in pairs] for pairs in members])
+        params, exp_avg, exp_avg_sq = (list(part) for part in (state.params, state.exp_avg, state.exp_avg_sq))
+        for group, own, pairs in zip(self.param_groups, self.state, members, strict=True):
+            for i, j in pairs:
+                moments = own.pop(i)  # so that no graph outlives its estimate
+                params[j], exp_avg[j], exp_avg_sq[j] = group["params"][i], moments["exp_avg"], moments["exp_avg_sq"]
+            group["params"] = [None] * len(pairs)
         return InnerState(tuple(params), tuple(exp_avg), tuple(exp_avg_sq), state.step + 1)
 
 
@@ -194,10 +192,8 @@ class Step:
         """
         with second_order_attention():
             if self._accumulate == 1:
-                grads = self._gradient(state.params, batch, h, graph=True)
-            else:
-                grads = self._recomputed(state.params, batch, h)
-            return self.advance(state, grads, h)
+                return self.advance(state, self._gradient(state.params, batch, h, graph=True), h)
+            return self.advance(state, self._recomputed(state.params, batch, h), h)
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
@@ -211,11 +207,12 @@ class Step:
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update alone, by gradients that are known."""
         lr, wd = ([per_group(h, name, group) for group in self._groups] for name in ("lr", "wd"))
-        return self._optimizer.advance(state, grads, lr, wd)
+        end: InnerState = self._optimizer.advance(state, grads, lr, wd)
+        return end
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool
-    ) -> tuple[Tensor | None, ...]:
+    ) -> Sequence[Tensor | None]:
         loss = self.loss(params, batch, h)
         return torch.autograd.grad(loss, list(params), create_graph=graph, allow_unused=True)
 

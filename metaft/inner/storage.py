@@ -30,7 +30,7 @@ class Plan:
     host: bool = False
 
     def cost(self, steps: int) -> float:
-        """Step equivalents of both sweeps: 3 where a graph is kept, 4 where it is built again, 5 in a span run twice."""
+        """Step equivalents: 3 where a graph is kept, 4 where it is built again, 5 where its span is run again too."""
         repeated = steps - (steps - 1) % self.span - 1 if self.span < steps else 0
         return 3 * self.graphs + 4 * (steps - self.graphs) + repeated
 

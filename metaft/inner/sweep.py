@@ -92,7 +92,9 @@ class Unrolled:
             state = plain(self.step, state, self.batches[t], self.h)
         return state
 
-    def record(self, state: InnerState, first: int, last: int, shelf: Shelf) -> tuple[list[Link | InnerState], InnerState]:
+    def record(
+        self, state: InnerState, first: int, last: int, shelf: Shelf
+    ) -> tuple[list[Link | InnerState], InnerState]:
         """Steps first + 1 to last; for each its graph or the state it starts from."""
         tape: list[Link | InnerState] = []
         for t in range(first, last):
@@ -107,9 +109,7 @@ class Unrolled:
         return tape, state
 
 
-def unrolled(
-    loop: Unrolled, state: InnerState, outer: Outer, trace: Trace
-) -> tuple[Tensor, Gradients]:
+def unrolled(loop: Unrolled, state: InnerState, outer: Outer, trace: Trace) -> tuple[Tensor, Gradients]:
     """The outer loss and its exact derivative through all steps.
 
     adj_T = d outer / d state_T;  adj_{t-1} = adj_t d state_t / d state_{t-1};  d/dh = sum_t adj_t d state_t / d h

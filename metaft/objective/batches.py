@@ -40,7 +40,6 @@ class TrainBatch(NamedTuple):
             pretrained=pretrained,
         )
 
-
     def parts(self, count: int) -> list[tuple[float, TrainBatch]]:
         """The batch cut into at most `count` parts, each with its share of the images."""
         if count == 1:

@@ -171,7 +171,8 @@ class WeightedLoss:
     def _weights(self, name: str, h: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...] | None]]:
         """A term's weights but for those that are the number 0, each with the parameters it is for (None: all)."""
         if any(key.startswith(f"{name}@") for key in h):
-            found = [(h.get(f"{name}@{g}", h.get(name, 0.0)), members) for g, members in self.groups.items()]
+            own = [(h.get(f"{name}@{g}", h.get(name, 0.0)), members) for g, members in self.groups.items()]
+            found: list[tuple[Any, tuple[str, ...] | None]] = [*own]
         else:
             found = [(h[name], None)] if name in h else []
         return [(weight, members) for weight, members in found if isinstance(weight, Tensor) or weight != 0]

@@ -20,7 +20,7 @@ HEADER = json.dumps({"version": VERSION}) + "\n"
 
 @dataclass(frozen=True)
 class Record:
-    """One finished trial, or what bears a trial's number: a finalist evaluated again (`final`), a derivative's `check`."""
+    """A finished trial, or what bears a trial's number: a finalist evaluated again (`final`), a derivative's `check`."""
 
     kind: Literal["trial", "final", "check"]
     number: int

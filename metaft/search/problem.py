@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.inner import Footprint, InnerState, Loop, Options, Plan, Step, Trace, along, estimate, measure
+from metaft.inner import DEFAULT, Footprint, InnerState, Loop, Options, Plan, Step, Trace, along, estimate, measure
 from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
 from metaft.metrics import accuracy
 from metaft.objective.batches import DrawnBatches, Reference, TrainBatch, TrainBatches
@@ -34,7 +34,7 @@ class Differentiation:
 
     estimator: str = "unroll"
     storage: str = "auto"
-    options: Options = Options()
+    options: Options = DEFAULT
     explosion: float = 100.0
 
 
@@ -227,7 +227,9 @@ class _Point:
     @cached_property
     def _rates(self) -> Tensor:
         """d h_k / d u_k [K]; 0 where there is none. Every dimension depends on its own coordinate alone."""
-        (rates,) = torch.autograd.grad(list(self._graph.values()), self._leaf, [torch.ones_like(x) for x in self.h.values()])
+        (rates,) = torch.autograd.grad(
+            list(self._graph.values()), self._leaf, [torch.ones_like(x) for x in self.h.values()]
+        )
         return rates
 
     def pull(self, by_name: Mapping[str, Tensor]) -> Tensor:
@@ -244,9 +246,7 @@ class _Point:
 class _Billed:
     """The step with what is fixed filled in, each call on the bill."""
 
-    def __init__(
-        self, step: Step, rest: Mapping[str, Any], count: Callable[[float], None], products: int
-    ) -> None:
+    def __init__(self, step: Step, rest: Mapping[str, Any], count: Callable[[float], None], products: int) -> None:
         self._step, self._rest, self._count, self._products = step, rest, count, products
 
     def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState:

@@ -18,7 +18,6 @@ from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult, Sloped, seed_for
 from metaft.search.journal import Journal, Record
 
-
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 
 
@@ -112,7 +111,8 @@ class Session:
         self._record(Record("check", trial.number, trial.params, trial.seed, outcome, (claimed, measured)))
         typical = float(gradient.norm()) / math.sqrt(len(u))
         if not abs(claimed - measured) <= DISAGREEMENT * max(abs(measured), typical):
-            warn(f"search: trial {trial.number}: hypergradient gives a slope of {claimed:.4g}, forward mode {measured:.4g}")
+            slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
+            warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
     def conclude(self) -> SearchResult:
         """Evaluate the best distinct points, and the recipe, on fresh seeds; settle on the best mean.

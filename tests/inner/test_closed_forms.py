@@ -112,9 +112,7 @@ def test_decayed_descent_on_a_quadratic(estimator, storage):
         (p,) = state.params
         return state._replace(params=((1 - h["lr"] * h["wd"]) * p - h["lr"] * a * p,))
 
-    value, found = estimate(
-        step, at(p0), range(steps), h, lambda s: s.params[0].square().sum() / 2, storage, estimator
-    )
+    value, found = estimate(step, at(p0), range(steps), h, lambda s: s.params[0].square().sum() / 2, storage, estimator)
     shrink = 1 - 0.1 * (a + 0.3)
     common = p0**2 * steps * shrink ** (2 * steps - 1)
     assert float(value) == pytest.approx(p0**2 * shrink ** (2 * steps) / 2, rel=1e-13)

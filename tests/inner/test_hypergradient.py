@@ -268,5 +268,3 @@ def test_a_parameter_without_gradient_stays():
     }
     assert "head.weight" in moved
     assert "clip.ln_final.weight" not in moved
-
-

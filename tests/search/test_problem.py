@@ -109,7 +109,10 @@ def test_groups_have_hyperparameters_of_their_own(work):
     found = build.objective_of(cfg, problem.space.plain(problem.start))
     assert set(found.groups) == set(groups)
     assert {**found.values(), "lr": 0, "wd": 0, "ce": 0} == {
-        **problem.space.plain(problem.start), "lr": 0, "wd": 0, "ce": 0
+        **problem.space.plain(problem.start),
+        "lr": 0,
+        "wd": 0,
+        "ce": 0,
     }
 
 
