@@ -1,13 +1,15 @@
 """What a hypergradient costs: seconds, memory and error of every estimator and storage, beside plain AdamW.
 
-    python benchmarks/hypergradient.py [--device cpu] [--models toy vit-128] [--seeds 0] [--quick] [--out FILE]
+    python benchmarks/hypergradient.py [--device cpu] [--models toy vit-128 vit-128x12] [--seeds 0 1 2] [--quick]
+        [--out FILE]
 
 A row is one estimator with one storage on one inner loop: its seconds (median over repeats that alternate with the
 plain run), their ratio to the plain run (torch.optim.AdamW on the same loss and batches, its default attention), peak
 bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), and
 the error against float64 of the derivative in the unit cube. All terms are active, at the recipe. `stock higher` is
-its own Adam with all graphs kept. `toy` is the embedded default at its recipe; `vit-128` (4 layers, 32 px) and the
-models of open_clip have random weights. --quick: toy at batch 64, T = 4 and 8.
+its own Adam with all graphs kept. `toy` is the embedded default with its digits, on every seed; `vit-128` (4 layers,
+32 px), `vit-128x12` and the models of open_clip are random, on random images, with the first seed alone. --quick: toy
+at batch 64, T = 4 and 8.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from statistics import median
 from typing import Any
 
@@ -35,11 +38,10 @@ from metaft.objective import WeightedLoss
 from metaft.objective.batches import TrainBatch
 from metaft.search.outer import ce_calibrated
 
-TOY, VIT_128 = "toy", "vit-128"
-TOWERS = {
-    "vision_cfg": {"image_size": 32, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 512, "width": 64, "heads": 2, "layers": 2},
-}
+TOY = "toy"
+LAYERS = {"vit-128": 4, "vit-128x12": 12}
+TOWER = {"image_size": 32, "width": 128, "head_width": 32, "patch_size": 8}
+TEXT = {"context_length": 16, "vocab_size": 512, "width": 64, "heads": 2, "layers": 2}
 PER_GROUP = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
 DISTINCT = 4  # batches, used in turn
 CLASSES = 10
@@ -73,6 +75,7 @@ class Way:
 
 
 STOCK = Way("stock higher", "keep")
+FORWARD = Way("forward", "keep")
 WAYS = (
     Way("unroll", "keep"),
     Way("unroll", "replay"),
@@ -89,13 +92,14 @@ class Setting:
     """All that an estimator is called with."""
 
     def __init__(self, cell: Cell, seed: int, device: str, dtype: torch.dtype | None = None) -> None:
-        torch.manual_seed(seed)
         cfg = config.load(None, [PER_GROUP] if cell.grouped else [])
-        self.classifier = train_only(_classifier(cell.model, device), text=True, freeze=cfg.model.freeze)
-        made = [_batch(self.classifier, cell.batch, device) for _ in range(DISTINCT + 1)]
+        make = _embedded if cell.model == TOY else partial(_random, cell.model)
+        self.classifier, made = make(cell.batch, seed, device)
+        train_only(self.classifier, text=True, freeze=cfg.model.freeze)
         if dtype is not None:
             self.classifier, made = self.classifier.to(dtype), [_cast(batch, dtype) for batch in made]
-        self.last, self.batches = made[0], [made[1 + t % DISTINCT] for t in range(cell.T)]
+        self.last, *distinct = made
+        self.batches = [distinct[t % DISTINCT] for t in range(cell.T)]
         groups = self.classifier.groups()
         self.count = sum(p.numel() for p in self.classifier.trained().values())
         self.loss = WeightedLoss(groups, self.count)
@@ -117,6 +121,8 @@ class Setting:
 
     def estimate(self, way: Way, budget: float | None = None) -> Result:
         """A hypergradient by one way."""
+        if way == STOCK:
+            return self.stock()
         options = Options(memory=budget, offload=way.offload)
         h = self.h
         if way.estimator == "implicit":
@@ -185,17 +191,28 @@ class _Fixed:
         return self._step.loss(params, batch, {**self._h, **h})
 
 
-def _classifier(model: str, device: str) -> Classifier:
-    if model == TOY:
-        work = build.workspace(config.load(None, ["data.options.id_train=400", f"device={device}"]))
-        return work.classifier
-    if model == VIT_128:
-        clip = open_clip.CLIP(embed_dim=64, output_dict=True, **TOWERS)
+def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
+    """The toy CLIP, a batch of OOD validation and batches of digits."""
+    overrides = [f"inner.batch_size={count}", f"inner.steps={DISTINCT}", f"seed={seed}", f"device={device}"]
+    work = build.workspace(config.load(None, [*overrides, "data.options.id_train=2000"]))
+    problem, generator = build.problem_in(work), torch.Generator().manual_seed(seed)
+    last = TrainBatch(*problem.outer_batch(generator), None, None)
+    return work.classifier, [last, *problem.inner_batches(generator)]
+
+
+def _random(model: str, count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
+    """A model with random weights, and random batches."""
+    torch.manual_seed(seed)
+    if model in LAYERS:
+        tower = {**TOWER, "layers": LAYERS[model]}
+        clip = open_clip.CLIP(embed_dim=64, output_dict=True, vision_cfg=tower, text_cfg=TEXT)
     else:
         clip = open_clip.create_model(model, output_dict=True)
-    width = int(clip.encode_image(torch.zeros(1, 3, *_size(clip))).shape[1])
+    with torch.no_grad():
+        width = clip.encode_image(torch.zeros(1, 3, *_size(clip))).shape[1]
     head = 10 * F.normalize(torch.randn(CLASSES, width), dim=1)
-    return Classifier(clip, head, torch.zeros(CLASSES)).to(device).eval()
+    classifier = Classifier(clip, head, torch.zeros(CLASSES)).to(device).eval()
+    return classifier, [_batch(classifier, count, device) for _ in range(DISTINCT + 1)]
 
 
 def _size(clip: Any) -> tuple[int, int]:
@@ -217,10 +234,11 @@ def _batch(classifier: Classifier, count: int, device: str) -> TrainBatch:
 
 
 def _cast(batch: TrainBatch, dtype: torch.dtype) -> TrainBatch:
-    assert batch.reference is not None
-    logits, features = batch.reference()
-    reference = (logits.to(dtype), features.to(dtype))
-    return batch._replace(images=batch.images.to(dtype), reference=lambda: reference)
+    batch = batch._replace(images=batch.images.to(dtype))
+    if batch.reference is None:
+        return batch
+    logits, features = (t.to(dtype) for t in batch.reference())
+    return batch._replace(reference=lambda: (logits, features))
 
 
 def seconds(call: Callable[[], object], device: str) -> float:
@@ -238,32 +256,34 @@ def reference(cell: Cell, seed: int, device: str) -> Tensor:
     return setting.in_cube(setting.estimate(Way("unroll", "replay"))[1])
 
 
+@cache
+def peak(cell: Cell, way: Way, seed: int, device: str, budget: float | None) -> int:
+    """Peak bytes of one hypergradient beside the model."""
+    setting = Setting(cell, seed, device)
+    return peak_bytes(lambda: setting.estimate(way, budget), device)
+
+
 def row(cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tensor | None) -> dict[str, Any]:
     """One row."""
     setting = Setting(cell, seed, device)
     budget = None if way.share is None else _budget(setting, cell.T, way.share)
-
-    def call() -> Result:
-        return setting.stock() if way == STOCK else setting.estimate(way, budget)
-
-    _, gradient = call()
-    found = setting.in_cube(gradient)
-    pairs = [(seconds(setting.plain, device), seconds(call, device)) for _ in range(repeats)]
-    plain, own = (median(t) for t in zip(*pairs, strict=True))
-    peak = peak_bytes(call, device)
-    size = setting.count * next(setting.classifier.parameters()).element_size()
-    half = Setting(replace(cell, T=cell.T // 2), seed, device)
-    less = peak_bytes(lambda: half.stock() if way == STOCK else half.estimate(way, budget), device)
+    found = setting.in_cube(setting.estimate(way, budget)[1])
+    pairs = [
+        (seconds(setting.plain, device), seconds(lambda: setting.estimate(way, budget), device)) for _ in range(repeats)
+    ]
+    plain, own = (median(times) for times in zip(*pairs, strict=True))
+    whole, half = (peak(replace(cell, T=t), way, seed, device, budget) for t in (cell.T, cell.T // 2))
+    bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
     return {
         **_key(cell, way, seed),
         "params": setting.count,
         "K": len(setting.graph),
-        "seconds": own,
-        "plain_seconds": plain,
-        "ratio": own / plain,
-        "peak_bytes": peak,
+        "seconds": round(own, 3),
+        "plain_seconds": round(plain, 3),
+        "ratio": round(own / plain, 3),
+        "peak_bytes": whole,
         "budget_bytes": budget,
-        "slope_P": (peak - less) / (cell.T - cell.T // 2) / size,
+        "slope_P": round((whole - half) / (cell.T - cell.T // 2) / bytes_of_p, 2),
         "rel_error": None if exact is None else float((found - exact).norm() / exact.norm()),
         "cosine": None if exact is None else float(F.cosine_similarity(found, exact, dim=0)),
     }
@@ -280,37 +300,36 @@ def _budget(setting: Setting, steps: int, share: float) -> float:
     return low + share * (high - low)
 
 
-def cells(args: Any) -> Iterator[tuple[Cell, tuple[Way, ...]]]:
-    """What is measured."""
+def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
+    """What is measured: inner loops, seeds, ways."""
+    first = args.seeds[0]
     if args.quick:
-        for steps in (4, 8):
-            yield Cell(TOY, 64, steps), WAYS
+        yield from ((Cell(TOY, 64, steps), first, (*WAYS[:2], WAYS[3], STOCK)) for steps in (4, 8))
         return
     for model in args.models:
         if model == TOY:
-            yield Cell(TOY, 64, 10), (*WAYS, Way("forward", "keep"))
-            yield Cell(TOY, 64, 10, dtype="bfloat16"), WAYS[:1]
-        elif model == VIT_128:
-            yield Cell(VIT_128, 256, 10), WAYS
-            yield Cell(VIT_128, 256, 10, grouped=True), WAYS[:2]
-            for steps in (16, 36, 64):
-                yield Cell(VIT_128, 32, steps), WAYS[1:4:2]
+            for seed in args.seeds:
+                yield Cell(TOY, 64, 10), seed, (*WAYS, FORWARD)
+                yield Cell(TOY, 64, 10, dtype="bfloat16"), seed, WAYS[:1]
+        elif model == "vit-128":
+            yield Cell(model, 256, 10), first, WAYS
+            yield from ((Cell(model, 32, steps), first, (WAYS[1], WAYS[3])) for steps in (16, 64))
+        elif model == "vit-128x12":
+            yield from ((Cell(model, 64, 10, grouped=grouped), first, WAYS[:1]) for grouped in (False, True))
         else:
-            offloaded = Way("unroll", "replay", offload=True)
-            yield Cell(model, 128, 20), (*WAYS[:4], offloaded)
-            yield Cell(model, 128, 20, dtype="bfloat16"), WAYS[:2]
-            yield Cell(model, 128, 200), (WAYS[3],)
+            yield Cell(model, 128, 20), first, (*WAYS[:4], Way("unroll", "replay", offload=True))
+            yield Cell(model, 128, 20, dtype="bfloat16"), first, WAYS[:2]
+            yield Cell(model, 128, 200), first, (WAYS[3],)
 
 
 def main() -> None:
-    args = arguments("hypergradient", __doc__, seeds=(0,), models=(TOY, VIT_128), repeats=5)
+    args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS), repeats=5)
     rows = Rows("hypergradient", args, ("model", "batch", "T", "grouped", "dtype", "estimator", "storage", "seed"))
-    for cell, ways in cells(args):
-        for seed in args.seeds:
-            missing = [way for way in ways if _key(cell, way, seed) not in rows]
-            exact = reference(cell, seed, args.device) if missing and cell.model == TOY else None
-            for way in missing:
-                rows.add(row(cell, way, seed, args.device, 1 if args.quick else args.repeats, exact))
+    for cell, seed, ways in cells(args):
+        missing = [way for way in ways if _key(cell, way, seed) not in rows]
+        exact = reference(cell, seed, args.device) if missing and cell.model == TOY and not args.quick else None
+        for way in missing:
+            rows.add(row(cell, way, seed, args.device, 1 if args.quick else args.repeats, exact))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,45 @@ def exactness() -> str:
     return markdown(["float64, toy CLIP, all terms active, worst of three seeds", "difference"], table)
 
 
+def hypergradients() -> str:
+    """Time and memory of each way to a hypergradient, on one inner loop."""
+    found = [r for r in rows("hypergradient") if (r["model"], r["batch"], r["T"]) == ("vit-128", 256, 10)]
+    return markdown(
+        ["estimator", "storage", "time / plain", "peak, MiB", "growth a step, P"],
+        [
+            [
+                r["estimator"],
+                r["storage"] + (f", budget {_mib(r['budget_bytes'])} MiB" if r["budget_bytes"] else ""),
+                f"{r['ratio']:.2f}",
+                _mib(r["peak_bytes"]),
+                f"{r['slope_P']:.1f}",
+            ]
+            for r in found
+        ],
+    )
+
+
+def conditioning() -> str:
+    """Errors against float64 on the embedded default, and what more hyperparameters and longer loops cost."""
+    found = rows("hypergradient")
+    toy = [r for r in found if r["model"] == "toy" and r["storage"] in ("keep", "replay")]
+    table = []
+    for dtype, estimator in (("float32", "unroll"), ("float32", "forward"), ("bfloat16", "unroll")):
+        own = [r for r in toy if (r["dtype"], r["estimator"]) == (dtype, estimator)]
+        errors = f"{100 * max(r['rel_error'] for r in own):.2g} %, {min(r['cosine'] for r in own):.6f}"
+        table.append([f"embedded default, {estimator}, {dtype}: error against float64, cosine", errors])
+    few, many = (r for r in found if r["model"] == "vit-128x12")
+    table.append([f"seconds with K = {many['K']} against K = {few['K']}", f"{many['seconds'] / few['seconds']:.2f}"])
+    for storage in ("replay", "segments"):
+        short, long = (r["peak_bytes"] for r in found if (r["batch"], r["storage"]) == (32, storage))
+        table.append([f"peak of {storage} at T = 64 against T = 16", f"{long / short:.2f}"])
+    return markdown(["worst of three seeds, or one run", ""], table)
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:,.0f}"
+
+
 METHODS = ("zero_shot", "ft", "l2_sp", "kd", "wise_ft", "ft_ood_val", "dfr", "oracle")
 ROBUST = ("l2_sp", "kd", "wise_ft")
 
@@ -151,6 +190,8 @@ def _span(values: list[float], style: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "quickstart": quickstart,
     "exactness": exactness,
+    "hypergradients": hypergradients,
+    "conditioning": conditioning,
     "suites": suites,
     "instrument": instrument,
 }

@@ -13,18 +13,16 @@ import torch
 from metaft import build
 from metaft.build import Workspace
 from metaft.config import Config
-from metaft.inner import Plan
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Outcome
-from metaft.search.problem import REVERSE_SWEEP, FinetuneProblem
+from metaft.search.problem import FinetuneProblem, Forecast
 
 
 @dataclass(frozen=True)
 class _Measured:
     """One inner step, one hypergradient through one step, the seconds of one evaluation batch.
 
-    `peak` is in bytes, after the inner step; `plan` and `extra` are what the storage keeps of the whole inner loop,
-    and the bytes that its hypergradient needs beside that.
+    `peak` is in bytes, after the inner step; `forecast` is of a hypergradient through the whole inner loop.
     """
 
     step: Outcome
@@ -32,8 +30,7 @@ class _Measured:
     batch_seconds: float
     dimensions: int
     peak: float
-    plan: Plan
-    extra: float
+    forecast: Forecast
 
 
 def dry_run(cfg: Config) -> str:
@@ -55,9 +52,9 @@ def dry_run(cfg: Config) -> str:
         ["peak memory, one inner step", f"{measured.peak / 2**20:,.0f} MiB"],
         [
             f"estimated peak memory, hypergradient through {cfg.inner.steps} steps",
-            f"{(measured.peak + measured.extra) / 2**20:,.0f} MiB",
+            f"{(measured.peak + measured.forecast.bytes) / 2**20:,.0f} MiB",
         ],
-        ["graphs kept, of all inner steps", f"{measured.plan.graphs} of {cfg.inner.steps}"],
+        ["graphs kept, of all inner steps", f"{measured.forecast.plan.graphs} of {cfg.inner.steps}"],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
@@ -87,7 +84,7 @@ def _measure(work: Workspace) -> _Measured:
     step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
     problem.hypergradient(problem.start, seed=0)
     hypergradient = problem.hypergradient(problem.start, seed=0)[0]
-    return _Measured(step, hypergradient, seconds, len(problem.space), peak, *build.problem_in(work).plan())
+    return _Measured(step, hypergradient, seconds, len(problem.space), peak, build.problem_in(work).forecast())
 
 
 def _problem(work: Workspace, steps: int) -> FinetuneProblem:
@@ -101,8 +98,7 @@ def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
     further = cfg.inner.steps - 1
     plain_cost = measured.step.step_equivalents + further
     if cfg.search.mode == "hypergrad":
-        first = measured.hypergradient
-        one, trial_cost = first, first.step_equivalents + measured.plan.cost(cfg.inner.steps) - (1 + REVERSE_SWEEP)
+        one, trial_cost = measured.hypergradient, measured.forecast.step_equivalents
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaft.inner.step import InnerState, Step, second_order_attention
-from metaft.inner.sweep import Trace
+from metaft.inner.sweep import StepFunction, Trace, plain
 
 OPTIMIZER = "AdamW's denominator (inner.eps)"
 
@@ -53,10 +53,10 @@ def second_order_shares(
         return {name: _length(_pull(g, start, pulled)) for name, g in grads.items()}
 
 
-def diverged_step(step: Step, state: InnerState, batches: Iterable[Any], h: Mapping[str, Any]) -> int | None:
+def diverged_step(step: StepFunction, state: InnerState, batches: Iterable[Any], h: Mapping[str, Tensor]) -> int | None:
     """The first step after which a parameter is not finite."""
     for t, batch in enumerate(batches, 1):
-        state = step.plain(state, batch, h)
+        state = plain(step, state, batch, h)
         if not all(bool(p.isfinite().all()) for p in state.params):
             return t
     return None

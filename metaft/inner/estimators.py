@@ -84,11 +84,12 @@ class Loop:
 
 @dataclass(frozen=True)
 class Estimator:
-    """A registered estimator, the storages it offers, and the hyperparameters it cannot serve."""
+    """A registered estimator: its cost in step equivalents without the outer loss, its storages, what it refuses."""
 
     description: str
     function: Callable[[Loop], tuple[Tensor, Gradients]]
-    storages: tuple[str, ...] = ("keep",)
+    cost: Callable[[Loop], float]
+    storages: tuple[str, ...] = ("auto", "keep")
     refuses: tuple[str, ...] = ()
 
 
@@ -103,11 +104,20 @@ def truncated(loop: Loop) -> tuple[Tensor, Gradients]:
 
     Source: Shaban et al., Truncated back-propagation for bilevel optimization, AISTATS 2019, section 3.
     """
-    before = max(0, len(loop.batches) - loop.options.last)
-    state = loop.state
-    for t in range(before):
+    tail, state = _tail(loop), loop.state
+    for t in range(len(loop.batches) - len(tail.batches)):
         state = plain(loop.step, state, loop.batches[t], loop.h)
-    return unroll(replace(loop, state=state, batches=_After(loop.batches, before)))
+    return unroll(replace(tail, state=state))
+
+
+def _tail(loop: Loop) -> Loop:
+    """The last steps of a loop."""
+    return replace(loop, batches=_After(loop.batches, max(0, len(loop.batches) - loop.options.last)))
+
+
+def _last(loop: Loop) -> Loop:
+    """The loop, of which `truncated` takes the last step alone."""
+    return replace(loop, options=replace(loop.options, last=1))
 
 
 def one_step(loop: Loop) -> tuple[Tensor, Gradients]:
@@ -115,7 +125,7 @@ def one_step(loop: Loop) -> tuple[Tensor, Gradients]:
 
     Source: Luketina et al., Scalable gradient-based tuning of continuous regularization hyperparameters, ICML 2016.
     """
-    return truncated(replace(loop, options=replace(loop.options, last=1)))
+    return truncated(_last(loop))
 
 
 def forward(loop: Loop) -> tuple[Tensor, Gradients]:
@@ -245,12 +255,28 @@ def _inner(a: InnerState, b: InnerState) -> Tensor:
     return torch.stack([(x * y).sum().double() for x, y in zip(a.tensors, b.tensors, strict=True)]).sum()
 
 
+def _sweep_cost(loop: Loop) -> float:
+    return loop.plan().cost(len(loop.batches))
+
+
+def _truncated_cost(loop: Loop) -> float:
+    tail = _tail(loop)
+    return len(loop.batches) - len(tail.batches) + _sweep_cost(tail)
+
+
 ESTIMATORS: dict[str, Estimator] = {
-    "unroll": Estimator("exact, by a reverse sweep through the whole inner loop", unroll, STORAGES),
-    "truncated": Estimator("through the last steps alone (hypergrad.last)", truncated, STORAGES),
-    "one_step": Estimator("through the last step alone", one_step, STORAGES),
-    "forward": Estimator("exact, by forward mode; for few hyperparameters", forward),
-    "implicit": Estimator("by the implicit function theorem, for term weights", implicit, refuses=("lr", "wd")),
+    "unroll": Estimator("exact, by a reverse sweep through the whole inner loop", unroll, _sweep_cost, STORAGES),
+    "truncated": Estimator("through the last steps alone (hypergrad.last)", truncated, _truncated_cost, STORAGES),
+    "one_step": Estimator("through the last step alone", one_step, lambda loop: _truncated_cost(_last(loop)), STORAGES),
+    "forward": Estimator(
+        "exact, by forward mode; for few hyperparameters", forward, lambda loop: 3.0 * len(loop.h) * len(loop.batches)
+    ),
+    "implicit": Estimator(
+        "by the implicit function theorem, for term weights",
+        implicit,
+        lambda loop: len(loop.batches) + 1 + 2.0 * (loop.options.iterations + 1),
+        refuses=("lr", "wd"),
+    ),
 }
 
 

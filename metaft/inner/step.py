@@ -221,7 +221,7 @@ class Step:
         names = [name for name, value in h.items() if isinstance(value, Tensor)]
 
         def gradient_on(part: TrainBatch) -> tuple[Tensor | None, ...]:
-            def gradient(*inputs: Tensor, graph: bool) -> tuple[Tensor | None, ...]:
+            def gradient(*inputs: Tensor, graph: bool) -> Sequence[Tensor | None]:
                 weights = {**h, **dict(zip(names, inputs[len(params) :], strict=True))}
                 with second_order_attention():
                     return self._gradient(inputs[: len(params)], part, weights, graph)
@@ -272,7 +272,7 @@ class _Recomputed(torch.autograd.Function):
     """gradient(*inputs), without a graph; its own derivative builds one, uses it and drops it."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Callable[..., tuple[Tensor | None, ...]], *inputs: Tensor) -> Any:
+    def forward(ctx: Any, gradient: Callable[..., Sequence[Tensor | None]], *inputs: Tensor) -> Any:
         ctx.gradient = gradient
         ctx.save_for_backward(*inputs)
         with torch.enable_grad():

@@ -20,7 +20,7 @@ HEADER = json.dumps({"version": VERSION}) + "\n"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial, or what bears a trial's number: a finalist evaluated again (`final`), a derivative's `check`."""
+    """A finished trial; or, with a trial's number, a finalist evaluated again (`final`) or a derivative's `check`."""
 
     kind: Literal["trial", "final", "check"]
     number: int

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,15 +12,27 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.inner import DEFAULT, Footprint, InnerState, Loop, Options, Plan, Step, Trace, along, estimate, measure
+from metaft.inner import (
+    DEFAULT,
+    ESTIMATORS,
+    Footprint,
+    InnerState,
+    Loop,
+    Options,
+    Plan,
+    Step,
+    Trace,
+    along,
+    estimate,
+    measure,
+)
 from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
-from metaft.metrics import accuracy
 from metaft.objective.batches import DrawnBatches, Reference, TrainBatch, TrainBatches
 from metaft.objective.space import Space
-from metaft.search.bilevel import Outcome, Report, Status
+from metaft.search.bilevel import Outcome, Report
 from metaft.search.outer import OUTER_LOSSES
-
-REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
+from metaft.search.point import Point
+from metaft.search.trial import Run
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,15 @@ class Differentiation:
     storage: str = "auto"
     options: Options = DEFAULT
     explosion: float = 100.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the storage keeps, peak bytes beside the model, and step equivalents of one hypergradient."""
+
+    plan: Plan
+    bytes: float
+    step_equivalents: float
 
 
 class FinetuneProblem:
@@ -79,7 +98,7 @@ class FinetuneProblem:
         self.space, self.start, self.step, self.steps = space, start, step, steps
         self.batch_size = min(batch_size, len(data.id_train))
         self.outer_batch_size = min(outer_batch_size, len(data.ood_val))
-        self.outer_loss = OUTER_LOSSES[outer_loss].function
+        self._outer_loss = OUTER_LOSSES[outer_loss].function
         self.reference = Reference(classifier, data.id_train, device)
         self._ood_val, self._fixed, self._device = data.ood_val, dict(fixed), device
         self._batches = TrainBatches(data.id_train, tokens, self.reference, device)
@@ -95,7 +114,7 @@ class FinetuneProblem:
             seed: fixes inner and outer batches.
             report: called with (step, outer loss) at half time; True asks to stop there.
         """
-        run, h = _Run(self, seed), {**self._fixed, **params}
+        run, h = self._run(seed), {**self._fixed, **params}
 
         def body() -> Outcome:
             state = self._initial(run)
@@ -116,7 +135,7 @@ class FinetuneProblem:
         Nothing is clipped or averaged; a run out of memory gives a derivative that is not a number. Where it explodes,
         the outcome's `reason` names the inner step and the term.
         """
-        run, point = _Run(self, seed), _Point(self.space, u, self._fixed)
+        run, point = self._run(seed), Point(self.space, u, self._fixed)
         gradient, trace = torch.full_like(point.u, math.nan), Trace()
 
         def body() -> Outcome:
@@ -126,17 +145,16 @@ class FinetuneProblem:
             )
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
-            outcome = run.outcome(float(value), self.steps)
             length = float(gradient.norm())
-            if math.isfinite(length) and length <= self._differentiation.explosion:
-                return outcome
-            return replace(outcome, reason=self._explanation(run, point, loop, trace, length))
+            sound = math.isfinite(length) and length <= self._differentiation.explosion
+            reason = "" if sound else self._explanation(point, loop, trace, length)
+            return replace(run.outcome(float(value), self.steps), reason=reason)
 
         return run.guard(body), gradient
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
-        run, point = _Run(self, seed), _Point(self.space, u, self._fixed)
+        run, point = self._run(seed), Point(self.space, u, self._fixed)
         slopes: list[float] = []
 
         def body() -> Outcome:
@@ -147,27 +165,35 @@ class FinetuneProblem:
 
         return run.guard(body), slopes[0] if slopes else math.nan
 
-    def plan(self) -> tuple[Plan, float]:
-        """What the storage keeps of the inner loop, and the bytes that a hypergradient needs beside the model."""
-        loop = self._loop(_Run(self, 0), _Point(self.space, self.start, self._fixed), Trace())
+    def forecast(self) -> Forecast:
+        """What one hypergradient will take, from one step's graph."""
+        run = self._run(0)
+        loop = self._loop(run, Point(self.space, self.start, self._fixed), Trace())
         found = measure(loop.step, loop.state, loop.batches[0], loop.h, loop.outer)
-        plan = loop.plan()
-        return plan, found.peak(plan, self.steps)
+        plan, cost = loop.plan(), ESTIMATORS[self._estimator].cost(loop)
+        return Forecast(plan, found.peak(plan, self.steps), cost + run.outer_share)
 
     @property
     def _estimator(self) -> str:
         return self._differentiation.estimator
 
-    def _loop(self, run: _Run, point: _Point, trace: Trace) -> Loop:
+    def _run(self, seed: int) -> Run:
+        """The inner run of a seed, which fixes its outer and inner batches."""
+        generator = torch.Generator().manual_seed(seed)
+        images, labels = self.outer_batch(generator)
+        batches = self.inner_batches(generator)
+        return Run(self.step, batches, images, labels, self._outer_loss, self.reference, self.batch_size)
+
+    def _loop(self, run: Run, point: Point, trace: Trace) -> Loop:
         """The inner loop of one hypergradient."""
         how, state = self._differentiation, self._initial(run)
-        billed = _Billed(self.step, point.rest, run.count, products=how.options.iterations + 1)
+        billed = run.billed(point.rest, products=how.options.iterations + 1)
         if how.storage == "auto" and self._footprint is None:
             self._footprint = measure(billed, state, run.batches[0], point.h, run.outer)
         options = replace(how.options, footprint=self._footprint, trace=trace)
         return Loop(billed, state, run.batches, point.h, run.outer, how.storage, options)
 
-    def _initial(self, run: _Run) -> InnerState:
+    def _initial(self, run: Run) -> InnerState:
         """theta_0 with zero moments, or with those of a warm start."""
         start = self.step.initial()
         if self._warm_start == 0:
@@ -180,14 +206,15 @@ class FinetuneProblem:
             self._warm = warm
         return self._warm._replace(params=start.params)
 
-    def _explanation(self, run: _Run, point: _Point, loop: Loop, trace: Trace, length: float) -> str:
+    def _explanation(self, point: Point, loop: Loop, trace: Trace, length: float) -> str:
         """Which step and which term made a hypergradient explode, by another sweep."""
-        h = {**point.rest, **{name: float(x) for name, x in point.h.items()}}
-        diverged = diverged_step(self.step, loop.state, loop.batches, h)
+        diverged = diverged_step(loop.step, loop.state, loop.batches, loop.h)
         if diverged is not None:
             return f"the inner loop diverged at step {diverged} of {self.steps}"
         what = f"hypergradient of length {length:.3g}"
-        guilty = culprit_step(trace)
+        if not trace.lengths:
+            return f"{what}; {self._estimator} goes through no steps backwards, so none can be named"
+        guilty, h = culprit_step(trace), {**point.rest, **point.h}
         if guilty is None:
             return f"{what}, from the outer loss"
         terms = []
@@ -210,104 +237,3 @@ class FinetuneProblem:
     def inner_batches(self, generator: torch.Generator) -> DrawnBatches:
         """The T batches of one inner run."""
         return self._batches.drawn(self.steps, self.batch_size, generator)
-
-
-class _Point:
-    """A point of the unit cube: `h`, what is differentiated, in natural units; `rest`, what is not."""
-
-    def __init__(self, space: Space, u: Tensor, fixed: Mapping[str, float]) -> None:
-        self.u = u.detach().double()
-        self._leaf = self.u.clone().requires_grad_()
-        natural = space.from_unit(self._leaf)
-        self._graph = {name: value for name, value in natural.items() if isinstance(value, Tensor)}
-        self.h = {name: value.detach() for name, value in self._graph.items()}
-        self.rest = {**fixed, **{name: value for name, value in natural.items() if name not in self.h}}
-        self._names = space.names
-
-    @cached_property
-    def _rates(self) -> Tensor:
-        """d h_k / d u_k [K]; 0 where there is none. Every dimension depends on its own coordinate alone."""
-        (rates,) = torch.autograd.grad(
-            list(self._graph.values()), self._leaf, [torch.ones_like(x) for x in self.h.values()]
-        )
-        return rates
-
-    def pull(self, by_name: Mapping[str, Tensor]) -> Tensor:
-        """d value / d u [K] from d value / d h."""
-        zero = self._rates.new_zeros(())
-        return self._rates * torch.stack([by_name[n].to(zero) if n in by_name else zero for n in self._names])
-
-    def push(self, direction: Tensor) -> dict[str, float]:
-        """A direction in h, by name, from one in u [K]."""
-        moved = dict(zip(self._names, (self._rates * direction).tolist(), strict=True))
-        return {name: moved[name] for name in self.h}
-
-
-class _Billed:
-    """The step with what is fixed filled in, each call on the bill."""
-
-    def __init__(self, step: Step, rest: Mapping[str, Any], count: Callable[[float], None], products: int) -> None:
-        self._step, self._rest, self._count, self._products = step, rest, count, products
-
-    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState:
-        self._count(1.0 + REVERSE_SWEEP)
-        return self._step(state, batch, {**self._rest, **h})
-
-    def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
-        self._count(1.0)
-        return self._step.plain(state, batch, {**self._rest, **h})
-
-    def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
-        self._count(1.0 + REVERSE_SWEEP * self._products)
-        return self._step.loss(params, batch, {**self._rest, **h})
-
-
-class _Run:
-    """One inner run: its batches, its outer loss and its bill."""
-
-    def __init__(self, problem: FinetuneProblem, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self._problem = problem
-        self._images, self._labels = problem.outer_batch(generator)
-        self.batches = problem.inner_batches(generator)
-        self.outer_share = problem.outer_batch_size / problem.batch_size
-        self._start, self._seen = time.perf_counter(), problem.reference.images_seen
-        self._cost, self._metric = 0.0, 0.0
-
-    def outer(self, state: InnerState) -> Tensor:
-        """The outer loss of a state; counts a forward and notes the accuracy."""
-        logits = self._problem.step.forward(state.params, self._images).logits
-        self._metric = accuracy(logits.detach(), self._labels)
-        self.count(self.outer_share / 3)
-        return self._problem.outer_loss(logits, self._labels)
-
-    @torch.no_grad()
-    def judge(self, state: InnerState) -> float:
-        """The outer loss of a state as a number."""
-        return float(self.outer(state))
-
-    def count(self, step_equivalents: float) -> None:
-        """Add to the bill."""
-        self._cost += step_equivalents
-
-    def guard(self, body: Callable[[], Outcome]) -> Outcome:
-        """Run a body; memory that runs out becomes an outcome instead of an exception."""
-        try:
-            return body()
-        except torch.OutOfMemoryError:
-            return self.outcome(math.inf, 0, "oom")
-
-    def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
-        """How the run ended, with its bill: steps, outer evaluations, and theta_0's forwards for distillation."""
-        if status == "ok" and not math.isfinite(loss):
-            status = "diverged"
-        forwards = (self._problem.reference.images_seen - self._seen) / self._problem.batch_size / 3
-        return Outcome(
-            loss=loss,
-            metric=self._metric,
-            value=loss if status in ("ok", "stopped") else math.inf,
-            steps=steps,
-            step_equivalents=self._cost + forwards,
-            seconds=time.perf_counter() - self._start,
-            status=status,
-        )

@@ -176,5 +176,5 @@ def test_unknown_names_are_told_with_the_nearest():
         ridge.gradient(1, "unrol")
     with pytest.raises(ConfigError, match=r"hypergrad\.storage: unknown name 'replai'.*'replay'"):
         ridge.gradient(1, storage="replai")
-    with pytest.raises(ConfigError, match=r"hypergrad\.storage: unknown name 'replay'; allowed: keep"):
+    with pytest.raises(ConfigError, match=r"hypergrad\.storage: unknown name 'replay'; allowed: auto, keep"):
         ridge.gradient(1, "forward", "replay")

@@ -74,14 +74,30 @@ def test_cost_is_counted(work):
     assert first.step_equivalents == pytest.approx(outcome.step_equivalents + 3 + share / 3)
 
 
-@pytest.mark.parametrize(("storage", "cost"), [("keep", 9), ("replay", 12), ("segments", 13)])
-def test_cost_of_storages(work, storage, cost):
-    """Three steps: two spans in `segments`, the first of two steps run twice."""
-    cfg = config.load(None, [*SMALL, f"hypergrad.storage={storage}", "inner.steps=3"])
-    problem = build.problem_in(replace(work, cfg=cfg))
+@pytest.mark.parametrize(
+    ("estimator", "storage", "cost"),
+    [
+        ("unroll", "keep", 9),
+        ("unroll", "replay", 12),
+        ("unroll", "segments", 14),  # two spans, the first of two steps run again
+        ("truncated", "replay", 9),
+        ("one_step", "keep", 5),
+        ("forward", "keep", 3 * 3 * 11),
+        ("implicit", "keep", 3 + 1 + 2 * 5),
+    ],
+)
+def test_cost_of_estimators(work, estimator, storage, cost):
+    """The bill is what the registry says it will be."""
+    own = [f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.last=2", "inner.steps=3"]
+    own += [
+        "hypergrad.iterations=4",
+        *(["objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}"] if estimator == "implicit" else []),
+    ]
+    problem = build.problem_in(replace(work, cfg=config.load(None, [*SMALL, *own])))
     problem.hypergradient(problem.start, seed=0)
     outcome, _ = problem.hypergradient(problem.start, seed=0)
-    assert outcome.step_equivalents == pytest.approx(cost + (storage == "segments") + 64 / 16)
+    assert outcome.step_equivalents == pytest.approx(cost + 64 / 16)
+    assert problem.forecast().step_equivalents == pytest.approx(cost + 64 / 16)
 
 
 def test_slope_is_the_derivative_along_a_direction(problem):

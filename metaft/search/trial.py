@@ -1,0 +1,113 @@
+"""One inner run at work: its batches, its outer loss, its bill."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.inner import InnerState, Step
+from metaft.metrics import accuracy
+from metaft.objective.batches import DrawnBatches, Reference, TrainBatch
+from metaft.search.bilevel import Outcome, Status
+
+REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
+
+
+class Run:
+    """An inner run and what it costs, in inner steps.
+
+    Args:
+        step: one inner step.
+        batches: one a step.
+        images, labels: the outer batch.
+        outer_loss: of logits [B, C] and labels [B].
+        reference: theta_0, whose forwards for distillation are billed too.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        batches: DrawnBatches,
+        images: Tensor,
+        labels: Tensor,
+        outer_loss: Callable[[Tensor, Tensor], Tensor],
+        reference: Reference,
+        batch_size: int,
+    ) -> None:
+        self.batches, self.outer_share = batches, len(images) / batch_size
+        self._step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
+        self._reference, self._batch_size = reference, batch_size
+        self._start, self._seen = time.perf_counter(), reference.images_seen
+        self._cost, self._metric = 0.0, 0.0
+
+    def outer(self, state: InnerState) -> Tensor:
+        """The outer loss of a state; counts a forward and notes the accuracy."""
+        logits = self._step.forward(state.params, self._images).logits
+        self._metric = accuracy(logits.detach(), self._labels)
+        self.count(self.outer_share / 3)
+        return self._outer_loss(logits, self._labels)
+
+    @torch.no_grad()
+    def judge(self, state: InnerState) -> float:
+        """The outer loss of a state as a number."""
+        return float(self.outer(state))
+
+    def billed(self, rest: Mapping[str, Any], products: int) -> BilledStep:
+        """The step with what is not differentiated filled in, whose calls are on this bill."""
+        return BilledStep(self._step, rest, self.count, products)
+
+    def count(self, step_equivalents: float) -> None:
+        """Add to the bill."""
+        self._cost += step_equivalents
+
+    def guard(self, body: Callable[[], Outcome]) -> Outcome:
+        """Run a body; memory that runs out becomes an outcome instead of an exception."""
+        try:
+            return body()
+        except torch.OutOfMemoryError:
+            return self.outcome(math.inf, 0, "oom")
+
+    def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
+        """How the run ended, with its bill: steps, outer evaluations, and theta_0's forwards for distillation."""
+        if status == "ok" and not math.isfinite(loss):
+            status = "diverged"
+        forwards = (self._reference.images_seen - self._seen) / self._batch_size / 3
+        return Outcome(
+            loss=loss,
+            metric=self._metric,
+            value=loss if status in ("ok", "stopped") else math.inf,
+            steps=steps,
+            step_equivalents=self._cost + forwards,
+            seconds=time.perf_counter() - self._start,
+            status=status,
+        )
+
+
+class BilledStep:
+    """The inner step as estimators call it, each call on the bill.
+
+    `products` is how many second-order products follow one call of `loss`.
+    """
+
+    def __init__(self, step: Step, rest: Mapping[str, Any], count: Callable[[float], None], products: int) -> None:
+        self._step, self._rest, self._count, self._products = step, rest, count, products
+
+    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState:
+        """The next state, differentiable; what differentiates it once is on the bill."""
+        self._count(1.0 + REVERSE_SWEEP)
+        return self._step(state, batch, {**self._rest, **h})
+
+    def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The next state, detached."""
+        self._count(1.0)
+        return self._step.plain(state, batch, {**self._rest, **h})
+
+    def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
+        """The inner loss; its gradient and the products are on the bill."""
+        self._count(1.0 + REVERSE_SWEEP * self._products)
+        return self._step.loss(params, batch, {**self._rest, **h})
