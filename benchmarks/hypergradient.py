@@ -1,15 +1,15 @@
 """What a hypergradient costs: seconds, memory and error of every estimator and storage, beside plain AdamW.
 
-    python benchmarks/hypergradient.py [--device cpu] [--models toy vit-128 vit-128x12] [--seeds 0 1 2] [--quick]
-        [--out FILE]
+    python benchmarks/hypergradient.py [--device cpu] [--models toy vit-128 vit-128x12 ViT-B-32] [--seeds 0 1 2]
+        [--repeats 3] [--quick] [--out FILE]
 
 A row is one estimator with one storage on one inner loop: its seconds (median over repeats that alternate with the
 plain run), their ratio to the plain run (torch.optim.AdamW on the same loss and batches, its default attention), peak
-bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), and
-the error against float64 of the derivative in the unit cube. All terms are active, at the recipe. `stock higher` is
-its own Adam with all graphs kept. `toy` is the embedded default with its digits, on every seed; `vit-128` (4 layers,
-32 px), `vit-128x12` and the models of open_clip are random, on random images, with the first seed alone. --quick: toy
-at batch 64, T = 4 and 8.
+bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), the
+largest T that free memory would hold at that growth, and the error against float64 of the derivative in the unit cube.
+All terms are active, at the recipe. `stock higher` is its own Adam with all graphs kept. `toy` is the embedded default
+with its digits, `keep` and `forward` on every seed; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of
+open_clip are random, on random images, with the first seed alone. --quick: toy at batch 64, T = 4 and 8.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from statistics import median
 from typing import Any
 
@@ -34,6 +34,7 @@ from metaft import build, config
 from metaft.clip.classifier import Classifier, train_only
 from metaft.finetune.loop import adamw
 from metaft.inner import InnerState, Options, Plan, Step, estimate, measure, second_order_attention
+from metaft.inner.storage import SHARE, free_memory
 from metaft.objective import WeightedLoss
 from metaft.objective.batches import TrainBatch
 from metaft.search.outer import ce_calibrated
@@ -194,7 +195,7 @@ class _Fixed:
 def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
     """The toy CLIP, a batch of OOD validation and batches of digits."""
     overrides = [f"inner.batch_size={count}", f"inner.steps={DISTINCT}", f"seed={seed}", f"device={device}"]
-    work = build.workspace(config.load(None, [*overrides, "data.options.id_train=2000"]))
+    work = build.workspace(config.load(None, [*overrides, f"data.options.id_train={DISTINCT * count}"]))
     problem, generator = build.problem_in(work), torch.Generator().manual_seed(seed)
     last = TrainBatch(*problem.outer_batch(generator), None, None)
     return work.classifier, [last, *problem.inner_batches(generator)]
@@ -256,24 +257,33 @@ def reference(cell: Cell, seed: int, device: str) -> Tensor:
     return setting.in_cube(setting.estimate(Way("unroll", "replay"))[1])
 
 
+@lru_cache(maxsize=2)
+def opened(cell: Cell, seed: int, device: str) -> Setting:
+    """A cell's setting."""
+    return Setting(cell, seed, device)
+
+
 @cache
-def peak(cell: Cell, way: Way, seed: int, device: str, budget: float | None) -> int:
-    """Peak bytes of one hypergradient beside the model."""
-    setting = Setting(cell, seed, device)
-    return peak_bytes(lambda: setting.estimate(way, budget), device)
+def observed(cell: Cell, way: Way, seed: int, device: str, budget: float | None) -> tuple[Tensor, int]:
+    """A hypergradient in the unit cube, and its peak bytes beside the model."""
+    setting = opened(cell, seed, device)
+    (_, gradient), peak = peak_bytes(lambda: setting.estimate(way, budget), device)
+    return setting.in_cube(gradient), peak
 
 
 def row(cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tensor | None) -> dict[str, Any]:
-    """One row."""
-    setting = Setting(cell, seed, device)
+    """One row; the growth of memory is that from half the steps."""
+    setting = opened(cell, seed, device)
     budget = None if way.share is None else _budget(setting, cell.T, way.share)
-    found = setting.in_cube(setting.estimate(way, budget)[1])
+    found, whole = observed(cell, way, seed, device, budget)
     pairs = [
         (seconds(setting.plain, device), seconds(lambda: setting.estimate(way, budget), device)) for _ in range(repeats)
     ]
     plain, own = (median(times) for times in zip(*pairs, strict=True))
-    whole, half = (peak(replace(cell, T=t), way, seed, device, budget) for t in (cell.T, cell.T // 2))
+    _, half = observed(replace(cell, T=cell.T // 2), way, seed, device, budget)
     bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
+    growth = (whole - half) / (cell.T - cell.T // 2)
+    room = free_memory(torch.device(device)) / SHARE
     return {
         **_key(cell, way, seed),
         "params": setting.count,
@@ -283,7 +293,8 @@ def row(cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tenso
         "ratio": round(own / plain, 3),
         "peak_bytes": whole,
         "budget_bytes": budget,
-        "slope_P": round((whole - half) / (cell.T - cell.T // 2) / bytes_of_p, 2),
+        "slope_P": round(growth / bytes_of_p, 2),
+        "largest_T": int(cell.T + (room - whole) / growth) if growth > 0 else None,
         "rel_error": None if exact is None else float((found - exact).norm() / exact.norm()),
         "cosine": None if exact is None else float(F.cosine_similarity(found, exact, dim=0)),
     }
@@ -304,12 +315,13 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
     """What is measured: inner loops, seeds, ways."""
     first = args.seeds[0]
     if args.quick:
-        yield from ((Cell(TOY, 64, steps), first, (*WAYS[:2], WAYS[3], STOCK)) for steps in (4, 8))
+        yield Cell(TOY, 64, 4), first, (*WAYS[:2], STOCK)
+        yield Cell(TOY, 64, 8), first, WAYS[:2]
         return
     for model in args.models:
         if model == TOY:
             for seed in args.seeds:
-                yield Cell(TOY, 64, 10), seed, (*WAYS, FORWARD)
+                yield Cell(TOY, 64, 10), seed, (*WAYS, FORWARD) if seed == first else (WAYS[0], FORWARD)
                 yield Cell(TOY, 64, 10, dtype="bfloat16"), seed, WAYS[:1]
         elif model == "vit-128":
             yield Cell(model, 256, 10), first, WAYS
@@ -317,13 +329,21 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
         elif model == "vit-128x12":
             yield from ((Cell(model, 64, 10, grouped=grouped), first, WAYS[:1]) for grouped in (False, True))
         else:
-            yield Cell(model, 128, 20), first, (*WAYS[:4], Way("unroll", "replay", offload=True))
-            yield Cell(model, 128, 20, dtype="bfloat16"), first, WAYS[:2]
-            yield Cell(model, 128, 200), first, (WAYS[3],)
+            yield from _large(model, first, on_gpu=args.device.startswith("cuda"))
+
+
+def _large(model: str, seed: int, on_gpu: bool) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
+    """A model of open_clip; on a CPU a small loop of it."""
+    if not on_gpu:
+        yield Cell(model, 16, 4), seed, WAYS[:2]
+        return
+    yield Cell(model, 128, 20), seed, (*WAYS[:4], Way("unroll", "replay", offload=True))
+    yield Cell(model, 128, 20, dtype="bfloat16"), seed, WAYS[:2]
+    yield Cell(model, 128, 200), seed, (WAYS[3],)
 
 
 def main() -> None:
-    args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS), repeats=5)
+    args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS, "ViT-B-32"), repeats=3)
     rows = Rows("hypergradient", args, ("model", "batch", "T", "grouped", "dtype", "estimator", "storage", "seed"))
     for cell, seed, ways in cells(args):
         missing = [way for way in ways if _key(cell, way, seed) not in rows]

@@ -96,6 +96,9 @@ def conditioning() -> str:
     for storage in ("replay", "segments"):
         short, long = (r["peak_bytes"] for r in found if (r["batch"], r["storage"]) == (32, storage))
         table.append([f"peak of {storage} at T = 64 against T = 16", f"{long / short:.2f}"])
+    large = next(r for r in found if (r["model"], r["storage"]) == ("ViT-B-32", "replay"))
+    what = f"ViT-B-32, batch {large['batch']}, T = {large['T']}, replay: time / plain, peak in MiB"
+    table.append([what, f"{large['ratio']:.2f}, {_mib(large['peak_bytes'])}"])
     return markdown(["worst of three seeds, or one run", ""], table)
 
 
