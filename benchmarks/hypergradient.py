@@ -98,7 +98,8 @@ class Setting:
         self.classifier, made = make(cell.batch, seed, device)
         train_only(self.classifier, text=True, freeze=cfg.model.freeze)
         if dtype is not None:
-            self.classifier, made = self.classifier.to(dtype), [_cast(batch, dtype) for batch in made]
+            made = [_cast(batch, dtype) for batch in made]  # while theta_0 can still answer in float32
+            self.classifier.to(dtype)
         self.last, *distinct = made
         self.batches = [distinct[t % DISTINCT] for t in range(cell.T)]
         groups = self.classifier.groups()

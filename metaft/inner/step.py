@@ -197,12 +197,14 @@ class Step:
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
-        params = tuple(p.detach().requires_grad_() for p in state.params)
-        grads = _mean(
-            (share, self._gradient(params, part, h, graph=False)) for share, part in batch.parts(self._accumulate)
-        )
+        grads = self._gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
         with torch.no_grad():
             return self.advance(state, grads, h)
+
+    def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The next state of dual numbers: forward mode over the gradient, whose own graph is not kept."""
+        with second_order_attention():
+            return self.advance(state, self._gradients(state.params, batch, h), h)
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update alone, by gradients that are known."""
@@ -215,6 +217,11 @@ class Step:
     ) -> Sequence[Tensor | None]:
         loss = self.loss(params, batch, h)
         return torch.autograd.grad(loss, list(params), create_graph=graph, allow_unused=True)
+
+    def _gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
+        """The mean gradient over a batch's parts, without a graph."""
+        parts = batch.parts(self._accumulate)
+        return _mean((share, self._gradient(params, part, h, graph=False)) for share, part in parts)
 
     def _recomputed(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> list[Tensor | None]:
         """The mean gradient over a batch's parts; each part's graph is built again when it is differentiated."""

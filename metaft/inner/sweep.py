@@ -49,6 +49,15 @@ class Trace:
         self.lengths[t] = torch.stack(torch._foreach_norm(list(adjoint.params))).norm()
 
 
+@runtime_checkable
+class DualStep(Protocol):
+    """A step that takes dual numbers at a lower price, without a graph for reverse mode."""
+
+    def dual(self, state: InnerState, batch: Any, h: Mapping[str, Any], /) -> InnerState:
+        """The next state, of dual numbers."""
+        ...
+
+
 def plain(step: StepFunction, state: InnerState, batch: Any, h: Mapping[str, Tensor]) -> InnerState:
     """One step without a graph that outlives it."""
     if isinstance(step, PlainStep):

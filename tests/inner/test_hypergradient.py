@@ -177,8 +177,8 @@ def test_accumulation_is_the_mean_of_the_parts():
     by_hand = step.advance(by_hand, grads, h)
     for ours, theirs in zip(state.params, by_hand.params, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    for storage in ("keep", "replay"):
-        _, gradient = estimate(step, step.initial(), inner, h, outer, storage)
+    for estimator, storage in (("unroll", "keep"), ("unroll", "replay"), ("forward", "keep")):
+        _, gradient = estimate(step, step.initial(), inner, h, outer, storage, estimator)
         for name in h:
             ratios = [difference(step, inner, outer, h, name, r) / float(gradient[name]) for r in (1e-5, 1e-6, 1e-7)]
             assert min(abs(r - 1) for r in ratios) < 1e-5, f"{name}: {ratios}"  # l1init has a kink within 1e-6 of ce

@@ -82,7 +82,7 @@ def test_cost_is_counted(work):
         ("unroll", "segments", 14),  # two spans, the first of two steps run again
         ("truncated", "replay", 9),
         ("one_step", "keep", 5),
-        ("forward", "keep", 3 * 3 * 11),
+        ("forward", "keep", 2 * 3 * 11),
         ("implicit", "keep", 3 + 1 + 2 * 5),
     ],
 )
