@@ -18,7 +18,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from statistics import median
 from typing import Any
 
@@ -33,7 +33,7 @@ from torch import Tensor
 from metaft import build, config
 from metaft.clip.classifier import Classifier, train_only
 from metaft.finetune.loop import adamw
-from metaft.inner import InnerState, Options, Plan, Step, estimate, measure, second_order_attention
+from metaft.inner import Footprint, InnerState, Options, Plan, Step, estimate, measure, second_order_attention
 from metaft.inner.storage import SHARE, free_memory
 from metaft.objective import WeightedLoss
 from metaft.objective.batches import TrainBatch
@@ -118,6 +118,11 @@ class Setting:
         }
         self.state = self.step.initial()
 
+    @cached_property
+    def footprint(self) -> Footprint:
+        """What one step's graph takes, measured once, as a search does."""
+        return measure(self.step, self.state, self.batches[0], self.h, self.outer)
+
     def outer(self, state: InnerState) -> Tensor:
         return ce_calibrated(self.step.forward(state.params, self.last.images).logits, self.last.labels)
 
@@ -125,7 +130,7 @@ class Setting:
         """A hypergradient by one way."""
         if way == STOCK:
             return self.stock()
-        options = Options(memory=budget, offload=way.offload)
+        options = Options(memory=budget, offload=way.offload, footprint=self.footprint)
         h = self.h
         if way.estimator == "implicit":
             h = {name: x for name, x in h.items() if name.partition("@")[0] not in ("lr", "wd")}
@@ -307,8 +312,7 @@ def _key(cell: Cell, way: Way, seed: int) -> dict[str, Any]:
 
 def _budget(setting: Setting, steps: int, share: float) -> float:
     """A budget between what replay and keep are estimated to need."""
-    found = measure(setting.step, setting.state, setting.batches[0], setting.h, setting.outer)
-    low, high = found.peak(Plan(0, steps), steps), found.peak(Plan(steps, steps), steps)
+    low, high = (setting.footprint.peak(Plan(graphs, steps), steps) for graphs in (0, steps))
     return low + share * (high - low)
 
 

@@ -126,7 +126,7 @@ class Step:
         precision: of the forward pass, `float32` or `bfloat16` (autocast); states stay as they are.
 
     Raises:
-        ConfigError: a module changes its own buffers as it runs.
+        ConfigError: in the first step, if a module in training mode changes its own buffers as it runs.
     """
 
     def __init__(
@@ -149,9 +149,9 @@ class Step:
         self._slots = [i for i, p in enumerate(classifier.parameters()) if p.requires_grad]
         dead = classifier.dead()
         self._dead = [dead.get(name) for name in self.names]
-        _refuse_changing_buffers(classifier)
         self._active = [module for module in self._model.modules() if module.training]
         self._switch(False)
+        self._steady = not self._active  # whether running the model is known to change nothing in it
         optimizer = torch.optim.AdamW(
             [{"params": [trained[name] for name in members]} for members in self._groups.values()],
             betas=betas,
@@ -238,9 +238,20 @@ class Step:
         return _mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
+        before = {} if self._steady else {name: b.clone() for name, b in self._model.named_buffers()}
         with self._randomness(batch) if self._active else nullcontext():
             out = self.forward(params, batch.images, batch.tokens)
+        self._refuse_changes(before)
         return batch.observe(out, dict(zip(self.names, params, strict=True)), self.pretrained)
+
+    def _refuse_changes(self, before: Mapping[str, Tensor]) -> None:
+        """A buffer that changes as the model runs would make a repeated step another one."""
+        now = dict(self._model.named_buffers())
+        changed = [name for name, buffer in before.items() if not torch.equal(buffer, now[name])]
+        if changed:
+            found = f"{', '.join(changed)} changes as the model runs in training mode"
+            raise ConfigError([Problem("model", found, "training mode for dropout alone")])
+        self._steady = True
 
     @contextmanager
     def _randomness(self, batch: TrainBatch) -> Iterator[None]:
@@ -293,17 +304,6 @@ class _Recomputed(torch.autograd.Function):
             live = [(g, a) for g, a in pairs if g is not None and a is not None and g.requires_grad]
             pulled = torch.autograd.grad([g for g, _ in live], leaves, [a for _, a in live], allow_unused=True)
         return None, *pulled
-
-
-def _refuse_changing_buffers(classifier: Classifier) -> None:
-    """Running statistics that change as the model runs would differ when a step is repeated."""
-    found = [
-        Problem("model", f"{name} is in training mode and changes its statistics as it runs", "evaluation mode")
-        for name, module in classifier.named_modules()
-        if module.training and getattr(module, "running_mean", None) is not None
-    ]
-    if found:
-        raise ConfigError(found)
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -14,9 +14,11 @@ gradients of length 1 / sqrt(N) or less and hence weights that do nothing.
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from metaft.objective.registry import term
 from metaft.objective.state import StepState
@@ -26,28 +28,104 @@ def _inverse_sqrt(n: int) -> float:
     return 1 / math.sqrt(n)
 
 
-def _total(parts: list[Tensor]) -> Tensor:
-    if not parts:
+def _total(s: StepState, power: int, init: bool) -> Tensor:
+    """sum |theta - theta_0|^power over all parameters, or sum |theta|^power."""
+    if not s.params:
         raise ValueError("params: empty; allowed: at least one parameter")
-    return torch.stack(parts).sum()
+    origins = [s.pretrained[k] for k in s.params] if init else []
+    return cast(Tensor, _Power.apply(power, len(s.params), *s.params.values(), *origins))
+
+
+class _Power(torch.autograd.Function):
+    """sum |p - p0|^power over n tensors p and as many p0 (or none: 0), as one node that stores nothing but them."""
+
+    @staticmethod
+    def forward(power: int, n: int, *tensors: Tensor) -> Tensor:
+        norms = torch.stack(torch._foreach_norm(_differences(n, tensors), power))
+        return norms.sum() if power == 1 else norms.square().sum()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.power, ctx.n, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = _Slope.apply(ctx.power, ctx.n, adjoint, *ctx.saved_tensors)
+        return (None, None, *slopes, *[None] * (len(ctx.saved_tensors) - ctx.n))
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:
+        tensors = ctx.saved_tensors
+        slopes = _slopes(ctx.power, _differences(ctx.n, tensors), 1.0)
+        return _dot(slopes, _whole(tangents[: ctx.n], tensors)).to(tensors[0].dtype)
+
+
+class _Slope(torch.autograd.Function):
+    """The derivative of `_Power` by each p, times a number a: a sign(p - p0), or 2 a (p - p0)."""
+
+    @staticmethod
+    def forward(power: int, n: int, a: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_slopes(power, _differences(n, tensors), a))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.power, ctx.n, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        a, *tensors = ctx.saved_tensors
+        b = _whole(adjoints, tensors)
+        d_a = _dot(_slopes(ctx.power, _differences(ctx.n, tensors), 1.0), b).to(a.dtype)
+        d_p = torch._foreach_mul(b, 2 * a) if ctx.power == 2 else [None] * ctx.n
+        return (None, None, d_a, *d_p, *[None] * (len(tensors) - ctx.n))
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, d_a: Tensor | None, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        a, *tensors = ctx.saved_tensors
+        moved = _slopes(ctx.power, _differences(ctx.n, tensors), 0.0 if d_a is None else d_a)
+        if ctx.power == 2:
+            moved = torch._foreach_add(moved, torch._foreach_mul(_whole(tangents[: ctx.n], tensors), 2 * a))
+        return tuple(moved)
+
+
+def _differences(n: int, tensors: Any) -> Any:
+    return torch._foreach_sub(list(tensors[:n]), list(tensors[n:])) if len(tensors) > n else list(tensors)
+
+
+def _slopes(power: int, differences: Any, a: Tensor | float) -> Any:
+    return torch._foreach_mul(differences if power == 2 else torch._foreach_sign(differences), power * a)
+
+
+def _whole(tensors: Any, like: Any) -> list[Tensor]:
+    return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=False)]
+
+
+def _dot(a: Any, b: Any) -> Tensor:
+    return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).sum()
 
 
 @term("l1zero", "L1 norm of the parameters", penalty=True, scale=_inverse_sqrt)
 def l1zero(s: StepState) -> Tensor:
     """L1 norm: sum |theta|. Source: AutoFT, released code, learnedloss.py (there divided by N)."""
-    return _total([p.abs().sum() for p in s.params.values()])
+    return _total(s, 1, init=False)
 
 
 @term("l2zero", "squared L2 norm of the parameters", penalty=True)
 def l2zero(s: StepState) -> Tensor:
     """Squared L2 norm: sum theta^2, without a factor 1/2. Source: AutoFT, released code (there divided by N)."""
-    return _total([p.square().sum() for p in s.params.values()])
+    return _total(s, 2, init=False)
 
 
 @term("l1init", "L1 distance to the pretrained parameters", penalty=True, scale=_inverse_sqrt)
 def l1init(s: StepState) -> Tensor:
     """L1 distance: sum |theta - theta_0|; its gradient at theta_0 is 0. Source: AutoFT (there divided by N)."""
-    return _total([(p - s.pretrained[k]).abs().sum() for k, p in s.params.items()])
+    return _total(s, 1, init=True)
 
 
 @term("l2init", "squared L2 distance to the pretrained parameters (L2-SP)", penalty=True)
@@ -56,4 +134,4 @@ def l2init(s: StepState) -> Tensor:
 
     Source: Li et al., Explicit inductive bias for transfer learning, ICML 2018, eq. 3 (L2-SP); AutoFT (over N).
     """
-    return _total([(p - s.pretrained[k]).square().sum() for k, p in s.params.items()])
+    return _total(s, 2, init=True)
