@@ -6,7 +6,7 @@
 A row is one estimator with one storage on one inner loop: its seconds (median over repeats that alternate with the
 plain run), their ratio to the plain run (torch.optim.AdamW on the same loss and batches, its default attention), peak
 bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), the
-largest T that free memory would hold at that growth, and the error against float64 of the derivative in the unit cube.
+largest T that a GPU's free memory would hold, and the error against float64 of the derivative in the unit cube.
 All terms are active, at the recipe. `stock higher` is its own Adam with all graphs kept. `toy` is the embedded default
 with its digits, `keep` and `forward` on every seed; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of
 open_clip are random, on random images, with the first seed alone. --quick: toy at batch 64, T = 4 and 8.
@@ -289,7 +289,6 @@ def row(cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tenso
     _, half = observed(replace(cell, T=cell.T // 2), way, seed, device, budget)
     bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
     growth = (whole - half) / (cell.T - cell.T // 2)
-    room = free_memory(torch.device(device)) / SHARE
     return {
         **_key(cell, way, seed),
         "params": setting.count,
@@ -300,10 +299,17 @@ def row(cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tenso
         "peak_bytes": whole,
         "budget_bytes": budget,
         "slope_P": round(growth / bytes_of_p, 2),
-        "largest_T": int(cell.T + (room - whole) / growth) if growth > 0 else None,
+        "largest_T": _largest(cell.T, whole, growth, device),
         "rel_error": None if exact is None else float((found - exact).norm() / exact.norm()),
         "cosine": None if exact is None else float(F.cosine_similarity(found, exact, dim=0)),
     }
+
+
+def _largest(steps: int, peak: int, growth: float, device: str) -> int | None:
+    """The largest T that a GPU's free memory would hold at this growth."""
+    if not device.startswith("cuda") or growth <= 0:
+        return None
+    return int(steps + (free_memory(torch.device(device)) / SHARE - peak) / growth)
 
 
 def _key(cell: Cell, way: Way, seed: int) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -95,10 +96,23 @@ def free_memory(device: torch.device) -> float:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
-    try:
-        return SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return math.inf
+    return SHARE * min(_available(), _allowed())
+
+
+def _available() -> float:
+    """Bytes of main memory that can be had without swapping; infinite where the system does not say."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", _text(Path("/proc/meminfo")), re.M)
+    return int(found[1]) * 1024 if found else math.inf
+
+
+def _allowed() -> float:
+    """Bytes that the process's control group may still take (a container's limit)."""
+    limit, used = (_text(Path("/sys/fs/cgroup") / f"memory.{name}").strip() for name in ("max", "current"))
+    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else math.inf
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 class Shelf:
