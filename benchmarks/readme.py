@@ -17,7 +17,7 @@ from typing import Any
 
 from common import RESULTS, read
 from scipy.stats import spearmanr
-from suites import chosen
+from suites import RANDOM_OBJECTIVES, chosen
 
 from metaft.report.tables import markdown
 
@@ -96,9 +96,6 @@ def conditioning() -> str:
     for storage in ("replay", "segments"):
         short, long = (r["peak_bytes"] for r in found if (r["batch"], r["storage"]) == (32, storage))
         table.append([f"peak of {storage} at T = 64 against T = 16", f"{long / short:.2f}"])
-    large = next(r for r in found if (r["model"], r["storage"]) == ("ViT-B-32", "replay"))
-    what = f"ViT-B-32, batch {large['batch']}, T = {large['T']}, replay: time / plain, peak in MiB"
-    table.append([what, f"{large['ratio']:.2f}, {_mib(large['peak_bytes'])}"])
     return markdown(["worst of three seeds, or one run", ""], table)
 
 
@@ -137,10 +134,12 @@ def instrument() -> str:
         line("OOD: oracle above that best", "8 or more", lambda c: _ood(c["oracle"]) - _ood(_best(c))),
     ]
     found = rows("suites")
-    by_style: dict[str, list[Row]] = {}
+    drawn: dict[str, list[Row]] = {}
     for r in found:
-        if r["method"] == "random" and "failed" not in r:
-            by_style.setdefault(r["suite"], []).append(r)
+        if r["method"] == "random":
+            drawn.setdefault(r["suite"], []).append(r)
+    whole = {suite: own for suite, own in drawn.items() if len(own) == RANDOM_OBJECTIVES}
+    by_style = {suite: [r for r in own if "failed" not in r] for suite, own in whole.items()}
     named = ", ".join(suite.split("/")[1] for suite in by_style)
     table.append(
         [
