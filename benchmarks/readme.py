@@ -77,7 +77,7 @@ def hypergradients() -> str:
                 _mib(r["peak_bytes"]),
                 f"{r['slope_P']:.1f}",
             ]
-            for r in found
+            for r in sorted(found, key=lambda r: float(r["ratio"]))
         ],
     )
 
