@@ -41,6 +41,7 @@ from metaft.inner.storage import SHARE, free_memory
 from metaft.objective import WeightedLoss
 from metaft.objective.batches import TrainBatch
 from metaft.search.outer import ce_calibrated
+from metaft.search.trial import BilledStep
 
 TOY = "toy"
 LAYERS = {"vit-128": 4, "vit-128x12": 12}
@@ -137,7 +138,8 @@ class Setting:
         h = self.h
         if way.estimator == "implicit":
             h = {name: x for name, x in h.items() if name.partition("@")[0] not in ("lr", "wd")}
-            return estimate(_Fixed(self), self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
+            step = BilledStep(self.step, self.h, lambda _: None, products=0)  # lr and weight decay filled in
+            return estimate(step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
         return estimate(self.step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
 
     def plain(self) -> None:
@@ -183,22 +185,6 @@ class Setting:
         weights = [gradient[k].double().cpu() if k in gradient else zero for k in self.graph]
         (found,) = torch.autograd.grad(list(self.graph.values()), self.u, weights, retain_graph=True)
         return found
-
-
-class _Fixed:
-    """The step with lr and weight decay filled in."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._step, self._h = setting.step, setting.h
-
-    def __call__(self, state: InnerState, batch: TrainBatch, h: dict[str, Tensor]) -> InnerState:
-        return self._step(state, batch, {**self._h, **h})
-
-    def plain(self, state: InnerState, batch: TrainBatch, h: dict[str, Tensor]) -> InnerState:
-        return self._step.plain(state, batch, {**self._h, **h})
-
-    def loss(self, params: tuple[Tensor, ...], batch: TrainBatch, h: dict[str, Tensor]) -> Tensor:
-        return self._step.loss(params, batch, {**self._h, **h})
 
 
 def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:

@@ -52,6 +52,10 @@ class Loop:
     storage: str = "keep"
     options: Options = field(default_factory=Options)
 
+    def footprint(self) -> Footprint:
+        """The bytes of its parts, as known or measured now."""
+        return self.options.footprint or measure(self.step, self.state, self.batches[0], self.h, self.outer)
+
     def plan(self) -> Plan:
         """What the storage keeps of this loop."""
         options, budget = self.options, self.options.memory
@@ -60,7 +64,7 @@ class Loop:
         return plan_for(
             self.storage,
             len(self.batches),
-            lambda: options.footprint or measure(self.step, self.state, self.batches[0], self.h, self.outer),
+            self.footprint,
             budget,
             options.offload,
         )

@@ -238,10 +238,11 @@ class Step:
         return _mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
-        before = {} if self._steady else {name: b.clone() for name, b in self._model.named_buffers()}
+        before = None if self._steady else {name: b.clone() for name, b in self._model.named_buffers()}
         with self._randomness(batch) if self._active else nullcontext():
             out = self.forward(params, batch.images, batch.tokens)
-        self._refuse_changes(before)
+        if before is not None:
+            self._refuse_changes(before)
         return batch.observe(out, dict(zip(self.names, params, strict=True)), self.pretrained)
 
     def _refuse_changes(self, before: Mapping[str, Tensor]) -> None:

@@ -169,9 +169,8 @@ class FinetuneProblem:
         """What one hypergradient will take, from one step's graph."""
         run = self._run(0)
         loop = self._loop(run, Point(self.space, self.start, self._fixed), Trace())
-        found = measure(loop.step, loop.state, loop.batches[0], loop.h, loop.outer)
         plan, cost = loop.plan(), ESTIMATORS[self._estimator].cost(loop)
-        return Forecast(plan, found.peak(plan, self.steps), cost + run.outer_share)
+        return Forecast(plan, loop.footprint().peak(plan, self.steps), cost + run.outer_share)
 
     @property
     def _estimator(self) -> str:
