@@ -44,14 +44,17 @@ def arguments(
 
 
 class Rows:
-    """The rows of a result file; a cell that is there already is not measured again."""
+    """The rows of a result file; a cell that is there already is not measured again.
 
-    def __init__(self, name: str, args: argparse.Namespace, keys: tuple[str, ...]) -> None:
+    `more` names packages whose versions matter beside the usual ones.
+    """
+
+    def __init__(self, name: str, args: argparse.Namespace, keys: tuple[str, ...], more: tuple[str, ...] = ()) -> None:
         self._path: Path = args.out
         self._keys = keys
         self._meta = {
             "command": " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
-            "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
+            "versions": {"python": platform.python_version(), **{p: version(p) for p in (*PACKAGES, *more)}},
             "device": {"type": args.device, "name": _processor(args.device), "threads": torch.get_num_threads()},
             "date": time.strftime("%Y-%m-%d"),
             "seeds": args.seeds,

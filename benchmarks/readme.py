@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from common import RESULTS, read
 from scipy.stats import spearmanr
 from suites import RANDOM_OBJECTIVES, chosen
@@ -101,6 +102,54 @@ def conditioning() -> str:
 
 def _mib(count: float) -> str:
     return f"{count / 2**20:,.0f}"
+
+
+SAMPLERS = ("metaft", "optuna", "optuna univariate", "hyperopt", "random")
+
+
+def samplers() -> str:
+    """Regret after 200 trials by problem and sampler, median and quartiles over seeds, and diverging proposals."""
+    found = [r for r in rows("tpe") if r["regret"]]
+    table = []
+    for problem in dict.fromkeys(r["problem"] for r in found):
+        own = {s: [r["regret"]["200"] for r in found if (r["problem"], r["sampler"]) == (problem, s)] for s in SAMPLERS}
+        table.append([problem, *(_quartiles(own[s]) for s in SAMPLERS)])
+    late = {s: [r["diverged"] for r in found if (r["problem"], r["sampler"]) == ("cliff", s)] for s in SAMPLERS}
+    table.append(["cliff: trials 21 to 100 that diverge, %", *(f"{100 * fmean(late[s]):.1f}" for s in SAMPLERS)])
+    return markdown(["median regret at 200 (quartiles)", *SAMPLERS], table)
+
+
+def _quartiles(values: list[float]) -> str:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{middle:.3g} ({low:.2g} to {high:.2g})"
+
+
+def asks() -> str:
+    """Milliseconds of one proposal by sampler and length of history."""
+    found = [r for r in rows("tpe") if r["ask_ms"]]
+    histories = list(found[0]["ask_ms"])
+    table = [[r["sampler"], *(f"{r['ask_ms'][n]:.1f}" for n in histories)] for r in found]
+    return markdown(["one proposal in 11 dimensions, ms, after", *(f"{int(n):,} trials" for n in histories)], table)
+
+
+def choices() -> str:
+    """Regret of what a noisy search settles on, by the share of evaluations for the last choice."""
+    found = rows("choice")
+    shares = sorted({r["share"] for r in found})
+    table = []
+    for noise, total in sorted({(r["noise"], r["evaluations"]) for r in found}):
+        own = [r for r in found if (r["noise"], r["evaluations"]) == (noise, total) and r["candidates"] in (1, 4)]
+        means = [fmean(r["regret"] for r in own if r["share"] == share) for share in shares]
+        table.append([f"noise {noise:g}, {total} evaluations", *(f"{m:.3f}" for m in means)])
+    return markdown(["mean regret of the choice", *(f"{100 * s:.0f} %" if s else "least value" for s in shares)], table)
+
+
+def workers() -> str:
+    """Trials a second by executor."""
+    return markdown(
+        ["executor", "workers", "trials a second", "ratio to one"],
+        [[r["executor"], r["workers"], f"{r['throughput']:.2f}", f"{r['ratio']:.2f}"] for r in rows("executors")],
+    )
 
 
 METHODS = ("zero_shot", "ft", "l2_sp", "kd", "wise_ft", "ft_ood_val", "dfr", "oracle")
@@ -194,6 +243,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "exactness": exactness,
     "hypergradients": hypergradients,
     "conditioning": conditioning,
+    "samplers": samplers,
+    "asks": asks,
+    "choices": choices,
+    "workers": workers,
     "suites": suites,
     "instrument": instrument,
 }

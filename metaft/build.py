@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,13 +24,15 @@ from metaft.finetune.settings import FitSettings
 from metaft.inner import Options, Step, refusals
 from metaft.objective import TERMS, Objective, WeightedLoss
 from metaft.objective.space import Float, Space
-from metaft.search.bilevel import BilevelProblem, Budget, Solver
+from metaft.search.bilevel import BilevelProblem, Budget, ProblemFactory, Solver
+from metaft.search.blackbox import BlackBoxSolver, earlier
+from metaft.search.executors import EXECUTORS, Place
 from metaft.search.hypergrad import HypergradSolver
 from metaft.search.outer import OUTER_LOSSES
 from metaft.search.problem import Differentiation, FinetuneProblem
-from metaft.search.random import RandomSolver
+from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
-from metaft.search.tpe import TPESolver
+from metaft.search.tpe import TPE
 
 WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
 LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's
@@ -41,13 +45,9 @@ def check(cfg: Config) -> None:
     Raises:
         ConfigError: with every fault found.
     """
-    found = [*_names(cfg), *_bounds(cfg)]
+    found = [*_names(cfg), *_bounds(cfg), *_solver_settings(cfg)]
     if cfg.data.format in datasets.FORMATS:
         found += datasets.problems(cfg.data)
-    outer = OUTER_LOSSES.get(cfg.search.outer_loss)
-    if cfg.search.mode == "hypergrad" and outer is not None and not outer.differentiable:
-        smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)
-        found.append(Problem("search.outer_loss", f"{cfg.search.outer_loss!r} has no gradient for hypergrad", smooth))
     if cfg.device != "auto":
         try:
             torch.empty(0, device=cfg.device)
@@ -69,6 +69,7 @@ def _names(cfg: Config) -> list[Problem]:
         ("objective.bounds", cfg.objective.bounds, searched),
         ("objective.recipe", cfg.objective.recipe, searched),
         ("search.outer_loss", [cfg.search.outer_loss], OUTER_LOSSES),
+        ("search.executor", [cfg.search.executor], EXECUTORS),
         ("finetune.method", [cfg.finetune.method], METHODS),
         ("evaluation.methods", cfg.evaluation.methods, METHODS),
     ]
@@ -77,6 +78,25 @@ def _names(cfg: Config) -> list[Problem]:
     found = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
     differentiated = sorted(searched) if cfg.search.mode == "hypergrad" else ()
     return found + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
+
+
+def _solver_settings(cfg: Config) -> list[Problem]:
+    """Search settings that the solver of `search.mode` cannot use."""
+    own, found = cfg.search, []
+    outer = OUTER_LOSSES.get(own.outer_loss)
+    if own.mode == "hypergrad" and outer is not None and not outer.differentiable:
+        smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)
+        found.append(Problem("search.outer_loss", f"{own.outer_loss!r} has no gradient for hypergrad", smooth))
+    if own.mode == "hypergrad" and own.executor != "serial":
+        found.append(Problem("search.executor", f"{own.executor!r} with hypergrad, which goes step by step", "serial"))
+    if own.mode == "hypergrad" and own.stop_hopeless:
+        found.append(Problem("search.stop_hopeless", "true with hypergrad", "false, or --mode tpe or random"))
+    if own.mode in ("hypergrad", "random") and own.warm_start is not None:
+        found.append(Problem("search.warm_start", f"given with {own.mode}", "null, or --mode tpe"))
+    if own.executor == "serial" and own.workers != 1:
+        others = ", ".join(name for name in EXECUTORS if name != "serial")
+        found.append(Problem("search.workers", f"{own.workers} with executor serial", f"1, or one of {others}"))
+    return found
 
 
 def _bounds(cfg: Config) -> list[Problem]:
@@ -227,15 +247,54 @@ def differentiation(cfg: Config) -> Differentiation:
 
 def solver(cfg: Config) -> Solver:
     """The solver of `search.mode`."""
-    final = FinalChoice(cfg.search.candidates, cfg.search.candidate_seeds)
-    makers: Mapping[str, Callable[[], Solver]] = {
-        "hypergrad": lambda: HypergradSolver(
-            cfg.seed, final, cfg.hypergrad.lr, cfg.hypergrad.clip, cfg.hypergrad.explosion, cfg.hypergrad.check_every
-        ),
-        "tpe": lambda: TPESolver(cfg.seed, final, cfg.tpe.startup, cfg.tpe.candidates),
-        "random": lambda: RandomSolver(cfg.seed, final),
-    }
-    return makers[str(cfg.search.mode)]()
+    own, final = cfg.search, FinalChoice(cfg.search.candidates, cfg.search.final_share)
+    if own.mode == "hypergrad":
+        hyper = cfg.hypergrad
+        return HypergradSolver(cfg.seed, final, hyper.lr, hyper.clip, hyper.explosion, hyper.check_every)
+    place = Place(problem_factory(cfg), own.workers, devices(cfg))
+    everywhere = partial(
+        BlackBoxSolver,
+        seed=cfg.seed,
+        final=final,
+        executor=lambda problem: EXECUTORS[own.executor].make(problem, place),
+        stopping=own.stop_hopeless,
+    )
+    if own.mode == "random":
+        return everywhere(Uniform)
+    options = cfg.tpe.model_dump()
+    return everywhere(partial(TPE, **options), warm_start=_earlier_journal(cfg))
+
+
+def _earlier_journal(cfg: Config) -> Path | None:
+    run = cfg.search.warm_start
+    return None if run is None else run / "search" / "trials.jsonl"
+
+
+def check_warm_start(work: Workspace) -> None:
+    """Check that the run of `search.warm_start` has searched this space.
+
+    Raises:
+        DataError: it has not; names the first parameter that differs.
+    """
+    journal = _earlier_journal(work.cfg)
+    if journal is not None:
+        earlier(journal, problem_in(work).space)
+
+
+def problem_factory(cfg: Config) -> ProblemFactory:
+    """What makes the search problem on a device in another process."""
+    return partial(_problem_on, cfg)
+
+
+def _problem_on(cfg: Config, where: str) -> BilevelProblem:
+    return bilevel_problem(cfg.model_copy(update={"device": where}))
+
+
+def devices(cfg: Config) -> list[str]:
+    """The devices of workers, in turn: all GPUs where `auto` finds any, else the configured device alone."""
+    if cfg.device == "auto" and torch.cuda.is_available():
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [str(device(cfg))]
 
 
 def budget(cfg: Config) -> Budget:

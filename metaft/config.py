@@ -79,7 +79,7 @@ class InnerConfig(_Section):
 
 
 class SearchConfig(_Section):
-    """How long to search and what counts as better. The first budget reached ends the search."""
+    """How long to search, where, and what counts as better. The first budget reached ends the search."""
 
     mode: Literal["hypergrad", "tpe", "random"] | None = None
     trials: int | None = Field(None, ge=1)
@@ -87,8 +87,12 @@ class SearchConfig(_Section):
     step_equivalents: float | None = Field(900.0, gt=0)
     outer_loss: str = "ce_calibrated"
     outer_batch_size: int = Field(512, ge=1)
-    candidates: int = Field(4, ge=1)
-    candidate_seeds: int = Field(3, ge=1)
+    candidates: int = Field(4, ge=1)  # best trials that are evaluated again, with the recipe, in the last choice
+    final_share: float = Field(0.2, gt=0, lt=1)  # of all evaluations, for the last choice
+    executor: str = "serial"
+    workers: int = Field(1, ge=1)  # of the executor; each builds the model for itself
+    stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
+    warm_start: Path | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
 
     @model_validator(mode="after")
     def _ends(self) -> SearchConfig:
@@ -118,8 +122,10 @@ class HypergradConfig(_Section):
 class TPEConfig(_Section):
     """The Parzen-estimator solver."""
 
-    startup: int = Field(10, ge=1)
-    candidates: int = Field(24, ge=1)
+    startup: int = Field(10, ge=1)  # trials from which on the model proposes
+    candidates: int = Field(32, ge=1)  # draws for each proposal
+    multivariate: bool = True  # a model of all dimensions; false: each for itself
+    weights: Literal["improvement", "uniform"] = "improvement"  # of good trials in the model
 
 
 class FinetuneConfig(_Section):

@@ -102,9 +102,10 @@ def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents
-    finals = (cfg.search.candidates + 1) * cfg.search.candidate_seeds * plain_cost
+    trials, finalists = cfg.search.trials or math.inf, cfg.search.candidates + 1
+    final = cfg.search.final_share / (1 - cfg.search.final_share)
     cost = min(
-        (cfg.search.trials or math.inf) * trial_cost + finals,
+        trials * trial_cost + max(finalists * plain_cost, final * trials * trial_cost),
         cfg.search.step_equivalents or math.inf,
         (cfg.search.seconds or math.inf) / rate,
     )

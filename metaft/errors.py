@@ -26,6 +26,12 @@ class CheckpointError(MetaftError):
     exit_code = 3
 
 
+class BusyError(MetaftError):
+    """Another process is writing there."""
+
+    exit_code = 2
+
+
 class DivergedError(MetaftError):
     """Training left the range in which its numbers mean anything."""
 

@@ -1,4 +1,4 @@
-"""Writing files that are there whole or not at all, and JSON that any reader takes."""
+"""Writing files that are there whole or not at all, one process at a time, and JSON that any reader takes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from metaft.errors import BusyError
+
 
 def write(path: Path, content: str | bytes) -> None:
     """Write beside the place, then move there."""
@@ -15,6 +19,24 @@ def write(path: Path, content: str | bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
+
+
+def claim(path: Path) -> FileLock:
+    """Keep other processes from writing to a file or folder for as long as the returned object lives.
+
+    The operating system holds the lock, so a dead process leaves none behind; the same process may claim twice.
+
+    Raises:
+        BusyError: another process has claimed it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+    lock = FileLock(place, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(f"{path}: another process is at work on it; allowed: one at a time") from None
+    return lock
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -32,6 +32,7 @@ from metaft.objective import TERMS, Objective, load_objective
 from metaft.progress import be_quiet, note
 from metaft.report.tables import markdown, methods_table
 from metaft.runfolder import RunFolder, provenance
+from metaft.search.executors import EXECUTORS
 from metaft.search.journal import Journal
 
 INTERRUPTED = 130
@@ -39,6 +40,7 @@ LISTS: dict[str, Callable[[], list[list[str]]]] = {
     "terms": lambda: [[name, t.description] for name, t in TERMS.items()],
     "methods": lambda: [[name, m.description] for name, m in METHODS.items()],
     "datasets": lambda: [[name, f.description] for name, f in FORMATS.items()],
+    "executors": lambda: [[name, e.description] for name, e in EXECUTORS.items()],
     "estimators": lambda: [[n, f"{e.description}; storage: {', '.join(e.storages)}"] for n, e in ESTIMATORS.items()],
     "models": lambda: [[m, "embedded" if m in EMBEDDED else "open_clip"] for m in models()],
 }
@@ -102,7 +104,10 @@ def _dispatch(args: argparse.Namespace) -> int:
     build.methods(work)
     if learned is not None:
         build.check_objective(work, learned)
+    elif not args.resume:
+        build.check_warm_start(work)
     folder = RunFolder(args.resume) if args.resume else RunFolder.create(cfg)
+    folder.claim()
     try:
         return run(work, folder, learned)
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from metaft import config as configuration
 from metaft.config import Config
 from metaft.data import FORMATS, Split, Splits
 from metaft.errors import ConfigError, Problem
-from metaft.files import to_json, write
+from metaft.files import claim, to_json, write
 from metaft.report.write import write_run
 
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
@@ -47,6 +47,14 @@ class RunFolder:
             raise ConfigError([Problem("out", f"{path} holds a run", f"a new folder, or --resume {path}")])
         write(path / "config.yaml", configuration.dump(cfg))
         return cls(path)
+
+    def claim(self) -> None:
+        """Keep other processes out for as long as this object lives.
+
+        Raises:
+            BusyError: another process is at work in it.
+        """
+        self._claim = claim(self.path)
 
     def checkpoint(self, method: str) -> Path:
         """Where a method's classifier is kept."""

@@ -21,7 +21,6 @@ SMALL = (
     "search.trials=3",
     "search.seconds=60",
     "search.candidates=2",
-    "search.candidate_seeds=2",
     "search.outer_batch_size=64",
     "finetune.epochs=1",
     "finetune.batch_size=50",

@@ -58,7 +58,7 @@ def test_choices_are_made_on_validation(benchmarks):
 
 @pytest.mark.full
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["quickstart", "exactness", "suites", "hypergradient"])
+@pytest.mark.parametrize("name", ["quickstart", "exactness", "suites", "hypergradient", "tpe", "choice", "executors"])
 def test_benchmarks_are_quick_on_request(name, tmp_path):
     out = tmp_path / "rows.json"
     command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--out", str(out)]

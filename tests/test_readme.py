@@ -50,6 +50,11 @@ def test_commands_in_order(small, tmp_path, monkeypatch, picture_tree, capsys):
     assert (tmp_path / "runs" / "report.html").exists()
 
 
+def test_python_examples_run():
+    for example in re.findall(r"```python\n(.*?)```", TEXT, re.S):
+        exec(compile(example, "README.md", "exec"), {})
+
+
 def test_tables_are_current():
     done = subprocess.run(
         [sys.executable, "benchmarks/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import open_clip
 import pytest
@@ -130,6 +132,51 @@ def test_resume_takes_no_other_settings(metaft, capsys):
     assert "--resume run" in capsys.readouterr().err
 
 
+HOLD = """
+import sys, time
+from pathlib import Path
+from metaft.runfolder import RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+folder.claim()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused(metaft, tmp_path, capsys):
+    assert metaft("--mode", "random", "--out", "run") == 0
+    with subprocess.Popen([sys.executable, "-c", HOLD, "run"], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert main(["--resume", "run"]) == 2
+        assert "run: another process is at work on it; allowed: one at a time" in capsys.readouterr().err
+        other.kill()
+    assert main(["--resume", "run"]) == 0
+
+
+def test_trials_in_processes_are_those_of_one(metaft, tmp_path):
+    own = ("--mode", "random", "evaluation.methods=[zero_shot]", "finetune.method=zero_shot", "--device", "cpu")
+    assert metaft(*own, "--out", "one") == 0
+    assert metaft(*own, "--out", "two", "search.executor=processes", "search.workers=2") == 0
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
+    assert two["objective"]["lr"] == one["objective"]["lr"]
+    assert two["search"]["best_value"] == pytest.approx(one["search"]["best_value"], rel=1e-4)
+
+
+def test_a_warm_start_learns_from_an_earlier_run(metaft, tmp_path, capsys):
+    own = ("--mode", "tpe", "evaluation.methods=[zero_shot]", "finetune.method=zero_shot")
+    assert metaft(*own, "--out", "first") == 0
+    assert metaft(*own, "--out", "second", "--seed", "1", "search.warm_start=first") == 0
+    kinds = [
+        json.loads(line).get("kind") for line in (tmp_path / "second/search/trials.jsonl").read_text().splitlines()
+    ]
+    assert kinds[:5] == [None, "space", "prior", "prior", "prior"]
+    capsys.readouterr()
+    assert metaft(*own, "--out", "third", "search.warm_start=first", "objective.bounds={kd: [0.1, 1.0]}") == 3
+    assert "kd is low 0.0001, high 10.0; allowed: low 0.1, high 1.0, as in this search" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists()
+
+
 def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
     root, overrides = picture_tree, ("inner.steps=2", "search.trials=2", "finetune.epochs=1", "inner.batch_size=8")
     words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={root}", "finetune.batch_size=8")
@@ -176,6 +223,12 @@ def wide_checkpoint(path) -> str:
         (["--mode", "tpe", "--config", "absent.yaml"], 2, ["cannot read absent.yaml"]),
         (["--mode", "tpe", "--objective", "absent.yaml"], 2, ["cannot read absent.yaml"]),
         (["--resume", "absent"], 2, ["cannot read absent"]),
+        (["--mode", "tpe", "search.executor=rai"], 2, ["search.executor: unknown name 'rai'", "'ray'"]),
+        (["--mode", "tpe", "search.workers=2"], 2, ["search.workers: 2 with executor serial", "processes, ray"]),
+        (["--mode", "hypergrad", "search.executor=ray"], 2, ["'ray' with hypergrad", "allowed: serial"]),
+        (["--mode", "hypergrad", "search.stop_hopeless=true"], 2, ["search.stop_hopeless"]),
+        (["--mode", "random", "search.warm_start=absent"], 2, ["search.warm_start: given with random"]),
+        (["--mode", "tpe", "search.warm_start=absent"], 3, ["absent/search/trials.jsonl: no such journal"]),
         (["--mode", "tpe", "data.format=folder", "data.root=absent"], 3, ["absent", "no such folder"]),
         (["--mode", "tpe", "model.pretrained=absent.pt"], 3, ["'absent.pt'", "an existing file"]),
         (["--mode", "tpe", "model.name=ViT-B-32"], 3, ["nothing given for 'ViT-B-32'", "laion2b_s34b_b79k"]),
@@ -207,7 +260,7 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["terms", "methods", "datasets", "estimators", "models"])
+@pytest.mark.parametrize("what", ["terms", "methods", "datasets", "estimators", "executors", "models"])
 def test_lists(metaft, what, capsys):
     assert main(["--list", what]) == 0
     names = {
@@ -215,6 +268,7 @@ def test_lists(metaft, what, capsys):
         "methods": "wise_ft",
         "datasets": "folder",
         "estimators": "unroll",
+        "executors": "ray",
         "models": "ViT-L-14",
     }
     assert f"| {names[what]} " in capsys.readouterr().out

@@ -76,7 +76,6 @@ class Reference:
         self._known = torch.zeros(len(split), dtype=torch.bool)
         self._logits: Tensor | None = None
         self._features: Tensor | None = None
-        self.images_seen = 0  # forwards so far, for counting cost
 
     @torch.no_grad()
     def __call__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +88,6 @@ class Reference:
                 self._features = out.image_features.new_zeros(len(self._split), out.image_features.shape[1])
             self._logits[fresh], self._features[fresh] = out.logits, out.image_features
             self._known[fresh] = True
-            self.images_seen += len(fresh)
         assert self._logits is not None
         assert self._features is not None
         return self._logits[indices], self._features[indices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -12,6 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SHARPNESS, _KNEE = 12.0, 0.75  # of the softplus scale: exponential below the knee, linear above
+
+MAX_CELLS = 1000  # whole numbers with more values are taken for real ones where a density is fitted
+
+When = tuple[str, tuple[Any, ...]]  # a parent's name, and those of its values with which a dimension is there
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,12 @@ class Float:
     _: KW_ONLY
     log: bool = False
     scale: Literal["linear", "log", "softplus"] = "linear"
+    when: When | None = None
 
     def __post_init__(self) -> None:
         if self.log:
             object.__setattr__(self, "scale", "log")
+        object.__setattr__(self, "log", self.scale == "log")
         if self.scale not in ("linear", "log", "softplus"):
             raise ValueError(f"{self.name}: scale {self.scale!r}; allowed: linear, log, softplus")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
@@ -51,6 +58,8 @@ class Float:
 
     def to_unit(self, value: float) -> float:
         """Natural units to u; values outside the range land on its edge."""
+        if math.isnan(value):
+            raise ValueError(f"{self.name}: not a number; allowed: {self.low} to {self.high}")
         value = min(max(float(value), self.low), self.high)
         if self.scale == "log":
             return math.log(value / self.low) / math.log(self.high / self.low)
@@ -82,10 +91,15 @@ class Int:
     high: int
     _: KW_ONLY
     log: bool = False
+    when: When | None = None
 
     def __post_init__(self) -> None:
-        if self.low > self.high or (self.log and self.low < 1):
-            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: low <= high, log from 1 up")
+        if self.low >= self.high or (self.log and self.low < 1):
+            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: low < high, log from 1 up")
+
+    def edges(self) -> list[float]:
+        """Where the shares of [0, 1] begin and end, one more than there are numbers."""
+        return [self._edge(value) for value in range(self.low, self.high + 2)]
 
     def _edge(self, value: int) -> float:
         if self.log:
@@ -113,11 +127,19 @@ class Categorical:
 
     name: str
     choices: tuple[Any, ...]
+    _: KW_ONLY
+    when: When | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", tuple(self.choices))
-        if not self.choices:
-            raise ValueError(f"{self.name}: no choices; allowed: at least one")
+        scalars = all(c is None or isinstance(c, str | int | float) for c in self.choices)
+        if len(self.choices) < 2 or not scalars or len(set(self.choices)) < len(self.choices):
+            allowed = "at least two, each once, of text, numbers, true, false, null"
+            raise ValueError(f"{self.name}: choices {list(self.choices)}; allowed: {allowed}")
+
+    def edges(self) -> list[float]:
+        """Where the shares of [0, 1] begin and end, one more than there are choices."""
+        return [i / len(self.choices) for i in range(len(self.choices) + 1)]
 
     def from_unit(self, u: Tensor) -> Any:
         """The choice whose share holds u."""
@@ -126,6 +148,8 @@ class Categorical:
 
     def to_unit(self, value: Any) -> float:
         """The middle of the choice's share."""
+        if value not in self.choices:
+            raise ValueError(f"{self.name}: {value!r}; allowed: {', '.join(map(repr, self.choices))}")
         return (self.choices.index(value) + 0.5) / len(self.choices)
 
 
@@ -136,8 +160,11 @@ Dimension = Float | Int | Categorical
 class Space:
     """Named dimensions in a fixed order.
 
+    A dimension with `when=(parent, values)` is there only where its parent, a whole number or a category further up,
+    is there and has one of these values; elsewhere its name is missing from a point and its coordinate is not a number.
+
     Raises:
-        ValueError: two dimensions of one name, or none at all.
+        ValueError: two dimensions of one name, or none at all; a condition on what is not a parent or never holds.
     """
 
     dimensions: Sequence[Dimension]
@@ -146,6 +173,12 @@ class Space:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
         if not self.dimensions or len(set(self.names)) != len(self.names):
             raise ValueError(f"space: names {list(self.names)}; allowed: at least one dimension, each name once")
+        parents: dict[str, Int | Categorical] = {}
+        for d in self.dimensions:
+            if d.when is not None:
+                _check_condition(d, d.when, parents)
+            if not isinstance(d, Float):
+                parents[d.name] = d
 
     def __len__(self) -> int:
         return len(self.dimensions)
@@ -162,20 +195,47 @@ class Space:
         """u [K] to natural units by name; Floats are 0-d tensors through which gradients flow."""
         if u.shape != (len(self),):
             raise ValueError(f"u: shape {list(u.shape)}; allowed: [{len(self)}]")
-        return {d.name: d.from_unit(x) for d, x in zip(self.dimensions, u, strict=True)}
+        params: dict[str, Any] = {}
+        for d, x in zip(self.dimensions, u, strict=True):
+            if _holds(d.when, params):
+                params[d.name] = d.from_unit(x)
+        return params
 
     def to_unit(self, params: Mapping[str, Any]) -> Tensor:
         """Natural units by name to u, float64 [K].
 
         Raises:
-            ValueError: a name is missing or unknown.
+            ValueError: a name is missing or unknown, or a value is none of the choices.
         """
-        if set(params) != set(self.names):
-            odd = sorted(set(params) ^ set(self.names))
-            raise ValueError(f"params: missing or unknown {odd}; allowed: exactly {list(self.names)}")
-        return torch.tensor([d.to_unit(params[d.name]) for d in self.dimensions], dtype=torch.float64)
+        present = [d.name for d in self.dimensions if _holds(d.when, params)]
+        if set(params) != set(present):
+            odd = sorted(set(params) ^ set(present))
+            raise ValueError(f"params: missing or unknown {odd}; allowed: exactly {present}")
+        u = [d.to_unit(params[d.name]) if d.name in params else math.nan for d in self.dimensions]
+        return torch.tensor(u, dtype=torch.float64)
 
     def plain(self, u: Tensor) -> dict[str, Any]:
         """u [K] to natural units as plain numbers."""
         values = self.from_unit(u.detach())
         return {k: float(v) if isinstance(v, Tensor) else v for k, v in values.items()}
+
+    def described(self) -> list[dict[str, Any]]:
+        """Every dimension in JSON's types, to tell whether two spaces are the same."""
+        return [{"kind": type(d).__name__, **json.loads(json.dumps(vars(d), default=str))} for d in self.dimensions]
+
+
+def _holds(when: When | None, params: Mapping[str, Any]) -> bool:
+    return when is None or (when[0] in params and params[when[0]] in when[1])
+
+
+def _check_condition(dimension: Dimension, when: When, parents: Mapping[str, Int | Categorical]) -> None:
+    name, values = when
+    if name not in parents:
+        allowed = f"an Int or Categorical above it: {list(parents)}"
+        raise ValueError(f"{dimension.name}: depends on {name!r}; allowed: {allowed}")
+    parent = parents[name]
+    if isinstance(parent, Int) and parent.high - parent.low >= MAX_CELLS:
+        raise ValueError(f"{dimension.name}: depends on {name}; allowed: a parent of at most {MAX_CELLS} values")
+    known = parent.choices if isinstance(parent, Categorical) else range(parent.low, parent.high + 1)
+    if not values or any(v not in known for v in values):
+        raise ValueError(f"{dimension.name}: when {name} is one of {list(values)}; allowed: some of {list(known)}")

@@ -14,15 +14,17 @@ from metaft.objective.space import Space
 if TYPE_CHECKING:
     from metaft.search.journal import Journal
 
-Status = Literal["ok", "diverged", "oom", "stopped"]
+Status = Literal["ok", "diverged", "oom", "stopped", "failed", "lost"]
 Report = Callable[[int, float], bool]
+ProblemFactory = Callable[[str], "BilevelProblem"]  # from a device's name; picklable, for other processes
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What one inner run gave: outer loss, validation accuracy, the value solvers minimise, and its cost.
 
-    `value` is infinite for a run that diverged or ran out of memory. `reason` says what made a derivative explode.
+    `value` is infinite for a run that diverged, ran out of memory, failed with an error or was lost with its worker.
+    `reason` says why, or what made a derivative explode.
     """
 
     loss: float
@@ -37,7 +39,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a search may use; the first limit reached ends it."""
+    """How much a search may use, its last choice included; the first limit reached ends it.
+
+    `trials` counts the search's own, without the last choice's.
+    """
 
     trials: int | None = None
     seconds: float | None = None

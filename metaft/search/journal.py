@@ -1,83 +1,183 @@
-"""The journal of a search: JSON lines, appended as trials end, read back to resume."""
+"""The journal of a search: JSON lines, appended as things happen, read back to resume."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from metaft.errors import DataError
-from metaft.files import to_json, write
+from metaft.files import claim, to_json, write
+from metaft.objective.space import Space
 from metaft.progress import warn
 from metaft.search.bilevel import Outcome
 
-VERSION = 1
+VERSION = 2
 HEADER = json.dumps({"version": VERSION}) + "\n"
 
 
 @dataclass(frozen=True)
-class Record:
-    """A finished trial; or, with a trial's number, a finalist evaluated again (`final`) or a derivative's `check`."""
+class Start:
+    """A trial that was proposed."""
 
-    kind: Literal["trial", "final", "check"]
+    number: int
+    params: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A job whose worker died: the kind, number and seed of the record it was to become."""
+
+    kind: str
+    number: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What ended: a trial; with a trial's number, a finalist evaluated again (`final`) or a derivative's `check`; or a
+    trial of an earlier search (`prior`).
+
+    `reports` are (inner step, outer loss) on the way; `clock` is the search's wall-clock time at the end, in seconds.
+    """
+
+    kind: Literal["trial", "final", "check", "prior"]
     number: int
     params: Mapping[str, Any]
     seed: int
     outcome: Outcome
     gradient: tuple[float, ...] | None = None
+    reports: tuple[tuple[int, float], ...] = ()
+    clock: float = field(default=0.0, compare=False)
 
 
 class Journal:
-    """An append-only file of records, or a list in memory where `path` is None.
+    """An append-only file with one writing process, or lists in memory where `path` is None.
 
     A last line torn by a crash is cut off and reported; the trial it held is run again.
 
+    Args:
+        path: of the file; it is made where there is none.
+        read_only: take in what is there; write, repair and lock nothing.
+
     Raises:
         DataError: the file is of another version or damaged before its last line.
+        BusyError: another process writes to it.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self.path = path
+        self.space: list[dict[str, Any]] | None = None
+        self.starts: list[Start] = []
+        self.lost: list[Lost] = []
         self.records: list[Record] = []
+        self._file = None if read_only else path
+        self._claim = None if self._file is None else claim(self._file)
+        self._opened = time.perf_counter()
         if path is not None and path.exists():
             self._read(path)
-        elif path is not None:
-            write(path, HEADER)
+        elif self._file is not None:
+            write(self._file, HEADER)
+        self._before = max((r.clock for r in self.records), default=0.0)
+
+    @property
+    def clock(self) -> float:
+        """Wall-clock seconds of the search, earlier sittings included."""
+        return self._before + time.perf_counter() - self._opened
+
+    def bind(self, space: Space) -> None:
+        """Say which space this journal's points are of.
+
+        Raises:
+            DataError: they are of another one; names the first parameter that differs.
+        """
+        described = space.described()
+        if self.space is None:
+            self.space = described
+            self._write("space", {"dimensions": described})
+        elif self.space != described:
+            raise DataError(f"{self.path or 'journal'}: {_difference(self.space, described)}")
+
+    def start(self, start: Start) -> None:
+        """A trial was proposed."""
+        self.starts.append(start)
+        self._write("start", asdict(start))
+
+    def lose(self, lost: Lost) -> None:
+        """A worker died."""
+        self.lost.append(lost)
+        self._write("lost", {"lost": lost.kind, "number": lost.number, "seed": lost.seed})
 
     def append(self, record: Record) -> None:
-        """Add a record and flush it."""
+        """Something ended."""
         self.records.append(record)
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(to_json(asdict(record)) + "\n")
+        self._write(record.kind, asdict(record))
+
+    def _write(self, kind: str, content: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(to_json({"kind": kind, **content}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
     def _read(self, path: Path) -> None:
         content = path.read_bytes()
         whole, _, torn = content.rpartition(b"\n")
-        if torn:
+        if torn and self._file is not None:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
-            path.write_bytes(whole + b"\n" if whole else b"")
-        lines = whole.decode("utf-8").splitlines()
-        if not lines:
-            write(path, HEADER)
-            return
+            write(path, whole + b"\n" if whole else HEADER)
+        lines = whole.decode("utf-8", errors="replace").splitlines()
         try:
-            if json.loads(lines[0]).get("version") != VERSION:
+            if lines and json.loads(lines[0]).get("version") != VERSION:
                 raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
-            self.records = [_decode(line) for line in lines[1:]]
+            for line in lines[1:]:
+                self._take(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: damaged journal ({error}); allowed: one JSON record a line") from error
 
+    def _take(self, raw: dict[str, Any]) -> None:
+        kind = raw["kind"]
+        if kind == "space":
+            self.space = raw["dimensions"]
+        elif kind == "start":
+            self.starts.append(Start(raw["number"], raw["params"], raw["seed"]))
+        elif kind == "lost":
+            self.lost.append(Lost(raw["lost"], raw["number"], raw["seed"]))
+        elif kind in ("trial", "final", "check", "prior"):
+            self.records.append(_record(raw))
+        else:
+            raise ValueError(f"a record of kind {kind!r}")
 
-def _decode(line: str) -> Record:
-    raw = json.loads(line)
-    fields: dict[str, Any] = {k: math.inf if v is None else v for k, v in raw.pop("outcome").items()}
-    gradient = raw.pop("gradient")
+
+def _record(raw: dict[str, Any]) -> Record:
+    outcome: dict[str, Any] = {k: math.inf if v is None else v for k, v in raw.pop("outcome").items()}
+    gradient, reports = raw.pop("gradient"), raw.pop("reports")
     return Record(
         **raw,
-        outcome=Outcome(**fields),
+        outcome=Outcome(**outcome),
         gradient=None if gradient is None else tuple(math.nan if g is None else g for g in gradient),
+        reports=tuple((step, math.nan if loss is None else loss) for step, loss in reports),
     )
+
+
+def _difference(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> str:
+    """The first parameter in which two spaces differ, what was found of it and what is wanted."""
+    here, there = ({d["name"]: d for d in side} for side in (found, wanted))
+    for name in (*there, *here):
+        if here.get(name) != there.get(name):
+            sides = (_text(here.get(name), there.get(name)), _text(there.get(name), here.get(name)))
+            return f"journal of another space: {name} is {sides[0]}; allowed: {sides[1]}, as in this search"
+    return "journal of another space: the same parameters in another order; allowed: this search's order"
+
+
+def _text(one: dict[str, Any] | None, other: dict[str, Any] | None) -> str:
+    if one is None:
+        return "not there"
+    odd = {k: v for k, v in one.items() if other is None or other.get(k) != v}
+    return ", ".join(f"{k} {v}" for k, v in odd.items())

@@ -99,9 +99,8 @@ class FinetuneProblem:
         self.batch_size = min(batch_size, len(data.id_train))
         self.outer_batch_size = min(outer_batch_size, len(data.ood_val))
         self._outer_loss = OUTER_LOSSES[outer_loss].function
-        self.reference = Reference(classifier, data.id_train, device)
         self._ood_val, self._fixed, self._device = data.ood_val, dict(fixed), device
-        self._batches = TrainBatches(data.id_train, tokens, self.reference, device)
+        self._batches = TrainBatches(data.id_train, tokens, Reference(classifier, data.id_train, device), device)
         self._warm_start, self._differentiation = warm_start, differentiation
         self._warm: InnerState | None = None
         self._footprint: Footprint | None = None
@@ -117,7 +116,7 @@ class FinetuneProblem:
         run, h = self._run(seed), {**self._fixed, **params}
 
         def body() -> Outcome:
-            state = self._initial(run)
+            state = self._initial()
             for t, batch in enumerate(run.batches, 1):
                 state = self.step.plain(state, batch, h)
                 run.count(1.0)
@@ -181,18 +180,19 @@ class FinetuneProblem:
         generator = torch.Generator().manual_seed(seed)
         images, labels = self.outer_batch(generator)
         batches = self.inner_batches(generator)
-        return Run(self.step, batches, images, labels, self._outer_loss, self.reference, self.batch_size)
+        return Run(self.step, batches, images, labels, self._outer_loss, self.batch_size)
 
     def _loop(self, run: Run, point: Point, trace: Trace) -> Loop:
         """The inner loop of one hypergradient."""
-        how, state = self._differentiation, self._initial(run)
+        how, state = self._differentiation, self._initial()
         billed = run.billed(point.rest, products=how.options.iterations + 1)
         if how.storage == "auto" and self._footprint is None:
-            self._footprint = measure(billed, state, run.batches[0], point.h, run.outer)
+            with run.once():
+                self._footprint = measure(billed, state, run.batches[0], point.h, run.outer)
         options = replace(how.options, footprint=self._footprint, trace=trace)
         return Loop(billed, state, run.batches, point.h, run.outer, how.storage, options)
 
-    def _initial(self, run: Run) -> InnerState:
+    def _initial(self) -> InnerState:
         """theta_0 with zero moments, or with those of a warm start."""
         start = self.step.initial()
         if self._warm_start == 0:
@@ -201,7 +201,6 @@ class FinetuneProblem:
             recipe, warm = {**self._fixed, **self.space.plain(self.start)}, start
             for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
                 warm = self.step.plain(warm, batch, recipe)
-                run.count(1.0)
             self._warm = warm
         return self._warm._replace(params=start.params)
 

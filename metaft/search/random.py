@@ -1,30 +1,41 @@
-"""Random search: the baseline that any other solver has to beat."""
+"""Random search: the baseline that any other sampler has to beat."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
-from metaft.search.bilevel import BilevelProblem, Budget, SearchResult
-from metaft.search.journal import Journal
-from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
+from metaft.objective.space import Space
+from metaft.search.sampler import Told, Trial
 
 
-@dataclass(frozen=True)
-class RandomSolver:
-    """Uniform points of the unit cube; the recipe is its first trial."""
+class Uniform:
+    """Uniform points of the unit cube; a proposal is a function of (seed, its number) alone."""
 
-    seed: int = 0
-    final: FinalChoice = DEFAULT_FINAL
+    def __init__(self, space: Space, seed: int = 0) -> None:
+        self.space, self._seed = space, seed
+        self._queue: list[dict[str, Any]] = []
+        self._count = 0
 
-    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
-        """Draw and evaluate until the budget is used; then choose."""
-        with Session(problem, budget, journal, self.seed, self.final) as session:
-            while not session.exhausted():
-                number = len(session.trials)
-                draw = np.random.default_rng([self.seed, number]).random(len(problem.space))
-                u = problem.start if number == 0 else torch.from_numpy(draw)
-                session.evaluate(problem.space.plain(u))
-            return session.conclude()
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Propose this point before any drawn one."""
+        self.space.to_unit(params)
+        self._queue.append(dict(params))
+
+    def observe(self, params: Mapping[str, Any], value: Told) -> None:
+        """Nothing is learned."""
+
+    def ask(self) -> Trial:
+        """The next point."""
+        number = self._count
+        self._count += 1
+        if self._queue:
+            return Trial(number, self._queue.pop(0))
+        draw = np.random.default_rng([self._seed, number]).random(len(self.space))
+        return Trial(number, self.space.plain(torch.from_numpy(draw)))
+
+    def tell(self, number: int, value: Told) -> None:
+        """Nothing is learned."""

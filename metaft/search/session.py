@@ -1,11 +1,10 @@
-"""What all solvers share: trials that are journalled and billed, and the last choice."""
+"""What all solvers share: a budget, trials that are journalled and billed, and the last choice."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from types import TracebackType
 from typing import Any
@@ -16,17 +15,28 @@ from torch import Tensor
 from metaft.errors import DivergedError
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult, Sloped, seed_for
-from metaft.search.journal import Journal, Record
+from metaft.search.dispatch import Dispatch
+from metaft.search.executors import Job, Serial
+from metaft.search.journal import Journal, Record, Start
+from metaft.search.stopping import medians
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
+HYPERGRADIENT = 3.0  # evaluations that a hypergradient is worth
 
 
 @dataclass(frozen=True)
 class FinalChoice:
-    """How a search settles: so many best points, each evaluated on so many fresh seeds; the best mean wins."""
+    """How a search settles: so many best trials and the recipe are evaluated on fresh seeds; the best mean wins.
+
+    `share` of all evaluations are spent on it, at least one for each finalist.
+    """
 
     candidates: int = 4
-    seeds: int = 3
+    share: float = 0.2
+
+    def rounds(self, evaluations: float, finalists: int) -> int:
+        """On how many seeds each finalist is evaluated after a search of so many evaluations."""
+        return max(1, math.floor(self.share / (1 - self.share) * evaluations / finalists))
 
 
 DEFAULT_FINAL = FinalChoice()
@@ -36,15 +46,19 @@ class Session:
     """One search at work, a context manager that shows its progress.
 
     A journal with records is continued: its trials count towards the budget and their numbers go on.
+
+    Raises:
+        DataError: on entering, where the journal is of another space.
     """
 
     def __init__(
         self, problem: BilevelProblem, budget: Budget, journal: Journal, seed: int, final: FinalChoice
     ) -> None:
-        self.problem, self._budget, self._journal, self._seed, self._final = problem, budget, journal, seed, final
-        self._start = time.perf_counter() - sum(r.outcome.seconds for r in journal.records)
+        self.problem, self.journal = problem, journal
+        self._budget, self._seed, self._final = budget, seed, final
 
     def __enter__(self) -> Session:
+        self.journal.bind(self.problem.space)
         self._bar = bar("search", total=100, unit="%")
         return self
 
@@ -55,36 +69,42 @@ class Session:
 
     @property
     def trials(self) -> list[Record]:
-        """Finished trials, in order."""
-        return [r for r in self._journal.records if r.kind == "trial"]
+        """Finished trials, by number."""
+        return sorted((r for r in self.journal.records if r.kind == "trial"), key=lambda r: r.number)
 
     def exhausted(self) -> bool:
-        """Whether the budget, less what the last choice will cost, is used up; shows how far it is."""
-        finals = (self._final.candidates + 1) * self._final.seeds  # the recipe is always among them
-        shares = [(r.outcome, 1.0 if r.gradient is None else 1 / 3) for r in self.trials]
-        seconds = finals * fmean([o.seconds * s for o, s in shares]) if shares else 0.0
-        cost = finals * fmean([o.step_equivalents * s for o, s in shares]) if shares else 0.0
-        spent = self._budget.spent(len(shares), self.seconds + seconds, self.step_equivalents + cost)
-        self._bar.update(min(100.0, round(100 * spent)) - self._bar.n)
-        return spent >= 1 and len(shares) > 0
+        """Whether the budget, less the last choice's share, is used up; shows how far it is.
 
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time used, earlier sittings included."""
-        return time.perf_counter() - self._start
+        Trials under way count with the mean cost of the others.
+        """
+        ended = self.trials
+        begun = max(len(self.journal.starts), len(ended))
+        mean = fmean(r.outcome.step_equivalents for r in ended) if ended else 0.0
+        cost = self.step_equivalents + (begun - len(ended)) * mean
+        left = 1 - self._final.share
+        spent = self._budget.spent(begun, self.journal.clock / left, cost / left)
+        self._bar.update(min(100.0, round(100 * spent)) - self._bar.n)
+        return spent >= 1 and begun > 0
 
     @property
     def step_equivalents(self) -> float:
         """Cost so far."""
-        return sum(r.outcome.step_equivalents for r in self._journal.records)
+        return sum(r.outcome.step_equivalents for r in self.journal.records if r.kind != "prior")
 
-    def evaluate(self, params: Mapping[str, Any]) -> Outcome:
-        """Run the next trial at a point in natural units."""
-        number = len(self.trials)
-        seed = seed_for(self._seed, "trial", number)
-        outcome = self.problem.evaluate(params, seed)
-        self._record(Record("trial", number, dict(params), seed, outcome))
-        return outcome
+    def begin(self, number: int, params: Mapping[str, Any], *, stopping: bool) -> Job:
+        """A new trial at a point in natural units, as a job, which the others' medians may stop with `stopping`."""
+        start = Start(number, dict(params), seed_for(self._seed, "trial", number))
+        self.journal.start(start)
+        return self.job(start, stopping=stopping)
+
+    def job(self, start: Start, *, stopping: bool) -> Job:
+        """A trial that began, as a job."""
+        rule = medians(self.trials) if stopping else None
+        return Job("trial", start.number, start.params, start.seed, rule)
+
+    def end(self, job: Job, outcome: Outcome, reports: tuple[tuple[int, float], ...] = ()) -> None:
+        """Keep what came of a job."""
+        self._record(Record(job.kind, job.number, job.params, job.seed, outcome, reports=reports))
 
     def hypergradient(self, u: Tensor) -> tuple[Outcome, Tensor]:
         """Run the next trial at a point of the unit cube, with its derivative."""
@@ -114,19 +134,20 @@ class Session:
             slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
-    def conclude(self) -> SearchResult:
-        """Evaluate the best distinct points, and the recipe, on fresh seeds; settle on the best mean.
+    def conclude(self, dispatch: Dispatch | None = None) -> SearchResult:
+        """Evaluate the best trials, and the recipe, on fresh seeds; settle on the best mean.
 
         Raises:
             DivergedError: no trial, or no finalist on all of its seeds, gave a finite value.
         """
-        ok = sorted((r for r in self.trials if r.outcome.status == "ok"), key=lambda r: r.outcome.value)
+        trials = self.trials
+        ok = sorted((r for r in trials if r.outcome.status == "ok"), key=lambda r: r.outcome.value)
         if not ok:
-            raise DivergedError(f"search: all {len(self.trials)} trials diverged; narrow objective.bounds")
-        chosen = {r.number: r for r in ok[: self._final.candidates]}
-        chosen.update({r.number: r for r in self.trials[:1]})
-        done = {(r.number, r.seed): r for r in self._journal.records if r.kind == "final"}
-        values = {n: [self._finalist(r, s, done) for s in range(self._final.seeds)] for n, r in chosen.items()}
+            reasons = [r.outcome.reason for r in trials if r.outcome.reason]
+            last = f" (the last: {reasons[-1]})" if reasons else ""
+            raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
+        chosen = {r.number: r for r in (*ok[: self._final.candidates], trials[0])}
+        values = self._evaluated(chosen, dispatch or Dispatch(Serial(self.problem), self.journal))
         means = {number: fmean(v) for number, v in values.items()}
         best = min(means, key=means.__getitem__)
         if not math.isfinite(means[best]):
@@ -134,21 +155,24 @@ class Session:
         return SearchResult(
             params=dict(chosen[best].params),
             value=means[best],
-            trials=len(self.trials),
+            trials=len(trials),
             step_equivalents=self.step_equivalents,
-            seconds=self.seconds,
+            seconds=self.journal.clock,
             finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
         )
 
-    def _finalist(self, candidate: Record, index: int, done: Mapping[tuple[int, int], Record]) -> float:
-        seed = seed_for(self._seed, "final", index)
-        if (candidate.number, seed) in done:
-            return done[candidate.number, seed].outcome.value
-        outcome = self.problem.evaluate(candidate.params, seed)
-        self._record(Record("final", candidate.number, candidate.params, seed, outcome))
-        return outcome.value
+    def _evaluated(self, chosen: Mapping[int, Record], dispatch: Dispatch) -> dict[int, list[float]]:
+        """Each finalist's values on the same fresh seeds; what the journal holds is not evaluated again."""
+        evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in self.trials)
+        seeds = [seed_for(self._seed, "final", i) for i in range(self._final.rounds(evaluations, len(chosen)))]
+        found = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
+        jobs = [Job("final", n, r.params, seed) for seed in seeds for n, r in chosen.items() if (n, seed) not in found]
+        for job, outcome in dispatch.run(jobs):
+            self.end(job, outcome)
+            found[job.number, job.seed] = outcome.value
+        return {n: [found[n, seed] for seed in seeds] for n in chosen}
 
     def _record(self, record: Record) -> None:
-        self._journal.append(record)
+        self.journal.append(replace(record, clock=self.journal.clock))
         best = min((r.outcome.value for r in self.trials), default=float("inf"))
         self._bar.set_postfix_str(f"{len(self.trials)} trials, best {best:.4f}")

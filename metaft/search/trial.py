@@ -1,10 +1,15 @@
-"""One inner run at work: its batches, its outer loss, its bill."""
+"""One inner run at work: its batches, its outer loss, its bill.
+
+A bill is the same however often a run is repeated: what is done once for all runs of a problem (theta_0's outputs for
+distillation, moments of a warm start, the bytes of a step's graph) is on none.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +17,7 @@ from torch import Tensor
 
 from metaft.inner import InnerState, Step
 from metaft.metrics import accuracy
-from metaft.objective.batches import DrawnBatches, Reference, TrainBatch
+from metaft.objective.batches import DrawnBatches, TrainBatch
 from metaft.search.bilevel import Outcome, Status
 
 REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
@@ -26,7 +31,6 @@ class Run:
         batches: one a step.
         images, labels: the outer batch.
         outer_loss: of logits [B, C] and labels [B].
-        reference: theta_0, whose forwards for distillation are billed too.
     """
 
     def __init__(
@@ -36,13 +40,11 @@ class Run:
         images: Tensor,
         labels: Tensor,
         outer_loss: Callable[[Tensor, Tensor], Tensor],
-        reference: Reference,
         batch_size: int,
     ) -> None:
         self.batches, self.outer_share = batches, len(images) / batch_size
         self._step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
-        self._reference, self._batch_size = reference, batch_size
-        self._start, self._seen = time.perf_counter(), reference.images_seen
+        self._start = time.perf_counter()
         self._cost, self._metric = 0.0, 0.0
 
     def outer(self, state: InnerState) -> Tensor:
@@ -65,6 +67,13 @@ class Run:
         """Add to the bill."""
         self._cost += step_equivalents
 
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """What is done in here is on nobody's bill."""
+        before = self._cost
+        yield
+        self._cost = before
+
     def guard(self, body: Callable[[], Outcome]) -> Outcome:
         """Run a body; memory that runs out becomes an outcome instead of an exception."""
         try:
@@ -73,16 +82,15 @@ class Run:
             return self.outcome(math.inf, 0, "oom")
 
     def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
-        """How the run ended, with its bill: steps, outer evaluations, and theta_0's forwards for distillation."""
-        if status == "ok" and not math.isfinite(loss):
+        """How the run ended, with its bill."""
+        if status in ("ok", "stopped") and not math.isfinite(loss):
             status = "diverged"
-        forwards = (self._reference.images_seen - self._seen) / self._batch_size / 3
         return Outcome(
             loss=loss,
             metric=self._metric,
             value=loss if status in ("ok", "stopped") else math.inf,
             steps=steps,
-            step_equivalents=self._cost + forwards,
+            step_equivalents=self._cost,
             seconds=time.perf_counter() - self._start,
             status=status,
         )

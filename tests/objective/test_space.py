@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ FLOATS = [
     Float("c", 0.0, 10.0, scale="softplus"),
     Float("d", 0.5, 10.0, scale="softplus"),
 ]
+KIND = Categorical("k", ("a", "b"))
 
 
 @pytest.mark.parametrize("dimension", FLOATS, ids=lambda d: d.name)
@@ -74,6 +77,44 @@ def test_a_space_goes_there_and_back():
     assert (slope != 0).tolist() == [True, True, False, False, False, False]
 
 
+def test_conditions_decide_what_is_there():
+    space = Space(
+        [
+            KIND,
+            Int("n", 1, 3, when=("k", ("b",))),
+            Float("x", 0.0, 1.0, when=("n", (2, 3))),
+            Float("y", 0.0, 1.0),
+        ]
+    )
+    assert space.plain(torch.tensor([0.25, 0.5, 0.3, 0.5])) == {"k": "a", "y": 0.5}
+    assert space.plain(torch.tensor([0.75, 0.1, 0.3, 0.5])) == {"k": "b", "n": 1, "y": 0.5}
+    whole = {"k": "b", "n": 2, "x": 0.25, "y": 0.5}
+    assert space.plain(torch.tensor([0.75, 0.5, 0.25, 0.5])) == whole
+    assert space.to_unit(whole).tolist() == [0.75, 0.5, 0.25, 0.5]
+    assert space.to_unit({"k": "a", "y": 0.5}).isnan().tolist() == [False, True, True, False]
+    with pytest.raises(ValueError, match=r"missing or unknown \['x'\]"):
+        space.to_unit({"k": "b", "n": 1, "x": 0.5, "y": 0.5})
+
+
+@pytest.mark.parametrize("dimension", [Int("i", -1, 3), Int("j", 1, 64, log=True), Categorical("c", "abc")])
+def test_edges_bound_the_shares(dimension):
+    edges = dimension.edges()
+    assert (edges[0], edges[-1]) == (0, pytest.approx(1))
+    for low, high in pairwise(edges):
+        points = torch.tensor([low + share * (high - low) for share in (1e-6, 0.5, 1 - 1e-6)], dtype=torch.float64)
+        inside = [dimension.from_unit(u) for u in points]
+        assert len(set(inside)) == 1
+        assert dimension.to_unit(inside[0]) == pytest.approx((low + high) / 2)
+
+
+def test_spaces_are_described_in_json():
+    space = Space([*FLOATS, KIND, Int("n", 1, 3, when=("k", ("b",)))])
+    described = space.described()
+    assert json.loads(json.dumps(described)) == described
+    assert [d["name"] for d in described] == list(space.names)
+    assert Space([*FLOATS, KIND, Int("n", 1, 4, when=("k", ("b",)))]).described() != described
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -83,7 +124,18 @@ def test_a_space_goes_there_and_back():
         lambda: Float("x", 0.0, 1.0, scale="cubic"),
         lambda: Int("x", 3, 2),
         lambda: Int("x", 0, 2, log=True),
+        lambda: Int("x", 3, 3),
         lambda: Categorical("x", ()),
+        lambda: Categorical("x", ("only",)),
+        lambda: Categorical("x", ("a", "b", "a")),
+        lambda: Categorical("x", ((1, 2), (3, 4))),
+        lambda: Categorical("x", ("a", "b")).to_unit("c"),
+        lambda: FLOATS[0].to_unit(math.nan),
+        lambda: Space([Float("x", 0, 1, when=("k", ("a",))), KIND]),
+        lambda: Space([KIND, Float("x", 0, 1, when=("k", ("c",)))]),
+        lambda: Space([KIND, Float("x", 0, 1, when=("k", ()))]),
+        lambda: Space([Float("y", 0, 1), Float("x", 0, 1, when=("y", (0.5,)))]),
+        lambda: Space([Int("y", 0, 10_000), Float("x", 0, 1, when=("y", (5,)))]),
         lambda: Space([]),
         lambda: Space([FLOATS[0], FLOATS[0]]),
         lambda: Space(FLOATS).from_unit(torch.zeros(2)),

@@ -61,17 +61,15 @@ def test_gradient_is_the_slope_along_lr(problem):
     assert (ends[0] - ends[1]) / (2 * delta) == pytest.approx(gradient, rel=0.05)
 
 
-def test_cost_is_counted(work):
-    problem = build.problem_in(work)  # its distillation targets are not yet known
+def test_cost_is_counted_and_repeats(work):
+    """What is done once for all runs (theta_0's outputs, a graph's bytes) is on no bill, so a resumed search agrees."""
+    problem = build.problem_in(work)
     share = 64 / 16
-    first = problem.evaluate(problem.space.plain(problem.start), seed=0)
-    again = problem.evaluate(problem.space.plain(problem.start), seed=0)
-    assert again.step_equivalents == pytest.approx(2 + share / 3)
-    assert first.step_equivalents == pytest.approx(again.step_equivalents + 2 / 3)
-    first, _ = problem.hypergradient(problem.start, seed=0)  # measures what its graphs take
-    outcome, _ = problem.hypergradient(problem.start, seed=0)
-    assert outcome.step_equivalents == pytest.approx(2 * 3 + share)
-    assert first.step_equivalents == pytest.approx(outcome.step_equivalents + 3 + share / 3)
+    for _ in range(2):
+        outcome = problem.evaluate(problem.space.plain(problem.start), seed=0)
+        assert outcome.step_equivalents == pytest.approx(2 + share / 3)
+        outcome, _ = problem.hypergradient(problem.start, seed=0)
+        assert outcome.step_equivalents == pytest.approx(2 * 3 + share)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +147,7 @@ def test_a_warm_start_has_moments_and_theta_0(work):
     warm = build.problem_in(replace(work, cfg=cfg))
     first, second = (warm.evaluate(warm.space.plain(warm.start), seed=0) for _ in range(2))
     assert first.value == second.value
-    assert first.step_equivalents > second.step_equivalents + 3
+    assert first.step_equivalents == second.step_equivalents
     cold = build.problem_in(work)
     assert cold.evaluate(cold.space.plain(cold.start), seed=0).value != first.value
     outcome, gradient = warm.hypergradient(warm.start, seed=0)

@@ -2,66 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
-import numpy as np
 import pytest
-import torch
 
 from metaft.errors import DataError, DivergedError
 from metaft.objective.space import Float, Space
-from metaft.search.bilevel import BilevelProblem, Budget, Outcome
+from metaft.search.bilevel import BilevelProblem, Budget
+from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.hypergrad import HypergradSolver
-from metaft.search.journal import Journal, Record
-from metaft.search.random import RandomSolver
+from metaft.search.journal import Journal
+from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
-from metaft.search.tpe import TPESolver
+from metaft.search.tpe import TPE
+from tests.search.problems import Bowl, Cliff, Faulty, Slow
 
-SOLVERS = {"hypergrad": HypergradSolver, "tpe": TPESolver, "random": RandomSolver}
+tpe, uniform = partial(BlackBoxSolver, TPE), partial(BlackBoxSolver, Uniform)
+SOLVERS = {"hypergrad": HypergradSolver, "tpe": tpe, "random": uniform}
 each_solver = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
-
-
-class Bowl:
-    """value = |u - 0.7|^2 + noise; an evaluation costs 2 step equivalents, a derivative 6."""
-
-    def __init__(self, noise: float = 0.0, bad_seeds: bool = False) -> None:
-        self.space = Space([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
-        self.start = torch.tensor([0.2, 0.5], dtype=torch.float64)
-        self.calls: list[tuple[str, dict[str, Any], int]] = []
-        self._noise, self._bad_seeds = noise, bad_seeds
-
-    def _value(self, u: torch.Tensor, seed: int) -> torch.Tensor:
-        return (u - 0.7).square().sum() + self._noise * np.random.default_rng(seed).normal()
-
-    def evaluate(self, params: Mapping[str, Any], seed: int, report=None) -> Outcome:
-        self.calls.append(("evaluate", dict(params), seed))
-        value = float(self._value(self.space.to_unit(params), seed))
-        return Outcome(value, 0.5, value, 2, 2.0, 0.0)
-
-    def hypergradient(self, u: torch.Tensor, seed: int) -> tuple[Outcome, torch.Tensor]:
-        self.calls.append(("hypergradient", self.space.plain(u), seed))
-        if self._bad_seeds and seed % 3 == 0:
-            return Outcome(math.nan, 0.0, math.inf, 2, 6.0, 0.0, "diverged"), torch.full((2,), math.nan)
-        leaf = u.clone().requires_grad_()
-        value = self._value(leaf, seed)
-        return Outcome(value.item(), 0.5, value.item(), 2, 6.0, 0.0), torch.autograd.grad(value, leaf)[0]
-
-
-class Cliff(Bowl):
-    """Every run diverges."""
-
-    def _value(self, u, seed):
-        return super()._value(u, seed) * math.nan
-
-    def evaluate(self, params, seed, report=None):
-        return Outcome(math.nan, 0.0, math.inf, 2, 2.0, 0.0, "diverged")
-
-    def hypergradient(self, u, seed):
-        return self.evaluate({}, seed), torch.full((2,), math.nan)
 
 
 def test_the_bowl_is_a_problem():
@@ -87,10 +46,10 @@ def test_gradients_find_the_bottom():
 @each_solver
 def test_seeds_of_trials_and_finals_are_all_different_uses(solver):
     problem = Bowl()
-    solver(seed=1, final=FinalChoice(3, 2)).solve(problem, Budget(trials=5), Journal())
+    solver(seed=1, final=FinalChoice(3, 0.5)).solve(problem, Budget(trials=5), Journal())
     trials, finals = problem.calls[:5], problem.calls[5:]
     assert len({seed for _, _, seed in trials}) == 5
-    assert len({seed for _, _, seed in finals}) == 2
+    assert len({seed for _, _, seed in finals}) == (3 if solver is HypergradSolver else 1)
     assert not {s for *_, s in trials} & {s for *_, s in finals}
     assert all(kind == "evaluate" for kind, *_ in finals)
     assert problem.calls[0][1] in [params for _, params, _ in finals], "the recipe is a finalist"
@@ -99,7 +58,7 @@ def test_seeds_of_trials_and_finals_are_all_different_uses(solver):
 def test_a_lucky_trial_is_not_chosen():
     """With noise the least single value is luck; the mean over fresh seeds decides."""
     problem, journal = Bowl(noise=1.0), Journal()
-    result = RandomSolver(seed=0, final=FinalChoice(10, 30)).solve(problem, Budget(trials=60), journal)
+    result = uniform(seed=0, final=FinalChoice(10, 0.85)).solve(problem, Budget(trials=60), journal)
     luckiest = min((r for r in journal.records if r.kind == "trial"), key=lambda r: r.outcome.value)
     assert result.params != luckiest.params
     assert float(Bowl()._value(problem.space.to_unit(result.params), 0)) < 0.15
@@ -109,19 +68,20 @@ def test_a_lucky_trial_is_not_chosen():
 @pytest.mark.parametrize("limit", ["trials", "step_equivalents"])
 def test_budgets_hold_with_the_last_choice_inside(solver, limit):
     problem = Bowl()
-    result = solver(final=FinalChoice(2, 2)).solve(problem, Budget(**{limit: 60}), Journal())
+    result = solver(final=FinalChoice(2, 0.2)).solve(problem, Budget(**{limit: 60}), Journal())
     assert (result.trials if limit == "trials" else result.step_equivalents) <= 60 + 6
 
 
 def test_seconds_end_a_search():
-    result = RandomSolver().solve(Bowl(), Budget(seconds=0.05), Journal())
+    result = uniform().solve(Bowl(), Budget(seconds=0.05), Journal())
     assert 1 <= result.trials < 10_000
 
 
 @each_solver
-@pytest.mark.parametrize("kept", [1, 7, 12])
-def test_resumed_equals_uninterrupted(solver, kept, tmp_path):
-    final, budget = FinalChoice(2, 2), Budget(trials=12)
+@pytest.mark.parametrize("budget", [Budget(trials=12), Budget(step_equivalents=60)], ids=["trials", "steps"])
+@pytest.mark.parametrize("kept", [1, 2, 7, 12, 13])
+def test_resumed_equals_uninterrupted(solver, kept, budget, tmp_path):
+    final = FinalChoice(2, 0.4)
     whole = Journal(tmp_path / "whole.jsonl")
     expected = solver(seed=5, final=final).solve(Bowl(noise=0.1), budget, whole)
     part = tmp_path / "part.jsonl"
@@ -143,7 +103,82 @@ def test_interrupted_search_keeps_what_ended(solver, tmp_path):
     journal = Journal(tmp_path / "t.jsonl")
     with pytest.raises(KeyboardInterrupt):
         solver().solve(Interrupted(), Budget(trials=9), journal)
-    assert len(Journal(tmp_path / "t.jsonl").records) == 3
+    assert [r.kind for r in Journal(tmp_path / "t.jsonl").records] == ["trial"] * 3
+
+
+def test_a_failing_trial_is_bad_and_the_search_goes_on():
+    journal = Journal()
+    result = tpe(seed=1).solve(Faulty(RuntimeError), Budget(trials=60), journal)
+    failed = [r for r in journal.records if r.outcome.status == "failed"]
+    assert 1 <= len(failed) <= 10, "they are avoided"
+    assert failed[0].outcome.reason == "RuntimeError: no luck"
+    assert result.value < 0.02
+
+
+def test_a_bug_is_not_a_failed_trial():
+    with pytest.raises(TypeError, match="no luck"):
+        tpe(seed=1).solve(Faulty(TypeError), Budget(trials=60), Journal())
+
+
+def test_a_search_that_only_fails_gives_up():
+    journal = Journal()
+    with pytest.raises(DivergedError, match=r"10 trials in a row failed \(the last: OverflowError: no luck\)"):
+        uniform().solve(Faulty(OverflowError, above=-1.0), Budget(trials=500), journal)
+    assert len(journal.records) == 10
+
+
+def test_hopeless_trials_are_stopped_and_rank_last():
+    journal = Journal()
+    result = tpe(seed=0, stopping=True).solve(Slow(), Budget(trials=60), journal)
+    trials = [r for r in journal.records if r.kind == "trial"]
+    stopped = [r for r in trials if r.outcome.status == "stopped"]
+    assert 5 < len(stopped) < 40
+    assert all(r.outcome.status == "ok" for r in trials[:5]), "nothing is stopped before enough is known"
+    for r in stopped:
+        *before, last = r.reports
+        others = [dict(t.reports)[last[0]] for t in trials[: r.number] if last[0] in dict(t.reports)]
+        assert last[1] > sorted(others)[(len(others) - 1) // 2]
+        assert r.outcome.value == last[1]
+        assert len(before) == last[0] - 1
+    assert result.value < 0.01
+    assert not {r.number for r in stopped} & {f["number"] for f in result.finalists}
+    assert tpe(seed=0).solve(Slow(), Budget(trials=5), plain := Journal())
+    assert not any(r.reports for r in plain.records)
+
+
+def test_a_warm_start_is_observed_and_costs_nothing(tmp_path):
+    earlier = tmp_path / "earlier.jsonl"
+    uniform(seed=3).solve(Bowl(), Budget(trials=60), Journal(earlier))
+    journal = Journal(tmp_path / "t.jsonl")
+    warm = tpe(seed=0, warm_start=earlier)
+    result = warm.solve(Bowl(), Budget(trials=8), journal)
+    cold = tpe(seed=0).solve(Bowl(), Budget(trials=8), Journal())
+    assert (result.trials, result.step_equivalents) == (8, cold.step_equivalents)
+    assert result.value < cold.value / 2
+    assert [r.kind for r in journal.records[:60]] == ["prior"] * 60
+    earlier.unlink()
+    resumed = warm.solve(Bowl(), Budget(trials=8), Journal(tmp_path / "t.jsonl"))
+    assert resumed.params == result.params, "the journal keeps what it started from"
+
+
+def test_a_warm_start_must_be_of_this_space(tmp_path):
+    with pytest.raises(DataError, match="no such journal"):
+        tpe(warm_start=tmp_path / "nothing.jsonl").solve(Bowl(), Budget(trials=3), Journal())
+    path = tmp_path / "t.jsonl"
+    Journal(path).bind(Space([Float("x", 0.0, 2.0), Float("y", 0.0, 1.0)]))
+    message = r"t\.jsonl: journal of another space: x is high 2\.0; allowed: high 1\.0, as in this search"
+    with pytest.raises(DataError, match=message):
+        tpe(warm_start=path).solve(Bowl(), Budget(trials=3), Journal())
+    with pytest.raises(DataError, match=message):
+        tpe().solve(Bowl(), Budget(trials=3), Journal(path))
+
+
+def test_the_last_choice_has_its_share():
+    assert FinalChoice(4, 0.2).rounds(100, 5) == 5
+    assert FinalChoice(4, 0.2).rounds(3, 4) == 1
+    journal = Journal()
+    uniform(final=FinalChoice(3, 0.25)).solve(Bowl(), Budget(trials=36), journal)
+    assert sum(r.kind == "final" for r in journal.records) == 12
 
 
 def test_explosions_are_skipped_counted_and_told(capsys):
@@ -215,39 +250,3 @@ def test_steep_derivatives_are_clipped():
 def test_a_search_where_all_diverges_says_so(solver):
     with pytest.raises(DivergedError, match=r"all 3 trials diverged; narrow objective\.bounds"):
         solver().solve(Cliff(), Budget(trials=3), Journal())
-
-
-def record(number: int = 0) -> Record:
-    return Record(
-        "trial", number, {"x": 0.1}, 7, Outcome(math.nan, 0.0, math.inf, 1, 1.0, 0.0, "diverged"), (math.nan, 1.0)
-    )
-
-
-def test_journal_holds_what_json_cannot(tmp_path):
-    path = tmp_path / "t.jsonl"
-    Journal(path).append(record())
-    (read,) = Journal(path).records
-    assert read.outcome.value == math.inf
-    assert math.isnan(read.gradient[0])
-    assert all(json.loads(line) for line in path.read_text().splitlines())
-
-
-def test_a_torn_last_line_is_cut_and_told(tmp_path, capsys):
-    path = tmp_path / "t.jsonl"
-    journal = Journal(path)
-    journal.append(record(0))
-    journal.append(record(1))
-    path.write_bytes(path.read_bytes()[:-20])
-    again = Journal(path)
-    assert [r.number for r in again.records] == [0]
-    assert "cut off an unfinished last line" in capsys.readouterr().err
-    again.append(record(1))
-    assert [r.number for r in Journal(path).records] == [0, 1]
-
-
-@pytest.mark.parametrize("text", ['{"version": 9}\n', '{"version": 1}\n{"kind": 3}\n', "nonsense\n", "[]\n"])
-def test_a_damaged_journal_is_refused(tmp_path, text):
-    path = tmp_path / "t.jsonl"
-    path.write_text(text)
-    with pytest.raises(DataError, match="allowed"):
-        Journal(path)

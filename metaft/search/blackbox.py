@@ -1,0 +1,113 @@
+"""Search by values alone: ask a sampler for points, evaluate them, tell it what came of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from metaft.errors import DataError, DivergedError
+from metaft.objective.space import Space
+from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult
+from metaft.search.dispatch import Dispatch
+from metaft.search.executors import MakeExecutor, Serial
+from metaft.search.journal import Journal, Record, Start
+from metaft.search.sampler import Failed, Sampler, Stopped, Told
+from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
+
+FAILURES = 10  # errors in a row after which a search gives up
+
+
+@dataclass(frozen=True)
+class BlackBoxSolver:
+    """Any sampler as a solver; the recipe is its first trial.
+
+    Args:
+        sampler: makes it from a space and a seed: `metaft.search.tpe.TPE`, `metaft.search.random.Uniform`.
+        seed: of the sampler, and of the trials' inner and outer batches.
+        final: the last choice.
+        executor: where trials run.
+        stopping: trials above the median of the others at the same inner step are stopped.
+        warm_start: the journal of an earlier search of the same space, whose trials the sampler observes first.
+    """
+
+    sampler: Callable[[Space, int], Sampler]
+    seed: int = 0
+    final: FinalChoice = DEFAULT_FINAL
+    executor: MakeExecutor = Serial
+    stopping: bool = False
+    warm_start: Path | None = None
+
+    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
+        """Ask, evaluate, tell, until the budget is used; then choose.
+
+        Raises:
+            DataError: the journal, or the one of the warm start, is of another space.
+            DivergedError: nothing gave a finite value, or too many trials in a row failed with an error.
+        """
+        sampler = self.sampler(problem.space, self.seed)
+        with Session(problem, budget, journal, self.seed, self.final) as session, self.executor(problem) as executor:
+            dispatch = Dispatch(executor, journal)
+            self._recall(sampler, session)
+            unfinished = deque(_restored(sampler, session))
+            failures = 0
+            while True:
+                while dispatch.room and (unfinished or not session.exhausted()):
+                    if unfinished:
+                        job = session.job(unfinished.popleft(), stopping=self.stopping)
+                    else:
+                        trial = sampler.ask()
+                        job = session.begin(trial.number, trial.params, stopping=self.stopping)
+                    dispatch.submit(job)
+                if dispatch.busy == 0:
+                    return session.conclude(dispatch)
+                job, outcome, reports = dispatch.next()
+                session.end(job, outcome, reports)
+                sampler.tell(job.number, told(outcome))
+                failures = failures + 1 if outcome.status in ("failed", "lost") else 0
+                if failures == FAILURES:
+                    raise DivergedError(f"search: {FAILURES} trials in a row failed (the last: {outcome.reason})")
+
+    def _recall(self, sampler: Sampler, session: Session) -> None:
+        """Let the sampler observe an earlier search's trials, which this journal keeps from its beginning."""
+        journal = session.journal
+        if self.warm_start is not None and not journal.starts:
+            for record in earlier(self.warm_start, session.problem.space):
+                journal.append(replace(record, kind="prior"))
+        for record in journal.records:
+            if record.kind == "prior":
+                sampler.observe(record.params, told(record.outcome))
+
+
+def earlier(path: Path, space: Space) -> list[Record]:
+    """The trials in the journal of an earlier search.
+
+    Raises:
+        DataError: there is none, or it is of another space.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such journal; allowed: the folder of a run that searched")
+    journal = Journal(path, read_only=True)
+    journal.bind(space)
+    return [r for r in journal.records if r.kind == "trial"]
+
+
+def _restored(sampler: Sampler, session: Session) -> list[Start]:
+    """Bring the sampler to where the journal ends; the trials that began and did not end."""
+    ended = {r.number: r.outcome for r in session.trials}
+    if not session.journal.starts:
+        sampler.enqueue(session.problem.space.plain(session.problem.start))
+    for start in session.journal.starts:
+        sampler.enqueue(start.params)
+        number = sampler.ask().number
+        if number in ended:
+            sampler.tell(number, told(ended[number]))
+    return [s for s in session.journal.starts if s.number not in ended]
+
+
+def told(outcome: Outcome) -> Told:
+    """What a sampler learns from an outcome."""
+    if outcome.status == "stopped":
+        return Stopped(outcome.value)
+    return outcome.value if outcome.status == "ok" else Failed(outcome.reason or outcome.status)

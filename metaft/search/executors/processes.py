@@ -1,0 +1,111 @@
+"""Trials in processes on this machine, each with a device and a problem of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+
+import torch
+
+from metaft.search.bilevel import ProblemFactory
+from metaft.search.executors.work import Done, Job, Raised, Worker
+
+
+class Processes:
+    """Worker processes, started when first needed; one that dies is replaced and its job given back without outcome.
+
+    Args:
+        factory: makes the problem in a worker, from its device.
+        workers: how many.
+        devices: the workers' in turn.
+    """
+
+    def __init__(self, factory: ProblemFactory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
+        self.capacity = workers
+        self._factory, self._devices = factory, devices
+        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._places: dict[int, _Process] = {}
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to an idle worker, or to a new one."""
+        place = next(i for i in range(self.capacity) if i not in self._places or self._places[i].job is None)
+        if place not in self._places:
+            device = self._devices[place % len(self._devices)]
+            self._places[place] = _Process(self._factory, device, self._threads)
+        self._places[place].begin(job)
+
+    def next(self) -> Done:
+        """The result of whichever job ends first; none where its worker died.
+
+        Raises:
+            WorkerError: what the problem said.
+            RuntimeError: a bug in a worker, with its trace.
+        """
+        busy = {p.connection: i for i, p in self._places.items() if p.job is not None}
+        place = busy[wait(list(busy))[0]]  # type: ignore[index]
+        done = self._places[place].end()
+        if done.outcome is None:
+            del self._places[place]
+        return done
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._places.values():
+            process.stop()
+
+
+class _Process:
+    """One worker process, seen from the search."""
+
+    def __init__(self, factory: ProblemFactory, device: str, threads: int) -> None:
+        context = get_context("spawn")
+        self.connection, there = context.Pipe()
+        self.job: Job | None = None
+        self._process = context.Process(target=_serve, args=(there, factory, device, threads), daemon=True)
+        self._process.start()
+        there.close()  # so that the death of the process ends the connection
+
+    def begin(self, job: Job) -> None:
+        self.job = job
+        with suppress(OSError):  # it died idle; `end` will find out
+            self.connection.send(job)
+
+    def end(self) -> Done:
+        job, self.job = self.job, None
+        assert job is not None
+        try:
+            answer: Done | Raised = self.connection.recv()
+        except (EOFError, OSError):
+            self.stop()
+            return Done(job, None)
+        if isinstance(answer, Raised):
+            raise answer.error()
+        return answer
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection, factory: ProblemFactory, device: str, threads: int) -> None:
+    """Do jobs until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides when to stop
+    torch.set_num_threads(threads)
+    worker = Worker(partial(factory, device))
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(worker.perform(job))

@@ -1,0 +1,77 @@
+"""Trials on Ray: an existing cluster (RAY_ADDRESS, or the one of this process), else a local one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from metaft.errors import ConfigError, Problem
+from metaft.search.bilevel import ProblemFactory
+from metaft.search.executors.work import Done, Job, Raised, Worker
+
+
+class RayWorkers:
+    """Ray actors, one job each; one that dies is replaced and its job given back without outcome.
+
+    A worker asks for one GPU where the devices are GPUs, for one CPU to be placed elsewhere.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+
+    def __init__(self, factory: ProblemFactory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
+        self._ray = _ray()
+        self._own = not self._ray.is_initialized()
+        if self._own:
+            self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        self.capacity = workers
+        gpu = devices[0].startswith("cuda")
+        self._make = self._ray.remote(num_gpus=1 if gpu else 0)(Worker).options(max_restarts=0)
+        self._problem = partial(factory, "cuda" if gpu else "cpu")
+        self._idle: list[Any] = []
+        self._busy: dict[Any, tuple[Job, Any]] = {}
+
+    def submit(self, job: Job) -> None:
+        """Hand a job to an idle actor, or to a new one."""
+        actor = self._idle.pop() if self._idle else self._make.remote(self._problem)
+        self._busy[actor.perform.remote(job)] = (job, actor)
+
+    def next(self) -> Done:
+        """The result of whichever job ends first; none where its actor died.
+
+        Raises:
+            WorkerError: what the problem said.
+            RuntimeError: a bug in a worker, with its trace.
+        """
+        (ended, *_), _ = self._ray.wait(list(self._busy), num_returns=1)
+        job, actor = self._busy.pop(ended)
+        try:
+            answer: Done | Raised = self._ray.get(ended)
+        except self._ray.exceptions.RayError:
+            return Done(job, None)
+        self._idle.append(actor)
+        if isinstance(answer, Raised):
+            raise answer.error()
+        return answer
+
+    def __enter__(self) -> RayWorkers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for actor in (*self._idle, *(actor for _, actor in self._busy.values())):
+            self._ray.kill(actor)
+        if self._own:
+            self._ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        allowed = 'serial, processes; or pip install "metaft[ray]"'
+        raise ConfigError([Problem("search.executor", "ray, which is not installed", allowed)]) from None
+    return ray

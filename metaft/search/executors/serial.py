@@ -1,0 +1,35 @@
+"""One trial after the other, in this process."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from metaft.search.bilevel import BilevelProblem
+from metaft.search.executors.work import Done, Job, perform
+
+
+class Serial:
+    """Evaluates a job when its result is asked for."""
+
+    capacity = 1
+
+    def __init__(self, problem: BilevelProblem) -> None:
+        self._problem = problem
+        self._job: Job | None = None
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        self._job = job
+
+    def next(self) -> Done:
+        """Do it."""
+        assert self._job is not None
+        return perform(self._problem, self._job)
+
+    def __enter__(self) -> Serial:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass

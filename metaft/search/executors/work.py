@@ -1,0 +1,118 @@
+"""What an executor is given and gives back, and how a worker does it."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+from metaft.errors import MetaftError
+from metaft.search.bilevel import BilevelProblem, Outcome
+from metaft.search.stopping import MedianRule
+
+
+@dataclass(frozen=True)
+class Job:
+    """An evaluation to do: a trial, or a finalist's on a fresh seed.
+
+    `medians` are what the trial is stopped by, by inner step; None: it runs to its end.
+    """
+
+    kind: Literal["trial", "final"]
+    number: int
+    params: Mapping[str, Any]
+    seed: int
+    medians: Mapping[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that ended, with (inner step, outer loss) on its way; without an outcome where its worker died."""
+
+    job: Job
+    outcome: Outcome | None
+    reports: tuple[tuple[int, float], ...] = ()
+
+
+class Executor(Protocol):
+    """A number of workers that take one job each; a context manager that lets them go."""
+
+    @property
+    def capacity(self) -> int:
+        """How many jobs run at once."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Begin a job; at most `capacity` may be under way."""
+        ...
+
+    def next(self) -> Done:
+        """Wait for any job to end.
+
+        Raises:
+            MetaftError: what the problem said where it could not be made or is at fault.
+        """
+        ...
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class WorkerError(MetaftError):
+    """An error that a worker met, in its words."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An error on its way from a worker; `exit_code` is None for a bug."""
+
+    text: str
+    exit_code: int | None
+
+    def error(self) -> Exception:
+        """The error to raise."""
+        if self.exit_code is None:
+            return RuntimeError(f"in a worker:\n{self.text}")
+        return WorkerError(self.text, self.exit_code)
+
+
+class Worker:
+    """Makes the problem at its first job, and evaluates; errors are given back, not raised."""
+
+    def __init__(self, make: Callable[[], BilevelProblem]) -> None:
+        self._make = make
+        self._problem: BilevelProblem | None = None
+
+    def perform(self, job: Job) -> Done | Raised:
+        """Do a job."""
+        try:
+            if self._problem is None:
+                self._problem = self._make()
+            return perform(self._problem, job)
+        except MetaftError as error:
+            return Raised(str(error), error.exit_code)
+        except Exception:
+            return Raised(traceback.format_exc(), None)
+
+
+def perform(problem: BilevelProblem, job: Job) -> Done:
+    """Evaluate; an error of arithmetic or of torch makes a failed trial, any other is raised."""
+    rule = None if job.medians is None else MedianRule(job.medians)
+    begin = time.perf_counter()
+    try:
+        outcome = problem.evaluate(job.params, job.seed, rule)
+    except (ArithmeticError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        outcome = Outcome(math.inf, 0.0, math.inf, 0, 0.0, time.perf_counter() - begin, "failed", reason)
+    return Done(job, outcome, () if rule is None else tuple(rule.reports))

@@ -1,0 +1,42 @@
+"""Early stopping of hopeless trials by what others had reached at the same inner step."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from metaft.search.journal import Record
+
+ENOUGH = 5  # reports of other trials at a step, from which a median is believed
+
+
+@dataclass
+class MedianRule:
+    """A `report` for `evaluate`: asks to stop above the median of other trials at the same step, or where not finite.
+
+    Source: Golovin et al., Google Vizier, KDD 2017, section 3.5.2.
+
+    Args:
+        medians: by inner step.
+        reports: (step, outer loss) as they came.
+    """
+
+    medians: Mapping[int, float]
+    reports: list[tuple[int, float]] = field(default_factory=list)
+
+    def __call__(self, step: int, loss: float) -> bool:
+        """Whether to stop here."""
+        self.reports.append((step, loss))
+        return not loss <= self.medians.get(step, math.inf) or math.isinf(loss)
+
+
+def medians(trials: Sequence[Record]) -> dict[int, float]:
+    """The median outer loss at every step that enough trials have reported on, stopped ones included."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for trial in trials:
+        for step, loss in trial.reports:
+            found[step].append(loss if math.isfinite(loss) else math.inf)
+    return {step: median(losses) for step, losses in found.items() if len(losses) >= ENOUGH}

@@ -1,0 +1,129 @@
+"""The journal: whole lines, one writer, one space, everything back as it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from metaft.errors import BusyError, DataError
+from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.search.bilevel import Outcome
+from metaft.search.journal import Journal, Lost, Record, Start
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from metaft.search.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def record(number: int = 0) -> Record:
+    return Record(
+        "trial", number, {"x": 0.1}, 7, Outcome(math.nan, 0.0, math.inf, 1, 1.0, 0.0, "diverged"), (math.nan, 1.0)
+    )
+
+
+def test_journal_holds_what_json_cannot(tmp_path):
+    path = tmp_path / "t.jsonl"
+    Journal(path).append(record())
+    (read,) = Journal(path).records
+    assert read.outcome.value == math.inf
+    assert math.isnan(read.gradient[0])
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_torn_last_line_is_cut_and_told(tmp_path, capsys):
+    path = tmp_path / "t.jsonl"
+    journal = Journal(path)
+    journal.append(record(0))
+    journal.append(record(1))
+    path.write_bytes(path.read_bytes()[:-20])
+    again = Journal(path)
+    assert [r.number for r in again.records] == [0]
+    assert "cut off an unfinished last line" in capsys.readouterr().err
+    again.append(record(1))
+    assert [r.number for r in Journal(path).records] == [0, 1]
+
+
+V2 = '{"version": 2}\n'
+
+
+@pytest.mark.parametrize(
+    "text", ['{"version": 1}\n', V2 + '{"kind": "odd"}\n', V2 + '{"kind": "trial"}\n', "nonsense\n", "[]\n"]
+)
+def test_a_damaged_journal_is_refused(tmp_path, text):
+    path = tmp_path / "t.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError, match="allowed"):
+        Journal(path)
+
+
+def test_everything_comes_back(tmp_path):
+    path = tmp_path / "t.jsonl"
+    journal = Journal(path)
+    journal.start(Start(0, {"x": 0.1, "kind": "a"}, 5))
+    journal.lose(Lost("trial", 0, 5))
+    journal.append(Record("trial", 0, {"x": 0.1}, 5, record().outcome, None, ((1, 0.5), (2, math.nan)), clock=2.5))
+    again = Journal(path)
+    assert (again.starts, again.lost) == (journal.starts, journal.lost)
+    (read,) = again.records
+    assert read.reports[0] == (1, 0.5)
+    assert math.isnan(read.reports[1][1])
+    assert again.clock >= 2.5, "the clock goes on where it stopped"
+
+
+SPACE = Space([Float("lr", 1e-5, 1.0, log=True), Int("n", 1, 4), Categorical("k", ("a", "b"))])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            Space([Float("lr", 1e-5, 1.0), *SPACE.dimensions[1:]]),
+            "lr is log True, scale log; allowed: log False, scale linear",
+        ),
+        (Space([SPACE.dimensions[0], Int("n", 1, 9), SPACE.dimensions[2]]), "n is high 4; allowed: high 9"),
+        (Space(SPACE.dimensions[:2]), "k is kind Categorical, name k, .*; allowed: not there"),
+        (Space([*SPACE.dimensions, Float("z", 0, 1)]), "z is not there; allowed: kind Float"),
+        (Space(SPACE.dimensions[::-1]), "in another order"),
+    ],
+)
+def test_a_journal_of_another_space_names_the_parameter(tmp_path, other, message):
+    path = tmp_path / "t.jsonl"
+    Journal(path).bind(SPACE)
+    Journal(path).bind(SPACE)
+    with pytest.raises(DataError, match=f"t.jsonl: journal of another space: .*{message}"):
+        Journal(path).bind(other)
+
+
+def test_one_process_writes_and_a_dead_one_holds_nothing(tmp_path):
+    path = tmp_path / "t.jsonl"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match=r"t\.jsonl: another process is at work on it"):
+            Journal(path)
+        assert Journal(path, read_only=True).records == []
+        other.send_signal(signal.SIGKILL)
+    Journal(path).append(record())
+    assert len(Journal(path).records) == 1
+
+
+def test_reading_alone_repairs_nothing(tmp_path, capsys):
+    path = tmp_path / "t.jsonl"
+    Journal(path).append(record())
+    torn = path.read_bytes()[:-20]
+    path.write_bytes(torn)
+    assert Journal(path, read_only=True).records == []
+    assert path.read_bytes() == torn
+    assert capsys.readouterr().err == ""
+    assert not Journal(tmp_path / "none.jsonl", read_only=True).records
+    assert not (tmp_path / "none.jsonl").exists()
