@@ -6,13 +6,13 @@ import numpy as np
 
 from metaft.search.mixture import Columns, Floats, Mixture
 
-MIN_BANDWIDTH = 0.03
+MIN_BANDWIDTH = 0.04
 
 
 def fit(x: Floats, weights: Floats, columns: Columns) -> Mixture:
     """A kernel on every observation x [n, d] by weight [n], and the prior as the last one, of mean weight.
 
-    Bandwidths are the larger gap to a neighbour in each column, at least max(0.03, (n + 2)^-2) and at most 1. The
+    Bandwidths are the larger gap to a neighbour in each column, at least max(0.04, (n + 2)^-2) and at most 1. The
     prior is normal about the middle with bandwidth 1, over choices uniform; so is an observation's kernel in a column
     where it is not a number.
 

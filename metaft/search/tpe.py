@@ -18,13 +18,14 @@ from metaft.search.sampler import Failed, Stopped, Told, Trial
 __all__ = ["TPE", "Failed", "Stopped", "Told", "Trial"]
 
 OK, STOPPED, BAD, RUNNING = range(4)  # how an observation ranks before its value is looked at
+GOOD, MAX_GOOD = 0.15, 25  # share and number of observations that make l
 FRESH_TRIES = 200  # uniform draws in search of a point that was never tried
 
 
 class TPE:
     """Ask for a point, tell its value; smaller is better.
 
-    The best ceil(n / 10) of n told observations, at most 25, make the density l; the others, and trials still running,
+    The best ceil(0.15 n) of n told observations, at most 25, make the density l; the others, and trials still running,
     make g. Candidates are drawn from l, each dimension from a kernel of its own choice; of those never tried, the one
     with the largest l / g is proposed, where log l / g is the sum of that of the joint densities and of those of the
     dimensions apart. (The joint model knows what goes together; the marginals average over more observations. Each
@@ -194,9 +195,9 @@ def _kind_and_value(told: Told) -> tuple[int, float]:
 
 
 def split(kind: NDArray[np.int64], y: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the good observations, the best min(ceil(told / 10), 25), and of the rest; ties go to the older."""
+    """Rows of the good observations, the best min(ceil(0.15 told), 25), and of the rest; ties go to the older."""
     order = np.lexsort((y, kind))
-    n = min(math.ceil(0.1 * int((kind != RUNNING).sum())), 25)
+    n = min(math.ceil(GOOD * int((kind != RUNNING).sum())), MAX_GOOD)
     return np.sort(order[:n]), np.sort(order[n:])
 
 
