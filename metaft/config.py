@@ -123,7 +123,7 @@ class TPEConfig(_Section):
     """The Parzen-estimator solver."""
 
     startup: int = Field(10, ge=1)  # trials from which on the model proposes
-    candidates: int = Field(32, ge=1)  # draws for each proposal
+    candidates: int | None = Field(None, ge=1)  # draws for each proposal; null: 32, or 8 if not multivariate
     multivariate: bool = True  # a model of all dimensions; false: each for itself
     weights: Literal["improvement", "uniform"] = "improvement"  # of good trials in the model
 

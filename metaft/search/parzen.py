@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from metaft.search.mixture import Columns, Floats, Mixture
 
-MIN_BANDWIDTH = 0.04
+
+def joint_floor(n: int) -> float:
+    """The least bandwidth of n kernels over several columns, max(0.03, (n + 2)^-2).
+
+    Source: Watanabe, arXiv 2304.11127.
+    """
+    return max(0.03, (n + 2.0) ** -2)
 
 
-def fit(x: Floats, weights: Floats, columns: Columns) -> Mixture:
+def single_floor(n: int) -> float:
+    """The least bandwidth of n kernels over one column, 1 / min(100, n + 2).
+
+    Source: Bergstra et al., NeurIPS 2011, as in hyperopt.
+    """
+    return 1.0 / min(100, n + 2)
+
+
+def fit(x: Floats, weights: Floats, columns: Columns, floor: Callable[[int], float] = joint_floor) -> Mixture:
     """A kernel on every observation x [n, d] by weight [n], and the prior as the last one, of mean weight.
 
-    Bandwidths are the larger gap to a neighbour in each column, at least max(0.04, (n + 2)^-2) and at most 1. The
-    prior is normal about the middle with bandwidth 1, over choices uniform; so is an observation's kernel in a column
-    where it is not a number.
+    Bandwidths are the larger gap to a neighbour in each column, at least `floor(n)` and at most 1. The prior is normal
+    about the middle with bandwidth 1, over choices uniform; so is an observation's kernel in a column where it is not
+    a number.
 
-    Source: Bergstra et al., NeurIPS 2011; minimum bandwidth and smoothing: Watanabe, arXiv 2304.11127.
+    Source: Bergstra et al., NeurIPS 2011.
     """
     n, d = x.shape
     numeric = ~np.array(columns.categorical)
-    sigma = np.clip(_gaps(x), max(MIN_BANDWIDTH, (n + 2.0) ** -2), 1.0)
+    sigma = np.clip(_gaps(x), floor(n), 1.0)
     mu = np.vstack([x, np.full(d, np.nan)])
     w = np.append(weights, weights.mean() if n else 1.0)
     return Mixture(

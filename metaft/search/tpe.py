@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from metaft.objective.space import MAX_CELLS, Categorical, Dimension, Float, Int, Space
 from metaft.search.mixture import Columns, Floats, Mixture, cell_of, log_densities, sample
-from metaft.search.parzen import fit
+from metaft.search.parzen import fit, single_floor
 from metaft.search.sampler import Failed, Stopped, Told, Trial
 
 __all__ = ["TPE", "Failed", "Stopped", "Told", "Trial"]
 
 OK, STOPPED, BAD, RUNNING = range(4)  # how an observation ranks before its value is looked at
+CROWDING = 1.2  # exponent of g
 GOOD, MAX_GOOD = 0.15, 25  # share and number of observations that make l
+JOINT_CANDIDATES, SINGLE_CANDIDATES = 32, 8
 FRESH_TRIES = 200  # uniform draws in search of a point that was never tried
 
 
@@ -27,16 +29,17 @@ class TPE:
 
     The best ceil(0.15 n) of n told observations, at most 25, make the density l; the others, and trials still running,
     make g. Candidates are drawn from l, each dimension from a kernel of its own choice; of those never tried, the one
-    with the largest l / g is proposed, where log l / g is the sum of that of the joint densities and of those of the
-    dimensions apart. (The joint model knows what goes together; the marginals average over more observations. Each
-    alone did worse on every problem tried.) The first `startup` proposals are uniform. A proposal is a function of
-    (history, seed, its number) alone: the order in which trials end changes nothing.
+    with the largest l / g^1.2 is proposed, where log l and log g are sums of that of the joint density and of those of
+    the dimensions apart. The joint model knows what goes together, the marginals average over more observations, and
+    the exponent drives the search out of a region that is crowded without getting better. The first `startup`
+    proposals are uniform. A proposal is a function of (history, seed, its number) alone: the order in which trials end
+    changes nothing.
 
     Args:
         space: what is searched; dimensions with conditions are allowed.
         seed: of all draws.
         startup: observations from which on the model proposes.
-        candidates: draws from l for each proposal.
+        candidates: draws from l for each proposal; None: 32, or 8 where each dimension is chosen by itself.
         multivariate: as said; otherwise each dimension is chosen by its own densities, without regard to the others.
         weights: kernels in l weigh as much as their observation is better than the best of the others
             (`improvement`), or all the same (`uniform`; then only the order of values matters).
@@ -51,12 +54,13 @@ class TPE:
         seed: int = 0,
         *,
         startup: int = 10,
-        candidates: int = 32,
+        candidates: int | None = None,
         multivariate: bool = True,
         weights: Literal["improvement", "uniform"] = "improvement",
     ) -> None:
         self.space, self._seed = space, seed
-        self._startup, self._candidates, self._multivariate, self._weights = startup, candidates, multivariate, weights
+        self._startup, self._multivariate, self._weights = startup, multivariate, weights
+        self._candidates = candidates or (JOINT_CANDIDATES if multivariate else SINGLE_CANDIDATES)
         self._columns = columns_of(space)
         self._conditions = _conditions(space)
         self._x = np.empty((0, len(space)))
@@ -139,7 +143,9 @@ class TPE:
             return _sorted(self._blank(sample(better, self._candidates, rng)), better, worse)
         apart = []
         for j, column in enumerate(self._columns.apart()):
-            better, worse = (fit(*_there(x[rows, j : j + 1], w), column) for rows, w in ((good, weights), (bad, worst)))
+            better, worse = (
+                fit(*_there(x[rows, j : j + 1], w), column, single_floor) for rows, w in ((good, weights), (bad, worst))
+            )
             apart.append(_sorted(sample(better, self._candidates, rng), better, worse))
         return self._blank(np.hstack(apart))
 
@@ -154,8 +160,8 @@ class TPE:
 
 
 def _sorted(draws: Floats, better: Mixture, worse: Mixture) -> Floats:
-    """Draws [m, d], those with the largest l / g first."""
-    score = sum(log_densities(better, draws)) - sum(log_densities(worse, draws))
+    """Draws [m, d], those with the largest l / g^1.2 first."""
+    score = sum(log_densities(better, draws)) - CROWDING * sum(log_densities(worse, draws))
     return draws[np.argsort(-score, kind="stable")]
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from metaft.search.mixture import CATEGORY_SMOOTHING, Columns, Mixture, cell_of, log_density, sample
-from metaft.search.parzen import MIN_BANDWIDTH, fit
+from metaft.search.parzen import fit, joint_floor, single_floor
 
 LOG_EDGES = np.log(np.arange(1, 9)) / np.log(8)  # of the whole numbers 1 to 7 on a log scale
 FIVE, THREE = np.linspace(0, 1, 6), np.linspace(0, 1, 4)
@@ -108,7 +108,10 @@ def test_samples_follow_the_density():
 def test_bandwidths_are_neighbour_gaps_within_bounds():
     x = np.array([[0.1], [0.9], [0.101], [0.4]])
     m = fit(x, np.ones(4), REAL)
-    assert m.sigma[:, 0] == pytest.approx([max(MIN_BANDWIDTH, 1 / 36), 0.5, 0.299, 0.5, 1.0])
+    assert m.sigma[:, 0] == pytest.approx([joint_floor(4), 0.5, 0.299, 0.5, 1.0])
+    assert fit(x, np.ones(4), REAL, single_floor).sigma[0, 0] == pytest.approx(1 / 6)
+    assert [joint_floor(n) for n in (1, 2, 100)] == pytest.approx([1 / 9, 1 / 16, 0.03])
+    assert [single_floor(n) for n in (1, 200)] == pytest.approx([1 / 3, 1 / 100])
     assert fit(x[:1], np.ones(1), REAL).sigma[0, 0] == 1.0
     missing = fit(np.array([[0.1], [np.nan], [0.4]]), np.ones(3), REAL)
     assert missing.sigma[:, 0] == pytest.approx([0.3, 1.0, 0.3, 1.0]), "neighbours are those that are there"
