@@ -25,8 +25,8 @@ from metaft.search.tpe import TPE
 
 NOISES = (0.05, 0.1, 0.2)
 EVALUATIONS = (60, 200)
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-CANDIDATES = (2, 4, 8)
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
+CANDIDATES = (2, 4, 8, 16)
 
 
 class Noisy:

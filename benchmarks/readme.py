@@ -138,7 +138,7 @@ def choices() -> str:
     shares = sorted({r["share"] for r in found})
     table = []
     for noise, total in sorted({(r["noise"], r["evaluations"]) for r in found}):
-        own = [r for r in found if (r["noise"], r["evaluations"]) == (noise, total) and r["candidates"] in (1, 4)]
+        own = [r for r in found if (r["noise"], r["evaluations"]) == (noise, total) and r["candidates"] in (1, 16)]
         means = [fmean(r["regret"] for r in own if r["share"] == share) for share in shares]
         table.append([f"noise {noise:g}, {total} evaluations", *(f"{m:.3f}" for m in means)])
     return markdown(["mean regret of the choice", *(f"{100 * s:.0f} %" if s else "least value" for s in shares)], table)

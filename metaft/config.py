@@ -87,8 +87,8 @@ class SearchConfig(_Section):
     step_equivalents: float | None = Field(900.0, gt=0)
     outer_loss: str = "ce_calibrated"
     outer_batch_size: int = Field(512, ge=1)
-    candidates: int = Field(4, ge=1)  # best trials that are evaluated again, with the recipe, in the last choice
-    final_share: float = Field(0.2, gt=0, lt=1)  # of all evaluations, for the last choice
+    candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe, at the end
+    final_share: float = Field(0.1, gt=0, lt=1)  # of all evaluations, for that
     executor: str = "serial"
     workers: int = Field(1, ge=1)  # of the executor; each builds the model for itself
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time

@@ -102,10 +102,9 @@ def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents
-    trials, finalists = cfg.search.trials or math.inf, cfg.search.candidates + 1
-    final = cfg.search.final_share / (1 - cfg.search.final_share)
+    trials = cfg.search.trials or math.inf
     cost = min(
-        trials * trial_cost + max(finalists * plain_cost, final * trials * trial_cost),
+        trials * trial_cost / (1 - cfg.search.final_share),
         cfg.search.step_equivalents or math.inf,
         (cfg.search.seconds or math.inf) / rate,
     )

@@ -26,17 +26,19 @@ HYPERGRADIENT = 3.0  # evaluations that a hypergradient is worth
 
 @dataclass(frozen=True)
 class FinalChoice:
-    """How a search settles: so many best trials and the recipe are evaluated on fresh seeds; the best mean wins.
+    """How a search settles: the recipe and the best trials are evaluated on fresh seeds; the best mean wins.
 
-    `share` of all evaluations are spent on it, at least one for each finalist.
+    It may take `share` of all evaluations. Best trials come first, up to `candidates`; what is left goes to more seeds.
     """
 
-    candidates: int = 4
-    share: float = 0.2
+    candidates: int = 16
+    share: float = 0.1
 
-    def rounds(self, evaluations: float, finalists: int) -> int:
-        """On how many seeds each finalist is evaluated after a search of so many evaluations."""
-        return max(1, math.floor(self.share / (1 - self.share) * evaluations / finalists))
+    def plan(self, evaluations: float) -> tuple[int, int]:
+        """After a search of so many evaluations: how many finalists beside the recipe, and on how many seeds each."""
+        allowed = self.share / (1 - self.share) * evaluations
+        best = min(max(1, math.floor(allowed) - 1), self.candidates)
+        return best, max(1, math.floor(allowed / (best + 1)))
 
 
 DEFAULT_FINAL = FinalChoice()
@@ -146,25 +148,25 @@ class Session:
             reasons = [r.outcome.reason for r in trials if r.outcome.reason]
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
-        chosen = {r.number: r for r in (*ok[: self._final.candidates], trials[0])}
-        values = self._evaluated(chosen, dispatch or Dispatch(Serial(self.problem), self.journal))
+        best, rounds = self._final.plan(sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials))
+        chosen = {r.number: r for r in (*ok[:best], trials[0])}
+        values = self._evaluated(chosen, rounds, dispatch or Dispatch(Serial(self.problem), self.journal))
         means = {number: fmean(v) for number, v in values.items()}
-        best = min(means, key=means.__getitem__)
-        if not math.isfinite(means[best]):
+        winner = min(means, key=means.__getitem__)
+        if not math.isfinite(means[winner]):
             raise DivergedError("search: every finalist diverged on a fresh seed; narrow objective.bounds")
         return SearchResult(
-            params=dict(chosen[best].params),
-            value=means[best],
+            params=dict(chosen[winner].params),
+            value=means[winner],
             trials=len(trials),
             step_equivalents=self.step_equivalents,
             seconds=self.journal.clock,
             finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
         )
 
-    def _evaluated(self, chosen: Mapping[int, Record], dispatch: Dispatch) -> dict[int, list[float]]:
+    def _evaluated(self, chosen: Mapping[int, Record], rounds: int, dispatch: Dispatch) -> dict[int, list[float]]:
         """Each finalist's values on the same fresh seeds; what the journal holds is not evaluated again."""
-        evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in self.trials)
-        seeds = [seed_for(self._seed, "final", i) for i in range(self._final.rounds(evaluations, len(chosen)))]
+        seeds = [seed_for(self._seed, "final", i) for i in range(rounds)]
         found = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
         jobs = [Job("final", n, r.params, seed) for seed in seeds for n, r in chosen.items() if (n, seed) not in found]
         for job, outcome in dispatch.run(jobs):

@@ -174,8 +174,10 @@ def test_a_warm_start_must_be_of_this_space(tmp_path):
 
 
 def test_the_last_choice_has_its_share():
-    assert FinalChoice(4, 0.2).rounds(100, 5) == 5
-    assert FinalChoice(4, 0.2).rounds(3, 4) == 1
+    assert FinalChoice(8, 0.1).plan(100) == (8, 1)
+    assert FinalChoice(8, 0.1).plan(45) == (4, 1), "fewer candidates where the share is small"
+    assert FinalChoice(4, 0.2).plan(100) == (4, 5)
+    assert FinalChoice(4, 0.2).plan(3) == (1, 1), "the best and the recipe at least"
     journal = Journal()
     uniform(final=FinalChoice(3, 0.25)).solve(Bowl(), Budget(trials=36), journal)
     assert sum(r.kind == "final" for r in journal.records) == 12
