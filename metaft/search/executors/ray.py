@@ -28,7 +28,9 @@ class RayWorkers:
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
         self.capacity = workers
         gpu = devices[0].startswith("cuda")
-        self._make = self._ray.remote(num_gpus=1 if gpu else 0)(Worker).options(max_restarts=0)
+        self._make = self._ray.remote(Worker)
+        if gpu:  # said only here: an actor that names no resources needs a CPU to be placed, none to run
+            self._make = self._make.options(num_gpus=1)
         self._problem = partial(factory, "cuda" if gpu else "cpu")
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Job, Any]] = {}
