@@ -148,7 +148,7 @@ def workers() -> str:
     """Trials a second by executor."""
     return markdown(
         ["executor", "workers", "trials a second", "ratio to one"],
-        [[r["executor"], r["workers"], f"{r['throughput']:.2f}", f"{r['ratio']:.2f}"] for r in rows("executors")],
+        [[r["executor"], str(r["workers"]), f"{r['throughput']:.2f}", f"{r['ratio']:.2f}"] for r in rows("executors")],
     )
 
 
