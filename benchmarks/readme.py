@@ -121,7 +121,11 @@ def samplers() -> str:
 
 def _quartiles(values: list[float]) -> str:
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return f"{middle:.3g} ({low:.2g} to {high:.2g})"
+    return f"{_short(middle)} ({_short(low)} to {_short(high)})"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def asks() -> str:

@@ -1,4 +1,4 @@
-"""The one place that turns settings into objects, and that checks names against the registries."""
+"""The one place that turns settings into objects."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 
 from metaft import data as datasets
+from metaft.checks import check as check  # `metaft.build.check` is how others call it
 from metaft.clip.classifier import Classifier, caption_tokens, group_of, train_only, zero_shot
-from metaft.clip.load import Clip, load, models
+from metaft.clip.load import Clip, load
 from metaft.config import Config
 from metaft.data import Splits
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.evaluation import evaluate
 from metaft.finetune.methods import METHODS
 from metaft.finetune.settings import FitSettings
-from metaft.inner import Options, Step, refusals
+from metaft.inner import Options, Step
 from metaft.objective import TERMS, Objective, WeightedLoss
 from metaft.objective.space import Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget, ProblemFactory, Solver
 from metaft.search.blackbox import BlackBoxSolver, earlier
 from metaft.search.executors import EXECUTORS, Place
 from metaft.search.hypergrad import HypergradSolver
-from metaft.search.outer import OUTER_LOSSES
 from metaft.search.problem import Differentiation, FinetuneProblem
 from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
@@ -37,77 +37,6 @@ from metaft.search.tpe import TPE
 WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
 LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's
 WEIGHT_DECAY = (0.0, 1.0)
-
-
-def check(cfg: Config) -> None:
-    """Check every name in the settings against its registry, and what names must agree on.
-
-    Raises:
-        ConfigError: with every fault found.
-    """
-    found = [*_names(cfg), *_bounds(cfg), *_solver_settings(cfg)]
-    if cfg.data.format in datasets.FORMATS:
-        found += datasets.problems(cfg.data)
-    if cfg.device != "auto":
-        try:
-            torch.empty(0, device=cfg.device)
-        except (RuntimeError, AssertionError) as error:
-            found.append(Problem("device", f"{cfg.device!r} ({str(error).splitlines()[0]})", "auto, cpu, cuda, cuda:N"))
-    if found:
-        raise ConfigError(found)
-
-
-def _names(cfg: Config) -> list[Problem]:
-    """Names that no registry holds."""
-    searched = {*cfg.objective.terms, "lr", "wd"} - set(cfg.objective.fixed)
-    own = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
-    lists: list[tuple[str, Any, Any]] = [
-        ("data.format", [cfg.data.format], datasets.FORMATS),
-        ("objective.terms", cfg.objective.terms, TERMS),
-        ("objective.fixed", cfg.objective.fixed, {*TERMS, "lr", "wd"}),
-        ("objective.per_group", cfg.objective.per_group, searched & own),
-        ("objective.bounds", cfg.objective.bounds, searched),
-        ("objective.recipe", cfg.objective.recipe, searched),
-        ("search.outer_loss", [cfg.search.outer_loss], OUTER_LOSSES),
-        ("search.executor", [cfg.search.executor], EXECUTORS),
-        ("finetune.method", [cfg.finetune.method], METHODS),
-        ("evaluation.methods", cfg.evaluation.methods, METHODS),
-    ]
-    if ":" not in cfg.model.name:
-        lists.append(("model.name", [cfg.model.name], models()))
-    found = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
-    differentiated = sorted(searched) if cfg.search.mode == "hypergrad" else ()
-    return found + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
-
-
-def _solver_settings(cfg: Config) -> list[Problem]:
-    """Search settings that the solver of `search.mode` cannot use."""
-    own, found = cfg.search, []
-    outer = OUTER_LOSSES.get(own.outer_loss)
-    if own.mode == "hypergrad" and outer is not None and not outer.differentiable:
-        smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)
-        found.append(Problem("search.outer_loss", f"{own.outer_loss!r} has no gradient for hypergrad", smooth))
-    if own.mode == "hypergrad" and own.executor != "serial":
-        found.append(Problem("search.executor", f"{own.executor!r} with hypergrad, which goes step by step", "serial"))
-    if own.mode == "hypergrad" and own.stop_hopeless:
-        found.append(Problem("search.stop_hopeless", "true with hypergrad", "false, or --mode tpe or random"))
-    if own.mode in ("hypergrad", "random") and own.warm_start is not None:
-        found.append(Problem("search.warm_start", f"given with {own.mode}", "null, or --mode tpe"))
-    if own.executor == "serial" and own.workers != 1:
-        others = ", ".join(name for name in EXECUTORS if name != "serial")
-        found.append(Problem("search.workers", f"{own.workers} with executor serial", f"1, or one of {others}"))
-    return found
-
-
-def _bounds(cfg: Config) -> list[Problem]:
-    """Ranges that make no dimension."""
-    problems = []
-    for name, (low, high) in cfg.objective.bounds.items():
-        logarithmic = name == "lr" or (name != "wd" and cfg.objective.weight_scale == "log")
-        if not 0 <= low < high or (logarithmic and low == 0):
-            allowed = "0 < low < high (log scale)" if logarithmic else "0 <= low < high"
-            problems.append(Problem(f"objective.bounds.{name}", f"[{low}, {high}]", allowed))
-    return problems
 
 
 def device(cfg: Config) -> torch.device:

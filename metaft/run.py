@@ -107,9 +107,9 @@ def _dispatch(args: argparse.Namespace) -> int:
     elif not args.resume:
         build.check_warm_start(work)
     folder = RunFolder(args.resume) if args.resume else RunFolder.create(cfg)
-    folder.claim()
     try:
-        return run(work, folder, learned)
+        with folder.claimed():
+            return run(work, folder, learned)
     except KeyboardInterrupt:
         command = f"python -m metaft.run --resume {shlex.quote(str(folder.path))}"
         print(f"\ninterrupted; go on with: {command}", file=sys.stderr)

@@ -8,7 +8,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,18 @@ class RunFolder:
         write(path / "config.yaml", configuration.dump(cfg))
         return cls(path)
 
-    def claim(self) -> None:
-        """Keep other processes out for as long as this object lives.
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes out meanwhile.
 
         Raises:
             BusyError: another process is at work in it.
         """
-        self._claim = claim(self.path)
+        lock = claim(self.path)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def checkpoint(self, method: str) -> Path:
         """Where a method's classifier is kept."""

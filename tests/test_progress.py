@@ -8,9 +8,10 @@ import pytest
 
 from metaft import progress
 from metaft.search.bilevel import Budget
+from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal
-from metaft.search.random import RandomSolver
-from tests.search.test_solvers import Bowl
+from metaft.search.random import Uniform
+from tests.search.problems import Bowl
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_quiet(terminal, capsys):
 
 
 def test_a_search_tells_its_best_value(terminal, capsys):
-    RandomSolver().solve(Bowl(), Budget(trials=5), Journal())
+    BlackBoxSolver(Uniform).solve(Bowl(), Budget(trials=5), Journal())
     err = capsys.readouterr().err
     assert "search" in err
     assert "5 trials, best 0." in err

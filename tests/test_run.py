@@ -54,8 +54,8 @@ def test_a_whole_run(metaft, tmp_path, mode, capsys):
     assert (search["trials"], search["space_size"]) == (3, 11)
     assert results["provenance"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     kinds = [json.loads(line).get("kind") for line in (run / "search" / "trials.jsonl").read_text().splitlines()]
-    assert kinds[:4] == [None, "trial", "trial", "trial"]
-    assert set(kinds[4:]) == {"final"}
+    assert [k for k in kinds if k not in ("start", "final")] == [None, "space", "trial", "trial", "trial"]
+    assert kinds[-2:] == ["final"] * 2
     assert yaml.safe_load((run / "objective.yaml").read_text())["terms"]["ce"] == 1.0
     for name in ("config.yaml", "provenance.json", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
         assert (run / name).stat().st_size > 0, name
@@ -136,10 +136,9 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from metaft.runfolder import RunFolder
-folder = RunFolder(Path(sys.argv[1]))
-folder.claim()
-print("held", flush=True)
-time.sleep(60)
+with RunFolder(Path(sys.argv[1])).claimed():
+    print("held", flush=True)
+    time.sleep(60)
 """
 
 

@@ -1,0 +1,88 @@
+"""Names in the settings against the registries, and settings against each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from metaft import data as datasets
+from metaft.clip.load import models
+from metaft.config import Config
+from metaft.errors import ConfigError, Problem, unknown
+from metaft.finetune.methods import METHODS
+from metaft.inner import refusals
+from metaft.objective import TERMS
+from metaft.search.executors import EXECUTORS
+from metaft.search.outer import OUTER_LOSSES
+
+
+def check(cfg: Config) -> None:
+    """Check every name in the settings against its registry, and what names must agree on.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    found = [*_names(cfg), *_bounds(cfg), *_solver_settings(cfg)]
+    if cfg.data.format in datasets.FORMATS:
+        found += datasets.problems(cfg.data)
+    if cfg.device != "auto":
+        try:
+            torch.empty(0, device=cfg.device)
+        except (RuntimeError, AssertionError) as error:
+            found.append(Problem("device", f"{cfg.device!r} ({str(error).splitlines()[0]})", "auto, cpu, cuda, cuda:N"))
+    if found:
+        raise ConfigError(found)
+
+
+def _names(cfg: Config) -> list[Problem]:
+    """Names that no registry holds."""
+    searched = {*cfg.objective.terms, "lr", "wd"} - set(cfg.objective.fixed)
+    own = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
+    lists: list[tuple[str, Any, Any]] = [
+        ("data.format", [cfg.data.format], datasets.FORMATS),
+        ("objective.terms", cfg.objective.terms, TERMS),
+        ("objective.fixed", cfg.objective.fixed, {*TERMS, "lr", "wd"}),
+        ("objective.per_group", cfg.objective.per_group, searched & own),
+        ("objective.bounds", cfg.objective.bounds, searched),
+        ("objective.recipe", cfg.objective.recipe, searched),
+        ("search.outer_loss", [cfg.search.outer_loss], OUTER_LOSSES),
+        ("search.executor", [cfg.search.executor], EXECUTORS),
+        ("finetune.method", [cfg.finetune.method], METHODS),
+        ("evaluation.methods", cfg.evaluation.methods, METHODS),
+    ]
+    if ":" not in cfg.model.name:
+        lists.append(("model.name", [cfg.model.name], models()))
+    found = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
+    differentiated = sorted(searched) if cfg.search.mode == "hypergrad" else ()
+    return found + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
+
+
+def _solver_settings(cfg: Config) -> list[Problem]:
+    """Search settings that the solver of `search.mode` cannot use."""
+    own, found = cfg.search, []
+    outer = OUTER_LOSSES.get(own.outer_loss)
+    if own.mode == "hypergrad" and outer is not None and not outer.differentiable:
+        smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)
+        found.append(Problem("search.outer_loss", f"{own.outer_loss!r} has no gradient for hypergrad", smooth))
+    if own.mode == "hypergrad" and own.executor != "serial":
+        found.append(Problem("search.executor", f"{own.executor!r} with hypergrad, which goes step by step", "serial"))
+    if own.mode == "hypergrad" and own.stop_hopeless:
+        found.append(Problem("search.stop_hopeless", "true with hypergrad", "false, or --mode tpe or random"))
+    if own.mode in ("hypergrad", "random") and own.warm_start is not None:
+        found.append(Problem("search.warm_start", f"given with {own.mode}", "null, or --mode tpe"))
+    if own.executor == "serial" and own.workers != 1:
+        others = ", ".join(name for name in EXECUTORS if name != "serial")
+        found.append(Problem("search.workers", f"{own.workers} with executor serial", f"1, or one of {others}"))
+    return found
+
+
+def _bounds(cfg: Config) -> list[Problem]:
+    """Ranges that make no dimension."""
+    problems = []
+    for name, (low, high) in cfg.objective.bounds.items():
+        logarithmic = name == "lr" or (name != "wd" and cfg.objective.weight_scale == "log")
+        if not 0 <= low < high or (logarithmic and low == 0):
+            allowed = "0 < low < high (log scale)" if logarithmic else "0 <= low < high"
+            problems.append(Problem(f"objective.bounds.{name}", f"[{low}, {high}]", allowed))
+    return problems
