@@ -68,7 +68,8 @@ class Rows:
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep a row and write the file."""
         self.rows.append(dict(row))
-        write(self._path, to_json({"meta": self._meta, "rows": self.rows}, indent=1) + "\n")
+        rows_text = ",\n".join(to_json(r) for r in self.rows)
+        write(self._path, f'{{"meta": {to_json(self._meta, indent=1)},\n"rows": [\n{rows_text}\n]}}\n')
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)
 
 

@@ -72,7 +72,7 @@ class BlackBoxSolver:
     def _recall(self, sampler: Sampler, session: Session) -> None:
         """Let the sampler observe an earlier search's trials, which this journal keeps from its beginning."""
         journal = session.journal
-        if self.warm_start is not None and not journal.starts:
+        if self.warm_start is not None and not (journal.starts or journal.records):
             for record in earlier(self.warm_start, session.problem.space):
                 journal.append(replace(record, kind="prior"))
         for record in journal.records:

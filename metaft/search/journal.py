@@ -79,24 +79,27 @@ class Journal:
         self.records: list[Record] = []
         self._file = None if read_only else path
         self._claim = None if self._file is None else claim(self._file)
-        self._opened = time.perf_counter()
         if path is not None and path.exists():
             self._read(path)
         elif self._file is not None:
             write(self._file, HEADER)
-        self._before = max((r.clock for r in self.records), default=0.0)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._before, self._opened = max((r.clock for r in self.records), default=0.0), time.perf_counter()
 
     @property
     def clock(self) -> float:
-        """Wall-clock seconds of the search, earlier sittings included."""
+        """Wall-clock seconds of the search since `bind`, and of earlier sittings."""
         return self._before + time.perf_counter() - self._opened
 
     def bind(self, space: Space) -> None:
-        """Say which space this journal's points are of.
+        """Begin a sitting, with points of this space.
 
         Raises:
-            DataError: they are of another one; names the first parameter that differs.
+            DataError: the journal's are of another one; names the first parameter that differs.
         """
+        self._begin()
         described = space.described()
         if self.space is None:
             self.space = described
