@@ -60,7 +60,8 @@ def main() -> None:
     args = arguments("executors", __doc__, seeds=(0,), **{"sleep-ms": 1000})
     rows = Rows("executors", args, ("executor", "workers"), more=("ray",))
     seconds = 0.2 if args.quick else args.sleep_ms / 1e3
-    for executor, workers in KINDS:
+    for executor, most in KINDS:
+        workers = min(most, 2) if args.quick else most
         if {"executor": executor, "workers": workers} not in rows:
             rate = throughput(executor, workers, seconds, rounds=3 if args.quick else 12)
             one = next((r["throughput"] for r in rows.rows if (r["executor"], r["workers"]) == (executor, 1)), rate)
