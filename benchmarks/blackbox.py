@@ -1,4 +1,4 @@
-"""Black-box problems with known optima: what a sampler is measured on. Every optimum is 0 and moves with the seed."""
+"""Black-box problems with known optima: what a sampler is measured on. Every optimum is 0; most move with the seed."""
 
 from __future__ import annotations
 
