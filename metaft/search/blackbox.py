@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +48,8 @@ class BlackBoxSolver:
             DivergedError: nothing gave a finite value, or too many trials in a row failed with an error.
         """
         sampler = self.sampler(problem.space, self.seed)
-        with Session(problem, budget, journal, self.seed, self.final) as session, self.executor(problem) as executor:
+        session = Session(problem, budget, journal, self.seed, self.final)
+        with session, closing(self.executor(problem)) as executor:
             dispatch = Dispatch(executor, journal)
             self._recall(sampler, session)
             unfinished = deque(_restored(sampler, session))

@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
 
 import torch
 
@@ -54,12 +53,8 @@ class Processes:
             del self._places[place]
         return done
 
-    def __enter__(self) -> Processes:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Stop every worker."""
         for process in self._places.values():
             process.stop()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from metaft.errors import ConfigError, Problem
@@ -58,12 +57,8 @@ class RayWorkers:
             raise answer.error()
         return answer
 
-    def __enter__(self) -> RayWorkers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Stop every actor, and the local cluster if it was started here."""
         for actor in (*self._idle, *(actor for _, actor in self._busy.values())):
             self._ray.kill(actor)
         if self._own:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from metaft.search.bilevel import BilevelProblem
 from metaft.search.executors.work import Done, Job, perform
 
@@ -26,10 +24,5 @@ class Serial:
         assert self._job is not None
         return perform(self._problem, self._job)
 
-    def __enter__(self) -> Serial:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+    def close(self) -> None:
+        """Nothing is held."""

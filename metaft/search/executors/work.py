@@ -7,7 +7,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from metaft.errors import MetaftError
@@ -39,7 +38,7 @@ class Done:
 
 
 class Executor(Protocol):
-    """A number of workers that take one job each; a context manager that lets them go."""
+    """A number of workers that take one job each."""
 
     @property
     def capacity(self) -> int:
@@ -58,11 +57,9 @@ class Executor(Protocol):
         """
         ...
 
-    def __enter__(self) -> Executor: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None:
+        """Let the workers go, whatever they are at."""
+        ...
 
 
 class WorkerError(MetaftError):
