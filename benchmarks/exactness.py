@@ -60,7 +60,7 @@ def trajectory(classifier: Classifier, batches: list[TrainBatch], eps: float, gr
     h = {**H, **(GROUPED if grouped else {})}
     loss_of = WeightedLoss(classifier.groups(), sum(p.numel() for p in classifier.trained().values()))
     step, model = Step(classifier, loss_of, (0.9, 0.999), eps), copy.deepcopy(classifier)
-    optimizer = adamw(model, h, (0.9, 0.999), eps)
+    optimizer = adamw(model.trained(), h, (0.9, 0.999), eps)
     state = step.initial()
     for batch in islice(batches, STEPS):
         state = step.plain(state, batch, h)

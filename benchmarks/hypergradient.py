@@ -33,7 +33,7 @@ from common import Rows, arguments
 from memory import peak_bytes
 from torch import Tensor
 
-from metaft import build, config
+from metaft import build, config, spaces
 from metaft.clip.classifier import Classifier, train_only
 from metaft.finetune.loop import adamw
 from metaft.inner import Footprint, InnerState, Options, Plan, Step, estimate, measure, second_order_attention
@@ -112,9 +112,9 @@ class Setting:
         self.eps, self.betas = cfg.inner.eps, cfg.inner.betas
         precision = cell.dtype if dtype is None else "float32"
         self.step = Step(self.classifier, self.loss, self.betas, self.eps, precision=precision)
-        space = build.space(cfg, groups)
-        self.u = build.recipe(cfg, space).requires_grad_()
-        self.fixed = build.fixed(cfg)
+        space = spaces.space(cfg, groups)
+        self.u = spaces.recipe(cfg, space).requires_grad_()
+        self.fixed = spaces.fixed(cfg)
         self.graph = space.from_unit(self.u)
         self.h = {
             **{k: torch.tensor(v) for k, v in self.fixed.items()},
@@ -147,7 +147,7 @@ class Setting:
         model = copy.deepcopy(self.classifier)
         values = {name: float(x) for name, x in self.h.items()}
         params = dict(model.trained())
-        optimizer = adamw(model, values, self.betas, self.eps)
+        optimizer = adamw(model.trained(), values, self.betas, self.eps)
         for batch in self.batches:
             out = model(batch.images, batch.tokens)
             optimizer.zero_grad()

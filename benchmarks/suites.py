@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from common import Rows, arguments
 
-from metaft import build, config
+from metaft import build, config, spaces
 from metaft.build import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.clip.embedded import TOY, checkpoint
@@ -129,9 +129,9 @@ def oracle(cell: Cell, number: int) -> list[Row]:
 def random_objective(cell: Cell, number: int) -> list[Row]:
     """A model trained with a point drawn evenly from the unit cube of the standard space."""
     work = opened(cell)
-    space = build.space(work.cfg)
+    space = spaces.space(work.cfg)
     u = torch.rand(len(space), generator=torch.Generator().manual_seed(10_000 + number))
-    objective = build.objective_of(work.cfg, space.plain(u))
+    objective = spaces.objective_of(work.cfg, space.plain(u))
     fit = partial(train, work.classifier, objective, work.splits.search_data, build.fit_settings(work, None), "random")
     return [measured(work, fit, cell.row(method="random", number=number, lr=objective.lr))[0]]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from metaft.config import Config
 from metaft.data import Splits
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.evaluation import evaluate
+from metaft.evaluation.drift import drift
 from metaft.finetune.methods import METHODS
 from metaft.finetune.settings import FitSettings
+from metaft.hooks import HOOKS, PLAIN, Hook, HookOptions, hook_for
+from metaft.hooks.knobs import faults
 from metaft.inner import Options, Step
 from metaft.objective import TERMS, Objective, WeightedLoss
-from metaft.objective.space import Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget, ProblemFactory, Solver
 from metaft.search.blackbox import BlackBoxSolver, earlier
 from metaft.search.executors import EXECUTORS, Place
@@ -33,10 +35,7 @@ from metaft.search.problem import Differentiation, FinetuneProblem
 from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
 from metaft.search.tpe import TPE
-
-WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
-LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's
-WEIGHT_DECAY = (0.0, 1.0)
+from metaft.spaces import fixed, recipe, space
 
 
 def device(cfg: Config) -> torch.device:
@@ -44,37 +43,6 @@ def device(cfg: Config) -> torch.device:
     if cfg.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(cfg.device)
-
-
-def space(cfg: Config, groups: Iterable[str] = ()) -> Space:
-    """The searched terms, then `lr` and `wd`, each in its range.
-
-    What `objective.per_group` names has a dimension `NAME@GROUP` for each of these parameter groups.
-    """
-    objective = cfg.objective
-    low = WEIGHTS[0] if objective.weight_scale == "log" else 0.0
-    weights = [
-        Float(name, *objective.bounds.get(name, (low, WEIGHTS[1])), scale=objective.weight_scale)
-        for name in objective.terms
-    ]
-    lr = objective.bounds.get("lr", (cfg.finetune.lr / LR_FACTOR, cfg.finetune.lr * LR_FACTOR))
-    every = [*weights, Float("lr", *lr, log=True), Float("wd", *objective.bounds.get("wd", WEIGHT_DECAY))]
-    searched = [d for d in every if d.name not in objective.fixed]
-    split = {d.name: [replace(d, name=f"{d.name}@{g}") for g in groups] for d in searched}
-    return Space([own for d in searched for own in (split[d.name] if d.name in objective.per_group else [d])])
-
-
-def recipe(cfg: Config, searched: Space) -> Tensor:
-    """Where a search starts: plain fine-tuning with `objective.recipe` on top, in [0.05, 0.95]^K."""
-    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, **cfg.objective.recipe}
-    values = {name: plain.get(name.partition("@")[0], 0.0) for name in searched.names}
-    return searched.to_unit(values).clamp(0.05, 0.95)
-
-
-def fixed(cfg: Config) -> dict[str, float]:
-    """What is not searched; lr and wd stand here too where every group has its own, for groups without parameters."""
-    whole = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
-    return {**{name: whole[name] for name in cfg.objective.per_group if name in whole}, **cfg.objective.fixed}
 
 
 @dataclass(frozen=True)
@@ -104,13 +72,17 @@ def workspace(cfg: Config) -> Workspace:
 
 
 def check_objective(work: Workspace, objective: Objective) -> None:
-    """Check that the groups an objective names are groups of this model.
+    """Check that the groups an objective names are groups of this model, and its method a hook with such knobs.
 
     Raises:
-        ConfigError: with every group that is not.
+        ConfigError: with everything that is not.
     """
     known = {group_of(name) for name, _ in work.classifier.named_parameters()}
     odd = [unknown("objective: groups", group, known) for group in objective.groups if group not in known]
+    if objective.method is not None and objective.method not in HOOKS:
+        odd.append(unknown("objective: method", objective.method, HOOKS))
+    elif objective.method is not None:
+        odd += faults(f"objective: method.{objective.method}", HOOKS[objective.method].knobs, objective.knobs)
     if odd:
         raise ConfigError(odd)
 
@@ -133,6 +105,7 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     groups = work.classifier.groups()
     searched = space(cfg, groups)
     count = sum(p.numel() for p in work.classifier.trained().values())
+    hook, hook_knobs = search_hook(work)
     step = Step(
         work.classifier,
         WeightedLoss(groups, count, cfg.objective.penalty_scale),
@@ -140,6 +113,8 @@ def problem_in(work: Workspace) -> FinetuneProblem:
         cfg.inner.eps,
         accumulate=cfg.inner.accumulate,
         precision=cfg.inner.precision,
+        hook=hook,
+        knobs=hook_knobs,
     )
     return FinetuneProblem(
         step,
@@ -157,6 +132,21 @@ def problem_in(work: Workspace) -> FinetuneProblem:
         differentiation=differentiation(cfg),
         device=work.device,
     )
+
+
+def hook_options(cfg: Config) -> HookOptions:
+    """What the settings say of hooks."""
+    return HookOptions(cfg.finetune.knobs, cfg.finetune.exclude, cfg.finetune.lora_targets)
+
+
+def search_hook(work: Workspace) -> tuple[Hook, Mapping[str, Any]]:
+    """The hook of `search.method` for the trained parameters, and its knobs.
+
+    Raises:
+        ConfigError: a pattern of the settings matches none of them.
+    """
+    method = work.cfg.search.method
+    return (PLAIN, {}) if method is None else hook_for(method, list(work.classifier.trained()), hook_options(work.cfg))
 
 
 def differentiation(cfg: Config) -> Differentiation:
@@ -231,11 +221,6 @@ def budget(cfg: Config) -> Budget:
     return Budget(cfg.search.trials, cfg.search.seconds, cfg.search.step_equivalents)
 
 
-def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
-    """A point of the space, with the fixed terms, as an objective."""
-    return Objective.from_values({**fixed(cfg), **params})
-
-
 def fit_settings(
     work: Workspace, learned: Objective | None, log: Callable[[dict[str, Any]], None] | None = None
 ) -> FitSettings:
@@ -244,6 +229,7 @@ def fit_settings(
     settings = FitSettings(
         plain=Objective({"ce": 1.0}, cfg.finetune.lr, cfg.finetune.weight_decay),
         learned=learned,
+        options=hook_options(cfg),
         steps=cfg.finetune.epochs * (n // min(n, cfg.finetune.batch_size)),
         checks=cfg.finetune.epochs,
         batch_size=cfg.finetune.batch_size,
@@ -282,6 +268,11 @@ def fit(work: Workspace, name: str, settings: FitSettings) -> Classifier:
     seen = METHODS[name].sees(work.splits)
     assert seen is not None  # `methods` has left it out
     return METHODS[name].fit(fresh(work), seen, settings)
+
+
+def drifted(work: Workspace, classifier: Classifier) -> dict[str, Any]:
+    """How far a classifier is from theta_0."""
+    return drift(work.classifier, classifier, work.splits.search_data, work.cfg.evaluation.batch_size, work.device)
 
 
 def evaluated(work: Workspace, classifier: Classifier) -> dict[str, dict[str, Any]]:

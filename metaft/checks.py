@@ -11,6 +11,9 @@ from metaft.clip.load import models
 from metaft.config import Config
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.finetune.methods import METHODS
+from metaft.hooks import HOOKS
+from metaft.hooks.knobs import faults
+from metaft.hooks.registry import real_knobs
 from metaft.inner import refusals
 from metaft.objective import TERMS
 from metaft.search.executors import EXECUTORS
@@ -23,7 +26,7 @@ def check(cfg: Config) -> None:
     Raises:
         ConfigError: with every fault found.
     """
-    found = [*_names(cfg), *_bounds(cfg), *_solver_settings(cfg)]
+    found = [*_names(cfg), *_bounds(cfg), *_solver_settings(cfg), *_knobs(cfg)]
     if cfg.data.format in datasets.FORMATS:
         found += datasets.problems(cfg.data)
     if cfg.device != "auto":
@@ -37,18 +40,21 @@ def check(cfg: Config) -> None:
 
 def _names(cfg: Config) -> list[Problem]:
     """Names that no registry holds."""
-    searched = {*cfg.objective.terms, "lr", "wd"} - set(cfg.objective.fixed)
+    knobs = {} if cfg.search.method not in HOOKS else real_knobs(cfg.search.method)
+    searched = {*cfg.objective.terms, "lr", "wd", *knobs} - set(cfg.objective.fixed)
     own = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Any, Any]] = [
         ("data.format", [cfg.data.format], datasets.FORMATS),
         ("objective.terms", cfg.objective.terms, TERMS),
-        ("objective.fixed", cfg.objective.fixed, {*TERMS, "lr", "wd"}),
+        ("objective.fixed", cfg.objective.fixed, {*TERMS, "lr", "wd", *knobs}),
         ("objective.per_group", cfg.objective.per_group, searched & own),
         ("objective.bounds", cfg.objective.bounds, searched),
         ("objective.recipe", cfg.objective.recipe, searched),
         ("search.outer_loss", [cfg.search.outer_loss], OUTER_LOSSES),
         ("search.executor", [cfg.search.executor], EXECUTORS),
         ("finetune.method", [cfg.finetune.method], METHODS),
+        ("finetune.knobs", cfg.finetune.knobs, METHODS),
+        ("search.method", [] if cfg.search.method is None else [cfg.search.method], HOOKS),
         ("evaluation.methods", cfg.evaluation.methods, METHODS),
     ]
     if ":" not in cfg.model.name:
@@ -56,6 +62,12 @@ def _names(cfg: Config) -> list[Problem]:
     found = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
     differentiated = sorted(searched) if cfg.search.mode == "hypergrad" else ()
     return found + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
+
+
+def _knobs(cfg: Config) -> list[Problem]:
+    """Values of methods' own knobs that are none."""
+    own = {name: values for name, values in cfg.finetune.knobs.items() if name in METHODS}
+    return [p for name, values in own.items() for p in faults(f"finetune.knobs.{name}", METHODS[name].knobs, values)]
 
 
 def _solver_settings(cfg: Config) -> list[Problem]:

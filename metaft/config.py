@@ -85,6 +85,7 @@ class SearchConfig(_Section):
     trials: int | None = Field(None, ge=1)
     seconds: float | None = Field(60.0, gt=0)
     step_equivalents: float | None = Field(900.0, gt=0)
+    method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
     outer_loss: str = "ce_calibrated"
     outer_batch_size: int = Field(512, ge=1)
     candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe, at the end
@@ -137,6 +138,9 @@ class FinetuneConfig(_Section):
     epochs: int = Field(8, ge=1)
     batch_size: int = Field(64, ge=1)
     warmup: float = Field(0.1, ge=0, lt=1)
+    knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
+    exclude: tuple[str, ...] = ()  # patterns of parameters that ftp, spd and tpgm leave alone, such as head.*
+    lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
 
 
 class EvaluationConfig(_Section):

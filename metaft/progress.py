@@ -22,16 +22,18 @@ def _hidden() -> bool:
     return _quiet or not sys.stderr.isatty()
 
 
-def bar(what: str, total: float | None = None, unit: str = "step") -> tqdm[Any]:
+def _look() -> dict[str, Any]:
+    return {"file": sys.stderr, "disable": _hidden(), "dynamic_ncols": True, "leave": False}
+
+
+def bar(what: str, total: float | None = None, unit: str = "step", initial: float = 0) -> tqdm[Any]:
     """A bar to update by hand; a context manager."""
-    return tqdm(desc=what, total=total, unit=unit, file=sys.stderr, disable=_hidden(), dynamic_ncols=True, leave=False)
+    return tqdm(desc=what, total=total, unit=unit, initial=initial, **_look())
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "batch") -> Iterable[T]:
     """A bar around an iterable."""
-    return tqdm(
-        items, desc=what, total=total, unit=unit, file=sys.stderr, disable=_hidden(), dynamic_ncols=True, leave=False
-    )
+    return tqdm(items, desc=what, total=total, unit=unit, **_look())
 
 
 def note(text: str) -> None:

@@ -10,40 +10,48 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metaft import build
+from metaft import build, spaces
 from metaft import config as configuration
 from metaft.build import Workspace
-from metaft.clip.classifier import Classifier
 from metaft.clip.embedded import EMBEDDED
-from metaft.clip.export import export, restore, save
+from metaft.clip.export import export
 from metaft.clip.load import models
 from metaft.config import Config
 from metaft.data import FORMATS
 from metaft.dryrun import dry_run
 from metaft.errors import ConfigError, DivergedError, MetaftError, Problem
-from metaft.finetune.methods import METHODS
+from metaft.finetune.fits import Fits
+from metaft.finetune.methods import METHODS, Method
+from metaft.finetune.settings import Cost
 from metaft.inner import ESTIMATORS
 from metaft.objective import TERMS, Objective, load_objective
 from metaft.progress import be_quiet, note
 from metaft.report.tables import markdown, methods_table
-from metaft.runfolder import RunFolder, provenance
+from metaft.runfolder import Checkpoints, RunFolder, provenance
 from metaft.search.executors import EXECUTORS
 from metaft.search.journal import Journal
 
 INTERRUPTED = 130
 LISTS: dict[str, Callable[[], list[list[str]]]] = {
     "terms": lambda: [[name, t.description] for name, t in TERMS.items()],
-    "methods": lambda: [[name, m.description] for name, m in METHODS.items()],
+    "methods": lambda: [[name, m.description + _knobs(m)] for name, m in METHODS.items()],
     "datasets": lambda: [[name, f.description] for name, f in FORMATS.items()],
     "executors": lambda: [[name, e.description] for name, e in EXECUTORS.items()],
     "estimators": lambda: [[n, f"{e.description}; storage: {', '.join(e.storages)}"] for n, e in ESTIMATORS.items()],
     "models": lambda: [[m, "embedded" if m in EMBEDDED else "open_clip"] for m in models()],
 }
+
+
+def _knobs(method: Method) -> str:
+    """A method's own hyperparameters in words."""
+    words = ", ".join(f"{k.name} {k.default} ({k.allowed})" for k in method.knobs)
+    return f"; knobs: {words}" if words else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -171,6 +179,8 @@ def run(work: Workspace, folder: RunFolder, learned: Objective | None = None) ->
         "objective": None,
         "search": None,
         "methods": {},
+        "cost": {},
+        "drift": {},
         "provenance": provenance(cfg, work.splits, work.device),
         **folder.results(),
         "failed": {},
@@ -209,31 +219,29 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
             "finalists": found.finalists,
         }
         folder.write(results)  # before objective.yaml, whose presence says that the search is done
-        learned = build.objective_of(work.cfg, found.params)
+        learned = spaces.objective_of(work.cfg, found.params)
         note(f"search: {found.trials} trials in {found.seconds:.0f} s, outer loss {found.value:.4f}")
     learned.save(folder.objective)
     return learned
 
 
 def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> None:
-    """Fit and evaluate each method once; a method that others need is shared through its checkpoint."""
-
-    def fitted(name: str) -> Classifier:
-        path = folder.checkpoint(name)
-        if path.exists():
-            return restore(build.fresh(work), path)
-        model = build.fit(work, name, settings)
-        save(model.state_dict(), path)
-        return model
-
-    settings = replace(build.fit_settings(work, learned, folder.log), fitted=fitted)
+    """Fit, evaluate and measure each method once; a method that others need is shared through its checkpoint."""
+    kept = Checkpoints(folder.checkpoints, partial(build.fresh, work), work.device)
+    costs = {name: Cost(**cost) for name, cost in results["cost"].items()}
+    settings = replace(build.fit_settings(work, learned, folder.log), keeper=kept)
+    fitted = Fits(partial(build.fit, work), settings, kept, costs)
     for name in build.methods(work):
         if name in results["methods"] or name in results["failed"]:
             continue
         try:
-            results["methods"][name] = build.evaluated(work, fitted(name))
+            model = fitted(name)
+            results["drift"][name] = build.drifted(work, model)
+            folder.log({"method": name, "drift": results["drift"][name]})
+            results["methods"][name] = build.evaluated(work, model)
         except DivergedError as error:
             results["failed"][name] = str(error)
+        results["cost"] = {name: asdict(cost) for name, cost in costs.items()}
         folder.write(results)
     chosen = work.cfg.finetune.method
     if chosen not in results["failed"]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import pickle
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,9 +19,11 @@ from typing import Any
 import torch
 
 from metaft import config as configuration
+from metaft.clip.classifier import Classifier
+from metaft.clip.export import restore, save
 from metaft.config import Config
 from metaft.data import FORMATS, Split, Splits
-from metaft.errors import ConfigError, Problem
+from metaft.errors import CheckpointError, ConfigError, Problem
 from metaft.files import claim, to_json, write
 from metaft.report.write import write_run
 
@@ -34,6 +38,7 @@ class RunFolder:
         self.journal = path / "search" / "trials.jsonl"
         self.objective = path / "objective.yaml"
         self.model = path / "model"
+        self.checkpoints = path / "checkpoints"
 
     @classmethod
     def create(cls, cfg: Config) -> RunFolder:
@@ -62,10 +67,6 @@ class RunFolder:
         finally:
             lock.release()
 
-    def checkpoint(self, method: str) -> Path:
-        """Where a method's classifier is kept."""
-        return self.path / "checkpoints" / f"{method}.safetensors"
-
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -85,6 +86,54 @@ class RunFolder:
         """Write results.json, results.md, report.html and the figure."""
         self.write(results)
         write_run(results, self.path)
+
+
+class Checkpoints:
+    """Fitted classifiers and the states of trainings under way, in a folder.
+
+    Args:
+        folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
+        fresh: makes a classifier to load into.
+        device: where states of trainings go.
+    """
+
+    def __init__(self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu") -> None:
+        self._folder, self._fresh, self._device = folder, fresh, device
+
+    def take(self, name: str) -> Classifier | None:
+        """A method's classifier, if it is there."""
+        path = self._folder / f"{name}.safetensors"
+        return restore(self._fresh(), path) if path.exists() else None
+
+    def put(self, name: str, model: Classifier) -> None:
+        """Keep a method's classifier; the states of its trainings have served."""
+        save(model.state_dict(), self._folder / f"{name}.safetensors")
+        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
+            path.unlink(missing_ok=True)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """The state of a training, if one was interrupted.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        path = self._training(name)
+        if not path.exists():
+            return None
+        try:
+            return dict(torch.load(path, map_location=self._device, weights_only=True))
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{path}: {reason}; allowed: a training's state, or no such file") from error
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write the state of a training, whole or not at all."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write(self._training(name), buffer.getvalue())
+
+    def _training(self, name: str) -> Path:
+        return self._folder / f"{name}.training"
 
 
 def provenance(cfg: Config, splits: Splits, device: torch.device) -> dict[str, Any]:

@@ -28,7 +28,20 @@ ORDER = (
         "hooks",
         "inner",
     ),
-    *("search", "finetune", "evaluation", "report", "runfolder", "checks", "build", "dryrun", "run", "optim", "api"),
+    *(
+        "search",
+        "finetune",
+        "evaluation",
+        "report",
+        "runfolder",
+        "checks",
+        "spaces",
+        "build",
+        "dryrun",
+        "run",
+        "optim",
+        "api",
+    ),
 )
 MODULES = sorted(ROOT.rglob("*.py"))
 

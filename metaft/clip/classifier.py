@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from typing import NamedTuple, cast
 
@@ -54,10 +54,7 @@ class Classifier(nn.Module):
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Trained parameters by group: `stem`, `block.I.attn`, `block.I.mlp`, `head`, `text`."""
-        groups: dict[str, list[str]] = {}
-        for name in self.trained():
-            groups.setdefault(group_of(name), []).append(name)
-        return {group: tuple(names) for group, names in groups.items()}
+        return grouped(self.trained())
 
     def dead(self) -> dict[str, slice]:
         """The part of each parameter that moves no output: key biases, by parameter name.
@@ -97,6 +94,14 @@ def group_of(name: str) -> str:
     if name.startswith("head.") or _HEAD.match(name):
         return "head"
     return "stem" if name.startswith("clip.visual.") else "text"
+
+
+def grouped(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Parameter names by group, in their order."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(group_of(name), []).append(name)
+    return {group: tuple(members) for group, members in groups.items()}
 
 
 def zero_shot(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Classifier:

@@ -3,7 +3,8 @@
 from metaft.inner.estimators import ESTIMATORS, Estimator, estimate, refusals
 from metaft.inner.forward import along
 from metaft.inner.loop import DEFAULT, Loop, Options, measure
-from metaft.inner.step import InnerState, Step, second_order_attention
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step, second_order_attention
 from metaft.inner.storage import Footprint, Plan
 from metaft.inner.sweep import Trace
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-FLOOR = 1e-30  # under the square root of the second moment: its derivative at 0 is large, not infinite
+from metaft.objective.vectors import Tensors, dot, whole
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+FLOOR = 1e-30  # under the square root of the second moment: its derivative at 0 is large, not infinite
 
 
 class Constants(NamedTuple):
@@ -77,15 +77,15 @@ class _AdamW(torch.autograd.Function):
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
         lr, wd, *saved = ctx.saved_tensors
         p, g, m, v = _parts(saved, 4)
-        a_p, a_m, a_v = (_whole(part, p) for part in _parts(adjoints, 3))
+        a_p, a_m, a_v = (whole(part, p) for part in _parts(adjoints, 3))
         b1, b2, _, _ = constants = ctx.constants
         c1, c2 = constants.corrections
         rate, decay = float(lr), float(wd)
         root, denominator = _roots(v, constants)
         pull = torch._foreach_div(a_p, denominator)  # a_p / denominator
         ratio = torch._foreach_div(m, denominator)
-        d_lr = -(decay * _dot(a_p, p) + _dot(pull, m) / c1)
-        d_wd = -rate * _dot(a_p, p)
+        d_lr = -(decay * dot(a_p, p) + dot(pull, m) / c1)
+        d_wd = -rate * dot(a_p, p)
         a_m = torch._foreach_add(a_m, pull, alpha=-rate / c1)
         torch._foreach_mul_(ratio, pull)
         a_v = torch._foreach_addcdiv(a_v, ratio, root, rate / (2 * c1 * c2))
@@ -100,7 +100,7 @@ class _AdamW(torch.autograd.Function):
     def jvp(ctx: Any, _: None, d_lr: Tensor | None, d_wd: Tensor | None, *tangents: Tensor | None) -> tuple[Any, ...]:
         lr, wd, *saved = ctx.saved_tensors
         p, g, m, v = _parts(saved, 4)
-        d_p, d_g, d_m, d_v = (_whole(part, p) for part in _parts(tangents, 4))
+        d_p, d_g, d_m, d_v = (whole(part, p) for part in _parts(tangents, 4))
         b1, b2, _, _ = constants = ctx.constants
         c1, c2 = constants.corrections
         rate, decay = float(lr), float(wd)
@@ -131,12 +131,3 @@ def _roots(v: Tensors, constants: Constants) -> tuple[Tensors, Tensors]:
 def _parts(tensors: Sequence[Any], count: int) -> list[Any]:
     n = len(tensors) // count
     return [list(tensors[i * n : (i + 1) * n]) for i in range(count)]
-
-
-def _whole(tensors: Sequence[Tensor | None], like: Tensors) -> Tensors:
-    return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]
-
-
-def _dot(a: Tensors, b: Tensors) -> Tensor:
-    """sum_i <a_i, b_i>, [], in float64."""
-    return torch.stack([torch.dot(x.flatten(), y.flatten()).double() for x, y in zip(a, b, strict=True)]).sum()

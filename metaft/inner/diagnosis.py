@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft.inner.step import InnerState, Step, second_order_attention
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step, second_order_attention
 from metaft.inner.sweep import StepFunction, Trace, plain
 
 OPTIMIZER = "AdamW's denominator (inner.eps)"

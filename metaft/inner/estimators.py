@@ -12,9 +12,10 @@ from metaft.errors import ConfigError, Problem, unknown
 from metaft.inner.forward import forward
 from metaft.inner.implicit import implicit
 from metaft.inner.loop import DEFAULT, Loop, Options
-from metaft.inner.step import InnerState
+from metaft.inner.state import InnerState
 from metaft.inner.storage import STORAGES
 from metaft.inner.sweep import Gradients, Outer, StepFunction, Trace, Unrolled, plain, unrolled
+from metaft.objective import is_knob
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Estimator:
     function: Callable[[Loop], tuple[Tensor, Gradients]]
     cost: Callable[[Loop], float]
     storages: tuple[str, ...] = ("auto", "keep")
-    refuses: tuple[str, ...] = ()
+    refuses: Callable[[str], bool] = lambda name: False
 
 
 def unroll(loop: Loop) -> tuple[Tensor, Gradients]:
@@ -97,7 +98,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "by the implicit function theorem, for term weights",
         implicit,
         lambda loop: len(loop.batches) + 1 + 2.0 * (loop.options.iterations + 1),
-        refuses=("lr", "wd"),
+        refuses=lambda name: is_knob(name) or name.partition("@")[0] in ("lr", "wd"),
     ),
 }
 
@@ -146,9 +147,9 @@ def refusals(estimator: str, storage: str, names: Iterable[str]) -> list[Problem
     chosen, found = ESTIMATORS[estimator], []
     if storage not in chosen.storages:
         found.append(unknown("hypergrad.storage", storage, chosen.storages))
-    refused = [name for name in names if name.partition("@")[0] in chosen.refuses]
+    refused = [name for name in names if chosen.refuses(name)]
     if refused:
-        able = ", ".join(name for name, e in ESTIMATORS.items() if not e.refuses)
+        able = ", ".join(name for name, e in ESTIMATORS.items() if not any(map(e.refuses, refused)))
         what = f"{estimator!r} cannot differentiate by {', '.join(refused)}, which the inner loss does not hold"
         found.append(Problem("hypergrad.estimator", what, f"{able}; or fix them under objective.fixed"))
     return found

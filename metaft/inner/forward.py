@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from metaft.inner.loop import Loop
-from metaft.inner.step import InnerState, second_order_attention
+from metaft.inner.state import InnerState
+from metaft.inner.step import second_order_attention
 from metaft.inner.sweep import DualStep, Gradients, outer_adjoint, plain
+from metaft.objective.vectors import dot
 
 
 def forward(loop: Loop) -> tuple[Tensor, Gradients]:
@@ -36,7 +38,7 @@ def along(loop: Loop, directions: Sequence[Mapping[str, float]]) -> tuple[Tensor
         state = steps[0][0] if steps else plain(loop.step, state, batch, loop.h)
         tangents = [tangent for _, tangent in steps]
     value, adjoint = outer_adjoint(loop.outer, state)
-    return value, [_inner(adjoint, tangent) for tangent in tangents]
+    return value, [dot(adjoint.tensors, tangent.tensors) for tangent in tangents]
 
 
 def _pushed(
@@ -65,7 +67,3 @@ def _dual_level() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=DeprecationWarning)
         with forward_ad.dual_level():
             yield
-
-
-def _inner(a: InnerState, b: InnerState) -> Tensor:
-    return torch.stack([(x * y).sum().double() for x, y in zip(a.tensors, b.tensors, strict=True)]).sum()

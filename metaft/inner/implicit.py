@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from metaft.inner.loop import Loop
-from metaft.inner.solvers import SOLVERS, Vector
+from metaft.inner.solvers import SOLVERS
 from metaft.inner.step import second_order_attention
 from metaft.inner.sweep import Gradients, outer_adjoint, plain
+from metaft.objective.vectors import Tensors
 
 
 def implicit(loop: Loop) -> tuple[Tensor, Gradients]:
@@ -37,7 +38,7 @@ def implicit(loop: Loop) -> tuple[Tensor, Gradients]:
     live = [i for i, g in enumerate(found) if g.requires_grad]
     grads, inputs = [found[i] for i in live], [params[i] for i in live]
 
-    def hessian(vector: Vector) -> Vector:
+    def hessian(vector: Tensors) -> Tensors:
         pulled = torch.autograd.grad(
             grads, inputs, list(vector), retain_graph=True, allow_unused=True, materialize_grads=True
         )

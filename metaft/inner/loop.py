@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from metaft.inner.step import InnerState
+from metaft.inner.state import InnerState
 from metaft.inner.storage import Footprint, Plan, free_memory, graph_bytes, plan_for
 from metaft.inner.sweep import Link, Outer, StepFunction, Trace
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from metaft.clip.classifier import Classifier, Outputs
+from metaft.clip.classifier import Classifier, Outputs, grouped
 from metaft.errors import ConfigError, Problem
+from metaft.hooks.hook import PLAIN, Hook
 from metaft.inner.adamw import Constants, adamw
-from metaft.objective import WeightedLoss, per_group
+from metaft.inner.parts import mean, recomputed
+from metaft.inner.state import InnerState
+from metaft.objective import WeightedLoss, is_knob, per_group
 from metaft.objective.batches import TrainBatch
 from metaft.objective.state import StepState
+from metaft.objective.vectors import whole
 
 with warnings.catch_warnings():
     # higher 0.2.1, compiled by a Python newer than itself: `is` with a literal, and a stray backslash.
@@ -26,34 +30,6 @@ with warnings.catch_warnings():
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
-
-
-class InnerState(NamedTuple):
-    """Parameters, first and second moments (in the order of `Step.names`), and the number of steps taken."""
-
-    params: tuple[Tensor, ...]
-    exp_avg: tuple[Tensor, ...]
-    exp_avg_sq: tuple[Tensor, ...]
-    step: int
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> InnerState:
-        """The same state with every tensor changed."""
-        params, exp_avg, exp_avg_sq = (tuple(change(t) for t in part) for part in self[:3])
-        return InnerState(params, exp_avg, exp_avg_sq, self.step)
-
-    def leaves(self) -> InnerState:
-        """A copy that shares memory, cut off from any graph, from which a new graph can grow."""
-        return self.map(lambda t: t.detach().requires_grad_())
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors in one row: parameters, first moments, second moments."""
-        return (*self.params, *self.exp_avg, *self.exp_avg_sq)
-
-    def replaced(self, tensors: Sequence[Tensor]) -> InnerState:
-        """A state of the same make from another row of tensors."""
-        a, b = len(self.params), len(self.params) + len(self.exp_avg)
-        return InnerState(tuple(tensors[:a]), tuple(tensors[a:b]), tuple(tensors[b:]), self.step)
 
 
 class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
@@ -100,7 +76,7 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
                 moments = own.pop(i)  # so that no graph outlives its estimate
                 params[j], exp_avg[j], exp_avg_sq[j] = group["params"][i], moments["exp_avg"], moments["exp_avg_sq"]
             group["params"] = [None] * len(pairs)
-        return InnerState(tuple(params), tuple(exp_avg), tuple(exp_avg_sq), state.step + 1)
+        return InnerState(tuple(params), tuple(exp_avg), tuple(exp_avg_sq), state.step + 1, state.extra)
 
 
 higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
@@ -124,6 +100,8 @@ class Step:
         accumulate: into so many parts a batch is cut; the loss is the mean of theirs, and one part at a time is in
             memory, in the reverse sweep too.
         precision: of the forward pass, `float32` or `bfloat16` (autocast); states stay as they are.
+        hook: what a method changes in a step.
+        knobs: the hook's, where h has none by the name METHOD.KNOB.
 
     Raises:
         ConfigError: in the first step, if a module in training mode changes its own buffers as it runs.
@@ -138,43 +116,55 @@ class Step:
         *,
         accumulate: int = 1,
         precision: str = "float32",
+        hook: Hook = PLAIN,
+        knobs: Mapping[str, Any] | None = None,
     ) -> None:
-        trained = classifier.trained()
-        self.names = tuple(trained)
-        self.pretrained = {name: p.detach() for name, p in trained.items()}
+        self.pretrained = {name: p.detach() for name, p in classifier.trained().items()}
+        variables = hook.variables(self.pretrained, torch.Generator().manual_seed(0))
+        self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
+        self._hook, self._knobs = hook, dict(knobs or {})
         self._loss, self._accumulate, self._precision = loss, accumulate, PRECISIONS[precision]
-        self._groups = classifier.groups()
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
-        self._slots = [i for i, p in enumerate(classifier.parameters()) if p.requires_grad]
-        dead = classifier.dead()
-        self._dead = [dead.get(name) for name in self.names]
+        self._slots = {name: i for i, (name, p) in enumerate(classifier.named_parameters()) if p.requires_grad}
+        self._dead = classifier.dead()
         self._active = [module for module in self._model.modules() if module.training]
         self._switch(False)
         self._steady = not self._active  # whether running the model is known to change nothing in it
+        groups = grouped(variables)
+        self._groups = tuple(groups)
         optimizer = torch.optim.AdamW(
-            [{"params": [trained[name] for name in members]} for members in self._groups.values()],
-            betas=betas,
-            eps=eps,
+            [{"params": [variables[name] for name in members]} for members in groups.values()], betas=betas, eps=eps
         )
-        self._optimizer = higher.get_diff_optim(optimizer, list(trained.values()))
+        self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
 
     def initial(self) -> InnerState:
-        """theta_0 and zero moments."""
-        params = tuple(p.clone().requires_grad_() for p in self.pretrained.values())
+        """The hook's variables (theta_0, where it has no others), zero moments and the hook's first state."""
+        params = tuple(p.clone().requires_grad_() for p in self._anchors)
         zeros = tuple(torch.zeros_like(p) for p in params)
-        return InnerState(params, zeros, zeros, 0)
+        return InnerState(params, zeros, zeros, 0, self._hook.initial(self._anchors))
+
+    def result(self, state: InnerState) -> tuple[Tensor, ...]:
+        """The variables that a state is judged by."""
+        return tuple(self._hook.result(state.params, state.extra))
 
     def forward(self, params: Sequence[Tensor], images: Tensor, tokens: Tensor | None = None) -> Outputs:
         """The model's outputs at these parameters, differentiable once unless `second_order_attention` is on."""
+        return self._run(self._parameters(params), images, tokens)
+
+    def _parameters(self, params: Sequence[Tensor]) -> Mapping[str, Tensor]:
+        return self._hook.parameters(dict(zip(self.names, params, strict=True)), self.pretrained)
+
+    def _run(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         full = list(self._rest)
-        for slot, p, dead in zip(self._slots, params, self._dead, strict=True):
-            full[slot] = p if dead is None else _without_gradient(p, dead)
+        for name, p in params.items():
+            full[self._slots[name]] = _without_gradient(p, self._dead[name]) if name in self._dead else p
         self._model.update_params(full)
         with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
             out: Outputs = self._model(images, tokens)
         self._model.update_params(self._rest)  # so that no graph outlives its estimate
-        return Outputs(*(None if t is None else t.to(params[0].dtype) for t in out))  # type: ignore[arg-type]
+        dtype = next(iter(params.values())).dtype
+        return Outputs(*(None if t is None else t.to(dtype) for t in out))  # type: ignore[arg-type]
 
     def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
         """The inner loss [] at these parameters."""
@@ -207,10 +197,14 @@ class Step:
             return self.advance(state, self._gradients(state.params, batch, h), h)
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
-        """AdamW's update alone, by gradients that are known."""
+        """AdamW's update and what the hook does around it, by gradients that are known."""
         lr, wd = ([per_group(h, name, group) for group in self._groups] for name in ("lr", "wd"))
-        end: InnerState = self._optimizer.advance(state, grads, lr, wd)
-        return end
+        knobs = {**self._knobs, **{name.partition(".")[2]: value for name, value in h.items() if is_knob(name)}}
+        changed, extra = self._hook.before(whole(grads, state.params), state.params, self._anchors, state.extra, knobs)
+        live = [c if g is not None else None for c, g in zip(changed, grads, strict=True)]
+        end: InnerState = self._optimizer.advance(state, live, lr, wd)
+        params, extra = self._hook.after(end.params, self._anchors, extra, knobs)
+        return end._replace(params=tuple(params), extra=extra)
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool
@@ -221,7 +215,7 @@ class Step:
     def _gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
         """The mean gradient over a batch's parts, without a graph."""
         parts = batch.parts(self._accumulate)
-        return _mean((share, self._gradient(params, part, h, graph=False)) for share, part in parts)
+        return mean((share, self._gradient(params, part, h, graph=False)) for share, part in parts)
 
     def _recomputed(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> list[Tensor | None]:
         """The mean gradient over a batch's parts; each part's graph is built again when it is differentiated."""
@@ -233,17 +227,18 @@ class Step:
                 with second_order_attention():
                     return self._gradient(inputs[: len(params)], part, weights, graph)
 
-            return cast("tuple[Tensor | None, ...]", _Recomputed.apply(gradient, *params, *(h[n] for n in names)))
+            return recomputed(gradient, *params, *(h[n] for n in names))
 
-        return _mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
+        return mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
         before = None if self._steady else {name: b.clone() for name, b in self._model.named_buffers()}
         with self._randomness(batch) if self._active else nullcontext():
-            out = self.forward(params, batch.images, batch.tokens)
+            parameters = self._parameters(params)
+            out = self._run(parameters, batch.images, batch.tokens)
         if before is not None:
             self._refuse_changes(before)
-        return batch.observe(out, dict(zip(self.names, params, strict=True)), self.pretrained)
+        return batch.observe(out, dict(parameters), self.pretrained)
 
     def _refuse_changes(self, before: Mapping[str, Tensor]) -> None:
         """A buffer that changes as the model runs would make a repeated step another one."""
@@ -271,40 +266,6 @@ class Step:
     def _switch(self, training: bool) -> None:
         for module in self._active:
             module.training = training
-
-
-def _mean(parts: Iterable[tuple[float, Sequence[Tensor | None]]]) -> list[Tensor | None]:
-    """The sum of gradients, each times its share."""
-    total: list[Tensor | None] | None = None
-    for share, grads in parts:
-        scaled = [g if g is None or share == 1 else share * g for g in grads]
-        total = scaled if total is None else [_sum(t, g) for t, g in zip(total, scaled, strict=True)]
-    assert total is not None
-    return total
-
-
-def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return b if a is None else a if b is None else a + b
-
-
-class _Recomputed(torch.autograd.Function):
-    """gradient(*inputs), without a graph; its own derivative builds one, uses it and drops it."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Callable[..., Sequence[Tensor | None]], *inputs: Tensor) -> Any:
-        ctx.gradient = gradient
-        ctx.save_for_backward(*inputs)
-        with torch.enable_grad():
-            return gradient(*(x.detach().requires_grad_() for x in inputs), graph=False)
-
-    @staticmethod
-    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
-        with torch.enable_grad():
-            leaves = [x.detach().requires_grad_() for x in ctx.saved_tensors]
-            pairs = zip(ctx.gradient(*leaves, graph=True), adjoints, strict=True)
-            live = [(g, a) for g, a in pairs if g is not None and a is not None and g.requires_grad]
-            pulled = torch.autograd.grad([g for g, _ in live], leaves, [a for _, a in live], allow_unused=True)
-        return None, *pulled
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from metaft.inner.step import InnerState
+from metaft.inner.state import InnerState
 
 STORAGES = ("keep", "replay", "auto", "segments")
 SHARE = 0.8  # of the free memory that `auto` takes where it is given no budget

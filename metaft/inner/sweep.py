@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metaft.inner.step import InnerState
+from metaft.inner.state import InnerState
 from metaft.inner.storage import Plan, Shelf
 
 Gradients = dict[str, Tensor]

@@ -112,13 +112,11 @@ class TrainBatches:
             tokens = self.tokens[batch.labels, pick.to(batch.labels.device)]
         return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices), seed)
 
-    def stream(self, size: int, generator: torch.Generator) -> Iterator[TrainBatch]:
-        """Endless batches: every image once before any comes again; a last smaller batch is left out."""
-        for indices, seed in self._draws(size, generator):
-            yield self.take(indices, seed)
-
     def drawn(self, count: int, size: int, generator: torch.Generator) -> DrawnBatches:
-        """The first `count` batches of the stream, drawn now but loaded each time one is asked for."""
+        """`count` batches, drawn now but loaded each time one is asked for.
+
+        Every image comes once before any comes again; a last smaller batch is left out.
+        """
         return DrawnBatches(self, tuple(islice(self._draws(size, generator), count)))
 
     def _draws(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, int]]:

@@ -18,32 +18,39 @@ from metaft.objective.state import StepState
 from metaft.yamlfile import parse_yaml
 
 VERSION = 1
+FIELDS = ("version", "terms", "lr", "wd", "groups", "schedule", "method")
 
 
 @dataclass(frozen=True)
 class Objective:
     """What a fine-tune minimises and how fast, in natural units; this is what `objective.yaml` holds.
 
-    `groups` overrides lr, wd or a penalty's weight for a parameter group (see `Classifier.groups`).
+    `groups` overrides lr, wd or a penalty's weight for a parameter group (see `Classifier.groups`). `method` names a
+    hook (see `metaft.hooks`) that acts in every step, with the values of its `knobs`.
     """
 
     terms: Mapping[str, float]
     lr: float
     wd: float
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    method: str | None = None
+    knobs: Mapping[str, Any] = field(default_factory=dict)
 
-    def values(self) -> dict[str, float]:
-        """One flat mapping: terms, `lr`, `wd`, and `NAME@GROUP` for what a group overrides."""
-        flat = {**self.terms, "lr": self.lr, "wd": self.wd}
+    def values(self) -> dict[str, Any]:
+        """One flat mapping: terms, `lr`, `wd`, `NAME@GROUP` for what a group overrides, `METHOD.KNOB`."""
+        knobs = {f"{self.method}.{name}": value for name, value in self.knobs.items()}
+        flat = {**self.terms, "lr": self.lr, "wd": self.wd, **knobs}
         for group, own in self.groups.items():
             for name, value in {**own.get("terms", {}), **{k: own[k] for k in ("lr", "wd") if k in own}}.items():
                 flat[f"{name}@{group}"] = value
         return flat
 
     @classmethod
-    def from_values(cls, values: Mapping[str, float]) -> Objective:
-        """The inverse of `values`."""
+    def from_values(cls, values: Mapping[str, Any], method: str | None = None) -> Objective:
+        """The inverse of `values`, which does not say by itself that a method has no knobs."""
         groups: dict[str, dict[str, Any]] = {}
+        knobs = {key.partition(".")[2]: value for key, value in values.items() if is_knob(key)}
+        values = {key: value for key, value in values.items() if not is_knob(key)}
         for key, value in values.items():
             name, at, group = key.partition("@")
             if at and name in ("lr", "wd"):
@@ -51,7 +58,7 @@ class Objective:
             elif at:
                 groups.setdefault(group, {}).setdefault("terms", {})[name] = value
         terms = {k: v for k, v in values.items() if "@" not in k and k not in ("lr", "wd")}
-        return cls(terms, values["lr"], values["wd"], groups)
+        return cls(terms, values["lr"], values["wd"], groups, method, knobs)
 
     @property
     def needs_text(self) -> bool:
@@ -68,6 +75,8 @@ class Objective:
             "groups": {k: dict(v) for k, v in self.groups.items()},
             "schedule": None,
         }
+        if self.method is not None:
+            document["method"] = {"name": self.method, **self.knobs}
         write(path, yaml.safe_dump(document, sort_keys=False))
 
 
@@ -83,9 +92,8 @@ def load_objective(path: Path) -> Objective:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem("--objective", f"cannot read {path}: {error}", "an objective.yaml")]) from error
     if not isinstance(document, dict):
-        raise ConfigError([*problems, Problem(str(path), "no mapping", "version, terms, lr, wd, groups, schedule")])
-    allowed = {"version", "terms", "lr", "wd", "groups", "schedule"}
-    problems += [unknown(f"{path}: {key}", str(key), allowed) for key in document if key not in allowed]
+        raise ConfigError([*problems, Problem(str(path), "no mapping", ", ".join(FIELDS))])
+    problems += [unknown(f"{path}: {key}", str(key), FIELDS) for key in document if key not in FIELDS]
     if document.get("version") != VERSION:
         problems.append(Problem(f"{path}: version", repr(document.get("version")), str(VERSION)))
     if document.get("schedule") is not None:
@@ -103,9 +111,13 @@ def load_objective(path: Path) -> Objective:
         _numbers(f"{where}.terms", penalties, problems)
         names = [name for name, t in TERMS.items() if t.penalty]
         problems += [unknown(f"{where}.terms", str(n), names) for n in penalties if n not in names]
+    knobs = dict(_mapping(path, "method", document, problems))
+    method = knobs.pop("name", None)
+    if not isinstance(method, str | None) or (knobs and method is None):
+        problems.append(Problem(f"{path}: method", f"{method!r} for a name", "null, or a mapping with a name"))
     if problems:
         raise ConfigError(problems)
-    return Objective(terms, float(document["lr"]), float(document["wd"]), groups)
+    return Objective(terms, float(document["lr"]), float(document["wd"]), groups, method, knobs)
 
 
 def _mapping(path: Path, key: str, document: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -190,3 +202,8 @@ def per_group(h: Mapping[str, Any], name: str, group: str) -> Any:
     """`NAME@GROUP` where h has it, else `NAME`."""
     key = f"{name}@{group}"
     return h[key] if key in h else h[name]
+
+
+def is_knob(name: str) -> bool:
+    """Whether a hyperparameter is a method's own, METHOD.KNOB."""
+    return "." in name.partition("@")[0]

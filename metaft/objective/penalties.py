@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from metaft.objective.registry import term
 from metaft.objective.state import StepState
+from metaft.objective.vectors import dot, whole
 
 
 def _inverse_sqrt(n: int) -> float:
@@ -59,7 +60,7 @@ class _Power(torch.autograd.Function):
     def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:
         tensors = ctx.saved_tensors
         slopes = _slopes(ctx.power, _differences(ctx.n, tensors), 1.0)
-        return _dot(slopes, _whole(tangents[: ctx.n], tensors)).to(tensors[0].dtype)
+        return dot(slopes, whole(tangents[: ctx.n], tensors[: ctx.n])).to(tensors[0].dtype)
 
 
 class _Slope(torch.autograd.Function):
@@ -80,8 +81,8 @@ class _Slope(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
         a, *tensors = ctx.saved_tensors
-        b = _whole(adjoints, tensors)
-        d_a = _dot(_slopes(ctx.power, _differences(ctx.n, tensors), 1.0), b).to(a.dtype)
+        b = whole(adjoints, tensors[: ctx.n])
+        d_a = dot(_slopes(ctx.power, _differences(ctx.n, tensors), 1.0), b).to(a.dtype)
         d_p = torch._foreach_mul(b, 2 * a) if ctx.power == 2 else [None] * ctx.n
         return (None, None, d_a, *d_p, *[None] * (len(tensors) - ctx.n))
 
@@ -90,7 +91,7 @@ class _Slope(torch.autograd.Function):
         a, *tensors = ctx.saved_tensors
         moved = _slopes(ctx.power, _differences(ctx.n, tensors), 0.0 if d_a is None else d_a)
         if ctx.power == 2:
-            moved = torch._foreach_add(moved, torch._foreach_mul(_whole(tangents[: ctx.n], tensors), 2 * a))
+            moved = torch._foreach_add(moved, torch._foreach_mul(whole(tangents[: ctx.n], tensors[: ctx.n]), 2 * a))
         return tuple(moved)
 
 
@@ -100,14 +101,6 @@ def _differences(n: int, tensors: Any) -> Any:
 
 def _slopes(power: int, differences: Any, a: Tensor | float) -> Any:
     return torch._foreach_mul(differences if power == 2 else torch._foreach_sign(differences), power * a)
-
-
-def _whole(tensors: Any, like: Any) -> list[Tensor]:
-    return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=False)]
-
-
-def _dot(a: Any, b: Any) -> Tensor:
-    return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).sum()
 
 
 @term("l1zero", "L1 norm of the parameters", penalty=True, scale=_inverse_sqrt)

@@ -202,7 +202,7 @@ class FinetuneProblem:
             for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
                 warm = self.step.plain(warm, batch, recipe)
             self._warm = warm
-        return self._warm._replace(params=start.params)
+        return self._warm._replace(params=start.params, extra=start.extra)
 
     def _explanation(self, point: Point, loop: Loop, trace: Trace, length: float) -> str:
         """Which step and which term made a hypergradient explode, by another sweep."""

@@ -49,7 +49,7 @@ class Run:
 
     def outer(self, state: InnerState) -> Tensor:
         """The outer loss of a state; counts a forward and notes the accuracy."""
-        logits = self._step.forward(state.params, self._images).logits
+        logits = self._step.forward(self._step.result(state), self._images).logits
         self._metric = accuracy(logits.detach(), self._labels)
         self.count(self.outer_share / 3)
         return self._outer_loss(logits, self._labels)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from metaft import build, config
+from metaft import build, config, spaces
 from metaft.data.types import SearchData
 from metaft.objective.registry import TERMS, Term
 from metaft.search.bilevel import BilevelProblem
@@ -120,7 +120,7 @@ def test_groups_have_hyperparameters_of_their_own(work):
     for name in ("lr", "l2zero"):
         total = sum(by_name[f"{name}@{group}"] for group in groups)
         assert total == pytest.approx(float(gradient[whole.space.names.index(name)]), rel=0.02)
-    found = build.objective_of(cfg, problem.space.plain(problem.start))
+    found = spaces.objective_of(cfg, problem.space.plain(problem.start))
     assert set(found.groups) == set(groups)
     assert {**found.values(), "lr": 0, "wd": 0, "ce": 0} == {
         **problem.space.plain(problem.start),
@@ -139,7 +139,7 @@ def test_lr_and_decay_can_be_fixed(work):
     _, gradient = problem.hypergradient(problem.start, seed=0)
     assert gradient.shape == (9,)
     assert torch.isfinite(gradient).all()
-    assert build.objective_of(cfg, problem.space.plain(problem.start)).lr == 0.001
+    assert spaces.objective_of(cfg, problem.space.plain(problem.start)).lr == 0.001
 
 
 def test_a_warm_start_has_moments_and_theta_0(work):
@@ -256,7 +256,7 @@ def test_no_searched_range_is_dead():
 
 def test_softplus_weights_reach_zero(work):
     cfg = config.load(None, ["objective.weight_scale=softplus"])
-    space = build.space(cfg)
+    space = spaces.space(cfg)
     natural = space.plain(torch.zeros(11, dtype=torch.float64))
     assert natural["kd"] == 0.0
     problem = build.problem_in(replace(work, cfg=cfg.model_copy(update={"inner": work.cfg.inner})))

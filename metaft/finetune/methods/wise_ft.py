@@ -7,10 +7,9 @@ import copy
 import torch
 
 from metaft.clip.classifier import Classifier
-from metaft.clip.predict import predict
-from metaft.data.types import SearchData, Split
+from metaft.data.types import SearchData
 from metaft.finetune.settings import FitSettings
-from metaft.metrics import accuracy
+from metaft.finetune.validation import validate
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -21,28 +20,24 @@ def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
     model = copy.deepcopy(end)
     here, there = dict(start.named_parameters()), dict(end.named_parameters())
     for name, p in model.named_parameters():
-        p.copy_((1 - alpha) * here[name] + alpha * there[name])
+        p.copy_(torch.lerp(here[name], there[name], alpha))
     return model
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
-    """The mix of zero_shot and ft with the best OOD validation accuracy, ties going to ID validation.
-
-    Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 4.
-    """
-    tuned = settings.fitted("ft")
-
-    def score(split: Split, model: Classifier) -> float:
-        return accuracy(predict(model, split, settings.eval_batch_size, settings.device), split.labels)
-
-    def validate(alpha: float) -> tuple[float, float]:
-        model = interpolate(classifier, tuned, alpha)
-        return score(data.ood_val, model), score(data.id_val, model)
-
-    scores = {alpha: validate(alpha) for alpha in ALPHAS}
+def chosen_mix(name: str, tuned: Classifier, start: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """The mix of two models with the best OOD validation accuracy, ties going to ID validation."""
+    scores = {alpha: validate(interpolate(start, tuned, alpha), data, settings) for alpha in ALPHAS}
     alpha = max(scores, key=lambda a: scores[a])
     for a, (ood, id_) in scores.items():
         settings.log(
-            {"method": "wise_ft", "alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == alpha}
+            {"method": name, "alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == alpha}
         )
-    return interpolate(classifier, tuned, alpha)
+    return interpolate(start, tuned, alpha)
+
+
+def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """The chosen mix of zero_shot and ft.
+
+    Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 4.
+    """
+    return chosen_mix("wise_ft", settings.fitted("ft"), classifier, data, settings)

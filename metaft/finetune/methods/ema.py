@@ -1,0 +1,13 @@
+"""ema: plain fine-tuning, of which the average over the way is kept."""
+
+from __future__ import annotations
+
+from metaft.clip.classifier import Classifier
+from metaft.data.types import SearchData
+from metaft.finetune.loop import train_with_hook
+from metaft.finetune.settings import FitSettings
+
+
+def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """Cross-entropy with the hook `metaft.hooks.ema.EMA` (Tarvainen and Valpola, NeurIPS 2017)."""
+    return train_with_hook(classifier, data, settings, "ema")

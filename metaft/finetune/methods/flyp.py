@@ -1,0 +1,43 @@
+"""flyp: fine-tuning as the model was pretrained, image against caption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from metaft.clip.classifier import Classifier
+from metaft.data.types import SearchData
+from metaft.errors import ConfigError, Problem
+from metaft.finetune.loop import train
+from metaft.finetune.settings import FitSettings
+
+
+def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """The contrastive loss between images and captions of their classes; the head is rebuilt from the text tower.
+
+    Raises:
+        ConfigError: the model has no text tower.
+
+    Source: Goyal et al., Finetune like you pretrain, CVPR 2023, section 3.
+    """
+    tokens = settings.tokens
+    if tokens is None or not hasattr(classifier.clip, "encode_text"):
+        found = "'flyp' trains on captions, and this model has no text tower"
+        raise ConfigError([Problem("evaluation.methods", found, "other methods, or a model with a text tower")])
+    objective = replace(settings.plain, terms={"flyp": 1.0})
+    return train(classifier, objective, data, settings, "flyp", finish=lambda model: with_text_head(model, tokens))
+
+
+@torch.no_grad()
+def with_text_head(model: Classifier, tokens: torch.Tensor) -> Classifier:
+    """The model with the head that its text tower makes of caption tokens [C, M, L], changed in place.
+
+    W_c = exp(s) times the unit mean over a class's captions of their unit text features; the bias stays.
+    """
+    clip: Any = model.clip
+    directions = [F.normalize(clip.encode_text(t, normalize=True).mean(dim=0), dim=0) for t in tokens]
+    model.head.weight.copy_(torch.stack(directions) * clip.logit_scale.exp())
+    return model

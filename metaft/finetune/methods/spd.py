@@ -1,0 +1,13 @@
+"""spd: fine-tuning that decays towards theta_0 where drift has stopped to help."""
+
+from __future__ import annotations
+
+from metaft.clip.classifier import Classifier
+from metaft.data.types import SearchData
+from metaft.finetune.loop import train_with_hook
+from metaft.finetune.settings import FitSettings
+
+
+def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+    """Cross-entropy with the hook `metaft.hooks.spd.SPD` (Tian et al., NeurIPS 2024, section 3)."""
+    return train_with_hook(classifier, data, settings, "spd")

@@ -1,0 +1,57 @@
+"""Logistic regression as the last layer of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from metaft.clip.classifier import Classifier
+from metaft.data.types import Split
+from metaft.finetune.settings import FitSettings
+
+ABSENT = -1e4  # the bias of a class without an image, which is then never predicted
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Head = tuple[Floats, Floats]  # weight [C, D] and bias [C]
+
+
+@torch.no_grad()
+def features(model: Classifier, split: Split, settings: FitSettings) -> tuple[Floats, Ints]:
+    """A split's features [N, D] and labels [N]."""
+    settings.forward(len(split))
+    batches = split.batches(settings.eval_batch_size, settings.device)
+    found = torch.cat([model(batch.images).image_features for batch in batches])
+    return found.double().cpu().numpy(), split.labels.numpy()
+
+
+def fitted(x: Floats, y: Ints, strength: float) -> LogisticRegression:
+    """scikit-learn's regression with inverse penalty C = `strength`."""
+    return LogisticRegression(C=strength, max_iter=2000).fit(x, y)
+
+
+def regression(x: Floats, y: Ints, strength: float, classes: int) -> Head:
+    """A full head; a regression of two classes gives one row, the difference of theirs."""
+    weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
+    present = np.unique(y)
+    bias[present] = 0.0
+    if len(present) == 2:
+        found = fitted(x, y, strength)
+        weight[present[1]], bias[present[1]] = found.coef_[0], found.intercept_[0]
+    elif len(present) > 2:
+        found = fitted(x, y, strength)
+        weight[present], bias[present] = found.coef_, found.intercept_
+    return weight, bias
+
+
+@torch.no_grad()
+def install(model: Classifier, x: Floats, regress: Callable[[Floats], Head]) -> None:
+    """Put in a model's head what `regress` makes of its features [N, D], standardised."""
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-8
+    weight, bias = regress((x - mean) / deviation)
+    weight = weight / deviation
+    model.head.weight.copy_(torch.from_numpy(weight))
+    model.head.bias.copy_(torch.from_numpy(bias - weight @ mean))

@@ -1,0 +1,75 @@
+"""LoRA: attention matrices move within a low rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from metaft.errors import ConfigError, Problem
+from metaft.hooks.hook import Hook
+from metaft.hooks.knobs import Knob
+from metaft.hooks.names import bare, matching
+from metaft.objective.space import Int
+
+KNOBS = (Knob(Int("rank", 1, 256, log=True), 8), Knob(Int("alpha", 1, 512, log=True), 16))
+ATTENTION = (
+    *("*attn.in_proj_weight", "*attn.out_proj.weight"),  # nn.MultiheadAttention, query, key and value stacked
+    *("*attn.qkv.weight", "*attn.proj.weight"),  # timm
+)
+A, B = ".lora_a", ".lora_b"
+
+
+class LoRA(Hook):
+    """Low-rank adaptation: W = W_0 + alpha / rank B A, with A [rank, in] as in nn.Linear, B [out, rank] zero.
+
+    Only A and B of each target and what belongs to the head train; targets are matrices by name, so that a stacked
+    projection inside nn.MultiheadAttention is one target like any other. Whatever leaves the loop is merged.
+
+    Args:
+        targets: patterns of parameter names; those of attention by default.
+
+    Raises:
+        ConfigError: no target is found, or a given pattern matches no matrix.
+
+    Source: Hu et al., LoRA, ICLR 2022, section 4.1.
+    """
+
+    def __init__(self, rank: int, alpha: int, targets: Sequence[str] | None = None) -> None:
+        self.rank, self.scale, self._given = rank, alpha / rank, targets
+
+    def targets(self, pretrained: Mapping[str, Tensor]) -> list[str]:
+        """The names of the matrices that get factors."""
+        matrices = [name for name, p in pretrained.items() if p.ndim == 2]
+        if self._given is not None:
+            return matching(matrices, self._given, "finetune.lora_targets", "matrix")
+        found = [name for name in matrices if any(matching([name], [p]) for p in ATTENTION)]
+        if not found:
+            what = "no attention matrix among the trained parameters"
+            allowed = f"patterns of names like {', '.join(map(bare, matrices[:3]))}"
+            raise ConfigError([Problem("finetune.lora_targets", what, allowed)])
+        return found
+
+    def variables(self, pretrained: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """Fresh factors, and the head as it is."""
+        made = {}
+        for name in self.targets(pretrained):
+            w = pretrained[name]
+            bound = 1 / math.sqrt(w.shape[1])  # nn.Linear's
+            a = torch.rand(self.rank, w.shape[1], generator=generator, dtype=w.dtype).to(w.device)
+            made[name + A] = bound * (2 * a - 1)
+            made[name + B] = torch.zeros(w.shape[0], self.rank, dtype=w.dtype, device=w.device)
+        return {**made, **{name: p for name, p in pretrained.items() if bare(name).startswith("head.")}}
+
+    def parameters(self, variables: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The merged matrices, and the head."""
+        merged = {}
+        for name, value in variables.items():
+            if name.endswith(A):
+                target = name.removesuffix(A)
+                merged[target] = torch.addmm(pretrained[target], variables[target + B], value, alpha=self.scale)
+            elif not name.endswith(B):
+                merged[name] = value
+        return merged

@@ -1,0 +1,73 @@
+"""Adam on the radii of many balls at once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metaft.hooks.hook import State
+from metaft.objective.vectors import Tensors
+
+BETAS = (0.9, 0.999)
+EPS = 1e-12
+LEAST = 0.01  # of the longest row: a smaller ball would leave its direction to rounding
+_FLOOR = 1e-30  # under the square root, whose derivative at 0 is infinite
+
+
+class Radii(NamedTuple):
+    """The state of n tensors' radii.
+
+    Args:
+        taken: gradients so far, [n].
+        radius: gamma, [n]; infinite before the first proposal.
+        exp_avg, exp_avg_sq: Adam's moments, [n].
+        norms: n tensors [rows]: the norms of what was last proposed, before it was projected.
+    """
+
+    taken: Tensor
+    radius: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    norms: Tensors
+
+    @classmethod
+    def initial(cls, norms: Tensors) -> Radii:
+        """No constraint, no proposal yet; `norms` are zeros."""
+        zeros = torch.zeros(len(norms), dtype=norms[0].dtype, device=norms[0].device)
+        return cls(zeros, torch.full_like(zeros, torch.inf), zeros, zeros, norms)
+
+    @classmethod
+    def of(cls, state: State) -> Radii:
+        """From a flat state."""
+        taken, radius, exp_avg, exp_avg_sq, *norms = state
+        return cls(taken, radius, exp_avg, exp_avg_sq, norms)
+
+    @property
+    def state(self) -> State:
+        """The flat state."""
+        return (self.taken, self.radius, self.exp_avg, self.exp_avg_sq, *self.norms)
+
+    @property
+    def longest(self) -> Tensor:
+        """The norm of each tensor's longest row, [n]."""
+        return torch.stack([n.max() for n in self.norms])
+
+    def adapted(self, gradient: Tensor, speed: Any) -> Radii:
+        """One Adam step down a gradient d loss / d gamma, [n], of length `speed` times the longest row.
+
+        That unit makes the same speed mean the same for tensors of any width and at any learning rate. A gradient
+        counts from the first that is not 0, so that an unconstrained beginning does not dilute the moments.
+        """
+        taken = self.taken + ((gradient != 0) | (self.taken > 0))
+        b1, b2 = BETAS
+        exp_avg = torch.lerp(self.exp_avg, gradient, 1 - b1)
+        exp_avg_sq = torch.lerp(self.exp_avg_sq, gradient.square(), 1 - b2)
+        c1, c2 = (1 - b ** taken.clamp(min=1.0) for b in BETAS)
+        move = exp_avg / c1 / ((exp_avg_sq / c2 + _FLOOR).sqrt() + EPS)
+        return Radii(taken, self.radius - speed * self.longest * move, exp_avg, exp_avg_sq, self.norms)
+
+    def within(self) -> Radii:
+        """The radii between LEAST of the longest row and all of it."""
+        return self._replace(radius=torch.minimum(torch.maximum(self.radius, LEAST * self.longest), self.longest))

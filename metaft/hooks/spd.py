@@ -1,0 +1,53 @@
+"""SPD: weight decay towards theta_0, only where a tensor's drift has stopped to help."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metaft.hooks.hook import Hook, Knobs, State
+from metaft.hooks.knobs import Knob
+from metaft.objective.space import Float
+from metaft.objective.vectors import Tensors
+
+KNOBS = (Knob(Float("strength", 0.0, 2.0), 1.0),)
+_TINY = 1e-30
+
+
+class SPD(Hook):
+    """Selective projection decay.
+
+        where <g, p - p_0> > 0:  p <- p~ - strength r (p~ - p_0),  r = max(0, 1 - |p - p_0| / |p~ - p_0|)
+
+    tensor by tensor in the L2 norm, with p~ what the optimizer proposes: where the gradient asks to go back, the
+    distance to theta_0 may not grow (strength 1: projection onto the ball of its last radius; the weight of p~ - p_0
+    is at least 0). It has no state beyond a step. The knob is not multiplied by the learning rate.
+
+    Source: Tian et al., Rethinking weight decay for robust fine-tuning of foundation models, NeurIPS 2024, section 3.
+    """
+
+    def initial(self, anchors: Tensors) -> State:
+        """Whether each tensor is to be held, and its distance: numbers [n] that pass from `before` to `after`."""
+        zeros = torch.zeros(len(anchors), dtype=anchors[0].dtype, device=anchors[0].device)
+        return zeros, zeros
+
+    def before(
+        self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
+    ) -> tuple[Tensors, State]:
+        """The same gradients, and what they say of the drift so far."""
+        drifts = [p - a for p, a in zip(values, anchors, strict=True)]
+        pulls = torch.stack([(g * c).sum() for g, c in zip(grads, drifts, strict=True)])
+        return grads, ((pulls > 0).to(pulls.dtype), _lengths(drifts))
+
+    def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
+        """The proposal, held where its tensor is to be held."""
+        held, before = state
+        now = _lengths([p - a for p, a in zip(values, anchors, strict=True)])
+        growth = (1 - before / now.clamp(min=_TINY)).clamp(min=0.0)
+        kept = (1 - knobs["strength"] * growth * held).clamp(min=0.0)
+        return [torch.lerp(a, p, w) for p, a, w in zip(values, anchors, kept, strict=True)], state
+
+
+def _lengths(drifts: Tensors) -> Tensor:
+    """L2 norms, [n], whose derivative at 0 is 0."""
+    return torch.stack([torch.linalg.vector_norm(c) for c in drifts])

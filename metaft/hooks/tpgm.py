@@ -1,0 +1,58 @@
+"""TPGM: balls around theta_0 whose radii learn on validation batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metaft.hooks.ball import project, radius_gradient, row_norms
+from metaft.hooks.hook import Hook, Knobs, State
+from metaft.hooks.radii import Radii
+from metaft.objective.vectors import Tensors
+
+Probe = Callable[[list[Tensor], int], Tensors]
+
+
+class TPGM(Hook):
+    """Trainable projected gradient method.
+
+        repeat: gamma <- gamma - speed max_r(n_r) Adam(d L_val(Pi_gamma(p~)) / d gamma);  then p <- Pi_gamma(p~)
+
+    after every update, or once after a fine-tune. Radii start at half the shortest row's norm. As in `FTP` a radius
+    moves in units of the longest row, where the paper's code moves it by 0.01 in absolute units.
+
+    Args:
+        probe: the gradients of the validation loss at given values, on the batch of a number that counts up.
+        iterations: how often the radii learn in one call.
+        norm: a name of `metaft.hooks.ball.NORMS`.
+
+    Source: Tian et al., Trainable projected gradient method for robust fine-tuning, CVPR 2023, algorithm 1.
+    """
+
+    def __init__(self, probe: Probe, iterations: int, norm: str) -> None:
+        self._probe, self._iterations, self.norm = probe, iterations, norm
+
+    def initial(self, anchors: Tensors) -> State:
+        """How many batches were seen, and radii to be set by the first proposal."""
+        radii = Radii.initial([torch.zeros_like(row_norms(a, self.norm)) for a in anchors])
+        return (torch.zeros((), dtype=torch.int64), *radii.state)
+
+    def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
+        """The proposal, projected by radii that have learned on it."""
+        seen, radii = state[0], Radii.of(state[1:])
+        drifts = [p - a for p, a in zip(values, anchors, strict=True)]
+        radii = radii._replace(norms=[row_norms(c, self.norm) for c in drifts])
+        half = torch.stack([n.min() / 2 for n in radii.norms])
+        radii = radii._replace(radius=torch.where(radii.radius.isinf(), half, radii.radius)).within()
+        for _ in range(self._iterations):
+            grads = self._probe(self._projected(values, anchors, radii), int(seen))
+            parts = zip(grads, drifts, radii.radius, radii.norms, strict=True)
+            gradient = torch.stack([radius_gradient(g, c, n, r, n, self.norm) for g, c, r, n in parts])
+            radii, seen = radii.adapted(gradient, knobs["speed"]).within(), seen + 1
+        return self._projected(values, anchors, radii), (seen, *radii.state)
+
+    def _projected(self, values: Tensors, anchors: Tensors, radii: Radii) -> list[Tensor]:
+        parts = zip(values, anchors, radii.radius, strict=True)
+        return [project(p, a, r, self.norm) for p, a, r in parts]

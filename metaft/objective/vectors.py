@@ -1,0 +1,20 @@
+"""Lists of tensors as one long vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def dot(a: Tensors, b: Tensors) -> Tensor:
+    """sum_i <a_i, b_i>, [], summed in float64 over the tensors."""
+    return torch.stack([torch.dot(x.flatten(), y.flatten()).double() for x, y in zip(a, b, strict=True)]).sum()
+
+
+def whole(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
+    """The tensors, with zeros like their twins where there is none."""
+    return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]
