@@ -13,70 +13,34 @@ thread each.
 
 from __future__ import annotations
 
-import multiprocessing
-import subprocess
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from cells import Cell, Row, in_workers, opened, pretrain, score, scores
 from common import Rows, arguments
 
-from metaft import build, config, spaces
+from metaft import build, spaces
 from metaft.build import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.clip.embedded import TOY, checkpoint
-from metaft.clip.predict import predict
 from metaft.data import digits, shapes
 from metaft.data.styles import COLOURS, STYLES, style_rows
-from metaft.data.types import Split
 from metaft.errors import DivergedError
 from metaft.finetune.loop import train
-from metaft.metrics import accuracy
 from metaft.objective import Objective
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-PRETRAIN = Path(__file__).parent / "pretrain.py"
 ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
 LRS = (5e-4, 1e-3, 2e-3)
 ORACLE_LRS = (5e-4, 1e-3)
 WEIGHTS = {"l2_sp": ("l2init", (0.01, 0.1)), "kd": ("kd", (0.3, 1.0))}
 CHOSEN_BY = {"ft": "id_val", "oracle": "own_val"}  # all others by ood_val
 RANDOM_OBJECTIVES = 40
-QUICK = ("data.options.id_train=320", "data.options.test=60", "finetune.epochs=1")
 KEYS = ("suite", "pretrain", "seed", "method", "number")
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A suite with its ID style, a pretraining seed, a data seed, and where and how it is measured."""
-
-    suite: str  # "shapes/STYLE"
-    pretrain: int
-    seed: int
-    device: str
-    quick: bool
-
-    def row(self, **values: Any) -> Row:
-        """A row of this cell."""
-        return {"suite": self.suite, "pretrain": self.pretrain, "seed": self.seed, "number": 0, **values}
-
-
-@lru_cache(maxsize=1)
-def opened(cell: Cell) -> Workspace:
-    """The cell's data and model."""
-    suite, style = cell.suite.split("/")
-    own = [f"data.options.style={style}"] if suite == "shapes" else []
-    where = [f"model.pretrained=seed-{cell.pretrain}", f"seed={cell.seed}", f"device={cell.device}"]
-    return build.workspace(config.load(CONFIGS / f"{suite}.yaml", [*own, *where, *(QUICK if cell.quick else ())]))
 
 
 def measured(work: Workspace, fit: Callable[[], Classifier], row: Row) -> tuple[Row, Classifier | None]:
@@ -134,19 +98,6 @@ def random_objective(cell: Cell, number: int) -> list[Row]:
     objective = spaces.objective_of(work.cfg, space.plain(u))
     fit = partial(train, work.classifier, objective, work.splits.search_data, build.fit_settings(work, None), "random")
     return [measured(work, fit, cell.row(method="random", number=number, lr=objective.lr))[0]]
-
-
-def score(work: Workspace, model: Classifier, split: Split) -> float:
-    """Accuracy on a split."""
-    return round(accuracy(predict(model, split, work.cfg.evaluation.batch_size, work.device), split.labels), 4)
-
-
-def scores(work: Workspace, model: Classifier) -> Row:
-    """Accuracy on both validation sets and every test."""
-    splits = work.splits
-    tests = {name.removeprefix("ood_test/"): score(work, model, split) for name, split in splits.tests.items()}
-    own = {"id_val": score(work, model, splits.id_val), "ood_val": score(work, model, splits.ood_val)}
-    return {**own, "id_test": tests.pop("id_test"), "ood_test": tests}
 
 
 def chosen(rows: Sequence[Row], method: str) -> Row:
@@ -210,18 +161,13 @@ def main() -> None:
     args = arguments("suites", __doc__, seeds=(0, 1, 2), workers=2)
     rows = Rows("suites", args, KEYS)
     todo = list(jobs(args, rows))
-    for seed in sorted({cell.pretrain for _, cell, *_ in todo}):
-        if not checkpoint(TOY, seed).exists():
-            command = [sys.executable, str(PRETRAIN), "--model", TOY, "--seed", str(seed), "--device", args.device]
-            subprocess.run(command, check=True)
+    pretrain({cell.pretrain for _, cell, *_ in todo}, args.device)
     if not args.quick and Cell("timing", 0, 0, args.device, False).row(method="ft") not in rows:
         for row in timings(args.device):
             rows.add(row)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.workers, spawn, torch.set_num_threads, (1,)) as pool:
-        for done in as_completed([pool.submit(*job) for job in todo]):
-            for row in reversed(done.result()):  # the row that says a cell is done comes last
-                rows.add(row)
+    for done in in_workers(todo, args.workers):
+        for row in reversed(done):  # the row that says a cell is done comes last
+            rows.add(row)
 
 
 if __name__ == "__main__":

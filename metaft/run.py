@@ -28,7 +28,6 @@ from metaft.dryrun import dry_run
 from metaft.errors import ConfigError, DivergedError, MetaftError, Problem
 from metaft.finetune.fits import Fits
 from metaft.finetune.methods import METHODS, Method
-from metaft.finetune.settings import Cost
 from metaft.inner import ESTIMATORS
 from metaft.objective import TERMS, Objective, load_objective
 from metaft.progress import be_quiet, note
@@ -228,24 +227,23 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
 def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> None:
     """Fit, evaluate and measure each method once; a method that others need is shared through its checkpoint."""
     kept = Checkpoints(folder.checkpoints, partial(build.fresh, work), work.device)
-    costs = {name: Cost(**cost) for name, cost in results["cost"].items()}
     settings = replace(build.fit_settings(work, learned, folder.log), keeper=kept)
-    fitted = Fits(partial(build.fit, work), settings, kept, costs)
+    fits = Fits(partial(build.fit, work), settings, kept)
     for name in build.methods(work):
         if name in results["methods"] or name in results["failed"]:
             continue
         try:
-            model = fitted(name)
+            model, cost = fits(name)
+            results["cost"][name] = asdict(cost)
             results["drift"][name] = build.drifted(work, model)
             folder.log({"method": name, "drift": results["drift"][name]})
             results["methods"][name] = build.evaluated(work, model)
         except DivergedError as error:
             results["failed"][name] = str(error)
-        results["cost"] = {name: asdict(cost) for name, cost in costs.items()}
         folder.write(results)
     chosen = work.cfg.finetune.method
     if chosen not in results["failed"]:
-        export(fitted(chosen), work.clip, work.splits.classes.names, folder.model)
+        export(fits.model(chosen), work.clip, work.splits.classes.names, folder.model)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ import torch
 
 from metaft import config as configuration
 from metaft.clip.classifier import Classifier
-from metaft.clip.export import restore, save
+from metaft.clip.export import notes, restore, save
 from metaft.config import Config
 from metaft.data import FORMATS, Split, Splits
 from metaft.errors import CheckpointError, ConfigError, Problem
 from metaft.files import claim, to_json, write
+from metaft.finetune.settings import Cost
 from metaft.report.write import write_run
 
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
@@ -100,14 +102,18 @@ class Checkpoints:
     def __init__(self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu") -> None:
         self._folder, self._fresh, self._device = folder, fresh, device
 
-    def take(self, name: str) -> Classifier | None:
-        """A method's classifier, if it is there."""
+    def take(self, name: str) -> tuple[Classifier, Cost] | None:
+        """A method's classifier and what it took, if it is there."""
         path = self._folder / f"{name}.safetensors"
-        return restore(self._fresh(), path) if path.exists() else None
+        if not path.exists():
+            return None
+        model = restore(self._fresh(), path)
+        return model, Cost(**{key: float(value) for key, value in notes(path).items()})
 
-    def put(self, name: str, model: Classifier) -> None:
+    def put(self, name: str, model: Classifier, cost: Cost) -> None:
         """Keep a method's classifier; the states of its trainings have served."""
-        save(model.state_dict(), self._folder / f"{name}.safetensors")
+        written = {key: repr(value) for key, value in asdict(cost).items()}
+        save(model.state_dict(), self._folder / f"{name}.safetensors", written)
         for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
             path.unlink(missing_ok=True)
 

@@ -49,10 +49,16 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     write(folder / "load.py", LOADER)
 
 
-def save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors by name; the file is there whole or not at all."""
+def save(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write tensors by name, with notes; the file is there whole or not at all."""
     apart = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}  # none may share memory
-    write(path, safetensors.torch.save(apart))
+    write(path, safetensors.torch.save(apart, notes))
+
+
+def notes(path: Path) -> dict[str, str]:
+    """The notes in a file of tensors."""
+    with safetensors.safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
 
 
 def restore(classifier: Classifier, path: Path) -> Classifier:

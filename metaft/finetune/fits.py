@@ -10,15 +10,17 @@ from typing import Protocol
 from metaft.clip.classifier import Classifier
 from metaft.finetune.settings import Cost, FitSettings
 
+Fitted = tuple[Classifier, Cost]
+
 
 class Shelf(Protocol):
-    """Where fitted classifiers are kept."""
+    """Where fitted classifiers are kept, each with what it took."""
 
-    def take(self, name: str) -> Classifier | None:
-        """A method's classifier, if it is there."""
+    def take(self, name: str) -> Fitted | None:
+        """What is kept of a method, if it is there."""
         ...
 
-    def put(self, name: str, model: Classifier) -> None:
+    def put(self, name: str, model: Classifier, cost: Cost) -> None:
         """Keep a method's classifier."""
         ...
 
@@ -27,15 +29,15 @@ class Shelf(Protocol):
 class Memory:
     """A shelf for as long as it lives."""
 
-    models: dict[str, Classifier] = field(default_factory=dict)
+    kept: dict[str, Fitted] = field(default_factory=dict)
 
-    def take(self, name: str) -> Classifier | None:
-        """A method's classifier, if it is there."""
-        return self.models.get(name)
+    def take(self, name: str) -> Fitted | None:
+        """What is kept of a method, if it is there."""
+        return self.kept.get(name)
 
-    def put(self, name: str, model: Classifier) -> None:
+    def put(self, name: str, model: Classifier, cost: Cost) -> None:
         """Keep a method's classifier."""
-        self.models[name] = model
+        self.kept[name] = model, cost
 
 
 class Fits:
@@ -45,21 +47,15 @@ class Fits:
         fit: fits a method of a name with settings.
         settings: of every fit.
         shelf: keeps what is fitted.
-        costs: by method, each with what it stands on; filled as methods are fitted.
     """
 
     def __init__(
-        self,
-        fit: Callable[[str, FitSettings], Classifier],
-        settings: FitSettings,
-        shelf: Shelf,
-        costs: dict[str, Cost] | None = None,
+        self, fit: Callable[[str, FitSettings], Classifier], settings: FitSettings, shelf: Shelf | None = None
     ) -> None:
-        self._fit, self._settings, self._shelf = fit, settings, shelf
-        self.costs: dict[str, Cost] = {} if costs is None else costs
+        self._fit, self._settings, self._shelf = fit, settings, shelf or Memory()
 
-    def __call__(self, name: str) -> Classifier:
-        """A method's classifier, fitted now if it has not been before."""
+    def __call__(self, name: str) -> Fitted:
+        """A method's classifier, fitted now if it has not been before, and its cost with what it stands on."""
         found = self._shelf.take(name)
         if found is not None:
             return found
@@ -68,14 +64,17 @@ class Fits:
         def fitted(other: str) -> Classifier:
             nonlocal elsewhere
             before = time.perf_counter()
-            model = self(other)
+            model, own = self(other)
             elsewhere += time.perf_counter() - before
-            base.add(self.costs.get(other, Cost()))
+            base.add(own)
             return model
 
         model = self._fit(name, replace(self._settings, cost=cost, fitted=fitted))
         cost.seconds += time.perf_counter() - start - elsewhere
         cost.add(base)
-        self.costs[name] = cost
-        self._shelf.put(name, model)
-        return model
+        self._shelf.put(name, model, cost)
+        return model, cost
+
+    def model(self, name: str) -> Classifier:
+        """The classifier alone."""
+        return self(name)[0]

@@ -34,14 +34,19 @@ def shares(radius: Tensor, norms: Tensor) -> Tensor:
     return (radius / norms.clamp(min=_TINY)).clamp(max=1.0)
 
 
-def scaled(value: Tensor, anchor: Tensor, share: Tensor, norm: str) -> Tensor:
+def spread(share: Tensor, like: Tensor) -> Tensor:
+    """A number for each row [rows] in a shape that multiplies the tensor row by row."""
+    return share.view(len(share), *[1] * (like.ndim - 1)) if like.ndim > 0 else share.view(())
+
+
+def scaled(value: Tensor, anchor: Tensor, share: Tensor) -> Tensor:
     """p_0 + share (p - p_0) row by row; exactly p at share 1 and p_0 at share 0."""
-    return torch.lerp(rows(anchor, norm), rows(value, norm), share[:, None]).view_as(value)
+    return torch.lerp(anchor, value, spread(share, value))
 
 
 def project(value: Tensor, anchor: Tensor, radius: Tensor, norm: str) -> Tensor:
     """The nearest point of the ball of this radius [] around the anchor, row by row."""
-    return scaled(value, anchor, shares(radius, row_norms(value - anchor, norm)), norm)
+    return scaled(value, anchor, shares(radius, row_norms(value - anchor, norm)))
 
 
 def radius_gradient(

@@ -71,4 +71,4 @@ class FTP(Hook):
         """The proposal, projected."""
         kept, radii = self.bounded(values, anchors, Radii.of(state))
         parts = zip(values, anchors, kept, strict=True)
-        return [scaled(p, a, share, self.norm) for p, a, share in parts], radii.state
+        return [scaled(p, a, share) for p, a, share in parts], radii.state

@@ -34,16 +34,41 @@ def matching(names: Sequence[str], patterns: Sequence[str], field: str = "", wha
     return [name for name in names if any(fnmatch(bare(name), p) for p in patterns)]
 
 
+def included(names: Sequence[str], exclude: Sequence[str], field: str = "finetune.exclude") -> list[int]:
+    """The numbers of the names that match no pattern.
+
+    Raises:
+        ConfigError: a pattern matches nothing, or nothing is left.
+    """
+    out = set(matching(names, exclude, field))
+    if len(out) == len(names):
+        raise ConfigError([Problem(field, "every parameter is excluded", "patterns that leave some")])
+    return [i for i, name in enumerate(names) if name not in out]
+
+
+def picked(tensors: Tensors, numbers: Sequence[int]) -> list[Tensor]:
+    """The tensors of these numbers."""
+    return [tensors[i] for i in numbers]
+
+
+def placed(tensors: Tensors, numbers: Sequence[int], own: Tensors) -> list[Tensor]:
+    """The tensors with others in the place of those of these numbers."""
+    whole = list(tensors)
+    for i, t in zip(numbers, own, strict=True):
+        whole[i] = t
+    return whole
+
+
 class Only(Hook):
     """A hook on some of the variables; the others take plain steps.
 
     Args:
         hook: one that moves the parameters themselves.
-        chosen: for each variable whether it takes part.
+        numbers: of the variables that take part.
     """
 
-    def __init__(self, hook: Hook, chosen: Sequence[bool]) -> None:
-        self._hook, self._rows = hook, [i for i, c in enumerate(chosen) if c]
+    def __init__(self, hook: Hook, numbers: Sequence[int]) -> None:
+        self._hook, self._numbers = hook, numbers
 
     def initial(self, anchors: Tensors) -> State:
         """The hook's own, for the chosen variables."""
@@ -54,36 +79,21 @@ class Only(Hook):
     ) -> tuple[Tensors, State]:
         """The hook's own in its place."""
         own, state = self._hook.before(self._of(grads), self._of(values), self._of(anchors), state, knobs)
-        return self._placed(grads, own), state
+        return placed(grads, self._numbers, own), state
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The hook's own in its place."""
         own, state = self._hook.after(self._of(values), self._of(anchors), state, knobs)
-        return self._placed(values, own), state
+        return placed(values, self._numbers, own), state
 
     def result(self, values: Tensors, state: State) -> Tensors:
         """The hook's own in its place."""
-        return self._placed(values, self._hook.result(self._of(values), state))
+        return placed(values, self._numbers, self._hook.result(self._of(values), state))
 
     def _of(self, tensors: Tensors) -> list[Tensor]:
-        return [tensors[i] for i in self._rows]
-
-    def _placed(self, tensors: Tensors, own: Tensors) -> list[Tensor]:
-        whole = list(tensors)
-        for i, t in zip(self._rows, own, strict=True):
-            whole[i] = t
-        return whole
+        return picked(tensors, self._numbers)
 
 
-def except_for(hook: Hook, names: Sequence[str], exclude: Sequence[str], field: str = "finetune.exclude") -> Hook:
-    """The hook on all variables but those whose names match a pattern.
-
-    Raises:
-        ConfigError: a pattern matches nothing, or nothing is left.
-    """
-    if not exclude:
-        return hook
-    out = set(matching(names, exclude, field))
-    if len(out) == len(names):
-        raise ConfigError([Problem(field, "every parameter is excluded", "patterns that leave some")])
-    return Only(hook, [name not in out for name in names])
+def except_for(hook: Hook, names: Sequence[str], exclude: Sequence[str]) -> Hook:
+    """The hook on all variables but those whose names match a pattern; raises what `included` raises."""
+    return Only(hook, included(names, exclude)) if exclude else hook

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from metaft.hooks.ball import project, radius_gradient, row_norms
 from metaft.hooks.hook import Hook, Knobs, State
+from metaft.hooks.names import picked, placed
 from metaft.hooks.radii import Radii
 from metaft.objective.vectors import Tensors
 
@@ -27,31 +28,37 @@ class TPGM(Hook):
         probe: the gradients of the validation loss at given values, on the batch of a number that counts up.
         iterations: how often the radii learn in one call.
         norm: a name of `metaft.hooks.ball.NORMS`.
+        numbers: of the variables that are projected; None: all.
 
     Source: Tian et al., Trainable projected gradient method for robust fine-tuning, CVPR 2023, algorithm 1.
     """
 
-    def __init__(self, probe: Probe, iterations: int, norm: str) -> None:
-        self._probe, self._iterations, self.norm = probe, iterations, norm
+    def __init__(self, probe: Probe, iterations: int, norm: str, numbers: Sequence[int] | None = None) -> None:
+        self._probe, self._iterations, self.norm, self._numbers = probe, iterations, norm, numbers
 
     def initial(self, anchors: Tensors) -> State:
         """How many batches were seen, and radii to be set by the first proposal."""
-        radii = Radii.initial([torch.zeros_like(row_norms(a, self.norm)) for a in anchors])
+        norms = [row_norms(a, self.norm) for a in picked(anchors, self._chosen(anchors))]
+        radii = Radii.initial([torch.zeros_like(n) for n in norms])
         return (torch.zeros((), dtype=torch.int64), *radii.state)
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The proposal, projected by radii that have learned on it."""
-        seen, radii = state[0], Radii.of(state[1:])
-        drifts = [p - a for p, a in zip(values, anchors, strict=True)]
+        seen, radii, chosen = state[0], Radii.of(state[1:]), self._chosen(anchors)
+        own, centres = picked(values, chosen), picked(anchors, chosen)
+        drifts = [p - a for p, a in zip(own, centres, strict=True)]
         radii = radii._replace(norms=[row_norms(c, self.norm) for c in drifts])
         half = torch.stack([n.min() / 2 for n in radii.norms])
         radii = radii._replace(radius=torch.where(radii.radius.isinf(), half, radii.radius)).within()
         for _ in range(self._iterations):
-            grads = self._probe(self._projected(values, anchors, radii), int(seen))
-            parts = zip(grads, drifts, radii.radius, radii.norms, strict=True)
+            point = placed(values, chosen, self._projected(own, centres, radii))
+            parts = zip(picked(self._probe(point, int(seen)), chosen), drifts, radii.radius, radii.norms, strict=True)
             gradient = torch.stack([radius_gradient(g, c, n, r, n, self.norm) for g, c, r, n in parts])
             radii, seen = radii.adapted(gradient, knobs["speed"]).within(), seen + 1
-        return self._projected(values, anchors, radii), (seen, *radii.state)
+        return placed(values, chosen, self._projected(own, centres, radii)), (seen, *radii.state)
+
+    def _chosen(self, anchors: Tensors) -> Sequence[int]:
+        return range(len(anchors)) if self._numbers is None else self._numbers
 
     def _projected(self, values: Tensors, anchors: Tensors, radii: Radii) -> list[Tensor]:
         parts = zip(values, anchors, radii.radius, strict=True)

@@ -16,7 +16,7 @@ from metaft.clip.predict import predict
 from metaft.data.types import SearchData
 from metaft.errors import ConfigError
 from metaft.finetune.methods import METHODS
-from metaft.finetune.methods.dfr import ABSENT
+from metaft.finetune.regression import ABSENT
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from metaft.finetune.loop import train
 from metaft.finetune.settings import FitSettings
 from metaft.hooks import Hook, Knob
 from metaft.hooks.ball import NORMS
-from metaft.hooks.names import except_for
+from metaft.hooks.names import included
 from metaft.hooks.tpgm import TPGM, Probe
 from metaft.objective.space import Categorical, Float, Int
 from metaft.objective.vectors import Tensors, whole
@@ -26,7 +26,7 @@ KNOBS = (
     Knob(Categorical("when", ("post_hoc", "training")), "post_hoc"),
     Knob(Categorical("norm", NORMS), "l2"),
     Knob(Categorical("on", ("id_val", "ood_val")), "id_val"),
-    Knob(Int("iterations", 1, 1000, log=True), 100),
+    Knob(Int("iterations", 10, 400, log=True), 100),
     Knob(Float("speed", 1e-3, 1.0, log=True), 0.03),
 )
 
@@ -42,8 +42,8 @@ def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Clas
 
     def hook(model: Classifier, names: Sequence[str]) -> tuple[Hook, Mapping[str, Any]]:
         iterations = knobs["iterations"] if knobs["when"] == "post_hoc" else 1
-        own = TPGM(_probe(model, names, data, settings, knobs["on"]), iterations, knobs["norm"])
-        return except_for(own, names, settings.options.exclude), knobs
+        probe = _probe(model, names, data, settings, knobs["on"])
+        return TPGM(probe, iterations, knobs["norm"], included(names, settings.options.exclude)), knobs
 
     if knobs["when"] == "training":
         return train(classifier, settings.plain, data, settings, "tpgm", hook=hook)

@@ -1,0 +1,184 @@
+"""Every fine-tuning method side by side: accuracy in and out of distribution, cost, drift.
+
+    python benchmarks/methods.py [--device cpu] [--seeds 0 1 2 3 4 5] [--workers 2] [--quick] [--out FILE]
+
+A cell is a suite with its ID style, a pretraining seed and a data seed: seed s stands for pretraining s mod 3, on
+shapes with the ID style that changes every seed, and data seed s. All methods of a cell have the same number of steps
+at the same learning rate; `soup` trains several models and `autoft` searches first (hypergradients, the default
+budget), both on their bill: `step_equivalents` counts forward passes as 1/3 and backward passes as 2/3 of a step, what
+a method stands on included. Rows with `labels` have so many training images a class, and as many steps all the same.
+
+Methods with knobs have them tuned once a suite, in the cell of data and pretraining seed 1000, which is not reported:
+the defaults and seven more points from TPE, each trained for a quarter of the steps, judged like every choice here by
+accuracy on ood_val and then id_val. These rows have `tuning`. Seconds are of one thread beside other workers.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cells import Cell, Row, in_workers, opened, pretrain, score, scores, tests
+from common import Rows, arguments
+
+from metaft import build, spaces
+from metaft.build import Workspace
+from metaft.clip.classifier import Classifier
+from metaft.errors import DivergedError
+from metaft.finetune.fits import Fits, Memory
+from metaft.finetune.methods import METHODS
+from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
+from metaft.finetune.settings import FitSettings
+from metaft.objective.space import Space
+from metaft.search.journal import Journal
+from metaft.search.tpe import TPE, Failed
+
+ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
+SETTINGS = {"shapes": ("data.options.val_styles=validation", "data.options.test_styles=test"), "digits": ()}
+CLASSES = {"shapes": 12, "digits": 10}
+LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
+LABELS = (10, 50)  # images a class
+LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 training images at batch 64
+PRETRAININGS = 3
+TUNING_SEED, TUNING_TRIALS, TUNING_SHARE = 1000, 8, 4
+KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
+HYPERGRAD = ("search.mode=hypergrad",)
+QUICK_SEARCH = ("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1")
+QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
+Knobs = dict[str, dict[str, Any]]
+
+
+def cell_of(suite: str, seed: int, device: str, quick: bool, labels: int | None = None) -> Cell:
+    """The cell of a suite and a seed."""
+    styles = ID_STYLES[suite]
+    search = QUICK_SEARCH if quick else HYPERGRAD
+    few = () if labels is None else (f"data.options.id_train={labels * CLASSES[suite]}",)
+    where = 0 if quick else TUNING_SEED if seed == TUNING_SEED else seed % PRETRAININGS
+    return Cell(f"{suite}/{styles[seed % len(styles)]}", where, seed, device, quick, (*SETTINGS[suite], *search, *few))
+
+
+def tune(cell: Cell, method: str) -> list[Row]:
+    """The trials of a method's knobs."""
+    work = opened(cell)
+    knobs = METHODS[method].knobs
+    sampler = TPE(Space([knob.dimension for knob in knobs]), seed=TUNING_SEED)
+    sampler.enqueue({knob.name: knob.default for knob in knobs})
+    whole = build.fit_settings(work, None)
+    short = replace(whole, steps=whole.steps // TUNING_SHARE, checks=max(1, whole.checks // TUNING_SHARE))
+    shelf, rows = Memory(), []
+    for number in range(2 if cell.quick else TUNING_TRIALS):
+        trial = sampler.ask()
+        options = replace(short.options, knobs={method: trial.params})
+        fits = Fits(partial(build.fit, work), replace(short, options=options), shelf)
+        row = cell.row(method=method, number=number, labels=None, tuning=True, knobs=trial.params)
+        try:
+            model = fits.model(method)
+        except DivergedError as error:
+            sampler.tell(trial.number, Failed(str(error)))
+            rows.append({**row, "failed": str(error)})
+            continue
+        del shelf.kept[method]
+        own = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
+        sampler.tell(trial.number, -own["ood_val"] - 1e-3 * own["id_val"])
+        rows.append({**row, **own})
+    return rows
+
+
+def tuned(rows: list[Row], suite: str) -> Knobs:
+    """Each method's best knobs of a suite by ood_val, then id_val; the first of equals."""
+    trials = [r for r in rows if r["tuning"] and r["suite"].startswith(suite) and "failed" not in r]
+    best: dict[str, Row] = {}
+    for r in sorted(trials, key=lambda r: (-r["ood_val"], -r["id_val"], r["number"])):
+        best.setdefault(r["method"], r)
+    return {method: row["knobs"] for method, row in best.items()}
+
+
+def compare(cell: Cell, labels: int | None, knobs: Knobs) -> list[Row]:
+    """A row for each method of a cell."""
+    work = opened(cell)
+    settings = build.fit_settings(work, None)
+    settings = replace(settings, options=replace(settings.options, knobs=knobs), **({} if cell.quick else LENGTH))
+    fits, rows = Fits(partial(fit, work), settings), []
+    for method in methods_of(cell, labels):
+        row = cell.row(method=method, labels=labels, tuning=False, knobs=knobs.get(method, {}))
+        try:
+            model, cost = fits(method)
+        except DivergedError as error:
+            rows.append({**row, "failed": str(error)})
+            continue
+        row |= {"seconds": round(cost.seconds, 1), "step_equivalents": round(cost.step_equivalents, 1)}
+        row |= {**scores(work, model), "drift": rounded(build.drifted(work, model))}
+        if method == "wise_ft" and labels is None:
+            row["curve"] = curve(work, fits.model("ft"))
+        rows.append(row)
+    return rows
+
+
+def fit(work: Workspace, method: str, settings: FitSettings) -> Classifier:
+    """A method's classifier; for autoft after a search of its own."""
+    if method != "autoft":
+        return build.fit(work, method, settings)
+    problem = build.problem_in(work)
+    with tempfile.TemporaryDirectory() as folder:
+        found = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(Path(folder) / "trials.jsonl"))
+    settings.cost.step_equivalents += found.step_equivalents
+    return build.fit(work, method, replace(settings, learned=spaces.objective_of(work.cfg, found.params)))
+
+
+def curve(work: Workspace, end: Classifier) -> list[Row]:
+    """The tests along the way from zero_shot to a fine-tuned model."""
+    return [{"alpha": a, **tests(work, interpolate(work.classifier, end, a))} for a in ALPHAS]
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to four digits."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    return 0.0 if value == 0 else round(value, 3 - math.floor(math.log10(abs(value))))
+
+
+def methods_of(cell: Cell, labels: int | None) -> tuple[str, ...]:
+    """The methods measured in a cell; the last one's row says that it is done."""
+    return LOW_LABEL if labels else QUICK_METHODS if cell.quick else tuple(METHODS)
+
+
+def tunings(suites: tuple[str, ...], _: list[int], args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
+    """The tunings still to be done."""
+    for suite in suites:
+        cell = cell_of(suite, TUNING_SEED, args.device, args.quick)
+        for method in methods_of(cell, None):
+            row = cell.row(method=method, labels=None, tuning=True)
+            if METHODS[method].knobs and row not in rows:
+                yield tune, cell, method
+
+
+def comparisons(suites: tuple[str, ...], seeds: list[int], args: Namespace, rows: Rows) -> Iterator[Any]:
+    """The cells still to be measured, those with all labels first."""
+    for labels in (None, *(() if args.quick else LABELS)):
+        for seed in seeds:
+            for suite in suites:
+                cell = cell_of(suite, seed, args.device, args.quick, labels)
+                if cell.row(method=methods_of(cell, labels)[-1], labels=labels, tuning=False) not in rows:
+                    yield compare, cell, labels, tuned(rows.rows, suite)
+
+
+def main() -> None:
+    args = arguments("methods", __doc__, seeds=(0, 1, 2, 3, 4, 5), workers=2)
+    rows = Rows("methods", args, KEYS)
+    suites, seeds = (("digits",), args.seeds[:1]) if args.quick else (tuple(ID_STYLES), args.seeds)
+    if not args.quick:
+        pretrain([TUNING_SEED, *(seed % PRETRAININGS for seed in seeds)], args.device)
+    for still_to_do in (tunings, comparisons):
+        for done in in_workers(list(still_to_do(suites, seeds, args, rows)), args.workers):
+            for row in done:
+                rows.add(row)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Optimizers for anyone's own training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.errors import ConfigError, Problem
+from metaft.hooks.ball import spread
+from metaft.hooks.ftp import FTP, KNOBS
+from metaft.hooks.knobs import faults
+from metaft.hooks.names import matching
+from metaft.hooks.radii import Radii
+
+RADIUS = ("radius_taken", "radius", "radius_exp_avg", "radius_exp_avg_sq")
+
+
+class FTPAdamW(torch.optim.AdamW):
+    """AdamW whose every step is projected onto balls around the pretrained weights (see `metaft.hooks.ftp.FTP`).
+
+    A drop-in for torch.optim.AdamW, with all its options. A tensor's anchor is what it holds at its first step, so make
+    the optimizer when the pretrained weights are in place; from then on anchors and radii are in `state_dict`, and a
+    resumed run equals an uninterrupted one. Keep parameters in float32 or float64 (autocast is fine): a drift small
+    beside its weight is lost in a shorter format.
+
+        optimizer = FTPAdamW(model.named_parameters(), lr=1e-5, exclude=["head.*"])
+        loss.backward()
+        optimizer.step()
+
+    Args:
+        params: as of torch's optimizers; named parameters where there are exclusions.
+        kappa: in [0, 1], the strength of the pull; at 0 balls only grow. An option of parameter groups.
+        speed: the share of the longest row by which a radius may move in a step. An option of parameter groups.
+        norm: `mars` (row by row) or `l2` (tensor by tensor).
+        exclude: patterns of names (with `*`) of parameters that take plain AdamW steps, such as a head of its own.
+        **options: of torch.optim.AdamW.
+
+    Raises:
+        ConfigError: a pattern matches no parameter, exclusions without names, a knob out of its range.
+
+    Source: Tian et al., Fast trainable projection for robust fine-tuning, NeurIPS 2023, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        *,
+        kappa: float = 1.0,
+        speed: float = 0.1,
+        norm: str = "mars",
+        exclude: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        self._hook, self._exclude = FTP(norm), tuple(exclude)
+        self._excluded: set[Tensor] = set()
+        self._fresh: dict[Tensor, Tensor] = {}
+        super().__init__(params, lr, **options)
+        for name, value in (("kappa", kappa), ("speed", speed)):
+            self.defaults[name] = value
+            for group in self.param_groups:
+                group.setdefault(name, value)
+        self._step_supports_amp_scaling = False  # a GradScaler is to unscale gradients before radii learn from them
+        if exclude:
+            matching([n for group in self.param_groups for n in group.get("param_names", ())], exclude, "exclude")
+        for group in self.param_groups:
+            wrong = faults("FTPAdamW", KNOBS, {name: group[name] for name in ("kappa", "speed")})
+            if wrong:
+                raise ConfigError(wrong)
+        self._attach()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; what the exclusions name in it takes plain steps."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if self._exclude and "param_names" not in group:
+            found = "patterns, but parameters without names"
+            raise ConfigError([Problem("exclude", found, "named parameters, such as model.named_parameters()")])
+        if self._exclude:
+            out = set(matching(group["param_names"], self._exclude))
+            pairs = zip(group["param_names"], group["params"], strict=True)
+            self._excluded.update(p for name, p in pairs if name in out)
+
+    def _attach(self) -> None:
+        """Stand before and after every step."""
+        if self._before not in self._optimizer_step_pre_hooks.values():
+            self.register_step_pre_hook(self._before)
+            self.register_step_post_hook(self._after)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_hook", "_exclude", "_excluded", "_fresh")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._attach()
+
+    def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Let the radii learn from the gradients, which a closure has yet to make."""
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if closure is None:
+            self._learn()
+            return args, kwargs
+
+        def then_learn() -> Any:
+            loss = closure()
+            self._learn()
+            return loss
+
+        return (args[0], then_learn), {}
+
+    def _chosen(self, group: dict[str, Any]) -> list[Tensor]:
+        """A group's parameters that are about to move, but for excluded ones."""
+        return [p for p in group["params"] if p.grad is not None and p not in self._excluded]
+
+    @torch.no_grad()
+    def _learn(self) -> None:
+        for group in self.param_groups:
+            params = self._chosen(group)
+            known = [p for p in params if "anchor" in self.state.get(p, ())]
+            self._fresh.update({p: p.clone() for p in params if "anchor" not in self.state.get(p, ())})
+            if known:
+                radii, anchors = self._radii(known), [self.state[p]["anchor"] for p in known]
+                sign = -1 if group["maximize"] else 1
+                gradient = sign * self._hook.gradient([_grad(p) for p in known], known, anchors, radii)
+                self._put(known, self._hook.learned(gradient, radii, group))
+
+    @torch.no_grad()
+    def _after(self, *_: Any) -> None:
+        """Project what AdamW has made of the parameters."""
+        for p, anchor in self._fresh.items():
+            initial = Radii.of(self._hook.initial([anchor]))
+            self.state[p]["anchor"] = anchor
+            self._put([p], initial)
+        self._fresh.clear()
+        for group in self.param_groups:
+            params = [p for p in self._chosen(group) if "anchor" in self.state[p]]
+            if params:
+                anchors = [self.state[p]["anchor"] for p in params]
+                kept, radii = self._hook.bounded(params, anchors, self._radii(params))
+                for p, anchor, share in zip(params, anchors, kept, strict=True):
+                    torch.lerp(anchor, p, spread(share, p), out=p)
+                self._put(params, radii)
+
+    def _radii(self, params: Sequence[Tensor]) -> Radii:
+        states = [self.state[p] for p in params]
+        taken, radius, exp_avg, exp_avg_sq = (torch.stack([s[name] for s in states]) for name in RADIUS)
+        return Radii(taken, radius, exp_avg, exp_avg_sq, [s["row_norms"] for s in states])
+
+    def _put(self, params: Sequence[Tensor], radii: Radii) -> None:
+        for name, values in zip(RADIUS, radii[:4], strict=True):
+            for p, value in zip(params, values.unbind(), strict=True):
+                self.state[p][name] = value
+        for p, norms in zip(params, radii.norms, strict=True):
+            self.state[p]["row_norms"] = norms
+
+
+def _grad(p: Tensor) -> Tensor:
+    assert p.grad is not None
+    return p.grad
