@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import methods_tables
 import numpy as np
 from common import RESULTS, read
 from scipy.stats import spearmanr
@@ -253,6 +254,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "workers": workers,
     "suites": suites,
     "instrument": instrument,
+    "methods_shapes": methods_tables.shapes,
+    "methods_digits": methods_tables.digits,
+    "methods_styles": methods_tables.styles,
+    "low_labels": methods_tables.low_labels,
+    "ftp_cost": methods_tables.ftp_cost,
 }
 
 

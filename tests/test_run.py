@@ -18,6 +18,7 @@ from metaft.clip.embedded import TOY, checkpoint
 from metaft.data import SUITE_VERSION
 from metaft.objective import load_objective
 from metaft.run import main
+from metaft.runfolder import Checkpoints
 from metaft.search.problem import FinetuneProblem
 
 SPLITS = {"id_test", "ood_test/handwritten"}
@@ -124,10 +125,61 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(metaft, tmp_path, monkeyp
     ).read_text().count("\n")
 
 
+def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
+    """Every method of the run, each interrupted once at its first check."""
+    methods = "evaluation.methods=[zero_shot, ft, wise_ft, lora, ema, ftp, tpgm, autoft]"
+    words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd")
+    assert metaft(*words, "--out", "whole") == 0
+    save, stopped = Checkpoints.save, set()
+
+    def interrupt(self, name, state):
+        save(self, name, state)
+        if name not in stopped:
+            stopped.add(name)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", interrupt)
+    code = metaft(*words, "--out", "part")
+    while code == 130:
+        code = main(["--resume", "part"])
+    assert code == 0
+    assert stopped == {"ft", "lora", "ema", "ftp", "autoft"}
+    whole, part = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "part"))
+    for key in ("methods", "drift", "objective"):
+        assert part[key] == whole[key]
+    assert set(whole["cost"]) == set(whole["methods"])
+    for name, cost in whole["cost"].items():
+        assert part["cost"][name]["step_equivalents"] == pytest.approx(cost["step_equivalents"])
+    assert not list((tmp_path / "part" / "checkpoints").glob("*.training"))
+    assert whole["objective"]["method"] == "spd"
+    assert whole["search"]["space_size"] == 12
+    for page in ("results.md", "report.html"):
+        text = (tmp_path / "part" / page).read_text()
+        assert "drift of weights" in text
+        assert "spd strength" in text
+
+
+def test_a_training_state_that_cannot_be_read_is_named(metaft, tmp_path, monkeypatch, capsys):
+    save = Checkpoints.save
+
+    def torn(self, name, state):
+        save(self, name, state)
+        path = tmp_path / "run" / "checkpoints" / f"{name}.training"
+        path.write_bytes(path.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", torn)
+    assert metaft("--mode", "random", "--out", "run") == 130
+    assert main(["--resume", "run"]) == 3
+    assert "ft.training" in capsys.readouterr().err
+
+
 def test_resume_takes_no_other_settings(metaft, capsys):
     assert metaft("--mode", "random", "--out", "run") == 0
     assert main(["--resume", "run", "inner.steps=9"]) == 2
     assert "inner.steps: 9 in a resumed run; allowed: 2, as the run began" in capsys.readouterr().err
+    assert main(["--resume", "run", "finetune.method=ftp"]) == 2
+    assert "finetune.method: 'ftp' in a resumed run; allowed: 'autoft', as the run began" in capsys.readouterr().err
     assert metaft("--mode", "random", "--out", "run") == 2
     assert "--resume run" in capsys.readouterr().err
 
@@ -228,6 +280,14 @@ def wide_checkpoint(path) -> str:
         (["--mode", "hypergrad", "search.stop_hopeless=true"], 2, ["search.stop_hopeless"]),
         (["--mode", "random", "search.warm_start=absent"], 2, ["search.warm_start: given with random"]),
         (["--mode", "tpe", "search.warm_start=absent"], 3, ["absent/search/trials.jsonl: no such journal"]),
+        (["--mode", "tpe", "search.method=ftpp"], 2, ["search.method: unknown name 'ftpp'", "'ftp'"]),
+        (["--mode", "tpe", "finetune.knobs.ftp.kapa=1"], 2, ["finetune.knobs.ftp.kapa", "'kappa'"]),
+        (["--mode", "tpe", "finetune.knobs.lora.rank=0"], 2, ["finetune.knobs.lora.rank: 0; allowed: 1 to 256"]),
+        (["--mode", "tpe", "finetune.exclude=[haed.*]"], 2, ["finetune.exclude: 'haed.*' matches no parameter"]),
+        (
+            ["--mode", "tpe", "finetune.lora_targets=['*q_proj*']", "evaluation.methods=[lora]"],
+            *(2, ["finetune.lora_targets: '*q_proj*' matches no matrix"]),
+        ),
         (["--mode", "tpe", "data.format=folder", "data.root=absent"], 3, ["absent", "no such folder"]),
         (["--mode", "tpe", "model.pretrained=absent.pt"], 3, ["'absent.pt'", "an existing file"]),
         (["--mode", "tpe", "model.name=ViT-B-32"], 3, ["nothing given for 'ViT-B-32'", "laion2b_s34b_b79k"]),

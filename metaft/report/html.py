@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from metaft.report.tables import CEILING, Results, ood_mean, ood_splits
+from metaft.report.tables import CEILING, DRIFT, DRIFT_NOTE, Results, drift_rows, knobs_of, ood_mean, ood_splits
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
@@ -32,8 +32,12 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 <td>{{ "%.1f"|format(m.ood) if m.ood is not none else "" }}</td></tr>{% endfor %}</table>
 {% if run.ceiling %}<p>{{ run.ceiling }}</p>{% endif %}
 {% for name, reason in run.failed.items() %}<p class="note">{{ name }} gave no result: {{ reason }}</p>{% endfor %}
+{% if run.drift %}<table><tr>{% for h in run.drift_head %}<th>{{ h }}</th>{% endfor %}</tr>
+{% for row in run.drift %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
+<p>{{ run.drift_note }}</p>{% endif %}
 {% if run.objective %}<table><tr><th>objective</th><th>value</th></tr>
-{% for k, v in run.objective.items() %}<tr><td>{{ k }}</td><td>{{ "%.4g"|format(v) }}</td></tr>{% endfor %}</table>
+{% for k, v in run.objective.items() %}<tr><td>{{ k }}</td>
+<td>{{ v if v is string else "%.4g"|format(v) }}</td></tr>{% endfor %}</table>
 {% endif %}
 {% if run.search %}<table><tr><th>search</th><th>{{ run.mode }}</th></tr>
 {% for k, v in run.search.items() %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>{% endif %}
@@ -61,7 +65,10 @@ def _view(name: str, run: Results) -> dict[str, Any]:
         ],
         "ceiling": CEILING if "oracle" in run["methods"] else None,
         "failed": run.get("failed") or {},
-        "objective": {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"]} if objective else None,
+        "drift": drift_rows(run),
+        "drift_head": DRIFT,
+        "drift_note": DRIFT_NOTE,
+        "objective": _flat(objective) if objective else None,
         "mode": run.get("mode") or "none",
         "search": {
             k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else v
@@ -69,6 +76,11 @@ def _view(name: str, run: Results) -> dict[str, Any]:
             if not isinstance(v, list)
         },
     }
+
+
+def _flat(objective: Mapping[str, Any]) -> dict[str, Any]:
+    knobs = {f"{objective['method']} {name}": value for name, value in knobs_of(objective).items()}
+    return {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
 
 
 def _ood(method: Mapping[str, Any], splits: Sequence[str]) -> float | None:

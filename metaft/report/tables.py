@@ -7,6 +7,11 @@ from statistics import fmean
 from typing import Any
 
 Results = Mapping[str, Any]
+DRIFT = ["method", "step equivalents", "seconds", "drift of weights", "of features, id_val", "ood_val"]
+DRIFT_NOTE = (
+    "Drift: L2 distance of all weights to theta_0, and mean squared distance of unit image features. Costs include "
+    "what a method stands on, without a search."
+)
 CEILING = "oracle was trained on labelled images of the OOD tests' own distribution: a ceiling, not a competitor."
 
 
@@ -47,6 +52,24 @@ def methods_table(results: Results, metric: str = "accuracy") -> str:
     return markdown(header, rows)
 
 
+def drift_table(results: Results) -> str:
+    """What each method took, and how far it went from theta_0."""
+    rows = drift_rows(results)
+    return markdown(DRIFT, rows) if rows else ""
+
+
+def drift_rows(results: Results) -> list[list[str]]:
+    """The cells of `drift_table`."""
+    drifts, costs = results.get("drift") or {}, results.get("cost") or {}
+    rows = []
+    for name, own in drifts.items():
+        cost = costs.get(name, {})
+        took = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
+        features = [f"{value:.3f}" for value in own["features"].values()]
+        rows.append([name, *took, f"{own['weights']['all']:.3g}", *features])
+    return rows
+
+
 def search_table(results: Results) -> str:
     """What was searched, at what cost."""
     search = results.get("search") or {}
@@ -61,7 +84,13 @@ def objective_table(results: Results) -> str:
         return ""
     rows = [[name, _number(weight)] for name, weight in objective["terms"].items()]
     rows += [["learning rate", _number(objective["lr"])], ["weight decay", _number(objective["wd"])]]
+    rows += [[f"{objective['method']} {name}", _number(value)] for name, value in knobs_of(objective).items()]
     return markdown(["objective", "value"], rows)
+
+
+def knobs_of(objective: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of the knobs of an objective's method, if it has one."""
+    return objective.get("knobs") or {}
 
 
 def page(results: Results) -> str:
@@ -73,6 +102,8 @@ def page(results: Results) -> str:
         methods_table(results),
         CEILING if "oracle" in results["methods"] else "",
         "\n".join(f"- **{name}** gave no result: {reason}" for name, reason in failed.items()),
+        drift_table(results),
+        DRIFT_NOTE if results.get("drift") else "",
         objective_table(results),
         search_table(results),
     ]
