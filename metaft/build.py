@@ -25,6 +25,7 @@ from metaft.finetune.methods import METHODS
 from metaft.finetune.settings import FitSettings
 from metaft.hooks import HOOKS, PLAIN, Hook, HookOptions, hook_for
 from metaft.hooks.knobs import faults
+from metaft.hooks.names import included
 from metaft.inner import Options, Step
 from metaft.objective import TERMS, Objective, WeightedLoss
 from metaft.search.bilevel import BilevelProblem, Budget, ProblemFactory, Solver
@@ -257,6 +258,19 @@ def methods(work: Workspace) -> list[str]:
     if kept not in able:
         raise ConfigError([Problem("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))])
     return [name for name in dict.fromkeys((*work.cfg.evaluation.methods, kept)) if name in able]
+
+
+def check_patterns(work: Workspace) -> None:
+    """Check that every pattern of parameter names in the settings matches one.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    cfg = work.cfg
+    model = train_only(fresh(work), text=False, freeze=cfg.model.freeze)
+    included(list(model.trained()), cfg.finetune.exclude)
+    if "lora" in (cfg.search.method, cfg.finetune.method, *cfg.evaluation.methods):
+        hook_for("lora", list(model.trained()), hook_options(cfg))[0].variables(model.trained(), torch.Generator())
 
 
 def fit(work: Workspace, name: str, settings: FitSettings) -> Classifier:

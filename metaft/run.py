@@ -109,6 +109,7 @@ def _dispatch(args: argparse.Namespace) -> int:
         return 0
     work = build.workspace(cfg)  # faults of data and checkpoint come before a folder is made
     build.methods(work)
+    build.check_patterns(work)
     if learned is not None:
         build.check_objective(work, learned)
     elif not args.resume:
