@@ -142,7 +142,7 @@ class FTPAdamW(torch.optim.AdamW):
                 anchors = [self.state[p]["anchor"] for p in params]
                 kept, radii = self._hook.bounded(params, anchors, self._radii(params))
                 for p, anchor, share in zip(params, anchors, kept, strict=True):
-                    torch.lerp(anchor, p, spread(share, p), out=p)
+                    torch.lerp(anchor, p, spread(share, p, self._hook.norm), out=p)
                 self._put(params, radii)
 
     def _radii(self, params: Sequence[Tensor]) -> Radii:

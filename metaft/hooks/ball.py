@@ -11,8 +11,11 @@ Source: Tian et al., Trainable projected gradient method (TPGM), CVPR 2023, sect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 NORMS = ("mars", "l2")
 _TINY = 1e-30  # a row that has not moved has a ratio all the same
@@ -29,38 +32,49 @@ def row_norms(drift: Tensor, norm: str) -> Tensor:
     return norms
 
 
+def row_pulls(grad: Tensor, drift: Tensor, norm: str) -> Tensor:
+    """<g_r, c_r> of each row, [rows]."""
+    return (rows(grad, norm) * rows(drift, norm)).sum(dim=1)
+
+
+def padded(vectors: Sequence[Tensor]) -> Tensor:
+    """n vectors [rows] as one matrix [n, most rows], zeros behind them, so that small sums take one kernel for all."""
+    return pad_sequence(list(vectors), batch_first=True)
+
+
 def shares(radius: Tensor, norms: Tensor) -> Tensor:
-    """min(1, gamma / n) for each row, [rows]."""
-    return (radius / norms.clamp(min=_TINY)).clamp(max=1.0)
+    """min(1, gamma / n) of every row, [n, rows], from radii [n] and norms [n, rows]."""
+    return (radius[:, None] / norms.clamp(min=_TINY)).clamp(max=1.0)
 
 
-def spread(share: Tensor, like: Tensor) -> Tensor:
-    """A number for each row [rows] in a shape that multiplies the tensor row by row."""
-    return share.view(len(share), *[1] * (like.ndim - 1)) if like.ndim > 0 else share.view(())
+def spread(share: Tensor, like: Tensor, norm: str) -> Tensor:
+    """The shares of a tensor's rows, padded or not, in a shape that multiplies it row by row."""
+    if like.ndim == 0:
+        return share[0]
+    count = 1 if norm == "l2" or like.ndim == 1 else len(like)
+    return share[:count].view(count, *[1] * (like.ndim - 1))
 
 
-def scaled(value: Tensor, anchor: Tensor, share: Tensor) -> Tensor:
+def scaled(value: Tensor, anchor: Tensor, share: Tensor, norm: str) -> Tensor:
     """p_0 + share (p - p_0) row by row; exactly p at share 1 and p_0 at share 0."""
-    return torch.lerp(anchor, value, spread(share, value))
+    return torch.lerp(anchor, value, spread(share, value, norm))
 
 
 def project(value: Tensor, anchor: Tensor, radius: Tensor, norm: str) -> Tensor:
     """The nearest point of the ball of this radius [] around the anchor, row by row."""
-    return scaled(value, anchor, shares(radius, row_norms(value - anchor, norm)))
+    return scaled(value, anchor, shares(radius[None], row_norms(value - anchor, norm)[None])[0], norm)
 
 
-def radius_gradient(
-    grad: Tensor, drift: Tensor, lengths: Tensor, radius: Tensor, proposed: Tensor, norm: str
-) -> Tensor:
-    """d loss / d gamma, []: the sum of <g_r, c_r> / |c_r| over the rows on the ball's surface.
+def radius_gradient(pulls: Tensor, lengths: Tensor, radius: Tensor, proposed: Tensor) -> Tensor:
+    """d loss / d gamma of each tensor, [n]: the sum of <g_r, c_r> / |c_r| over the rows on its ball's surface.
 
     Args:
-        grad: d loss / d p at the projected point.
-        drift: c, or any positive multiple of each of its rows, such as the projected point less its anchor.
-        lengths: the norms of `drift`'s rows [rows], or [] where all that count are equally long.
-        radius: [].
-        proposed: n [rows]; rows with n < gamma are not projected, and their derivative is 0; at n = gamma it is
-            that from inside.
+        pulls: <g_r, c_r> [n, rows], with g = d loss / d p at the projected point and c the drift, or any positive
+            multiple of each of its rows, such as the projected point less its anchor.
+        lengths: the norms of c's rows [n, rows], or [n, 1] where all that count are equally long.
+        radius: [n].
+        proposed: n_r [n, rows]; rows with n_r < gamma are not projected, and their derivative is 0; at n_r = gamma it
+            is that from inside.
     """
-    pulls = (rows(grad, norm) * rows(drift, norm)).sum(dim=1)
-    return torch.where(proposed >= radius, pulls / lengths.clamp(min=_TINY), torch.zeros_like(pulls)).sum()
+    on_surface = proposed >= radius[:, None]
+    return torch.where(on_surface, pulls / lengths.clamp(min=_TINY), torch.zeros_like(pulls)).sum(dim=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metaft.hooks.ball import NORMS, radius_gradient, row_norms, scaled, shares
+from metaft.hooks.ball import NORMS, padded, radius_gradient, row_norms, row_pulls, scaled, shares
 from metaft.hooks.hook import Hook, Knobs, State
 from metaft.hooks.knobs import Knob
 from metaft.hooks.radii import Radii
@@ -47,8 +47,9 @@ class FTP(Hook):
 
     def gradient(self, grads: Tensors, values: Tensors, anchors: Tensors, radii: Radii) -> Tensor:
         """h_t by tensor, [n]."""
-        parts = zip(grads, values, anchors, radii.radius, radii.norms, strict=True)
-        return torch.stack([radius_gradient(g, p - a, r, r, n, self.norm) for g, p, a, r, n in parts])
+        parts = zip(grads, values, anchors, strict=True)
+        pulls = padded([row_pulls(g, p - a, self.norm) for g, p, a in parts])
+        return radius_gradient(pulls, radii.radius[:, None], radii.radius, padded(radii.norms))
 
     def before(
         self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
@@ -61,14 +62,14 @@ class FTP(Hook):
         """The radii after one step down a gradient [n]."""
         return radii.adapted(torch.where(gradient > 0, knobs["kappa"] * gradient, gradient), knobs["speed"])
 
-    def bounded(self, values: Tensors, anchors: Tensors, radii: Radii) -> tuple[list[Tensor], Radii]:
-        """The share of each row's drift [rows] that stays, by tensor, and the radii within what was proposed."""
+    def bounded(self, values: Tensors, anchors: Tensors, radii: Radii) -> tuple[Tensor, Radii]:
+        """The share of each row's drift that stays, [n, rows], and the radii within what was proposed."""
         norms = [row_norms(p - a, self.norm) for p, a in zip(values, anchors, strict=True)]
         radii = radii._replace(norms=norms).within()
-        return [shares(r, n) for r, n in zip(radii.radius, norms, strict=True)], radii
+        return shares(radii.radius, padded(norms)), radii
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The proposal, projected."""
         kept, radii = self.bounded(values, anchors, Radii.of(state))
         parts = zip(values, anchors, kept, strict=True)
-        return [scaled(p, a, share) for p, a, share in parts], radii.state
+        return [scaled(p, a, share, self.norm) for p, a, share in parts], radii.state

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metaft.hooks.ball import padded
 from metaft.hooks.hook import State
 from metaft.objective.vectors import Tensors
 
@@ -35,7 +36,7 @@ class Radii(NamedTuple):
     @classmethod
     def initial(cls, norms: Tensors) -> Radii:
         """No constraint, no proposal yet; `norms` are zeros."""
-        zeros = torch.zeros(len(norms), dtype=norms[0].dtype, device=norms[0].device)
+        zeros = norms[0].new_zeros(len(norms))
         return cls(zeros, torch.full_like(zeros, torch.inf), zeros, zeros, norms)
 
     @classmethod
@@ -52,7 +53,8 @@ class Radii(NamedTuple):
     @property
     def longest(self) -> Tensor:
         """The norm of each tensor's longest row, [n]."""
-        return torch.stack([n.max() for n in self.norms])
+        longest: Tensor = padded(self.norms).amax(dim=1)
+        return longest
 
     def adapted(self, gradient: Tensor, speed: Any) -> Radii:
         """One Adam step down a gradient d loss / d gamma, [n], of length `speed` times the longest row.

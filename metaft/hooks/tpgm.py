@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from metaft.hooks.ball import project, radius_gradient, row_norms
+from metaft.hooks.ball import padded, project, radius_gradient, row_norms, row_pulls
 from metaft.hooks.hook import Hook, Knobs, State
 from metaft.hooks.names import picked, placed
 from metaft.hooks.radii import Radii
@@ -50,10 +50,12 @@ class TPGM(Hook):
         radii = radii._replace(norms=[row_norms(c, self.norm) for c in drifts])
         half = torch.stack([n.min() / 2 for n in radii.norms])
         radii = radii._replace(radius=torch.where(radii.radius.isinf(), half, radii.radius)).within()
+        lengths = padded(radii.norms)
         for _ in range(self._iterations):
             point = placed(values, chosen, self._projected(own, centres, radii))
-            parts = zip(picked(self._probe(point, int(seen)), chosen), drifts, radii.radius, radii.norms, strict=True)
-            gradient = torch.stack([radius_gradient(g, c, n, r, n, self.norm) for g, c, r, n in parts])
+            grads = picked(self._probe(point, int(seen)), chosen)
+            pulls = padded([row_pulls(g, c, self.norm) for g, c in zip(grads, drifts, strict=True)])
+            gradient = radius_gradient(pulls, lengths, radii.radius, lengths)
             radii, seen = radii.adapted(gradient, knobs["speed"]).within(), seen + 1
         return placed(values, chosen, self._projected(own, centres, radii)), (seen, *radii.state)
 

@@ -7,7 +7,7 @@ import torch
 
 from metaft.errors import ConfigError
 from metaft.hooks import PLAIN
-from metaft.hooks.ball import project, radius_gradient, row_norms
+from metaft.hooks.ball import project, radius_gradient, row_norms, row_pulls
 from metaft.hooks.ema import EMA
 from metaft.hooks.ftp import FTP
 from metaft.hooks.knobs import Knob, faults, settled
@@ -73,7 +73,8 @@ class TestFTP:
         targets = added(anchors, tensors(1))
         for i, (a, p, t) in enumerate(zip(anchors, trail[0], targets, strict=True)):
             n = row_norms(p - a, "mars")
-            h = radius_gradient(p - t, p - a, n.max(), n.max(), n, "mars")
+            pulls = row_pulls(p - t, p - a, "mars")
+            h = radius_gradient(pulls[None], n.max().view(1, 1), n.max()[None], n[None])
             assert h < 0, "further is better"
             proposed = p - 0.01 * (p - t).sign()
             gamma = torch.minimum(1.1 * n.max(), row_norms(proposed - a, "mars").max())
