@@ -90,6 +90,25 @@ class TestFTP:
         torch.testing.assert_close(*shares, rtol=0.02, atol=0)
         assert (shares[0] < 1).any()
 
+    def test_scale_is_that_of_the_width(self):
+        """Columns written twice give rows of twice the norm, twice the radius and the same path."""
+        for copies in (1, 2):
+            anchors = [torch.cat([t] * copies, dim=1) for t in tensors(0)[:1]]
+            goal = [torch.cat([t] * copies, dim=1) for t in tensors(1)[:1]]
+            hook, values = FTP(), anchors
+            state = hook.initial(anchors)
+            for _ in range(15):
+                grads = added(values, [-g for g in goal])
+                _, state = hook.before(grads, values, anchors, state, KNOBS)
+                proposed = [p - 0.01 * g.sign() for p, g in zip(values, grads, strict=True)]
+                values, state = hook.after(proposed, anchors, state, KNOBS)
+            radii = Radii.of(state)
+            if copies == 1:
+                narrow, radius = values[0], radii.radius
+        torch.testing.assert_close(radii.radius, 2 * radius)
+        torch.testing.assert_close(values[0][:, :7], narrow)
+        assert (radii.radius < radii.longest).all()
+
     def test_kappa_0_lets_a_ball_only_grow(self):
         hook, anchors = FTP(), tensors(0)
         radii = Radii.initial([row_norms(a, "mars") for a in anchors])._replace(radius=torch.ones(3).double())

@@ -1,0 +1,42 @@
+"""Drift in closed form."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from metaft import build
+from metaft.evaluation.drift import feature_drift, weight_drift
+
+
+def test_weights_by_group(work):
+    moved = copy.deepcopy(work.classifier)
+    with torch.no_grad():
+        moved.head.bias.add_(0.5)
+        moved.clip.visual.conv1.weight[0, 0, 0, :2] += torch.tensor([3.0, 4.0])
+    found = weight_drift(work.classifier, moved)
+    head = 0.5 * math.sqrt(len(moved.head.bias))
+    assert found["head"] == pytest.approx(head)
+    assert found["stem"] == pytest.approx(5, rel=1e-5)
+    assert found["all"] == pytest.approx(math.hypot(head, 5), rel=1e-5)
+    assert found["block.0.attn"] == 0
+    assert {"stem", "head", "text", *(f"block.{i}.{part}" for i in range(4) for part in ("attn", "mlp"))} < set(found)
+
+
+def test_features(work):
+    """Turned features: unit vectors and their negatives are 4 apart, the same ones 0."""
+    turned = copy.deepcopy(work.classifier)
+    with torch.no_grad():
+        turned.clip.visual.proj.neg_()
+    split = work.splits.id_val
+    assert feature_drift(work.classifier, turned, split, 25) == pytest.approx(4, rel=1e-5)
+    assert feature_drift(work.classifier, work.classifier, split, 25) == 0
+
+
+def test_of_a_run(work):
+    found = build.drifted(work, work.classifier)
+    assert found["features"] == {"id_val": 0, "ood_val": 0}
+    assert set(found["weights"].values()) == {0}
