@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -112,14 +112,19 @@ class FTPAdamW(torch.optim.AdamW):
 
         return (args[0], then_learn), {}
 
-    def _chosen(self, group: dict[str, Any]) -> list[Tensor]:
-        """A group's parameters that are about to move, but for excluded ones."""
-        return [p for p in group["params"] if p.grad is not None and p not in self._excluded]
+    def _moving(self) -> Iterator[tuple[dict[str, Any], list[Tensor]]]:
+        """The parameters that are about to move, but for excluded ones: by group, device and data type."""
+        for group in self.param_groups:
+            alike: dict[tuple[Any, ...], list[Tensor]] = {}
+            for p in group["params"]:
+                if p.grad is not None and p not in self._excluded:
+                    alike.setdefault((p.device, p.dtype), []).append(p)
+            for params in alike.values():
+                yield group, params
 
     @torch.no_grad()
     def _learn(self) -> None:
-        for group in self.param_groups:
-            params = self._chosen(group)
+        for group, params in self._moving():
             known = [p for p in params if "anchor" in self.state.get(p, ())]
             self._fresh.update({p: p.clone() for p in params if "anchor" not in self.state.get(p, ())})
             if known:
@@ -129,21 +134,18 @@ class FTPAdamW(torch.optim.AdamW):
                 self._put(known, self._hook.learned(gradient, radii, group))
 
     @torch.no_grad()
-    def _after(self, *_: Any) -> None:
+    def _after(self, *_args: Any) -> None:
         """Project what AdamW has made of the parameters."""
         for p, anchor in self._fresh.items():
-            initial = Radii.of(self._hook.initial([anchor]))
             self.state[p]["anchor"] = anchor
-            self._put([p], initial)
+            self._put([p], Radii.of(self._hook.initial([anchor])))
         self._fresh.clear()
-        for group in self.param_groups:
-            params = [p for p in self._chosen(group) if "anchor" in self.state[p]]
-            if params:
-                anchors = [self.state[p]["anchor"] for p in params]
-                kept, radii = self._hook.bounded(params, anchors, self._radii(params))
-                for p, anchor, share in zip(params, anchors, kept, strict=True):
-                    torch.lerp(anchor, p, spread(share, p, self._hook.norm), out=p)
-                self._put(params, radii)
+        for _, params in self._moving():
+            anchors = [self.state[p]["anchor"] for p in params]
+            kept, radii = self._hook.bounded(params, anchors, self._radii(params))
+            for p, anchor, share in zip(params, anchors, kept, strict=True):
+                torch.lerp(anchor, p, spread(share, p, self._hook.norm), out=p)
+            self._put(params, radii)
 
     def _radii(self, params: Sequence[Tensor]) -> Radii:
         states = [self.state[p] for p in params]

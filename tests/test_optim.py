@@ -167,3 +167,20 @@ def test_schedulers_and_others_hooks_run_once():
         schedule.step()
     assert len(calls) == 4
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+
+
+def test_data_types_may_differ():
+    """Each data type has radii of its own."""
+    model = network()
+    alone = network()
+    model[-1].double()
+    optimizer = FTPAdamW(model.parameters(), **OPTIONS)
+    reference = FTPAdamW(alone[:-1].parameters(), **OPTIONS)
+    for step in range(3):
+        for p, q in zip(model.parameters(), alone.parameters(), strict=True):
+            q.grad = torch.randn(q.shape, generator=torch.Generator().manual_seed(step))
+            p.grad = q.grad.to(p.dtype)
+        optimizer.step()
+        reference.step()
+    assert same(model[:-1], alone[:-1])
+    assert all(p.dtype == torch.float64 for p in model[-1].parameters())
