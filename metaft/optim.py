@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metaft.errors import ConfigError, Problem
-from metaft.hooks.ball import spread
+from metaft.hooks.ball import row_norms_, row_sums, spread
 from metaft.hooks.ftp import FTP, KNOBS
 from metaft.hooks.knobs import faults
 from metaft.hooks.names import matching
@@ -128,9 +128,9 @@ class FTPAdamW(torch.optim.AdamW):
             known = [p for p in params if "anchor" in self.state.get(p, ())]
             self._fresh.update({p: p.clone() for p in params if "anchor" not in self.state.get(p, ())})
             if known:
-                radii, anchors = self._radii(known), [self.state[p]["anchor"] for p in known]
-                sign = -1 if group["maximize"] else 1
-                gradient = sign * self._hook.gradient([_grad(p) for p in known], known, anchors, radii)
+                radii, sign = self._radii(known), -1 if group["maximize"] else 1
+                pulls = [row_sums(c.mul_(_grad(p)), self._hook.norm) for p, c in self._drifts(known)]
+                gradient = sign * self._hook.gradient(pulls, radii)
                 self._put(known, self._hook.learned(gradient, radii, group))
 
     @torch.no_grad()
@@ -141,11 +141,17 @@ class FTPAdamW(torch.optim.AdamW):
             self._put([p], Radii.of(self._hook.initial([anchor])))
         self._fresh.clear()
         for _, params in self._moving():
-            anchors = [self.state[p]["anchor"] for p in params]
-            kept, radii = self._hook.bounded(params, anchors, self._radii(params))
-            for p, anchor, share in zip(params, anchors, kept, strict=True):
-                torch.lerp(anchor, p, spread(share, p, self._hook.norm), out=p)
+            norms = [row_norms_(c, self._hook.norm) for _, c in self._drifts(params)]
+            kept, radii = self._hook.bounded(norms, self._radii(params))
+            for p, share in zip(params, kept, strict=True):
+                torch.lerp(self.state[p]["anchor"], p, spread(share, p, self._hook.norm), out=p)
             self._put(params, radii)
+
+    def _drifts(self, params: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each tensor and its p - p_0, all of them in turn in one piece of memory that may be written to."""
+        scratch = torch.empty(max(p.numel() for p in params), dtype=params[0].dtype, device=params[0].device)
+        for p in params:
+            yield p, torch.sub(p, self.state[p]["anchor"], out=scratch[: p.numel()].view(p.shape))
 
     def _radii(self, params: Sequence[Tensor]) -> Radii:
         states = [self.state[p] for p in params]

@@ -26,6 +26,16 @@ def rows(tensor: Tensor, norm: str) -> Tensor:
     return tensor.reshape(1, -1) if norm == "l2" or tensor.ndim < 2 else tensor.flatten(1)
 
 
+def row_sums(tensor: Tensor, norm: str) -> Tensor:
+    """The sum of each row, [rows]."""
+    return rows(tensor, norm).sum(dim=1)
+
+
+def row_norms_(drift: Tensor, norm: str) -> Tensor:
+    """The norm of each row, [rows]; what is in `drift` is lost."""
+    return row_sums(drift.abs_(), norm) if norm == "mars" else row_sums(drift.square_(), norm).sqrt_()
+
+
 def row_norms(drift: Tensor, norm: str) -> Tensor:
     """The norm of each row, [rows]."""
     norms: Tensor = torch.linalg.vector_norm(rows(drift, norm), 1 if norm == "mars" else 2, dim=1)
@@ -34,7 +44,7 @@ def row_norms(drift: Tensor, norm: str) -> Tensor:
 
 def row_pulls(grad: Tensor, drift: Tensor, norm: str) -> Tensor:
     """<g_r, c_r> of each row, [rows]."""
-    return (rows(grad, norm) * rows(drift, norm)).sum(dim=1)
+    return row_sums(grad * drift, norm)
 
 
 def padded(vectors: Sequence[Tensor]) -> Tensor:

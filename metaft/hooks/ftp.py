@@ -45,31 +45,34 @@ class FTP(Hook):
         """No constraint until the first step has been proposed."""
         return Radii.initial([torch.zeros_like(row_norms(a, self.norm)) for a in anchors]).state
 
-    def gradient(self, grads: Tensors, values: Tensors, anchors: Tensors, radii: Radii) -> Tensor:
-        """h_t by tensor, [n]."""
-        parts = zip(grads, values, anchors, strict=True)
-        pulls = padded([row_pulls(g, p - a, self.norm) for g, p, a in parts])
-        return radius_gradient(pulls, radii.radius[:, None], radii.radius, padded(radii.norms))
+    def gradient(self, pulls: Tensors, radii: Radii) -> Tensor:
+        """h_t by tensor, [n], from <g_t, p_{t-1} - p_0> of each tensor's rows."""
+        return radius_gradient(padded(pulls), radii.radius[:, None], radii.radius, padded(radii.norms))
+
+    def learned(self, gradient: Tensor, radii: Radii, knobs: Knobs) -> Radii:
+        """The radii after one step down a gradient [n]."""
+        return radii.adapted(torch.where(gradient > 0, knobs["kappa"] * gradient, gradient), knobs["speed"])
+
+    def bounded(self, norms: Tensors, radii: Radii) -> tuple[Tensor, Radii]:
+        """The share of each row's drift that stays, [n, rows], and the radii within what was proposed.
+
+        Args:
+            norms: n_r of each tensor's rows, as proposed.
+        """
+        radii = radii._replace(norms=norms).within()
+        return shares(radii.radius, padded(norms)), radii
 
     def before(
         self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
     ) -> tuple[Tensors, State]:
         """The same gradients; the radii learn from them."""
         radii = Radii.of(state)
-        return grads, self.learned(self.gradient(grads, values, anchors, radii), radii, knobs).state
-
-    def learned(self, gradient: Tensor, radii: Radii, knobs: Knobs) -> Radii:
-        """The radii after one step down a gradient [n]."""
-        return radii.adapted(torch.where(gradient > 0, knobs["kappa"] * gradient, gradient), knobs["speed"])
-
-    def bounded(self, values: Tensors, anchors: Tensors, radii: Radii) -> tuple[Tensor, Radii]:
-        """The share of each row's drift that stays, [n, rows], and the radii within what was proposed."""
-        norms = [row_norms(p - a, self.norm) for p, a in zip(values, anchors, strict=True)]
-        radii = radii._replace(norms=norms).within()
-        return shares(radii.radius, padded(norms)), radii
+        pulls = [row_pulls(g, p - a, self.norm) for g, p, a in zip(grads, values, anchors, strict=True)]
+        return grads, self.learned(self.gradient(pulls, radii), radii, knobs).state
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The proposal, projected."""
-        kept, radii = self.bounded(values, anchors, Radii.of(state))
+        norms = [row_norms(p - a, self.norm) for p, a in zip(values, anchors, strict=True)]
+        kept, radii = self.bounded(norms, Radii.of(state))
         parts = zip(values, anchors, kept, strict=True)
         return [scaled(p, a, share, self.norm) for p, a, share in parts], radii.state
