@@ -48,7 +48,7 @@ LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 traini
 PRETRAININGS = 3
 TUNING_SEED, TUNING_TRIALS, TUNING_SHARE = 1000, 8, 4
 KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
-HYPERGRAD = ("search.mode=hypergrad",)
+HYPERGRAD = ("search.mode=hypergrad", "search.seconds=null")  # 900 step equivalents, whatever the clock says
 QUICK_SEARCH = ("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1")
 QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
 Knobs = dict[str, dict[str, Any]]
