@@ -39,7 +39,7 @@ from metaft.search.journal import Journal
 INTERRUPTED = 130
 LISTS: dict[str, Callable[[], list[list[str]]]] = {
     "terms": lambda: [[name, t.description] for name, t in TERMS.items()],
-    "methods": lambda: [[name, m.description + _knobs(m)] for name, m in METHODS.items()],
+    "methods": lambda: [[name, m.description, _knobs(m)] for name, m in METHODS.items()],
     "datasets": lambda: [[name, f.description] for name, f in FORMATS.items()],
     "executors": lambda: [[name, e.description] for name, e in EXECUTORS.items()],
     "estimators": lambda: [[n, f"{e.description}; storage: {', '.join(e.storages)}"] for n, e in ESTIMATORS.items()],
@@ -48,9 +48,14 @@ LISTS: dict[str, Callable[[], list[list[str]]]] = {
 
 
 def _knobs(method: Method) -> str:
-    """A method's own hyperparameters in words."""
-    words = ", ".join(f"{k.name} {k.default} ({k.allowed})" for k in method.knobs)
-    return f"; knobs: {words}" if words else ""
+    """A method's own hyperparameters, their defaults and what they may be."""
+    return "; ".join(f"{k.name} {k.default} ({k.allowed})" for k in method.knobs)
+
+
+def listing(what: str, rows: Sequence[list[str]]) -> str:
+    """What can be named, as a table."""
+    head = ["name", what, *(["knobs under finetune.knobs.NAME: default (allowed)"] if what == "methods" else [])]
+    return markdown(head, rows, numbers=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dispatch(args: argparse.Namespace) -> int:
     if args.list:
-        print(markdown(["name", args.list], LISTS[args.list]()))
+        print(listing(args.list, LISTS[args.list]()))
         return 0
     needs_mode = not (args.objective or args.validate or args.print_config)
     cfg = _settings(args, needs_mode)

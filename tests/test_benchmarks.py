@@ -13,6 +13,7 @@ import pytest
 from metaft.data import SUITE_VERSION
 
 ROOT = Path(__file__).parent.parent
+QUICK = ("quickstart", "exactness", "suites", "hypergradient", "tpe", "choice", "executors", "methods", "ftp_cost")
 
 
 @pytest.fixture
@@ -56,9 +57,40 @@ def test_choices_are_made_on_validation(benchmarks):
     assert chosen(rows, "oracle")["own_val"] == 0.5
 
 
+def test_knobs_are_chosen_on_validation(benchmarks):
+    from methods import tuned
+
+    common = {"suite": "shapes/poster", "tuning": True, "id_test": 1.0}
+    rows = [
+        {**common, "method": "ftp", "number": 0, "knobs": {"speed": 0.1}, "ood_val": 0.5, "id_val": 0.9},
+        {**common, "method": "ftp", "number": 1, "knobs": {"speed": 0.2}, "ood_val": 0.6, "id_val": 0.2},
+        {**common, "method": "ftp", "number": 2, "knobs": {"speed": 0.3}, "ood_val": 0.6, "id_val": 0.3},
+        {**common, "method": "ftp", "number": 3, "knobs": {"speed": 0.4}, "failed": "diverged"},
+        {**common, "method": "ftp", "number": 4, "tuning": False, "knobs": {"speed": 9}, "ood_val": 1.0, "id_val": 1},
+        {**common, "suite": "digits/photo", "method": "ftp", "number": 0, "knobs": {}, "ood_val": 1.0, "id_val": 1.0},
+    ]
+    assert tuned(rows, "shapes") == {"ftp": {"speed": 0.3}}
+
+
+def test_cells_of_the_methods_benchmark(benchmarks):
+    """Six seeds go through every pretraining and ID style, tuning stays apart, and labels cut id_train alone."""
+    from methods import TUNING_SEED, cell_of
+
+    cells = [cell_of("shapes", seed, "cpu", False) for seed in range(6)]
+    assert {c.pretrain for c in cells} == {0, 1, 2}
+    assert {c.suite for c in cells} == {"shapes/photo", "shapes/poster", "shapes/watercolour"}
+    assert [c.seed for c in cells] == list(range(6))
+    apart = cell_of("shapes", TUNING_SEED, "cpu", False)
+    assert (apart.pretrain, apart.seed) == (1000, 1000)
+    few = cell_of("digits", 0, "cpu", False, labels=10)
+    assert set(few.settings) - set(cell_of("digits", 0, "cpu", False).settings) == {"data.options.id_train=100"}
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", ["quickstart", "exactness", "suites", "hypergradient", "tpe", "choice", "executors"])
+@pytest.mark.parametrize(
+    "name", ["quickstart", "exactness", "suites", "hypergradient", "tpe", "choice", "executors", "methods", "ftp_cost"]
+)
 def test_benchmarks_are_quick_on_request(name, tmp_path):
     out = tmp_path / "rows.json"
     command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--out", str(out)]

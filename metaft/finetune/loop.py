@@ -167,7 +167,7 @@ class _Training:
         model = self._current()
         score = accuracy_on(self._data.id_val, model, self._settings)
         if score > self.score:
-            self.score, self._best = score, copy.deepcopy(model.state_dict())
+            self.score, self._best = score, model.state_dict()
         return score
 
     def best(self) -> Classifier:

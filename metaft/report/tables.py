@@ -15,15 +15,16 @@ DRIFT_NOTE = (
 CEILING = "oracle was trained on labelled images of the OOD tests' own distribution: a ceiling, not a competitor."
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned as plain text too; the first is left, the others right."""
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
+    """A Markdown table whose columns are aligned as plain text too: the first left, the others right if numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+        others = (c.rjust(w) if numbers else c.ljust(w) for c, w in zip(cells[1:], widths[1:], strict=True))
+        padded = [cells[0].ljust(widths[0]), *others]
         return "| " + " | ".join(padded) + " |"
 
-    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 else ":") for i, w in enumerate(widths)) + "|"
+    rule = "|" + "|".join("-" * (w + 1) + ("-" if i == 0 or not numbers else ":") for i, w in enumerate(widths)) + "|"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
 
 
