@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft.errors import ConfigError, Problem
+from metaft.errors import CheckpointError, ConfigError, Problem
 from metaft.hooks.ball import row_norms_, row_sums, spread
 from metaft.hooks.ftp import FTP, KNOBS
 from metaft.hooks.knobs import faults
@@ -83,6 +83,26 @@ class FTPAdamW(torch.optim.AdamW):
             out = set(matching(group["param_names"], self._exclude))
             pairs = zip(group["param_names"], group["params"], strict=True)
             self._excluded.update(p for name, p in pairs if name in out)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state, anchors and radii included.
+
+        Raises:
+            CheckpointError: it has no anchors: another optimizer's, after which theta_0 would be lost unnoticed.
+        """
+        pairs = [
+            (number, p)
+            for theirs, ours in zip(state_dict["param_groups"], self.param_groups, strict=False)
+            for number, p in zip(theirs["params"], ours["params"], strict=False)
+        ]
+        states = state_dict["state"]
+        bare = [n for n, p in pairs if states.get(n) and "anchor" not in states[n] and p not in self._excluded]
+        if bare:
+            raise CheckpointError(
+                f"state_dict: no anchor of parameters {', '.join(map(str, bare[:5]))}; allowed: a state of FTPAdamW "
+                "with the same exclusions"
+            )
+        super().load_state_dict(state_dict)
 
     def _attach(self) -> None:
         """Stand before and after every step."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from metaft.errors import ConfigError
+from metaft.errors import CheckpointError, ConfigError
 from metaft.hooks.ftp import FTP
 from metaft.optim import FTPAdamW
 
@@ -122,6 +122,19 @@ def test_bad_arguments():
         FTPAdamW(model.parameters(), kappa=1.5)
     with pytest.raises(ConfigError, match=r"FTPAdamW.speed: 0.0; allowed: 0.001 to 1.0"):
         FTPAdamW([{"params": model.parameters(), "speed": 0.0}])
+
+
+def test_a_state_of_another_optimizer_is_refused():
+    model = network()
+    plain = torch.optim.AdamW(model.parameters())
+    run(model, plain, 0, 2)
+    with pytest.raises(CheckpointError, match=r"state_dict: no anchor of parameters 0, 1, .*; allowed: a state of FTP"):
+        FTPAdamW(model.parameters()).load_state_dict(plain.state_dict())
+    some = FTPAdamW(model.named_parameters(), exclude=["4.*"])
+    run(model, some, 0, 2)
+    FTPAdamW(model.named_parameters(), exclude=["4.*"]).load_state_dict(some.state_dict())
+    with pytest.raises(CheckpointError, match="no anchor of parameters 6, 7;"):
+        FTPAdamW(model.named_parameters()).load_state_dict(some.state_dict())
 
 
 def test_closures_and_copies_and_late_groups():
