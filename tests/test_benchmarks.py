@@ -62,9 +62,9 @@ def test_knobs_are_chosen_on_validation(benchmarks):
 
     common = {"suite": "shapes/poster", "tuning": True, "id_test": 1.0}
     rows = [
-        {**common, "method": "ftp", "number": 0, "knobs": {"speed": 0.1}, "ood_val": 0.5, "id_val": 0.9},
+        {**common, "method": "ftp", "number": 0, "knobs": {"speed": 0.1}, "ood_val": 0.5, "id_val": 0.3},
         {**common, "method": "ftp", "number": 1, "knobs": {"speed": 0.2}, "ood_val": 0.6, "id_val": 0.2},
-        {**common, "method": "ftp", "number": 2, "knobs": {"speed": 0.3}, "ood_val": 0.6, "id_val": 0.3},
+        {**common, "method": "ftp", "number": 2, "knobs": {"speed": 0.3}, "ood_val": 0.5, "id_val": 0.4},
         {**common, "method": "ftp", "number": 3, "knobs": {"speed": 0.4}, "failed": "diverged"},
         {**common, "method": "ftp", "number": 4, "tuning": False, "knobs": {"speed": 9}, "ood_val": 1.0, "id_val": 1},
         {**common, "suite": "digits/photo", "method": "ftp", "number": 0, "knobs": {}, "ood_val": 1.0, "id_val": 1.0},
