@@ -10,8 +10,9 @@ a method stands on included. Rows with `labels` have so many training images a c
 
 Methods with knobs have them tuned once a suite, in the cell of data and pretraining seed 1000, which is not reported:
 the defaults and seven more points from TPE, each trained for a quarter of the steps, judged by the mean accuracy on
-id_val and ood_val: on ood_val alone the best knobs are those that hardly train at all. These rows have `tuning`. Choices
-within a method (WiSE-FT's alpha, soups, the probe's C) are made by ood_val, then id_val. Seconds are of one thread beside other workers.
+id_val and ood_val: on ood_val alone the best knobs are those that hardly train at all. These rows have `tuning`.
+Choices within a method (WiSE-FT's alpha, soups, the probe's C) are made by ood_val, then id_val. Seconds are of one
+thread beside other workers.
 """
 
 from __future__ import annotations
