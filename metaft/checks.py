@@ -11,7 +11,7 @@ from metaft.clip.load import models
 from metaft.config import Config
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.finetune.methods import METHODS
-from metaft.hooks import HOOKS
+from metaft.hooks import HOOKS, Knob
 from metaft.hooks.knobs import faults
 from metaft.hooks.registry import real_knobs
 from metaft.inner import refusals
@@ -40,7 +40,7 @@ def check(cfg: Config) -> None:
 
 def _names(cfg: Config) -> list[Problem]:
     """Names that no registry holds."""
-    knobs = {} if cfg.search.method not in HOOKS else real_knobs(cfg.search.method)
+    knobs = _searched_knobs(cfg)
     searched = {*cfg.objective.terms, "lr", "wd", *knobs} - set(cfg.objective.fixed)
     own = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Any, Any]] = [
@@ -64,10 +64,19 @@ def _names(cfg: Config) -> list[Problem]:
     return found + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
 
 
+def _searched_knobs(cfg: Config) -> dict[str, Knob]:
+    """The knobs of `search.method` by their names in the space."""
+    return real_knobs(cfg.search.method) if cfg.search.method in HOOKS else {}
+
+
 def _knobs(cfg: Config) -> list[Problem]:
     """Values of methods' own knobs that are none."""
     own = {name: values for name, values in cfg.finetune.knobs.items() if name in METHODS}
-    return [p for name, values in own.items() for p in faults(f"finetune.knobs.{name}", METHODS[name].knobs, values)]
+    found = [p for name, values in own.items() for p in faults(f"finetune.knobs.{name}", METHODS[name].knobs, values)]
+    for field, values in (("objective.fixed", cfg.objective.fixed), ("objective.recipe", cfg.objective.recipe)):
+        wrong = [(k, values[name]) for name, k in _searched_knobs(cfg).items() if name in values]
+        found += [Problem(f"{field}.{k.name}", repr(v), k.allowed) for k, v in wrong if not k.admits(v)]
+    return found
 
 
 def _solver_settings(cfg: Config) -> list[Problem]:
@@ -92,7 +101,13 @@ def _solver_settings(cfg: Config) -> list[Problem]:
 def _bounds(cfg: Config) -> list[Problem]:
     """Ranges that make no dimension."""
     problems = []
+    knobs = _searched_knobs(cfg)
     for name, (low, high) in cfg.objective.bounds.items():
+        if name in knobs:
+            if not (knobs[name].admits(low) and knobs[name].admits(high) and low < high):
+                allowed = f"low < high within {knobs[name].allowed}"
+                problems.append(Problem(f"objective.bounds.{name}", f"[{low}, {high}]", allowed))
+            continue
         logarithmic = name == "lr" or (name != "wd" and cfg.objective.weight_scale == "log")
         if not 0 <= low < high or (logarithmic and low == 0):
             allowed = "0 < low < high (log scale)" if logarithmic else "0 <= low < high"

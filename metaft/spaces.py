@@ -21,7 +21,7 @@ WEIGHT_DECAY = (0.0, 1.0)
 
 
 def space(cfg: Config, groups: Iterable[str] = ()) -> Space:
-    """The searched terms, then `lr` and `wd`, each in its range.
+    """The searched terms, then `lr` and `wd`, then the real knobs of `search.method`, each in its range.
 
     What `objective.per_group` names has a dimension `NAME@GROUP` for each of these parameter groups.
     """

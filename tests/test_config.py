@@ -93,6 +93,9 @@ def test_broken_files(tmp_path, text):
         ("hypergrad.estimator=unrol", "hypergrad.estimator", "unroll"),
         ("hypergrad.storage=kep", "hypergrad.storage", "keep"),
         ("finetune.method=autoftt", "finetune.method", "autoft"),
+        ("finetune.knobs={ftpp: {kappa: 1}}", "finetune.knobs", "ftp"),
+        ("finetune.knobs={ftp: {kapa: 1}}", "finetune.knobs.ftp.kapa", "kappa"),
+        ("search.method=ftpp", "search.method", "ftp"),
         ("evaluation.methods=[zeroshot]", "evaluation.methods", "zero_shot"),
         ("model.name=ViT-B-31", "model.name", "ViT-B-32"),
         ("data.options={colour_corelation: 0.1}", "data.options.colour_corelation", "colour_correlation"),
@@ -103,6 +106,23 @@ def test_names_are_checked_against_registries(override, field, hint):
         build.check(config.load(None, [override]))
     (problem,) = caught.value.problems
     assert (problem.field, problem.nearest) == (field, hint)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("finetune.knobs={ftp: {kappa: 2}}", "finetune.knobs.ftp.kappa: 2; allowed: 0.0 to 1.0"),
+        ("finetune.knobs={soup: {kind: greed}}", "finetune.knobs.soup.kind: 'greed'; allowed: greedy, uniform"),
+        ("objective.bounds={ftp.kappa: [0, 2]}", "objective.bounds.ftp.kappa: [0.0, 2.0]; allowed: low < high within"),
+        ("objective.fixed={ce: 1, ftp.kappa: 3}", "kappa: 3.0; allowed: 0.0 to 1.0"),
+        ("objective.recipe={ftp.speed: 3}", "speed: 3.0; allowed: 0.001 to 1.0"),
+        ("objective.bounds={spd.strength: [0, 1]}", "unknown name 'spd.strength'"),
+    ],
+)
+def test_knobs_are_checked(override, said):
+    with pytest.raises(ConfigError) as caught:
+        build.check(config.load(None, ["search.method=ftp", override]))
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

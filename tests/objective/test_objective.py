@@ -59,6 +59,17 @@ def test_file_there_and_back(tmp_path):
     assert document["version"] == 1
 
 
+def test_a_method_goes_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1, {"head": {"lr": 1e-3}}, "ftp", {"kappa": 0.5, "norm": "mars"})
+    objective.save(path)
+    assert load_objective(path) == objective
+    assert Objective.from_values(objective.values(), "ftp") == objective
+    path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nmethod: {kappa: 1}\n")
+    with pytest.raises(ConfigError, match="method: None for a name; allowed: null, or a mapping with a name"):
+        load_objective(path)
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_objectives_are_read(path):
     objective = load_objective(path)

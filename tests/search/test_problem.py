@@ -130,6 +130,33 @@ def test_groups_have_hyperparameters_of_their_own(work):
     }
 
 
+def test_a_methods_knobs_join_the_space(work):
+    own = ["search.method=ftp", "objective.bounds={ftp.speed: [0.01, 0.5]}", "objective.fixed={ce: 1, ftp.kappa: 0.5}"]
+    cfg = config.load(None, [*SMALL, *own, "finetune.knobs={ftp: {speed: 0.2, norm: l2}}"])
+    build.check(cfg)
+    problem = build.problem_in(replace(work, cfg=cfg))
+    assert problem.space.names[-3:] == ("lr", "wd", "ftp.speed")
+    assert problem.space.plain(problem.start)["ftp.speed"] == pytest.approx(0.2)
+    outcome, gradient = problem.hypergradient(problem.start, seed=0)
+    assert outcome.value == pytest.approx(problem.evaluate(problem.space.plain(problem.start), seed=0).value, rel=1e-5)
+    assert gradient[-1] != 0
+    found = spaces.objective_of(cfg, problem.space.plain(problem.start))
+    assert found.method == "ftp"
+    assert found.knobs == {"kappa": 0.5, "speed": pytest.approx(0.2), "norm": "l2"}
+    slow = problem.evaluate({**problem.space.plain(problem.start), "ftp.speed": 0.01}, seed=0)
+    assert slow.value != outcome.value
+
+
+def test_lora_in_the_inner_loop_moves_its_factors(work):
+    cfg = config.load(None, [*SMALL, "search.method=lora", "finetune.knobs={lora: {rank: 2}}"])
+    problem = build.problem_in(replace(work, cfg=cfg))
+    assert len(problem.space) == 11
+    assert any(name.endswith(".lora_a") for name in problem.step.names)
+    _, gradient = problem.hypergradient(problem.start, seed=0)
+    assert torch.isfinite(gradient).all()
+    assert spaces.objective_of(cfg, problem.space.plain(problem.start)).method == "lora"
+
+
 def test_lr_and_decay_can_be_fixed(work):
     cfg = config.load(None, [*SMALL, "objective.fixed={ce: 1.0, lr: 0.001, wd: 0.1}", "hypergrad.estimator=implicit"])
     cfg = cfg.model_copy(update={"hypergrad": cfg.hypergrad.model_copy(update={"storage": "keep"})})
