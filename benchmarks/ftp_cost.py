@@ -6,8 +6,9 @@ On the image tower of an untrained ViT-B/16 with a head of 1,000 classes (--quic
 `seconds` of an iteration (forward, backward, update; TPGM with one step on its radii, which adds a validation batch of
 the same size), `update_seconds` of the update alone, each the median of repeats in which the methods take turns, and
 their ratios to AdamW in the same run; `copies` is the state in units of the parameters, AdamW's two moments among it,
-and `peak_bytes` (on a GPU) what an iteration allocates at most, all of the model included. FTP is `FTPAdamW`; SPD and
-TPGM are their hooks around torch.optim.AdamW.
+and `peak_bytes` (on a GPU) what an iteration allocates at most, all of the model included. `adamw` is
+torch.optim.AdamW as it comes; FTP is `FTPAdamW`, which takes torch's fused kernel by default; SPD and TPGM are their
+hooks around torch.optim.AdamW.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from metaft.hooks.spd import SPD
 from metaft.hooks.tpgm import TPGM
 from metaft.optim import FTPAdamW
 
-METHODS = ("adamw", "ftp", "spd", "tpgm")
+METHODS = ("adamw", "adamw, fused", "ftp", "ftp, not fused", "spd", "tpgm")
 CLASSES = 1000
 Data = tuple[Tensor, Tensor]
 
@@ -68,10 +69,10 @@ def tower(quick: bool) -> nn.Module:
 def optimizer_of(method: str, model: nn.Module, data: Data) -> torch.optim.Optimizer:
     """A method as an optimizer of all parameters."""
     params = [p for p in model.parameters() if p.requires_grad]
-    if method == "adamw":
-        return torch.optim.AdamW(params, lr=1e-5)
-    if method == "ftp":
-        return FTPAdamW(params, lr=1e-5)
+    if method.startswith("adamw"):
+        return torch.optim.AdamW(params, lr=1e-5, fused=True if method.endswith(", fused") else None)
+    if method.startswith("ftp"):
+        return FTPAdamW(params, lr=1e-5, **({"foreach": None} if method.endswith("not fused") else {}))  # torch's own
     if method == "spd":
         return Hooked(params, SPD(), {"strength": 1.0})
     names = [name for name, p in model.named_parameters() if p.requires_grad]

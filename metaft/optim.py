@@ -15,6 +15,7 @@ from metaft.hooks.knobs import faults
 from metaft.hooks.names import matching
 from metaft.hooks.radii import Radii
 
+IMPLEMENTATIONS = {"foreach", "fused", "capturable", "differentiable"}
 RADIUS = ("radius_taken", "radius", "radius_exp_avg", "radius_exp_avg_sq")
 
 
@@ -36,7 +37,8 @@ class FTPAdamW(torch.optim.AdamW):
         speed: the share of the longest row by which a radius may move in a step. An option of parameter groups.
         norm: `mars` (row by row) or `l2` (tensor by tensor).
         exclude: patterns of names (with `*`) of parameters that take plain AdamW steps, such as a head of its own.
-        **options: of torch.optim.AdamW.
+        **options: of torch.optim.AdamW. Where none of its implementations is asked for, the fused one is taken on CPU
+            and CUDA, which more than makes up for the projection's own passes over the weights.
 
     Raises:
         ConfigError: a pattern matches no parameter, exclusions without names, a knob out of its range.
@@ -58,6 +60,9 @@ class FTPAdamW(torch.optim.AdamW):
         self._hook, self._exclude = FTP(norm), tuple(exclude)
         self._excluded: set[Tensor] = set()
         self._fresh: dict[Tensor, Tensor] = {}
+        params = list(params)
+        if not IMPLEMENTATIONS & set(options) and all(map(_fusable, params)):
+            options["fused"] = True
         super().__init__(params, lr, **options)
         for name, value in (("kappa", kappa), ("speed", speed)):
             self.defaults[name] = value
@@ -184,6 +189,15 @@ class FTPAdamW(torch.optim.AdamW):
                 self.state[p][name] = value
         for p, norms in zip(params, radii.norms, strict=True):
             self.state[p]["row_norms"] = norms
+
+
+def _fusable(entry: Any) -> bool:
+    """Whether torch's fused AdamW takes a parameter, a named one, or all of a group."""
+    if isinstance(entry, dict):
+        own = entry["params"]
+        return not isinstance(own, Iterator) and all(map(_fusable, [own] if isinstance(own, Tensor) else own))
+    p = entry[1] if isinstance(entry, tuple) else entry
+    return isinstance(p, Tensor) and p.is_floating_point() and p.device.type in ("cpu", "cuda")
 
 
 def _grad(p: Tensor) -> Tensor:
