@@ -113,7 +113,7 @@ def compare(cell: Cell, labels: int | None, knobs: Knobs) -> list[Row]:
     work = opened(cell)
     settings = build.fit_settings(work, None)
     settings = replace(settings, options=replace(settings.options, knobs=knobs), **({} if cell.quick else LENGTH))
-    fits, rows = Fits(partial(fit, work), settings), []
+    fits, drift, rows = Fits(partial(fit, work), settings), build.drift(work), []
     for method in methods_of(cell, labels):
         row = cell.row(method=method, labels=labels, tuning=False, knobs=knobs.get(method, {}))
         try:
@@ -122,7 +122,7 @@ def compare(cell: Cell, labels: int | None, knobs: Knobs) -> list[Row]:
             rows.append({**row, "failed": str(error)})
             continue
         row |= {"seconds": round(cost.seconds, 1), "step_equivalents": round(cost.step_equivalents, 1)}
-        row |= {**scores(work, model), "drift": rounded(build.drifted(work, model))}
+        row |= {**scores(work, model), "drift": rounded(drift(model))}
         if method == "wise_ft" and labels is None:
             row["curve"] = curve(work, fits.model("ft"))
         rows.append(row)

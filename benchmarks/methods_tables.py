@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import Any
 
 from common import RESULTS, read
@@ -57,7 +57,7 @@ def compared(suite: str) -> str:
             above(own, by["ft"], ood),
             above(own, by["ft_ood_val"], ood),
             f"{fmean(r['step_equivalents'] for r in own.values()):,.0f}",
-            f"{fmean(r['seconds'] for r in own.values()):,.0f}",
+            f"{median(r['seconds'] for r in own.values()):,.0f}",
             " / ".join(f"{fmean(r['drift']['features'][s] for r in own.values()):.2f}" for s in ("id_val", "ood_val")),
         ]
         for method, own in by.items()

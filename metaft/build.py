@@ -20,7 +20,7 @@ from metaft.config import Config
 from metaft.data import Splits
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.evaluation import evaluate
-from metaft.evaluation.drift import drift
+from metaft.evaluation.drift import Drift
 from metaft.finetune.methods import METHODS
 from metaft.finetune.settings import FitSettings
 from metaft.hooks import HOOKS, PLAIN, Hook, HookOptions, hook_for
@@ -284,9 +284,9 @@ def fit(work: Workspace, name: str, settings: FitSettings) -> Classifier:
     return METHODS[name].fit(fresh(work), seen, settings)
 
 
-def drifted(work: Workspace, classifier: Classifier) -> dict[str, Any]:
-    """How far a classifier is from theta_0."""
-    return drift(work.classifier, classifier, work.splits.search_data, work.cfg.evaluation.batch_size, work.device)
+def drift(work: Workspace) -> Drift:
+    """How far a classifier is from theta_0, as a function of it."""
+    return Drift(work.classifier, work.splits.search_data, work.cfg.evaluation.batch_size, work.device)
 
 
 def evaluated(work: Workspace, classifier: Classifier) -> dict[str, dict[str, Any]]:

@@ -234,6 +234,7 @@ def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learne
     """Fit, evaluate and measure each method once; a method that others need is shared through its checkpoint."""
     kept = Checkpoints(folder.checkpoints, partial(build.fresh, work), work.device)
     settings = replace(build.fit_settings(work, learned, folder.log), keeper=kept)
+    drift = build.drift(work)
     fits = Fits(partial(build.fit, work), settings, kept)
     for name in build.methods(work):
         if name in results["methods"] or name in results["failed"]:
@@ -241,7 +242,7 @@ def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learne
         try:
             model, cost = fits(name)
             results["cost"][name] = asdict(cost)
-            results["drift"][name] = build.drifted(work, model)
+            results["drift"][name] = drift(model)
             folder.log({"method": name, "drift": results["drift"][name]})
             results["methods"][name] = build.evaluated(work, model)
         except DivergedError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,27 +26,39 @@ def weight_drift(start: Classifier, end: Classifier) -> dict[str, float]:
 
 
 @torch.no_grad()
-def feature_drift(
-    start: Classifier, end: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu"
-) -> float:
-    """The mean over a split's images of |f_theta(x) - f_theta_0(x)|^2, unit features, so between 0 and 4."""
+def features(model: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+    """Unit image features of a split in order, [N, D], on the CPU."""
     batches = track(split.batches(batch_size, device), f"drift, {split.name}", total=-(-len(split) // batch_size))
-
-    def moved(images: Tensor) -> Tensor:
-        distance: Tensor = (end(images).image_features - start(images).image_features).square().sum(dim=1)
-        return distance
-
-    return float(torch.cat([moved(batch.images) for batch in batches]).double().mean())
+    return torch.cat([model(batch.images).image_features.cpu() for batch in batches])
 
 
-def drift(
-    start: Classifier, end: Classifier, data: SearchData, batch_size: int, device: torch.device | str = "cpu"
-) -> dict[str, Any]:
-    """Both kinds, features on both validation sets.
+def feature_drift(start: Tensor, end: Tensor) -> float:
+    """The mean over images of |f_theta(x) - f_theta_0(x)|^2, of unit features [N, D], so between 0 and 4."""
+    return float((end - start).double().square().sum(dim=1).mean())
+
+
+class Drift:
+    """Both kinds of drift from a model, features on both validation sets; the model's own are made once.
 
     Source: the comparison of feature protection methods of Lu et al., arXiv 2405.16027, which reads forgetting off
     the features.
     """
-    splits = (data.id_val, data.ood_val)
-    features = {split.name: feature_drift(start, end, split, batch_size, device) for split in splits}
-    return {"weights": weight_drift(start, end), "features": features}
+
+    def __init__(
+        self, start: Classifier, data: SearchData, batch_size: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self._start, self._splits = start, (data.id_val, data.ood_val)
+        self._batch_size, self._device = batch_size, device
+
+    def _features(self, model: Classifier) -> dict[str, Tensor]:
+        return {s.name: features(model, s, self._batch_size, self._device) for s in self._splits}
+
+    @cached_property
+    def _before(self) -> dict[str, Tensor]:
+        return self._features(self._start)
+
+    def __call__(self, end: Classifier) -> dict[str, Any]:
+        """How far a fine-tuned model has gone, as results.json has it."""
+        after = self._features(end)
+        moved = {name: feature_drift(self._before[name], after[name]) for name in after}
+        return {"weights": weight_drift(self._start, end), "features": moved}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metaft import build
-from metaft.evaluation.drift import feature_drift, weight_drift
+from metaft.evaluation.drift import feature_drift, features, weight_drift
 
 
 def test_weights_by_group(work):
@@ -31,12 +31,13 @@ def test_features(work):
     turned = copy.deepcopy(work.classifier)
     with torch.no_grad():
         turned.clip.visual.proj.neg_()
-    split = work.splits.id_val
-    assert feature_drift(work.classifier, turned, split, 25) == pytest.approx(4, rel=1e-5)
-    assert feature_drift(work.classifier, work.classifier, split, 25) == 0
+    here, there = (features(model, work.splits.id_val, 25) for model in (work.classifier, turned))
+    assert here.shape == (60, 96)
+    assert feature_drift(here, there) == pytest.approx(4, rel=1e-5)
+    assert feature_drift(here, here) == 0
 
 
 def test_of_a_run(work):
-    found = build.drifted(work, work.classifier)
+    found = build.drift(work)(work.classifier)
     assert found["features"] == {"id_val": 0, "ood_val": 0}
     assert set(found["weights"].values()) == {0}

@@ -113,8 +113,8 @@ def test_tpgm_in_its_kinds(work, settings, fits, changes):
     varied = replace(settings, options=replace(settings.options, knobs=own), fitted=fits.model)
     model = METHODS["tpgm"].fit(build.fresh(work), work.splits.search_data, varied)
     assert not equal(model, fits.model("tpgm"))
-    distance = build.drifted(work, model)["weights"]["all"]
-    assert 0 < distance < build.drifted(work, fits.model("ft"))["weights"]["all"]
+    distance = build.drift(work)(model)["weights"]["all"]
+    assert 0 < distance < build.drift(work)(fits.model("ft"))["weights"]["all"]
 
 
 def test_tpgm_in_training_goes_on_too(work, settings):
