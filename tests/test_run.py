@@ -127,7 +127,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(metaft, tmp_path, monkeyp
 
 def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
     """Every method of the run, each interrupted once at its first check."""
-    methods = "evaluation.methods=[zero_shot, ft, wise_ft, lora, ema, ftp, tpgm, autoft]"
+    methods = "evaluation.methods=[zero_shot, ft, wise_ft, ftp, autoft]"
     words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd")
     assert metaft(*words, "--out", "whole") == 0
     save, stopped = Checkpoints.save, set()
@@ -143,7 +143,7 @@ def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
     while code == 130:
         code = main(["--resume", "part"])
     assert code == 0
-    assert stopped == {"ft", "lora", "ema", "ftp", "autoft"}
+    assert stopped == {"ft", "ftp", "autoft"}
     whole, part = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "part"))
     for key in ("methods", "drift", "objective"):
         assert part[key] == whole[key]

@@ -43,7 +43,7 @@ def test_hypergradients_equal_central_differences(method):
         assert min(errors) < 1e-4, f"{name}: {errors}"
 
 
-@pytest.mark.parametrize("method", HOOKS)
+@pytest.mark.parametrize("method", ["ftp", "lora"])
 def test_replay_and_forward_mode_agree(method):
     step, inner, outer, h = setting(method)
     _, kept = estimate(step, step.initial(), inner, h, outer, "keep")
