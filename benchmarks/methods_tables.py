@@ -93,6 +93,8 @@ def low_labels() -> str:
     for suite in ("shapes", "digits"):
         for labels in (10, 50, None):
             by = found(labels, suite)
+            if not by:
+                continue
             methods = [m for m in ("zero_shot", "ft", "l2_sp", "wise_ft", "ftp", "autoft") if m in by]
             if "zero_shot" not in by:
                 by["zero_shot"] = found(None, suite)["zero_shot"]
