@@ -22,6 +22,9 @@ KINDS = {
     "#8a5fa8": ("lora", "flyp"),
     "#d0a000": ("autoft", "autoft_wise"),
 }
+COLOURS = {method: colour for colour, methods in KINDS.items() for method in methods}
+DPI = 110
+_NEAR = [sign * step for step in range(0, 160, 4) for sign in (1, -1)]
 
 
 def logit(p: float) -> float:
@@ -33,22 +36,48 @@ def draw() -> Figure:
     """A panel a suite: a point for each method, means over cells, and the way of WiSE-FT between two of them."""
     rows = [r for r in read(RESULTS / "cpu" / "methods.json") if not r["tuning"] and r["labels"] is None]
     suites = ("shapes", "digits")
-    figure = Figure(figsize=(12, 6.2), layout="constrained")
+    figure = Figure(figsize=(12, 6.2), dpi=DPI, layout="constrained")
+    panels: dict[Axes, dict[str, tuple[float, float]]] = {}
     for axes, suite in zip(figure.subplots(1, 2), suites, strict=True):
         own = [r for r in rows if r["suite"].startswith(suite) and "failed" not in r]
         points = {m: _mean([r for r in own if r["method"] == m]) for m in dict.fromkeys(r["method"] for r in own)}
-        for colour, methods in KINDS.items():
-            for method in methods:
-                if method in points:
-                    x, y = points[method]
-                    axes.plot(x, y, "o" if method != "oracle" else "^", color=colour, markersize=6)
-                    axes.annotate(method, (x, y), (4, 4), textcoords="offset points", fontsize=8, color=colour)
+        for method, (x, y) in points.items():
+            axes.plot(x, y, "o" if method != "oracle" else "^", color=COLOURS[method], markersize=6)
         _curve(axes, [r["curve"] for r in own if r["method"] == "wise_ft"])
         _scale(axes, list(points.values()))
         axes.set_title(suite)
+        panels[axes] = points
     figure.supxlabel("ID test accuracy (%, logit scale)")
     figure.supylabel("OOD test accuracy (%, logit scale, mean over tests)")
+    figure.draw_without_rendering()  # so that places on the page are known
+    for axes, points in panels.items():
+        _label(axes, points)
     return figure
+
+
+def _label(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """A name beside each point, on the spot nearest to it where it hides no point and no other name."""
+    to_page = axes.transData.transform
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in to_page(list(points.values()))]
+    for method, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        x, y = to_page(point)
+        wide, high = 7.0 * len(method), 12.0
+        spots = [(dx - wide * left, dy) for dy in _NEAR for dx, left in ((8, 0), (-8, 1), (0, 0.5))]
+        boxes = [(x + dx, y + dy - high / 2, x + dx + wide, y + dy + high / 2) for dx, dy in spots]
+        free = [i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]
+        best = min(free or range(len(boxes)), key=lambda i: abs(spots[i][1]) + 0.05 * abs(spots[i][0]))
+        taken.append(boxes[best])
+        dx, dy = spots[best]
+        line = {"arrowstyle": "-", "color": COLOURS[method], "linewidth": 0.5} if abs(dy) > high else None
+        axes.annotate(
+            *(method, point, (dx + wide / 2, dy)),
+            **{"textcoords": "offset pixels", "fontsize": 8, "color": COLOURS[method]},
+            **{"ha": "center", "va": "center", "arrowprops": line},
+        )
+
+
+def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
@@ -68,7 +97,7 @@ def _curve(axes: Axes, curves: Sequence[Sequence[dict[str, Any]]]) -> None:
 def _scale(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     """Ticks at round accuracies, labelled in per cent."""
     for axis, values in zip((axes.xaxis, axes.yaxis), zip(*points, strict=True), strict=True):
-        low, high = min(values) - 0.25, max(values) + 0.35
+        low, high = min(values) - 0.4, max(values) + 0.4
         axis.set_view_interval(low, high, ignore=True)
         axis.set_ticks([logit(t) for t in TICKS if low < logit(t) < high])
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 / (1 + math.exp(-v)):.0f}"))
@@ -77,4 +106,4 @@ def _scale(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 
 
 if __name__ == "__main__":
-    draw().savefig(RESULTS / "figures" / "methods.png", dpi=110)
+    draw().savefig(RESULTS / "figures" / "methods.png", dpi=DPI)
