@@ -24,6 +24,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +170,12 @@ def tunings(suites: tuple[str, ...], _: list[int], args: Namespace, rows: Rows) 
 
 def comparisons(suites: tuple[str, ...], seeds: list[int], args: Namespace, rows: Rows) -> Iterator[Any]:
     """The cells still to be measured, those with all labels first."""
-    for labels in (None, *(() if args.quick else LABELS)):
-        for seed in seeds[:LOW_LABEL_SEEDS] if labels else seeds:
-            for suite in suites:
-                cell = cell_of(suite, seed, args.device, args.quick, labels)
-                if cell.row(method=methods_of(cell, labels)[-1], labels=labels, tuning=False) not in rows:
-                    yield compare, cell, labels, tuned(rows.rows, suite)
+    few = () if args.quick else tuple(product(seeds[:LOW_LABEL_SEEDS], LABELS))
+    for seed, labels in (*((seed, None) for seed in seeds), *few):
+        for suite in suites:
+            cell = cell_of(suite, seed, args.device, args.quick, labels)
+            if cell.row(method=methods_of(cell, labels)[-1], labels=labels, tuning=False) not in rows:
+                yield compare, cell, labels, tuned(rows.rows, suite)
 
 
 def main() -> None:
