@@ -87,24 +87,26 @@ def styles() -> str:
     return markdown(["OOD test accuracy, shapes", *names], rows)
 
 
+LOW_LABEL = ("zero_shot", "ft", "l2_sp", "wise_ft", "ftp", "autoft")
+
+
 def low_labels() -> str:
-    """ID and OOD accuracy with few labelled images a class."""
+    """ID and OOD accuracy with few labelled images a class, OOD with its range, in the cells that have all numbers."""
     table = []
     for suite in ("shapes", "digits"):
-        for labels in (10, 50, None):
-            by = found(labels, suite)
-            if not by:
-                continue
-            methods = [m for m in ("zero_shot", "ft", "l2_sp", "wise_ft", "ftp", "autoft") if m in by]
-            if "zero_shot" not in by:
-                by["zero_shot"] = found(None, suite)["zero_shot"]
-                methods.insert(0, "zero_shot")
-            row = [f"{suite}, {labels or 'all'}", str(len(by["ft"]))]
-            for m in methods:
-                own = [r for s, r in by[m].items() if s in by["ft"]]
-                row.append(f"{fmean(map(id_, own)):.0f} / {with_interval([ood(r) for r in own])}")
-            table.append(row)
-    return markdown(["images a class", "cells", "zero_shot", "ft", "l2_sp", "wise_ft", "ftp", "autoft"], table)
+        whole = found(None, suite)
+        kinds = {labels: by for labels in (10, 50) if (by := found(labels, suite))}
+        seeds = set.intersection(*(set(by["ft"]) for by in (whole, *kinds.values())))
+        for labels, by in {**kinds, None: whole}.items():
+            own = {"zero_shot": whole["zero_shot"], **by}  # which no label changes
+            cells = [[own[m][seed] for seed in sorted(seeds)] for m in LOW_LABEL]
+            table.append([f"{suite}, {labels or 'all'}", str(len(seeds)), *map(_id_and_ood, cells)])
+    return markdown(["images a class", "cells", *LOW_LABEL], table)
+
+
+def _id_and_ood(rows: Sequence[Row]) -> str:
+    outside = [ood(r) for r in rows]
+    return f"{fmean(map(id_, rows)):.0f} / {fmean(outside):.0f} ({min(outside):.0f} to {max(outside):.0f})"
 
 
 def ftp_cost() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from math import hypot
 from pathlib import Path
 
@@ -12,20 +13,24 @@ from metaft.report.tables import Results, ood_mean, ood_splits
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
 
+MARKERS = ("o", "s", "^", "D", "v")  # the next once all colours are taken
+
 
 def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
     """OOD accuracy (mean over tests) against ID accuracy, a point for each method of each run, with intervals."""
     figure = Figure(figsize=(5.6, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     names = list(dict.fromkeys(name for run in runs for name in run["methods"]))
-    for name, colour in zip(names, COLOURS * (1 + len(names) // len(COLOURS)), strict=False):
+    for name, (marker, colour) in zip(names, product(MARKERS, COLOURS), strict=False):
         points = [_point(run["methods"][name]) for run in runs if name in run["methods"]]
         points = [p for p in points if p is not None]
         if not points:
             continue
         x, y, dx, dy = (list(column) for column in zip(*points, strict=True))
         xerr, yerr = list(zip(*dx, strict=True)), list(zip(*dy, strict=True))
-        axes.errorbar(x, y, xerr=xerr, yerr=yerr, fmt="o", color=colour, ecolor=colour + "66", markersize=6, label=name)
+        axes.errorbar(
+            x, y, xerr=xerr, yerr=yerr, fmt=marker, color=colour, ecolor=colour + "66", markersize=6, label=name
+        )
     axes.set_xlabel("ID test accuracy (%)")
     axes.set_ylabel("OOD test accuracy (%), mean over tests")
     axes.grid(alpha=0.25)

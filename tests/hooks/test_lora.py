@@ -51,7 +51,7 @@ def test_equals_peft(model):
     variables, pretrained = variables_of(hook, model)
     g = torch.Generator().manual_seed(1)
     factors = {k: torch.randn(v.shape, generator=g, dtype=v.dtype) for k, v in variables.items() if k.endswith((A, B))}
-    factors["attn.out_proj.weight" + B].zero_()  # PEFT 0.21 adds its product twice inside nn.MultiheadAttention
+    factors["attn.out_proj.weight" + B].zero_()  # huggingface/peft#3774: added twice inside nn.MultiheadAttention
     variables = {**variables, **factors}
     places = {
         "attn.in_proj_weight": "attn",
