@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from metaft.report.tables import Results, ood_mean, ood_splits
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
-
 MARKERS = ("o", "s", "^", "D", "v")  # the next once all colours are taken
 
 
