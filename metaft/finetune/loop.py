@@ -116,9 +116,9 @@ class _Training:
     def advance(self) -> float:
         """One step; its loss."""
         batch, before = self._batches[self.step], self.step
-        parameters = self._hook.parameters(self._variables, self._pretrained)
-        out = functional_call(self._model, dict(parameters), (batch.images, batch.tokens))
-        loss = self._loss(batch.observe(out, dict(parameters), self._pretrained), self._values)
+        parameters = dict(self._hook.parameters(self._variables, self._pretrained))
+        out = functional_call(self._model, parameters, (batch.images, batch.tokens))
+        loss = self._loss(batch.observe(out, parameters, self._pretrained), self._values)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._update(warmup_cosine(before, self._settings.steps, self._settings.warmup))

@@ -72,4 +72,5 @@ class Radii(NamedTuple):
 
     def within(self) -> Radii:
         """The radii between LEAST of the longest row and all of it."""
-        return self._replace(radius=torch.minimum(torch.maximum(self.radius, LEAST * self.longest), self.longest))
+        longest = self.longest
+        return self._replace(radius=torch.minimum(torch.maximum(self.radius, LEAST * longest), longest))

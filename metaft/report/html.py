@@ -79,8 +79,7 @@ def _view(name: str, run: Results) -> dict[str, Any]:
 
 
 def _flat(objective: Mapping[str, Any]) -> dict[str, Any]:
-    knobs = {f"{objective['method']} {name}": value for name, value in knobs_of(objective).items()}
-    return {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
+    return {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs_of(objective)}
 
 
 def _ood(method: Mapping[str, Any], splits: Sequence[str]) -> float | None:

@@ -85,13 +85,13 @@ def objective_table(results: Results) -> str:
         return ""
     rows = [[name, _number(weight)] for name, weight in objective["terms"].items()]
     rows += [["learning rate", _number(objective["lr"])], ["weight decay", _number(objective["wd"])]]
-    rows += [[f"{objective['method']} {name}", _number(value)] for name, value in knobs_of(objective).items()]
+    rows += [[name, _number(value)] for name, value in knobs_of(objective).items()]
     return markdown(["objective", "value"], rows)
 
 
-def knobs_of(objective: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values of the knobs of an objective's method, if it has one."""
-    return objective.get("knobs") or {}
+def knobs_of(objective: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the knobs of an objective's method, if it has one, by `METHOD KNOB`."""
+    return {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
 
 
 def page(results: Results) -> str:
