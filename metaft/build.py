@@ -6,19 +6,20 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaft import data as datasets
+from metaft import searches
 from metaft.checks import check as check  # `metaft.build.check` is how others call it
 from metaft.clip.classifier import Classifier, caption_tokens, group_of, train_only, zero_shot
 from metaft.clip.load import Clip, load
 from metaft.config import Config
 from metaft.data import Splits
-from metaft.errors import ConfigError, Problem, unknown
+from metaft.data.types import Split
+from metaft.errors import ConfigError, DataError, Problem, unknown
 from metaft.evaluation import evaluate
 from metaft.evaluation.drift import Drift
 from metaft.finetune.methods import METHODS
@@ -26,24 +27,17 @@ from metaft.finetune.settings import FitSettings
 from metaft.hooks import HOOKS, PLAIN, Hook, HookOptions, hook_for
 from metaft.hooks.knobs import faults
 from metaft.hooks.names import included
-from metaft.inner import Options, Step
+from metaft.inner import Step
 from metaft.objective import TERMS, Objective, WeightedLoss
-from metaft.search.bilevel import BilevelProblem, Budget, ProblemFactory, Solver
-from metaft.search.blackbox import BlackBoxSolver, earlier
-from metaft.search.executors import EXECUTORS, Place
-from metaft.search.hypergrad import HypergradSolver
-from metaft.search.problem import Differentiation, FinetuneProblem
-from metaft.search.random import Uniform
-from metaft.search.session import FinalChoice
-from metaft.search.tpe import TPE
+from metaft.objective.schedule import paces
+from metaft.search.bilevel import BilevelProblem, ProblemFactory, Solver
+from metaft.search.blackbox import earlier
+from metaft.search.journal import Journal
+from metaft.search.online import Online
+from metaft.search.problem import FinetuneProblem
+from metaft.searches import budget as budget
+from metaft.searches import device
 from metaft.spaces import fixed, recipe, space
-
-
-def device(cfg: Config) -> torch.device:
-    """The configured device; `auto` is a GPU where there is one."""
-    if cfg.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(cfg.device)
 
 
 @dataclass(frozen=True)
@@ -99,8 +93,13 @@ def bilevel_problem(cfg: Config) -> BilevelProblem:
 
 
 def problem_in(work: Workspace) -> FinetuneProblem:
-    """The search problem of an open workspace."""
+    """The search problem of an open workspace.
+
+    Raises:
+        DataError: the outer set has one class, so that no model can do better on it than by naming that class.
+    """
     cfg = work.cfg
+    _check_outer(work)
     text = any(TERMS[name].needs_text for name in (*cfg.objective.terms, *cfg.objective.fixed) if name in TERMS)
     train_only(work.classifier, text=text, freeze=cfg.model.freeze)
     groups = work.classifier.groups()
@@ -125,14 +124,25 @@ def problem_in(work: Workspace) -> FinetuneProblem:
         recipe(cfg, searched),
         fixed=fixed(cfg),
         tokens=work.tokens if text else None,
-        steps=cfg.inner.steps,
+        paces=paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup),
         batch_size=cfg.inner.batch_size,
         warm_start=cfg.inner.warm_start,
         outer_loss=cfg.search.outer_loss,
+        outer_data=cfg.search.outer_data,
         outer_batch_size=cfg.search.outer_batch_size,
-        differentiation=differentiation(cfg),
+        id_drop_max=cfg.search.id_drop_max,
+        differentiation=searches.differentiation(cfg),
         device=work.device,
     )
+
+
+def _check_outer(work: Workspace) -> None:
+    name = work.cfg.search.outer_data
+    split: Split = getattr(work.splits, name)
+    seen = split.labels.unique().tolist()
+    if len(seen) < 2:
+        found = ", ".join(work.splits.classes.names[i] for i in seen)
+        raise DataError(f"{name}: all {len(split)} images are of one class ({found}); allowed: at least two classes")
 
 
 def hook_options(cfg: Config) -> HookOptions:
@@ -150,44 +160,9 @@ def search_hook(work: Workspace) -> tuple[Hook, Mapping[str, Any]]:
     return (PLAIN, {}) if method is None else hook_for(method, list(work.classifier.trained()), hook_options(work.cfg))
 
 
-def differentiation(cfg: Config) -> Differentiation:
-    """How the settings want hypergradients computed."""
-    own = cfg.hypergrad
-    options = Options(
-        memory=None if own.memory is None else own.memory * 2**30,
-        offload=own.offload,
-        last=own.last,
-        solver=own.solver,
-        iterations=own.iterations,
-        damping=own.damping,
-        scale=own.scale,
-    )
-    return Differentiation(own.estimator, own.storage, options, own.explosion)
-
-
 def solver(cfg: Config) -> Solver:
     """The solver of `search.mode`."""
-    own, final = cfg.search, FinalChoice(cfg.search.candidates, cfg.search.final_share)
-    if own.mode == "hypergrad":
-        hyper = cfg.hypergrad
-        return HypergradSolver(cfg.seed, final, hyper.lr, hyper.clip, hyper.explosion, hyper.check_every)
-    place = Place(problem_factory(cfg), own.workers, devices(cfg))
-    everywhere = partial(
-        BlackBoxSolver,
-        seed=cfg.seed,
-        final=final,
-        executor=lambda problem: EXECUTORS[own.executor].make(problem, place),
-        stopping=own.stop_hopeless,
-    )
-    if own.mode == "random":
-        return everywhere(Uniform)
-    options = cfg.tpe.model_dump()
-    return everywhere(partial(TPE, **options), warm_start=_earlier_journal(cfg))
-
-
-def _earlier_journal(cfg: Config) -> Path | None:
-    run = cfg.search.warm_start
-    return None if run is None else run / "search" / "trials.jsonl"
+    return searches.solver(cfg, problem_factory(cfg))
 
 
 def check_warm_start(work: Workspace) -> None:
@@ -196,7 +171,7 @@ def check_warm_start(work: Workspace) -> None:
     Raises:
         DataError: it has not; names the first parameter that differs.
     """
-    journal = _earlier_journal(work.cfg)
+    journal = searches.earlier_journal(work.cfg)
     if journal is not None:
         earlier(journal, problem_in(work).space)
 
@@ -210,16 +185,21 @@ def _problem_on(cfg: Config, where: str) -> BilevelProblem:
     return bilevel_problem(cfg.model_copy(update={"device": where}))
 
 
-def devices(cfg: Config) -> list[str]:
-    """The devices of workers, in turn: all GPUs where `auto` finds any, else the configured device alone."""
-    if cfg.device == "auto" and torch.cuda.is_available():
-        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return [str(device(cfg))]
+def finetune_cost(work: Workspace) -> float:
+    """What one fine-tune costs, in steps of the inner loop's batch size."""
+    cfg, n = work.cfg, len(work.splits.id_train)
+    return fit_settings(work, None).steps * min(cfg.finetune.batch_size, n) / min(cfg.inner.batch_size, n)
 
 
-def budget(cfg: Config) -> Budget:
-    """The search's limits."""
-    return Budget(cfg.search.trials, cfg.search.seconds, cfg.search.step_equivalents)
+def online(work: Workspace, journal: Journal) -> Online:
+    """The search along one fine-tune.
+
+    Raises:
+        ConfigError: `hypergrad.share` of the fine-tune does not hold one outer step.
+    """
+    cfg, steps = work.cfg, fit_settings(work, None).steps
+    warmup, share = cfg.finetune.warmup, cfg.hypergrad.share
+    return Online(problem_in(work), journal, cfg.seed, searches.steps(cfg), steps, warmup, share)
 
 
 def fit_settings(

@@ -8,7 +8,7 @@ import torch
 
 from metaft import data as datasets
 from metaft.clip.load import models
-from metaft.config import Config
+from metaft.config import Config, SearchConfig
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.finetune.methods import METHODS
 from metaft.hooks import HOOKS, Knob
@@ -81,11 +81,8 @@ def _knobs(cfg: Config) -> list[Problem]:
 
 def _solver_settings(cfg: Config) -> list[Problem]:
     """Search settings that the solver of `search.mode` cannot use."""
-    own, found = cfg.search, []
-    outer = OUTER_LOSSES.get(own.outer_loss)
-    if own.mode == "hypergrad" and outer is not None and not outer.differentiable:
-        smooth = ", ".join(name for name, loss in OUTER_LOSSES.items() if loss.differentiable)
-        found.append(Problem("search.outer_loss", f"{own.outer_loss!r} has no gradient for hypergrad", smooth))
+    own: SearchConfig = cfg.search
+    found: list[Problem] = []
     if own.mode == "hypergrad" and own.executor != "serial":
         found.append(Problem("search.executor", f"{own.executor!r} with hypergrad, which goes step by step", "serial"))
     if own.mode == "hypergrad" and own.stop_hopeless:

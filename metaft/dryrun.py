@@ -38,7 +38,7 @@ def dry_run(cfg: Config) -> str:
     work = build.workspace(cfg)
     measured = _measure(work)
     search_cost, search_seconds = _search(cfg, measured)
-    tune_cost = _finetune(work)
+    tune_cost = build.finetune_cost(work)
     tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents
     rows = [
         ["model", cfg.model.name],
@@ -109,13 +109,6 @@ def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
         (cfg.search.seconds or math.inf) / rate,
     )
     return cost, cost * rate
-
-
-def _finetune(work: Workspace) -> float:
-    """Step equivalents of one fine-tune, in inner steps."""
-    cfg, n = work.cfg, len(work.splits.id_train)
-    batch = min(cfg.finetune.batch_size, n)
-    return cfg.finetune.epochs * (n // batch) * batch / min(cfg.inner.batch_size, n)
 
 
 def _peak(device: torch.device) -> float:

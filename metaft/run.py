@@ -199,6 +199,9 @@ def run(work: Workspace, folder: RunFolder, learned: Objective | None = None) ->
     _fit_all(work, folder, results, learned)
     folder.report(results)
     print(methods_table(results))
+    if results["search"] is not None:
+        cost, whole = results["search"]["step_equivalents"], build.finetune_cost(work)
+        print(f"\nsearch: {cost:,.0f} step equivalents, {cost / whole:.1%} of a fine-tune of {whole:,.0f}")
     for name, reason in results["failed"].items():
         print(f"\n{name} gave no result: {reason}", file=sys.stderr)
     print(f"\nreport: {folder.path / 'report.html'}")
@@ -211,7 +214,9 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
         return load_objective(folder.objective)
-    if learned is None:
+    if learned is None and work.cfg.search.mode == "hypergrad" and work.cfg.hypergrad.regime == "online":
+        learned = _learn_online(work, folder, results)
+    elif learned is None:
         problem = build.problem_in(work)
         found = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(folder.journal))
         results["search"] = {
@@ -230,9 +235,40 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
     return learned
 
 
+def _learn_online(work: Workspace, folder: RunFolder, results: dict[str, Any]) -> Objective:
+    """The objective with the schedule that one steered fine-tune found; its model is that of autoft."""
+    cfg = work.cfg
+    online = build.online(work, Journal(folder.journal))
+    begin = spaces.objective_of(cfg, online.problem.space.plain(online.problem.start))
+    kept = _kept(work, folder)
+    settings = replace(
+        build.fit_settings(work, begin, folder.log),
+        keeper=kept,
+        steer=lambda step, steps, state: spaces.objective_of(cfg, online(step, state)),
+    )
+    Fits(partial(build.fit, work), settings, kept)("autoft")
+    records = online.journal.records
+    results["search"] = {
+        "trials": len(records),
+        "best_value": records[-1].outcome.value,
+        "inner_steps": cfg.inner.steps,
+        "step_equivalents": online.step_equivalents,
+        "seconds": sum(r.outcome.seconds for r in records),
+        "space_size": len(online.problem.space),
+        "finalists": [],
+    }
+    folder.write(results)
+    stages = tuple((start, spaces.objective_of(cfg, params)) for start, params in online.schedule)
+    return replace(begin, schedule=stages[1:])
+
+
+def _kept(work: Workspace, folder: RunFolder) -> Checkpoints:
+    return Checkpoints(folder.checkpoints, partial(build.fresh, work), work.device)
+
+
 def _fit_all(work: Workspace, folder: RunFolder, results: dict[str, Any], learned: Objective | None) -> None:
     """Fit, evaluate and measure each method once; a method that others need is shared through its checkpoint."""
-    kept = Checkpoints(folder.checkpoints, partial(build.fresh, work), work.device)
+    kept = _kept(work, folder)
     settings = replace(build.fit_settings(work, learned, folder.log), keeper=kept)
     drift = build.drift(work)
     fits = Fits(partial(build.fit, work), settings, kept)

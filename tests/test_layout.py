@@ -36,6 +36,7 @@ ORDER = (
         "runfolder",
         "checks",
         "spaces",
+        "searches",
         "build",
         "dryrun",
         "run",

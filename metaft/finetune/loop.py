@@ -16,11 +16,13 @@ from torch.func import functional_call
 from metaft.clip.classifier import Classifier, grouped, train_only
 from metaft.data.types import SearchData
 from metaft.errors import CheckpointError, DivergedError
-from metaft.finetune.settings import Cost, FitSettings
+from metaft.finetune.settings import Cost, FitSettings, Steer
 from metaft.finetune.validation import accuracy_on
 from metaft.hooks import PLAIN, Hook, hook_for
+from metaft.inner import InnerState
 from metaft.objective import Objective, WeightedLoss, per_group
 from metaft.objective.batches import DrawnBatches, Reference, TrainBatches
+from metaft.objective.schedule import warmup_cosine
 from metaft.objective.vectors import whole
 from metaft.progress import bar
 
@@ -37,6 +39,7 @@ def train(
     *,
     hook: MakeHook | None = None,
     finish: Callable[[Classifier], Classifier] = lambda model: model,
+    steer: Steer | None = None,
 ) -> Classifier:
     """Fine-tune a copy of the classifier on an objective.
 
@@ -48,12 +51,13 @@ def train(
         hook: makes the hook of every step and its knobs from the model and the names of its trained parameters, in the
             place of the one that the objective names.
         finish: what is done to a model before it is looked at.
+        steer: asked before each step for an objective to go on with; without one the objective's schedule is followed.
 
     Raises:
         DivergedError: the loss stopped being finite or ran away.
         CheckpointError: the keeper has the state of another training under this name.
     """
-    training = _Training(classifier, objective, data, settings, name, hook, finish)
+    training = _Training(classifier, objective, data, settings, name, hook, finish, steer or follow(objective))
     training.take_up()
     steps, checks = settings.steps, settings.checks
     with bar(name, total=steps, initial=training.step) as progress:
@@ -85,6 +89,7 @@ class _Training:
         name: str,
         hook: MakeHook | None,
         finish: Callable[[Classifier], Classifier],
+        steer: Steer,
     ) -> None:
         self._model = train_only(copy.deepcopy(classifier), text=objective.needs_text, freeze=settings.freeze)
         self._pretrained = {k: p.detach() for k, p in self._model.trained().items()}
@@ -93,7 +98,7 @@ class _Training:
         variables = self._hook.variables(self._pretrained, torch.Generator().manual_seed(settings.seed))
         self._anchors = [v.detach() for v in variables.values()]
         self._variables = {k: v.detach().clone().requires_grad_() for k, v in variables.items()}
-        self._values = objective.values()
+        self._steer, self._objective, self._values = steer, objective, objective.values()
         self._optimizer = adamw(self._variables, self._values, settings.betas, settings.eps)
         self._peaks = [group["lr"] for group in self._optimizer.param_groups]
         self._loss = WeightedLoss(
@@ -115,6 +120,7 @@ class _Training:
 
     def advance(self) -> float:
         """One step; its loss."""
+        self._use(self._steer(self.step, self._settings.steps, self._state))
         batch, before = self._batches[self.step], self.step
         parameters = dict(self._hook.parameters(self._variables, self._pretrained))
         out = functional_call(self._model, parameters, (batch.images, batch.tokens))
@@ -125,6 +131,26 @@ class _Training:
         self.step += 1
         self._settings.cost.step_equivalents += len(batch.labels) / self._settings.batch_size
         return self._sound(loss.item())
+
+    def _use(self, objective: Objective) -> None:
+        """Go on with an objective."""
+        if objective == self._objective:
+            return
+        self._objective, self._values = objective, objective.values()
+        groups = parameter_groups(self._variables, self._values)
+        for group, own in zip(self._optimizer.param_groups, groups, strict=True):
+            group["weight_decay"] = own["weight_decay"]
+        self._peaks = [own["lr"] for own in groups]
+
+    def _state(self) -> InnerState:
+        """The state as the inner loop has it."""
+        found = [self._optimizer.state.get(v, {}) for v in self._variables.values()]
+        params = [v.detach() for v in self._variables.values()]
+        m, v = (
+            tuple(own.get(key, torch.zeros_like(p)) for own, p in zip(found, params, strict=True))
+            for key in ("exp_avg", "exp_avg_sq")
+        )
+        return InnerState(tuple(params), m, v, self.step, tuple(self._extra)).map(torch.clone)
 
     @torch.no_grad()
     def _update(self, factor: float) -> None:
@@ -213,6 +239,11 @@ class _Training:
         self._settings.cost.add(Cost(state["step_equivalents"], state["seconds"]))
 
 
+def follow(objective: Objective) -> Steer:
+    """What an objective says of each step: itself, or what its schedule puts in its place."""
+    return lambda step, steps, state: objective.at(step / steps)
+
+
 def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -> tuple[Hook, Mapping[str, Any]]:
     """The hook that an objective names, for trained parameters of these names, and its knobs."""
     if objective.method is None:
@@ -234,7 +265,12 @@ def adamw(
     variables: Mapping[str, Tensor], values: Mapping[str, Any], betas: tuple[float, float], eps: float
 ) -> torch.optim.AdamW:
     """torch's AdamW over the variables, each group with its own lr and weight decay from `values`."""
-    groups = [
+    return torch.optim.AdamW(parameter_groups(variables, values), betas=betas, eps=eps)
+
+
+def parameter_groups(variables: Mapping[str, Tensor], values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The variables of each group with its lr and weight decay, as torch's optimizers take them."""
+    return [
         {
             "params": [variables[name] for name in members],
             "lr": per_group(values, "lr", group),
@@ -242,12 +278,3 @@ def adamw(
         }
         for group, members in grouped(variables).items()
     ]
-    return torch.optim.AdamW(groups, betas=betas, eps=eps)
-
-
-def warmup_cosine(step: int, steps: int, warmup: float) -> float:
-    """The share of the peak learning rate at a step: a line up over `warmup` of the steps, then a cosine down to 0."""
-    rise = warmup * steps
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, steps - rise))))

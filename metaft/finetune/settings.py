@@ -12,6 +12,7 @@ from torch import Tensor
 from metaft.clip.classifier import Classifier
 from metaft.hooks import HookOptions, Knob
 from metaft.hooks.knobs import settled
+from metaft.inner import InnerState
 from metaft.objective import Objective
 
 
@@ -21,6 +22,9 @@ def _ignore(event: dict[str, Any]) -> None:
 
 def _nothing_fitted(name: str) -> Classifier:
     raise KeyError(f"no method {name!r} has been fitted")
+
+
+Steer = Callable[[int, int, Callable[[], InnerState]], Objective]  # from steps done, steps in all, the state
 
 
 class Keeper(Protocol):
@@ -64,7 +68,8 @@ class FitSettings:
 
     Args:
         plain: plain fine-tuning's objective (cross-entropy alone).
-        learned: the objective a search found, where there is one.
+        learned: the objective a search found, where there is one; with `steer` the one that it starts from.
+        steer: of `autoft`: asked before each step for the objective to go on with.
         options: the methods' own knobs, and which parameters they leave alone.
         steps: optimizer steps, the same for every method whatever the number of its images.
         checks: how often on the way ID validation is looked at.
@@ -79,6 +84,7 @@ class FitSettings:
 
     plain: Objective
     learned: Objective | None = None
+    steer: Steer | None = None
     options: HookOptions = field(default_factory=HookOptions)
     steps: int = 248
     checks: int = 8

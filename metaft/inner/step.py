@@ -178,8 +178,10 @@ class Step:
         """The next state, differentiable in the state and in h.
 
         Args:
-            h: weights by term, `lr` and `wd`, each a number or a 0-d tensor, and `NAME@GROUP` for a group's own.
+            h: weights by term, `lr` and `wd`, each a number or a 0-d tensor, and `NAME@GROUP` for a group's own. The
+                learning rates are taken times the batch's pace.
         """
+        h = _paced(h, batch)
         with second_order_attention():
             if self._accumulate == 1:
                 return self.advance(state, self._gradient(state.params, batch, h, graph=True), h)
@@ -189,12 +191,12 @@ class Step:
         """The next state, detached, with whatever attention kernel is fastest."""
         grads = self._gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
         with torch.no_grad():
-            return self.advance(state, grads, h)
+            return self.advance(state, grads, _paced(h, batch))
 
     def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state of dual numbers: forward mode over the gradient, whose own graph is not kept."""
         with second_order_attention():
-            return self.advance(state, self._gradients(state.params, batch, h), h)
+            return self.advance(state, self._gradients(state.params, batch, h), _paced(h, batch))
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update and what the hook does around it, by gradients that are known."""
@@ -266,6 +268,13 @@ class Step:
     def _switch(self, training: bool) -> None:
         for module in self._active:
             module.training = training
+
+
+def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:
+    """h with its learning rates times the batch's pace."""
+    if batch.pace == 1:
+        return h
+    return {name: batch.pace * value if name.partition("@")[0] == "lr" else value for name, value in h.items()}
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -18,7 +18,8 @@ from metaft.objective.state import StepState
 class TrainBatch(NamedTuple):
     """Images [B, 3, S, S], labels [B], caption tokens [B, L] or None, and theta_0's outputs on demand.
 
-    `seed` is what dropout draws from on this batch, so that a step on it can be repeated.
+    `seed` is what dropout draws from on this batch, so that a step on it can be repeated; `pace` is the factor of the
+    learning rate in the step.
     """
 
     images: Tensor
@@ -26,6 +27,7 @@ class TrainBatch(NamedTuple):
     tokens: Tensor | None
     reference: Callable[[], tuple[Tensor, Tensor]] | None
     seed: int | None = None
+    pace: float = 1.0
 
     def observe(self, out: Outputs, params: dict[str, Tensor], pretrained: dict[str, Tensor]) -> StepState:
         """The state a term sees, from the model's outputs on this batch."""
@@ -61,6 +63,7 @@ class TrainBatch(NamedTuple):
             None if self.tokens is None else self.tokens[part],
             None if whole is None else reference,
             None if self.seed is None else self.seed + number,
+            self.pace,
         )
 
 
@@ -112,12 +115,14 @@ class TrainBatches:
             tokens = self.tokens[batch.labels, pick.to(batch.labels.device)]
         return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices), seed)
 
-    def drawn(self, count: int, size: int, generator: torch.Generator) -> DrawnBatches:
-        """`count` batches, drawn now but loaded each time one is asked for.
+    def drawn(
+        self, count: int, size: int, generator: torch.Generator, paces: Sequence[float] | None = None
+    ) -> DrawnBatches:
+        """`count` batches, drawn now but loaded each time one is asked for, and the pace of each (1 without any).
 
         Every image comes once before any comes again; a last smaller batch is left out.
         """
-        return DrawnBatches(self, tuple(islice(self._draws(size, generator), count)))
+        return DrawnBatches(self, tuple(islice(self._draws(size, generator), count)), tuple(paces or [1.0] * count))
 
     def _draws(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, int]]:
         size = min(size, len(self.split))
@@ -134,11 +139,12 @@ class DrawnBatches(Sequence[TrainBatch]):
 
     source: TrainBatches
     draws: tuple[tuple[Tensor, int], ...]
+    paces: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.draws)
 
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
-            return DrawnBatches(self.source, self.draws[number])
-        return self.source.take(*self.draws[number])
+            return DrawnBatches(self.source, self.draws[number], self.paces[number])
+        return self.source.take(*self.draws[number])._replace(pace=self.paces[number])

@@ -18,7 +18,9 @@ from metaft.objective.state import StepState
 from metaft.yamlfile import parse_yaml
 
 VERSION = 1
-FIELDS = ("version", "terms", "lr", "wd", "groups", "schedule", "method")
+OWN = ("terms", "lr", "wd", "groups")
+FIELDS = ("version", *OWN, "schedule", "method")
+STAGE = ("start", *OWN)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class Objective:
     """What a fine-tune minimises and how fast, in natural units; this is what `objective.yaml` holds.
 
     `groups` overrides lr, wd or a penalty's weight for a parameter group (see `Classifier.groups`). `method` names a
-    hook (see `metaft.hooks`) that acts in every step, with the values of its `knobs`.
+    hook (see `metaft.hooks`) that acts in every step, with the values of its `knobs`. `schedule` holds what takes its
+    place later, as (share of all steps, objective), by rising share; learning rates there are peaks too, of which every
+    step takes the share that the fine-tune's own schedule gives it.
     """
 
     terms: Mapping[str, float]
@@ -35,6 +39,11 @@ class Objective:
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     method: str | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
+    schedule: tuple[tuple[float, Objective], ...] = ()
+
+    def at(self, share: float) -> Objective:
+        """What holds after a share of all steps."""
+        return next((stage for start, stage in reversed(self.schedule) if start <= share), self)
 
     def values(self) -> dict[str, Any]:
         """One flat mapping: terms, `lr`, `wd`, `NAME@GROUP` for what a group overrides, `METHOD.KNOB`."""
@@ -62,22 +71,22 @@ class Objective:
 
     @property
     def needs_text(self) -> bool:
-        """Whether a term with a weight needs the text tower."""
-        return any(weight != 0 and TERMS[name].needs_text for name, weight in self.terms.items())
+        """Whether a term with a weight, now or later, needs the text tower."""
+        own = any(weight != 0 and TERMS[name].needs_text for name, weight in self.terms.items())
+        return own or any(stage.needs_text for _, stage in self.schedule)
 
     def save(self, path: Path) -> None:
         """Write objective.yaml."""
-        document = {
-            "version": VERSION,
-            "terms": dict(self.terms),
-            "lr": self.lr,
-            "wd": self.wd,
-            "groups": {k: dict(v) for k, v in self.groups.items()},
-            "schedule": None,
-        }
+        stages = [{"start": start, **stage._own()} for start, stage in self.schedule]
+        document = {"version": VERSION, **self._own(), "schedule": stages or None}
         if self.method is not None:
             document["method"] = {"name": self.method, **self.knobs}
         write(path, yaml.safe_dump(document, sort_keys=False))
+
+    def _own(self) -> dict[str, Any]:
+        """Terms, lr, wd and groups as YAML's types."""
+        groups = {name: dict(own) for name, own in self.groups.items()}
+        return {"terms": dict(self.terms), "lr": self.lr, "wd": self.wd, "groups": groups}
 
 
 def load_objective(path: Path) -> Objective:
@@ -96,36 +105,62 @@ def load_objective(path: Path) -> Objective:
     problems += [unknown(f"{path}: {key}", str(key), FIELDS) for key in document if key not in FIELDS]
     if document.get("version") != VERSION:
         problems.append(Problem(f"{path}: version", repr(document.get("version")), str(VERSION)))
-    if document.get("schedule") is not None:
-        problems.append(Problem(f"{path}: schedule", "a schedule", "null (constant weights)"))
-    terms, groups = _mapping(path, "terms", document, problems), _mapping(path, "groups", document, problems)
-    _numbers(f"{path}: terms", terms, problems)
-    problems += [unknown(f"{path}: terms", str(name), TERMS) for name in terms if name not in TERMS]
-    _numbers(str(path), {k: document.get(k) for k in ("lr", "wd")}, problems)
-    for group, own in groups.items():
-        where = f"{path}: groups.{group}"
-        own = own if isinstance(own, dict) else {"(value)": own}
-        problems += [unknown(where, str(k), ("lr", "wd", "terms")) for k in own if k not in ("lr", "wd", "terms")]
-        _numbers(where, {k: own[k] for k in ("lr", "wd") if k in own}, problems)
-        penalties = _mapping(path, "terms", own, problems)
-        _numbers(f"{where}.terms", penalties, problems)
-        names = [name for name, t in TERMS.items() if t.penalty]
-        problems += [unknown(f"{where}.terms", str(n), names) for n in penalties if n not in names]
-    knobs = dict(_mapping(path, "method", document, problems))
+    own = _read(str(path), document, problems)
+    schedule = _stages(f"{path}: schedule", document.get("schedule") or [], problems)
+    knobs = dict(_mapping(f"{path}: method", document.get("method"), problems))
     method = knobs.pop("name", None)
     if not isinstance(method, str | None) or (knobs and method is None):
         problems.append(Problem(f"{path}: method", f"{method!r} for a name", "null, or a mapping with a name"))
     if problems:
         raise ConfigError(problems)
-    return Objective(terms, float(document["lr"]), float(document["wd"]), groups, method, knobs)
+    return replace(_made(own), method=method, knobs=knobs, schedule=tuple((s["start"], _made(s)) for s in schedule))
 
 
-def _mapping(path: Path, key: str, document: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    value = document.get(key) or {}
-    if not isinstance(value, dict):
-        problems.append(Problem(f"{path}: {key}", f"{value!r}", "a mapping"))
+def _made(own: Mapping[str, Any]) -> Objective:
+    return Objective(own["terms"], float(own["lr"]), float(own["wd"]), own["groups"])
+
+
+def _stages(where: str, found: Any, problems: list[Problem]) -> list[dict[str, Any]]:
+    """The stages of a schedule, by rising start."""
+    if not isinstance(found, list) or not all(isinstance(stage, dict) for stage in found):
+        problems.append(Problem(where, f"{found!r}", f"null, or a list of mappings with {', '.join(STAGE)}"))
+        return []
+    stages = []
+    for number, stage in enumerate(found):
+        place = f"{where}.{number}"
+        problems += [unknown(f"{place}: {key}", str(key), STAGE) for key in stage if key not in STAGE]
+        _numbers(place, {"start": stage.get("start")}, problems)
+        stages.append({"start": stage.get("start"), **_read(place, stage, problems)})
+    starts = [s["start"] for s in stages if isinstance(s["start"], int | float)]
+    if starts != sorted(set(starts)) or any(start >= 1 for start in starts):
+        problems.append(Problem(where, f"starts {starts}", "shares of all steps, rising, below 1"))
+    return stages
+
+
+def _read(where: str, document: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Terms, lr, wd and groups of an objective or of a stage of its schedule."""
+    terms = _mapping(f"{where}: terms", document.get("terms"), problems)
+    groups = _mapping(f"{where}: groups", document.get("groups"), problems)
+    _numbers(f"{where}: terms", terms, problems)
+    problems += [unknown(f"{where}: terms", str(name), TERMS) for name in terms if name not in TERMS]
+    _numbers(where, {k: document.get(k) for k in ("lr", "wd")}, problems)
+    for group, own in groups.items():
+        place = f"{where}: groups.{group}"
+        own = own if isinstance(own, dict) else {"(value)": own}
+        problems += [unknown(place, str(k), ("lr", "wd", "terms")) for k in own if k not in ("lr", "wd", "terms")]
+        _numbers(place, {k: own[k] for k in ("lr", "wd") if k in own}, problems)
+        penalties = _mapping(f"{place}.terms", own.get("terms"), problems)
+        _numbers(f"{place}.terms", penalties, problems)
+        names = [name for name, t in TERMS.items() if t.penalty]
+        problems += [unknown(f"{place}.terms", str(n), names) for n in penalties if n not in names]
+    return {"terms": terms, "groups": groups, **{k: document.get(k) for k in ("lr", "wd")}}
+
+
+def _mapping(where: str, value: Any, problems: list[Problem]) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        problems.append(Problem(where, f"{value!r}", "a mapping"))
         return {}
-    return value
+    return value or {}
 
 
 def _numbers(where: str, values: Mapping[str, Any], problems: list[Problem]) -> None:

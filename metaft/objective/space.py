@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SHARPNESS, _KNEE = 12.0, 0.75  # of the softplus scale: exponential below the knee, linear above
+_LINEAR = 1e-3  # of the asinh scale: the share of the range up to which it is linear
 
 MAX_CELLS = 1000  # whole numbers with more values are taken for real ones where a density is fitted
 
@@ -25,7 +26,9 @@ class Float:
 
     Scales, with u in [0, 1]: linear, low + (high - low) u; log, low (high / low)^u; softplus,
     low + (high - low) (g(u) - g(0)) / (g(1) - g(0)) with g(u) = softplus(12 (u - 0.75)), which grows exponentially
-    up to its knee, can represent low = 0 and has a gradient there.
+    up to its knee, can represent low = 0 and has a gradient there; asinh,
+    low + (high - low) a sinh(u asinh(1 / a)) with a = 0.001, which is linear up to a share a of the range and
+    exponential above: small values have a gradient that does not vanish with them.
 
     Raises:
         ValueError: low is not below high, or a log scale does not start above 0.
@@ -36,15 +39,15 @@ class Float:
     high: float
     _: KW_ONLY
     log: bool = False
-    scale: Literal["linear", "log", "softplus"] = "linear"
+    scale: Literal["linear", "log", "softplus", "asinh"] = "linear"
     when: When | None = None
 
     def __post_init__(self) -> None:
         if self.log:
             object.__setattr__(self, "scale", "log")
         object.__setattr__(self, "log", self.scale == "log")
-        if self.scale not in ("linear", "log", "softplus"):
-            raise ValueError(f"{self.name}: scale {self.scale!r}; allowed: linear, log, softplus")
+        if self.scale not in SCALES:
+            raise ValueError(f"{self.name}: scale {self.scale!r}; allowed: {', '.join(SCALES)}")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: finite, low below high")
         if self.scale == "log" and self.low <= 0:
@@ -54,7 +57,7 @@ class Float:
         """u in [0, 1] to natural units; differentiable."""
         if self.scale == "log":
             return self.low * (u * math.log(self.high / self.low)).exp()
-        return self.low + (self.high - self.low) * (_bend(u) if self.scale == "softplus" else u)
+        return self.low + (self.high - self.low) * _BENT[self.scale](u)
 
     def to_unit(self, value: float) -> float:
         """Natural units to u; values outside the range land on its edge."""
@@ -64,7 +67,7 @@ class Float:
         if self.scale == "log":
             return math.log(value / self.low) / math.log(self.high / self.low)
         share = (value - self.low) / (self.high - self.low)
-        return _unbend(share) if self.scale == "softplus" else share
+        return _STRAIGHT[self.scale](share)
 
 
 def _softplus(x: float) -> float:
@@ -80,6 +83,20 @@ def _bend(u: Tensor) -> Tensor:
 
 def _unbend(share: float) -> float:
     return math.log(math.expm1(_G0 + share * (_G1 - _G0))) / _SHARPNESS + _KNEE
+
+
+_WIDTH = math.asinh(1 / _LINEAR)
+_BENT: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda u: u,
+    "softplus": _bend,
+    "asinh": lambda u: _LINEAR * (u * _WIDTH).sinh(),
+}
+_STRAIGHT: dict[str, Callable[[float], float]] = {
+    "linear": lambda share: share,
+    "softplus": _unbend,
+    "asinh": lambda share: math.asinh(share / _LINEAR) / _WIDTH,
+}
+SCALES = ("log", *_BENT)
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,24 @@ class Sloped(Protocol):
         ...
 
 
+class Forecast(Protocol):
+    """What a hypergradient will take."""
+
+    @property
+    def step_equivalents(self) -> float:
+        """Its cost."""
+        ...
+
+
+@runtime_checkable
+class Forecasting(Protocol):
+    """A problem that can say beforehand what a hypergradient will take."""
+
+    def forecast(self) -> Forecast:
+        """The cost of one."""
+        ...
+
+
 class Solver(Protocol):
     """Anything that searches a problem within a budget, writing each trial to the journal as it ends."""
 

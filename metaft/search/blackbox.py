@@ -47,29 +47,34 @@ class BlackBoxSolver:
             DataError: the journal, or the one of the warm start, is of another space.
             DivergedError: nothing gave a finite value, or too many trials in a row failed with an error.
         """
-        sampler = self.sampler(problem.space, self.seed)
         session = Session(problem, budget, journal, self.seed, self.final)
         with session, closing(self.executor(problem)) as executor:
             dispatch = Dispatch(executor, journal)
-            self._recall(sampler, session)
-            unfinished = deque(_restored(sampler, session))
-            failures = 0
-            while True:
-                while dispatch.room and (unfinished or not session.exhausted()):
-                    if unfinished:
-                        job = session.job(unfinished.popleft(), stopping=self.stopping)
-                    else:
-                        trial = sampler.ask()
-                        job = session.begin(trial.number, trial.params, stopping=self.stopping)
-                    dispatch.submit(job)
-                if dispatch.busy == 0:
-                    return session.conclude(dispatch)
-                job, outcome, reports = dispatch.next()
-                session.end(job, outcome, reports)
-                sampler.tell(job.number, told(outcome))
-                failures = failures + 1 if outcome.status in ("failed", "lost") else 0
-                if failures == FAILURES:
-                    raise DivergedError(f"search: {FAILURES} trials in a row failed (the last: {outcome.reason})")
+            self.explore(session, dispatch)
+            return session.conclude(dispatch)
+
+    def explore(self, session: Session, dispatch: Dispatch, share: float = 1.0) -> None:
+        """Ask, evaluate, tell, until so much of the budget is used."""
+        sampler = self.sampler(session.problem.space, self.seed)
+        self._recall(sampler, session)
+        unfinished = deque(_restored(sampler, session))
+        failures = 0
+        while True:
+            while dispatch.room and (unfinished or not session.exhausted(share)):
+                if unfinished:
+                    job = session.job(unfinished.popleft(), stopping=self.stopping)
+                else:
+                    trial = sampler.ask()
+                    job = session.begin(trial.number, trial.params, stopping=self.stopping)
+                dispatch.submit(job)
+            if dispatch.busy == 0:
+                return
+            job, outcome, reports = dispatch.next()
+            session.end(job, outcome, reports)
+            sampler.tell(job.number, told(outcome))
+            failures = failures + 1 if outcome.status in ("failed", "lost") else 0
+            if failures == FAILURES:
+                raise DivergedError(f"search: {FAILURES} trials in a row failed (the last: {outcome.reason})")
 
     def _recall(self, sampler: Sampler, session: Session) -> None:
         """Let the sampler observe an earlier search's trials, which this journal keeps from its beginning."""

@@ -1,84 +1,152 @@
-"""Search by hypergradients: Adam in the unit cube, from the recipe."""
+"""Search by hypergradients: descents in the unit cube, the first from the recipe."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from metaft.progress import warn
-from metaft.search.bilevel import BilevelProblem, Budget, SearchResult
-from metaft.search.journal import Journal
+from metaft.errors import ConfigError, Problem
+from metaft.progress import note, warn
+from metaft.search.bilevel import BilevelProblem, Budget, Forecasting, SearchResult, seed_for
+from metaft.search.blackbox import BlackBoxSolver
+from metaft.search.descent import DEFAULT_STEPS, PILOT, Descent, Steps
+from metaft.search.dispatch import Dispatch
+from metaft.search.journal import Journal, Record
 from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
 
-BETAS = (0.9, 0.99)
+SPREAD = 0.15  # deviation in the unit cube of further starts from the first
+
+
+@dataclass(frozen=True)
+class Scout:
+    """A black-box search that goes ahead, for categories and coarse scale: descents begin at its best trial.
+
+    Args:
+        share: of the budget.
+    """
+
+    solver: BlackBoxSolver
+    share: float = 0.3
 
 
 @dataclass(frozen=True)
 class HypergradSolver:
-    """Projected Adam on clipped hypergradients; the recipe is its first trial.
-
-    An explosion (a derivative that is not finite or longer than `explosion`, or a run that diverged) moves nothing:
-    it is counted, reported, and the search goes back to the last point that gave a usable derivative.
+    """Descents on hypergradients; the recipe is the first trial, and one of the finalists.
 
     Args:
-        lr: Adam's step in the unit cube.
-        clip: largest length of a derivative d value / d u.
-        explosion: length from which a derivative is not believed.
+        steps: how a descent moves.
+        starts: descents, one after the other as each settles: from the recipe (or where the scout ends), then from
+            points around it. The search ends when the last one has settled.
+        scout: a black-box search before the first descent.
         check_every: every so many trials the derivative is compared with a slope along a random direction, where the
             problem offers one; 0: never.
     """
 
     seed: int = 0
     final: FinalChoice = DEFAULT_FINAL
-    lr: float = 0.05
-    clip: float = 1.0
-    explosion: float = 100.0
+    steps: Steps = DEFAULT_STEPS
+    starts: int = 1
+    scout: Scout | None = None
     check_every: int = 0
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
-        """Descend until the budget is used; then choose."""
-        descent = _Descent(problem.start, self)
+        """Descend until the budget is used or every descent has settled; then choose.
+
+        Raises:
+            ConfigError: the budget does not hold the hypergradients of one outer step.
+        """
+        self._check(problem, budget)
         with Session(problem, budget, journal, self.seed, self.final) as session:
+            if self.scout is not None:
+                self._explore(self.scout, session)
+            descents = _Descents(self._starts(problem, session.trials), self.steps)
             for record in session.trials:
-                descent.move(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
-            while not session.exhausted():
-                u = descent.u
-                outcome, gradient = session.hypergradient(u)
-                descent.move(gradient, outcome.value)
+                descents.take(record)
+            while not descents.settled and not session.exhausted():
+                u = descents.now.u
+                _, gradient = session.hypergradient(u)
+                descents.take(session.trials[-1])
                 if self.check_every and len(session.trials) % self.check_every == 0:
                     session.check(u, gradient)
-            if descent.explosions:
-                reasons = [r.outcome.reason for r in session.trials if r.outcome.reason]
-                last = f" (the last: {reasons[-1]})" if reasons else ""
-                count = f"{descent.explosions} of {len(session.trials)}"
-                warn(f"search: {count} hypergradients exploded and were skipped{last}")
-            return session.conclude()
+            self._tell(descents, session)
+            return session.conclude(proposed=[problem.space.plain(u) for u in descents.ends])
 
-
-class _Descent:
-    """Adam's state in the unit cube; a function of the gradients it was given, so a journal restores it."""
-
-    def __init__(self, start: Tensor, solver: HypergradSolver) -> None:
-        self.u = start.clone().double()
-        self.explosions = 0
-        self._good = self.u
-        self._solver = solver
-        self._m, self._v, self._t = torch.zeros_like(self.u), torch.zeros_like(self.u), 0
-
-    def move(self, gradient: Tensor, value: float) -> None:
-        """One step against the gradient, or back to the last good point."""
-        norm = float(gradient.norm())
-        if not (math.isfinite(norm) and math.isfinite(value) and norm <= self._solver.explosion):
-            self.explosions += 1
-            self.u = self._good
+    def _check(self, problem: BilevelProblem, budget: Budget) -> None:
+        """Refuse a budget without an outer step; nothing of it has been spent yet."""
+        needed = max(PILOT, self.steps.average)
+        if budget.trials is not None and budget.trials < needed:
+            found = f"{budget.trials}, but an outer step takes {needed} hypergradients"
+            raise ConfigError([Problem("search.trials", found, f"at least {needed}")])
+        if budget.step_equivalents is None or not isinstance(problem, Forecasting):
             return
-        self._good = self.u
-        g = gradient * min(1.0, self._solver.clip / max(norm, 1e-12))
-        self._t += 1
-        self._m = BETAS[0] * self._m + (1 - BETAS[0]) * g
-        self._v = BETAS[1] * self._v + (1 - BETAS[1]) * g * g
-        m, v = self._m / (1 - BETAS[0] ** self._t), self._v / (1 - BETAS[1] ** self._t)
-        self.u = (self.u - self._solver.lr * m / (v.sqrt() + 1e-8)).clamp(0, 1)
+        share = 1 - (self.scout.share if self.scout else 0.0)
+        least = needed * problem.forecast().step_equivalents / (share * (1 - self.final.share))
+        if budget.step_equivalents < least:
+            found = f"{budget.step_equivalents:g}, too few for the {needed} hypergradients of one outer step"
+            raise ConfigError([Problem("search.step_equivalents", found, f"at least {math.ceil(least)}")])
+
+    def _explore(self, scout: Scout, session: Session) -> None:
+        if any(r.gradient is not None for r in session.trials):
+            return
+        with closing(scout.solver.executor(session.problem)) as executor:
+            scout.solver.explore(session, Dispatch(executor, session.journal), scout.share)
+
+    def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
+        """The recipe, or the scout's best trial; then points around it."""
+        scouted = [r for r in trials if r.gradient is None and r.outcome.status == "ok"]
+        best = min(scouted, key=lambda r: r.outcome.value, default=None)
+        first = problem.start if best is None else problem.space.to_unit(best.params)
+        yield first
+        for i in range(1, self.starts):
+            generator = torch.Generator().manual_seed(seed_for(self.seed, "start", i))
+            noise = torch.randn(len(first), generator=generator, dtype=torch.float64)
+            yield (first + SPREAD * noise).clamp(0.05, 0.95)
+
+    def _tell(self, descents: _Descents, session: Session) -> None:
+        """What the user should know of how it went."""
+        trials = session.trials
+        if descents.explosions:
+            reasons = [r.outcome.reason for r in trials if r.outcome.reason]
+            last = f" (the last: {reasons[-1]})" if reasons else ""
+            warn(f"search: {descents.explosions} of {len(trials)} hypergradients exploded and were skipped{last}")
+        if descents.settled:
+            note(f"search: settled after {len(trials)} trials: further steps promise less than the noise")
+        elif not descents.ends:
+            warn(f"search: the budget ended after {len(trials)} trials, before the first outer step")
+
+
+class _Descents:
+    """Descents one after the other, as each settles: a function of the records it was given."""
+
+    def __init__(self, starts: Iterator[Tensor], steps: Steps) -> None:
+        self._starts, self._steps = starts, steps
+        self._past: list[Descent] = []
+        self.now = Descent(next(starts), steps)
+        self.settled = False
+
+    def take(self, record: Record) -> None:
+        """Learn from a trial; those without a derivative tell nothing."""
+        if record.gradient is None:
+            return
+        self.now.take(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
+        if self.now.settled:
+            start = next(self._starts, None)
+            self.settled = start is None
+            if start is not None:
+                self._past.append(self.now)
+                self.now = Descent(start, self._steps)
+
+    @property
+    def explosions(self) -> int:
+        """Of all descents."""
+        return sum(d.explosions for d in (*self._past, self.now))
+
+    @property
+    def ends(self) -> list[Tensor]:
+        """Where the descents that have moved lead to."""
+        return [d.mean for d in (*self._past, self.now) if d.points]

@@ -1,4 +1,4 @@
-"""Outer losses: what a search minimises on the OOD validation set, from logits [B, C] and labels [B]."""
+"""Outer losses: what a search minimises on the outer set, from logits [B, C] and labels [B]."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaft.metrics import accuracy
+
+PRICE = 10.0  # of ID accuracy below its floor, in units of the outer loss for all of it: 0.1 for each point
+
 
 @dataclass(frozen=True)
 class OuterLoss:
-    """A registered outer loss."""
+    """A registered outer loss; one without a gradient names the one whose gradient stands in for its own."""
 
     description: str
     function: Callable[[Tensor, Tensor], Tensor]
-    differentiable: bool = True
+    stand_in: str | None = None
+
+    @property
+    def smooth(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """What is differentiated."""
+        return self.function if self.stand_in is None else OUTER_LOSSES[self.stand_in].function
 
 
 def best_log_temperature(logits: Tensor, labels: Tensor, steps: int = 30) -> Tensor:
@@ -47,13 +56,53 @@ def ce_calibrated(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits * (-best_log_temperature(logits, labels)).exp(), labels)
 
 
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """A smooth error rate: mean_i sigmoid(-m_i / s), m_i = z_i[y_i] - max_{c != y_i} z_ic, s = mean_i |m_i|.
+
+    In [0, 1]; the same for every temperature, so mere confidence changes nothing.
+    """
+    own = F.one_hot(labels, logits.shape[1]).bool()
+    margins = logits[own] - logits.masked_fill(own, -torch.inf).amax(dim=1)
+    return torch.sigmoid(-margins / margins.abs().mean().clamp_min(1e-12)).mean()
+
+
 def error(logits: Tensor, labels: Tensor) -> Tensor:
-    """The share of wrong predictions; piecewise constant, so for black-box solvers only."""
+    """The share of wrong predictions; piecewise constant."""
     return (logits.argmax(dim=1) != labels).to(logits.dtype).mean()
 
 
 OUTER_LOSSES: dict[str, OuterLoss] = {
     "ce": OuterLoss("cross-entropy", F.cross_entropy),
     "ce_calibrated": OuterLoss("cross-entropy with its temperature fitted inside", ce_calibrated),
-    "error": OuterLoss("error rate (tpe and random only)", error, differentiable=False),
+    "margin": OuterLoss("smooth error rate of margins, the same at every temperature", margin),
+    "error": OuterLoss("error rate; hypergrad takes the gradient of margin", error, stand_in="margin"),
 }
+
+
+@dataclass(frozen=True)
+class Floor:
+    """ID accuracy that a search is to keep: what lies below costs PRICE.
+
+    Args:
+        images, labels: of the ID validation set.
+        accuracy: the floor.
+        margin: the same of the `margin` loss, from above, for the gradient.
+    """
+
+    images: Tensor
+    labels: Tensor
+    accuracy: float
+    margin: float
+
+    @classmethod
+    def under(cls, images: Tensor, labels: Tensor, logits: Tensor, drop: float) -> Floor:
+        """The floor that lies `drop` (a share) below what these logits reach."""
+        return cls(images, labels, accuracy(logits, labels) - drop, float(margin(logits, labels)) + drop)
+
+    def cost(self, logits: Tensor) -> float:
+        """PRICE * max(0, floor - accuracy)."""
+        return PRICE * max(0.0, self.accuracy - accuracy(logits, self.labels))
+
+    def smooth(self, logits: Tensor) -> Tensor:
+        """PRICE * max(0, margin loss - its limit), which has a gradient."""
+        return PRICE * F.relu(margin(logits, self.labels) - self.margin)

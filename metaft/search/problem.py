@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaft.clip.classifier import Classifier
-from metaft.data.types import SearchData
+from metaft.data.types import SearchData, Split
 from metaft.inner import (
     DEFAULT,
     ESTIMATORS,
@@ -30,7 +31,7 @@ from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
 from metaft.objective.batches import DrawnBatches, Reference, TrainBatch, TrainBatches
 from metaft.objective.space import Space
 from metaft.search.bilevel import Outcome, Report
-from metaft.search.outer import OUTER_LOSSES
+from metaft.search.outer import OUTER_LOSSES, Floor
 from metaft.search.point import Point
 from metaft.search.trial import Run
 
@@ -68,11 +69,15 @@ class FinetuneProblem:
         start: the recipe in the unit cube [K].
         fixed: what is not searched, by name.
         tokens: caption tokens [C, M, L], or None where no term needs them.
-        steps, batch_size: of the inner loop.
+        paces: the factor of the learning rate in each step of the inner loop; as many as there are steps.
+        batch_size: of the inner loop.
         warm_start: the moments come from so many steps of the recipe, taken once; theta starts from theta_0 all the
             same.
         outer_loss: a name of OUTER_LOSSES.
-        outer_batch_size: at most so many validation images in one outer evaluation.
+        outer_data: the set that judges, `ood_val` or `id_val`.
+        outer_batch_size: at most so many of its images in one outer evaluation.
+        id_drop_max: by so much (a share) ID validation accuracy may lie below the recipe's; what it lies lower is added
+            to the outer loss at a price. None: it may fall.
         differentiation: of the hypergradient.
         device: where it runs.
     """
@@ -87,19 +92,23 @@ class FinetuneProblem:
         *,
         fixed: Mapping[str, float],
         tokens: Tensor | None,
-        steps: int,
+        paces: Sequence[float],
         batch_size: int,
         warm_start: int = 0,
         outer_loss: str,
+        outer_data: str = "ood_val",
         outer_batch_size: int,
+        id_drop_max: float | None = None,
         differentiation: Differentiation,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.space, self.start, self.step, self.steps = space, start, step, steps
+        self.space, self.start, self.step, self.steps = space, start, step, len(paces)
         self.batch_size = min(batch_size, len(data.id_train))
-        self.outer_batch_size = min(outer_batch_size, len(data.ood_val))
-        self._outer_loss = OUTER_LOSSES[outer_loss].function
-        self._ood_val, self._fixed, self._device = data.ood_val, dict(fixed), device
+        self._outer: Split = getattr(data, outer_data)
+        self.outer_batch_size = min(outer_batch_size, len(self._outer))
+        self._outer_loss, self._paces = OUTER_LOSSES[outer_loss], tuple(paces)
+        self._id_val, self._id_drop_max = data.id_val, id_drop_max
+        self._fixed, self._device = dict(fixed), device
         self._batches = TrainBatches(data.id_train, tokens, Reference(classifier, data.id_train, device), device)
         self._warm_start, self._differentiation = warm_start, differentiation
         self._warm: InnerState | None = None
@@ -134,12 +143,19 @@ class FinetuneProblem:
         Nothing is clipped or averaged; a run out of memory gives a derivative that is not a number. Where it explodes,
         the outcome's `reason` names the inner step and the term.
         """
-        run, point = self._run(seed), Point(self.space, u, self._fixed)
+        return self._differentiated(u, self._run(seed), self._initial())
+
+    def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
+        """The same for an inner loop that starts from a state, at a pace for each of its steps."""
+        return self._differentiated(u, self._run(seed, paces), state)
+
+    def _differentiated(self, u: Tensor, run: Run, state: InnerState) -> tuple[Outcome, Tensor]:
+        point, steps = Point(self.space, u, self._fixed), len(run.batches)
         gradient, trace = torch.full_like(point.u, math.nan), Trace()
 
         def body() -> Outcome:
-            loop = self._loop(run, point, trace)
-            value, by_name = estimate(
+            loop = self._loop(run, point, trace, state)
+            _, by_name = estimate(
                 loop.step, loop.state, loop.batches, loop.h, loop.outer, loop.storage, self._estimator, loop.options
             )
             gradient.copy_(point.pull(by_name))
@@ -147,7 +163,7 @@ class FinetuneProblem:
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._differentiation.explosion
             reason = "" if sound else self._explanation(point, loop, trace, length)
-            return replace(run.outcome(float(value), self.steps), reason=reason)
+            return replace(run.outcome(run.loss, steps), reason=reason)
 
         return run.guard(body), gradient
 
@@ -157,17 +173,17 @@ class FinetuneProblem:
         slopes: list[float] = []
 
         def body() -> Outcome:
-            value, found = along(self._loop(run, point, Trace()), [point.push(direction)])
+            _, found = along(self._loop(run, point, Trace(), self._initial()), [point.push(direction)])
             slopes.append(float(found[0]))
             run.count(2 / 3 * run.outer_share)
-            return run.outcome(float(value), self.steps)
+            return run.outcome(run.loss, self.steps)
 
         return run.guard(body), slopes[0] if slopes else math.nan
 
     def forecast(self) -> Forecast:
         """What one hypergradient will take, from one step's graph."""
         run = self._run(0)
-        loop = self._loop(run, Point(self.space, self.start, self._fixed), Trace())
+        loop = self._loop(run, Point(self.space, self.start, self._fixed), Trace(), self._initial())
         plan, cost = loop.plan(), ESTIMATORS[self._estimator].cost(loop)
         return Forecast(plan, loop.footprint().peak(plan, self.steps), cost + run.outer_share)
 
@@ -175,16 +191,29 @@ class FinetuneProblem:
     def _estimator(self) -> str:
         return self._differentiation.estimator
 
-    def _run(self, seed: int) -> Run:
+    def _run(self, seed: int, paces: Sequence[float] | None = None) -> Run:
         """The inner run of a seed, which fixes its outer and inner batches."""
         generator = torch.Generator().manual_seed(seed)
         images, labels = self.outer_batch(generator)
-        batches = self.inner_batches(generator)
-        return Run(self.step, batches, images, labels, self._outer_loss, self.batch_size)
+        batches = self.inner_batches(generator, paces)
+        return Run(self.step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
 
-    def _loop(self, run: Run, point: Point, trace: Trace) -> Loop:
+    @cached_property
+    def _floor(self) -> Floor | None:
+        """The ID accuracy to keep, from one inner run of the recipe."""
+        if self._id_drop_max is None:
+            return None
+        state, recipe = self._initial(), {**self._fixed, **self.space.plain(self.start)}
+        for batch in self.inner_batches(torch.Generator().manual_seed(0)):
+            state = self.step.plain(state, batch, recipe)
+        images, labels = self._drawn(self._id_val, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            logits = self.step.forward(self.step.result(state), images).logits
+        return Floor.under(images, labels, logits, self._id_drop_max)
+
+    def _loop(self, run: Run, point: Point, trace: Trace, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
-        how, state = self._differentiation, self._initial()
+        how = self._differentiation
         billed = run.billed(point.rest, products=how.options.iterations + 1)
         if how.storage == "auto" and self._footprint is None:
             with run.once():
@@ -227,11 +256,15 @@ class FinetuneProblem:
         return f"{what}, from inner step {number} of {self.steps}, term {term}"
 
     def outer_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images and labels of one outer evaluation: the validation set, or a random part of it."""
-        rows = torch.randperm(len(self._ood_val), generator=generator)[: self.outer_batch_size]
-        batch = self._ood_val.batch(rows.sort().values, self._device)
+        """Images and labels of one outer evaluation: the outer set, or a random part of it."""
+        return self._drawn(self._outer, generator)
+
+    def _drawn(self, split: Split, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randperm(len(split), generator=generator)[: self.outer_batch_size]
+        batch = split.batch(rows.sort().values, self._device)
         return batch.images, batch.labels
 
-    def inner_batches(self, generator: torch.Generator) -> DrawnBatches:
-        """The T batches of one inner run."""
-        return self._batches.drawn(self.steps, self.batch_size, generator)
+    def inner_batches(self, generator: torch.Generator, paces: Sequence[float] | None = None) -> DrawnBatches:
+        """The batches of one inner run, T at their own pace or one for each pace given."""
+        paces = self._paces if paces is None else paces
+        return self._batches.drawn(len(paces), self.batch_size, generator, paces)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from types import TracebackType
@@ -34,10 +34,14 @@ class FinalChoice:
     candidates: int = 16
     share: float = 0.1
 
-    def plan(self, evaluations: float) -> tuple[int, int]:
-        """After a search of so many evaluations: how many finalists beside the recipe, and on how many seeds each."""
+    def plan(self, evaluations: float, most: int | None = None) -> tuple[int, int]:
+        """After a search of so many evaluations: how many finalists beside the recipe, and on how many seeds each.
+
+        Args:
+            most: at most so many finalists, where they are fewer than `candidates`.
+        """
         allowed = self.share / (1 - self.share) * evaluations
-        best = min(max(1, math.floor(allowed) - 1), self.candidates)
+        best = min(max(1, math.floor(allowed) - 1), most or self.candidates, self.candidates)
         return best, max(1, math.floor(allowed / (best + 1)))
 
 
@@ -74,8 +78,8 @@ class Session:
         """Finished trials, by number."""
         return sorted((r for r in self.journal.records if r.kind == "trial"), key=lambda r: r.number)
 
-    def exhausted(self) -> bool:
-        """Whether the budget, less the last choice's share, is used up; shows how far it is.
+    def exhausted(self, share: float = 1.0) -> bool:
+        """Whether so much of the budget, less the last choice's share, is used up; shows how far it is.
 
         Trials under way count with the mean cost of the others.
         """
@@ -86,7 +90,7 @@ class Session:
         left = 1 - self._final.share
         spent = self._budget.spent(begun, self.journal.clock / left, cost / left)
         self._bar.update(min(100.0, round(100 * spent)) - self._bar.n)
-        return spent >= 1 and begun > 0
+        return spent >= share and begun > 0
 
     @property
     def step_equivalents(self) -> float:
@@ -136,8 +140,12 @@ class Session:
             slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
-    def conclude(self, dispatch: Dispatch | None = None) -> SearchResult:
-        """Evaluate the best trials, and the recipe, on fresh seeds; settle on the best mean.
+    def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> SearchResult:
+        """Evaluate points that are proposed, the best trials and the recipe on fresh seeds; settle on the best mean.
+
+        Args:
+            proposed: points in natural units that are no trials; they are numbered after them, and with any at most
+                one trial beside the recipe is looked at again.
 
         Raises:
             DivergedError: no trial, or no finalist on all of its seeds, gave a finite value.
@@ -148,15 +156,18 @@ class Session:
             reasons = [r.outcome.reason for r in trials if r.outcome.reason]
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
-        best, rounds = self._final.plan(sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials))
-        chosen = {r.number: r for r in (*ok[:best], trials[0])}
+        evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
+        best, rounds = self._final.plan(evaluations, most=len(proposed) + 1 if proposed else None)
+        again = ok[: max(0, best - len(proposed))]
+        chosen = {len(trials) + i: params for i, params in enumerate(proposed)}
+        chosen |= {r.number: r.params for r in (*again, trials[0])}
         values = self._evaluated(chosen, rounds, dispatch or Dispatch(Serial(self.problem), self.journal))
         means = {number: fmean(v) for number, v in values.items()}
         winner = min(means, key=means.__getitem__)
         if not math.isfinite(means[winner]):
             raise DivergedError("search: every finalist diverged on a fresh seed; narrow objective.bounds")
         return SearchResult(
-            params=dict(chosen[winner].params),
+            params=dict(chosen[winner]),
             value=means[winner],
             trials=len(trials),
             step_equivalents=self.step_equivalents,
@@ -164,11 +175,13 @@ class Session:
             finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
         )
 
-    def _evaluated(self, chosen: Mapping[int, Record], rounds: int, dispatch: Dispatch) -> dict[int, list[float]]:
+    def _evaluated(
+        self, chosen: Mapping[int, Mapping[str, Any]], rounds: int, dispatch: Dispatch
+    ) -> dict[int, list[float]]:
         """Each finalist's values on the same fresh seeds; what the journal holds is not evaluated again."""
         seeds = [seed_for(self._seed, "final", i) for i in range(rounds)]
         found = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
-        jobs = [Job("final", n, r.params, seed) for seed in seeds for n, r in chosen.items() if (n, seed) not in found]
+        jobs = [Job("final", n, point, seed) for seed in seeds for n, point in chosen.items() if (n, seed) not in found]
         for job, outcome in dispatch.run(jobs):
             self.end(job, outcome)
             found[job.number, job.seed] = outcome.value

@@ -19,6 +19,7 @@ from metaft.inner import InnerState, Step
 from metaft.metrics import accuracy
 from metaft.objective.batches import DrawnBatches, TrainBatch
 from metaft.search.bilevel import Outcome, Status
+from metaft.search.outer import Floor, OuterLoss
 
 REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
 
@@ -31,6 +32,8 @@ class Run:
         batches: one a step.
         images, labels: the outer batch.
         outer_loss: of logits [B, C] and labels [B].
+        batch_size: of the inner loop, in which costs are counted.
+        floor: the ID accuracy to keep, where one is set.
     """
 
     def __init__(
@@ -39,25 +42,39 @@ class Run:
         batches: DrawnBatches,
         images: Tensor,
         labels: Tensor,
-        outer_loss: Callable[[Tensor, Tensor], Tensor],
+        outer_loss: OuterLoss,
         batch_size: int,
+        floor: Floor | None = None,
     ) -> None:
-        self.batches, self.outer_share = batches, len(images) / batch_size
+        self.batches = batches
+        self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
         self._step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
+        self._floor = floor
         self._start = time.perf_counter()
         self._cost, self._metric = 0.0, 0.0
+        self.loss = math.inf
 
     def outer(self, state: InnerState) -> Tensor:
-        """The outer loss of a state; counts a forward and notes the accuracy."""
-        logits = self._step.forward(self._step.result(state), self._images).logits
+        """What is differentiated of a state; counts a forward, notes the accuracy and, as `loss`, the outer loss."""
+        logits = self._logits(state, self._images)
         self._metric = accuracy(logits.detach(), self._labels)
+        self.loss = float(self._outer_loss.function(logits.detach(), self._labels))
         self.count(self.outer_share / 3)
-        return self._outer_loss(logits, self._labels)
+        smooth = self._outer_loss.smooth(logits, self._labels)
+        if self._floor is None:
+            return smooth
+        kept = self._logits(state, self._floor.images)
+        self.loss += self._floor.cost(kept.detach())
+        return smooth + self._floor.smooth(kept)
+
+    def _logits(self, state: InnerState, images: Tensor) -> Tensor:
+        return self._step.forward(self._step.result(state), images).logits
 
     @torch.no_grad()
     def judge(self, state: InnerState) -> float:
         """The outer loss of a state as a number."""
-        return float(self.outer(state))
+        self.outer(state)
+        return self.loss
 
     def billed(self, rest: Mapping[str, Any], products: int) -> BilledStep:
         """The step with what is not differentiated filled in, whose calls are on this bill."""

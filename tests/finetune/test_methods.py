@@ -13,11 +13,12 @@ from metaft import build
 from metaft.clip.classifier import train_only
 from metaft.clip.predict import predict
 from metaft.errors import DivergedError
-from metaft.finetune.loop import train, warmup_cosine
+from metaft.finetune.loop import train
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.metrics import accuracy
 from metaft.objective import Objective
+from metaft.objective.schedule import warmup_cosine
 
 
 @pytest.fixture(scope="module")

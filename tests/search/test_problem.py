@@ -10,6 +10,7 @@ import torch
 
 from metaft import build, config, spaces
 from metaft.data.types import SearchData
+from metaft.errors import DataError
 from metaft.objective.registry import TERMS, Term
 from metaft.search.bilevel import BilevelProblem
 from tests.conftest import SMALL
@@ -289,3 +290,38 @@ def test_softplus_weights_reach_zero(work):
     problem = build.problem_in(replace(work, cfg=cfg.model_copy(update={"inner": work.cfg.inner})))
     _, gradient = problem.hypergradient(problem.start, seed=0)
     assert torch.isfinite(gradient).all()
+
+
+def test_one_class_is_no_outer_set(work):
+    rows = (work.splits.ood_val.labels == 3).nonzero()[:, 0]
+    alone = replace(work, splits=replace(work.splits, ood_val=work.splits.ood_val.subset(rows)))
+    with pytest.raises(DataError, match=r"ood_val: all \d+ images are of one class \(.*\); allowed: at least two"):
+        build.problem_in(alone)
+    cfg = config.load(None, [*SMALL, "search.outer_data=id_val"])
+    assert build.problem_in(replace(alone, cfg=cfg)).outer_batch_size == 60
+
+
+def test_a_metric_without_gradient_has_a_stand_in(work):
+    """The value is the metric's own, the derivative that of the margin loss."""
+    error, margin = (
+        build.problem_in(replace(work, cfg=config.load(None, [*SMALL, f"search.outer_loss={name}"])))
+        for name in ("error", "margin")
+    )
+    outcome, gradient = error.hypergradient(error.start, seed=1)
+    assert outcome.value == pytest.approx(1 - outcome.metric)
+    assert gradient.tolist() == margin.hypergradient(margin.start, seed=1)[1].tolist()
+    assert outcome.value == error.evaluate(error.space.plain(error.start), seed=1).value
+
+
+def test_id_accuracy_below_its_floor_costs(work):
+    """Weights that run away lose ID accuracy; the recipe, within what it may lose, costs nothing."""
+    plain = build.problem_in(work)
+    kept = build.problem_in(replace(work, cfg=config.load(None, [*SMALL, "search.id_drop_max=0.02"])))
+    recipe = plain.space.plain(plain.start)
+    far = {**recipe, "lr": 0.05}
+    assert kept.evaluate(far, 0).value > plain.evaluate(far, 0).value + 1
+    assert kept.evaluate(recipe, 0).value == pytest.approx(plain.evaluate(recipe, 0).value, abs=0.5)
+    share = 64 / 16 + 60 / 16
+    assert kept.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + share / 3)
+    (_, own), (_, other) = (p.hypergradient(p.space.to_unit(far), 0) for p in (kept, plain))
+    assert float((own - other).abs().max()) > 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
+import torch
 
-from metaft.errors import DataError, DivergedError
-from metaft.objective.space import Float, Space
+from metaft.errors import ConfigError, DataError, DivergedError
+from metaft.objective.space import Categorical, Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget
 from metaft.search.blackbox import BlackBoxSolver
-from metaft.search.hypergrad import HypergradSolver
+from metaft.search.hypergrad import HypergradSolver, Scout
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
@@ -49,7 +52,7 @@ def test_seeds_of_trials_and_finals_are_all_different_uses(solver):
     solver(seed=1, final=FinalChoice(3, 0.5)).solve(problem, Budget(trials=5), Journal())
     trials, finals = problem.calls[:5], problem.calls[5:]
     assert len({seed for _, _, seed in trials}) == 5
-    assert len({seed for _, _, seed in finals}) == (3 if solver is HypergradSolver else 1)
+    assert len({seed for _, _, seed in finals}) == (5 if solver is HypergradSolver else 1)
     assert not {s for *_, s in trials} & {s for *_, s in finals}
     assert all(kind == "evaluate" for kind, *_ in finals)
     assert problem.calls[0][1] in [params for _, params, _ in finals], "the recipe is a finalist"
@@ -252,3 +255,90 @@ def test_steep_derivatives_are_clipped():
 def test_a_search_where_all_diverges_says_so(solver):
     with pytest.raises(DivergedError, match=r"all 3 trials diverged; narrow objective\.bounds"):
         solver().solve(Cliff(), Budget(trials=3), Journal())
+
+
+class Flat(Bowl):
+    """Nothing to gain anywhere, with noise on values and derivatives."""
+
+    def _value(self, u, seed):
+        return 0.0 * u.sum() + self._noise * np.random.default_rng(seed).normal()
+
+    def hypergradient(self, u, seed):
+        outcome, _ = super().hypergradient(u, seed)
+        return outcome, torch.from_numpy(np.random.default_rng(seed).normal(size=2))
+
+
+def test_a_search_ends_where_further_steps_promise_less_than_the_noise():
+    journal = Journal()
+    result = HypergradSolver(seed=3).solve(Flat(noise=100.0), Budget(trials=500), journal)
+    assert result.trials < 30
+    many = HypergradSolver(seed=3, starts=3).solve(Flat(noise=100.0), Budget(trials=500), Journal())
+    assert many.trials > 2 * result.trials
+    assert len(many.finalists) > len(result.finalists)
+
+
+def test_a_scout_goes_ahead_in_the_same_budget():
+    journal = Journal()
+    scout = Scout(tpe(seed=1), share=0.5)
+    result = HypergradSolver(seed=1, scout=scout).solve(Bowl(), Budget(step_equivalents=300), journal)
+    trials = [r for r in journal.records if r.kind == "trial"]
+    scouted = [r for r in trials if r.gradient is None]
+    assert trials[: len(scouted)] == scouted
+    assert 130 <= 2 * len(scouted) <= 140, "half of the nine tenths"
+    best = min(scouted, key=lambda r: r.outcome.value)
+    assert trials[len(scouted)].params == pytest.approx(best.params)
+    assert result.step_equivalents <= 300 + 6
+    assert result.value < best.outcome.value
+
+
+def test_a_category_is_the_scouts_to_choose():
+    class Kinds(Bowl):
+        """The bowl, one higher unless the kind is `round`."""
+
+        def __init__(self):
+            super().__init__()
+            self.space = Space([*self.space, Categorical("kind", ("flat", "round", "square"))])
+            self.start = torch.tensor([0.2, 0.5, 1 / 6], dtype=torch.float64)
+
+        def _value(self, u, seed):
+            kind = self.space.plain(u)["kind"]
+            return super()._value(u[:2], seed) + (0.0 if kind == "round" else 1.0)
+
+        def hypergradient(self, u, seed):
+            outcome, _ = super().hypergradient(u, seed)
+            return outcome, torch.cat([2 * (u[:2] - 0.7), torch.zeros(1, dtype=torch.float64)])
+
+    alone = HypergradSolver().solve(Kinds(), Budget(trials=40), Journal())
+    assert alone.params["kind"] == "flat", "it has no derivative"
+    both = HypergradSolver(scout=Scout(tpe(seed=0), 0.5)).solve(Kinds(), Budget(trials=80), Journal())
+    assert both.params["kind"] == "round"
+    assert both.value < 0.01
+
+
+def test_a_budget_without_an_outer_step_is_refused_before_anything_is_spent():
+    class Dear(Bowl):
+        def forecast(self):
+            return Namespace(step_equivalents=6.0)
+
+    problem = Dear()
+    with pytest.raises(ConfigError, match=r"search\.step_equivalents: 12, too few for the 2 hypergradients"):
+        HypergradSolver().solve(problem, Budget(step_equivalents=12), Journal())
+    with pytest.raises(ConfigError, match=r"search\.trials: 1, but an outer step takes 2 hypergradients"):
+        HypergradSolver().solve(problem, Budget(trials=1), Journal())
+    assert not problem.calls
+    HypergradSolver().solve(problem, Budget(step_equivalents=14), Journal())
+
+
+def test_seconds_that_end_before_an_outer_step_give_the_recipe_and_say_so(capsys):
+    problem = Bowl()
+    result = HypergradSolver().solve(problem, Budget(seconds=1e-9), Journal())
+    assert result.params == problem.space.plain(problem.start)
+    assert "ended after 1 trials, before the first outer step" in capsys.readouterr().err
+
+
+def test_the_mean_of_the_path_is_a_finalist():
+    journal = Journal()
+    result = HypergradSolver(seed=1).solve(Bowl(noise=0.01), Budget(trials=40), journal)
+    numbers = {f["number"] for f in result.finalists}
+    assert {0, 40} < numbers, "the recipe, the mean, the best trial"
+    assert len(numbers) == 3

@@ -9,11 +9,11 @@ from metaft.finetune.settings import FitSettings
 
 
 def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
-    """The objective that a search found (Choi et al., AutoFT, arXiv 2401.10220).
+    """The objective that a search found, or that changes as an online search goes (AutoFT, arXiv 2401.10220).
 
     Raises:
         ValueError: there is no learned objective.
     """
     if settings.learned is None:
         raise ValueError("autoft: no learned objective; allowed: one from a search or from --objective")
-    return train(classifier, settings.learned, data, settings, "autoft")
+    return train(classifier, settings.learned, data, settings, "autoft", steer=settings.steer)

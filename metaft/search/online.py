@@ -1,0 +1,103 @@
+"""Search along one fine-tune: the window slides, and hyperparameters change as the model trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from metaft.errors import ConfigError, Problem
+from metaft.inner import InnerState
+from metaft.objective.schedule import warmup_cosine
+from metaft.search.bilevel import seed_for
+from metaft.search.descent import Descent, Steps
+from metaft.search.journal import Journal, Record
+from metaft.search.problem import FinetuneProblem
+
+
+@dataclass
+class Online:
+    """Steers a training by hypergradients through its next steps.
+
+    After every `every` steps a window opens: the T steps of the inner loop, from where the training stands with its own
+    moments and learning rates, and the derivative of the outer loss after them moves the point in the unit cube. One
+    training gives the model and the schedule. The gradient looks no further than the window's end.
+
+    Args:
+        problem: its inner loop is the window.
+        journal: takes a trial for each window, from which an interrupted training goes on.
+        seed: of the windows' batches.
+        how: the descent's steps.
+        total: steps of the training.
+        warmup: share of them over which the learning rate rises.
+        share: of the training's cost that the windows may add.
+
+    Raises:
+        ConfigError: the share does not hold the windows of one outer step.
+
+    Source: Baydin et al., Online learning rate adaptation with hypergradient descent, ICLR 2018 (windows of one step);
+    what short windows miss: Wu et al., Understanding short-horizon bias in stochastic meta-optimization, ICLR 2018.
+    """
+
+    problem: FinetuneProblem
+    journal: Journal
+    seed: int
+    how: Steps
+    total: int
+    warmup: float
+    share: float
+    every: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        cost = self.problem.forecast().step_equivalents
+        self.windows, fewest = math.floor(self.share * self.total / cost), Descent(self.problem.start, self.how).needed
+        if self.windows < fewest:
+            found = f"{self.share:g} of {self.total} steps, but an outer step takes {fewest} windows of {cost:.0f} each"
+            least = math.ceil(1000 * fewest * cost / self.total) / 1000
+            raise ConfigError([Problem("hypergrad.share", found, f"at least {least:g}, or a longer fine-tune")])
+        self.every = math.ceil(self.total / self.windows)
+        self.journal.bind(self.problem.space)
+        self._descent, self._seen = Descent(self.problem.start, self.how), 0
+
+    def __call__(self, step: int, state: Callable[[], InnerState]) -> dict[str, Any]:
+        """The point that a training goes on with after so many steps, in natural units."""
+        while self._seen * self.every < step:
+            self._take(self.journal.records[self._seen])
+        if self._seen * self.every == step:
+            if len(self.journal.records) == self._seen:
+                self._open(step, state())
+            self._take(self.journal.records[self._seen])
+        return self.problem.space.plain(self._descent.u)
+
+    def _open(self, step: int, state: InnerState) -> None:
+        """A window from here, into the journal."""
+        ahead = range(step, step + self.problem.steps)
+        paces = [max(warmup_cosine(t, self.total, self.warmup), 1e-3) for t in ahead]
+        u, seed = self._descent.u, seed_for(self.seed, "window", self._seen)
+        outcome, gradient = self.problem.window(u, seed, state, paces)
+        params, clock = self.problem.space.plain(u), self.journal.clock
+        self.journal.append(Record("trial", self._seen, params, seed, outcome, tuple(gradient.tolist()), clock=clock))
+
+    def _take(self, record: Record) -> None:
+        assert record.gradient is not None
+        self._descent.take(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
+        self._seen += 1
+
+    @property
+    def schedule(self) -> list[tuple[float, dict[str, Any]]]:
+        """Every point, with the share of the training's steps from which it held."""
+        descent, stages = Descent(self.problem.start, self.how), [(0.0, self.problem.space.plain(self.problem.start))]
+        for record in self.journal.records:
+            assert record.gradient is not None
+            descent.take(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
+            stages.append((record.number * self.every / self.total, self.problem.space.plain(descent.u)))
+        return [stages[0], *(s for before, s in pairwise(stages) if s[1] != before[1])]
+
+    @property
+    def step_equivalents(self) -> float:
+        """What the windows have cost."""
+        return sum(r.outcome.step_equivalents for r in self.journal.records)
