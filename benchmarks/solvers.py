@@ -10,8 +10,8 @@ the search is resumed from the records that it would have had, and goes straight
 search with that budget would have done. Every objective chosen is fine-tuned with 248 steps and judged on all tests.
 
 A row is a solver, a space and a budget; `curve` holds what the search saw: [seconds, step equivalents, outer loss,
-accuracy on the outer set] of every trial. Rows with an `ablation` change one thing of `hypergrad`, at the largest
-budget, in the first --ablated cells. Seconds are of one thread beside other workers.
+accuracy on the outer set] of every trial. Rows with an `ablation` change one thing of `hypergrad` in the larger space,
+with a budget of step equivalents, in the first --ablated cells. Seconds are of one thread beside other workers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from metaft.search.bilevel import BilevelProblem, Budget, Solver
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal
 
-WALL = 150.0  # seconds; a fifth of it is read off too
+WALL = 120  # seconds; a fifth of it is read off too
+ABLATED = "steps:1500"  # the budget of ablations, which then need no quiet machine
 KEYS = ("suite", "pretrain", "seed", "solver", "space", "budget", "ablation")
 GROUPS = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
 SPACES: dict[str, tuple[str, ...]] = {"standard": (), "groups": (GROUPS,)}  # 11 and 71 hyperparameters
@@ -73,16 +74,16 @@ def made(work: Workspace, solver: str) -> Solver:
     return own
 
 
-def compare(cell: Cell, solver: str, space: str, budgets: tuple[float, ...], ablation: str | None = None) -> list[Row]:
-    """A search to the largest budget, and a row for each budget."""
+def compare(cell: Cell, solver: str, space: str, budgets: tuple[str, ...], ablation: str | None = None) -> list[Row]:
+    """A search to the last budget, and a row for each budget."""
     work = opened(searched(cell, solver, space, ABLATIONS[ablation] if ablation else ()))
     problem, journal = build.problem_in(work), Journal()
     searcher = made(work, solver)
-    searcher.solve(problem, Budget(seconds=max(budgets)), journal)
+    searcher.solve(problem, limit(budgets[-1]), journal)
     rows = []
     for budget in budgets:
-        row = cell.row(solver=solver, space=space, K=len(problem.space), budget=f"wall:{budget:g}", ablation=ablation)
-        rows.append({**row, **read_off(work, searcher, problem, journal, budget)})
+        row = cell.row(solver=solver, space=space, K=len(problem.space), budget=budget, ablation=ablation)
+        rows.append({**row, **read_off(cell, work, searcher, problem, journal, budget)})
     rows[-1]["curve"] = curve(journal)
     return rows
 
@@ -97,13 +98,20 @@ def curve(journal: Journal) -> list[list[float]]:
     ]
 
 
-def read_off(work: Workspace, searcher: Solver, problem: BilevelProblem, whole: Journal, budget: float) -> Row:
-    """What the search would have chosen with a smaller budget, fine-tuned."""
-    part = before(whole, budget * (1 - work.cfg.search.final_share))
+def limit(budget: str) -> Budget:
+    """What a budget's name means: `wall:SECONDS` or `steps:STEP_EQUIVALENTS`."""
+    kind, _, number = budget.partition(":")
+    return Budget(seconds=float(number)) if kind == "wall" else Budget(step_equivalents=float(number))
+
+
+def read_off(
+    cell: Cell, work: Workspace, searcher: Solver, problem: BilevelProblem, whole: Journal, budget: str
+) -> Row:
+    """What the search would have chosen with this budget, fine-tuned."""
+    part = before(whole, limit(budget), 1 - work.cfg.search.final_share)
     try:
-        found = searcher.solve(problem, Budget(seconds=budget), part)
-        learned = spaces.objective_of(work.cfg, found.params)
-        tuned = finetuned(work, learned)
+        found = searcher.solve(problem, limit(budget), part)
+        tuned = finetuned(cell, work, spaces.objective_of(work.cfg, found.params))
     except DivergedError as error:
         return {"failed": str(error)}
     return {
@@ -116,23 +124,26 @@ def read_off(work: Workspace, searcher: Solver, problem: BilevelProblem, whole: 
     }
 
 
-def before(whole: Journal, clock: float) -> Journal:
-    """The journal as it was when a search with less time would have stopped trying: with the trial under way then."""
+def before(whole: Journal, budget: Budget, share: float) -> Journal:
+    """The journal as it was when a search with this budget stopped trying: with the trial that used its share up."""
     trials = [r for r in whole.records if r.kind == "trial"]
-    kept = 1 + sum(r.clock < clock for r in trials[:-1])
+    spent = accumulate(r.outcome.step_equivalents for r in trials)
+    over = [budget.spent(0, r.clock, steps) >= share for r, steps in zip(trials, spent, strict=True)]
+    kept = over.index(True) + 1 if any(over) else len(trials)
     part = Journal()
-    part.starts = whole.starts[:kept]
-    part.records = trials[:kept]
+    part.starts, part.records = whole.starts[:kept], trials[:kept]
     return part
 
 
-def finetuned(work: Workspace, objective: Objective) -> Row:
+def finetuned(cell: Cell, work: Workspace, objective: Objective) -> Row:
     """Scores after the final fine-tune."""
-    return scores(work, build.fit(work, "autoft", replace(build.fit_settings(work, objective), **LENGTH)))
+    settings = build.fit_settings(work, objective)
+    return scores(work, build.fit(work, "autoft", settings if cell.quick else replace(settings, **LENGTH)))
 
 
 TERMS = ("dcm", "entropy", "flyp", "hinge", "kd", "l1init", "l1zero", "l2init", "l2zero")
 ABLATIONS: dict[str, tuple[str, ...]] = {
+    "nothing": (),
     "outer data id_val": ("search.outer_data=id_val",),
     "outer loss ce": ("search.outer_loss=ce",),
     "outer loss margin": ("search.outer_loss=margin",),
@@ -149,24 +160,23 @@ def recipe(cell: Cell) -> list[Row]:
     """Plain fine-tuning, the searches' first trial."""
     work = opened(cell)
     row = cell.row(solver="recipe", space=None, K=0, budget=None, ablation=None)
-    return [{**row, **finetuned(work, build.fit_settings(work, None).plain)}]
+    return [{**row, **finetuned(cell, work, build.fit_settings(work, None).plain)}]
 
 
 def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured, cell by cell, so that a stopped benchmark is balanced; then the ablations."""
-    budgets = (3.0, 6.0) if args.quick else (WALL / 5, WALL)
-    last = f"wall:{budgets[-1]:g}"
+    budgets = ("wall:3", "wall:6") if args.quick else (f"wall:{WALL / 5:g}", f"wall:{WALL}")
     for seed in args.seeds:
         cell = cell_for(seed, args)
         if cell.row(solver="recipe", space=None, budget=None, ablation=None) not in rows:
             yield recipe, cell
         for space, solver in product(("standard",) if args.quick else SPACES, args.solvers):
-            if cell.row(solver=solver, space=space, budget=last, ablation=None) not in rows:
+            if cell.row(solver=solver, space=space, budget=budgets[-1], ablation=None) not in rows:
                 yield compare, cell, solver, space, budgets
     for seed, name in product(args.seeds[: args.ablated], () if args.quick else ABLATIONS):
         cell = cell_for(seed, args)
-        if cell.row(solver="hypergrad", space="groups", budget=last, ablation=name) not in rows:
-            yield compare, cell, "hypergrad", "groups", budgets[-1:], name
+        if cell.row(solver="hypergrad", space="groups", budget=ABLATED, ablation=name) not in rows:
+            yield compare, cell, "hypergrad", "groups", (ABLATED,), name
 
 
 def main() -> None:

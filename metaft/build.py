@@ -29,12 +29,14 @@ from metaft.hooks.knobs import faults
 from metaft.hooks.names import included
 from metaft.inner import Step
 from metaft.objective import TERMS, Objective, WeightedLoss
+from metaft.objective.batches import Reference, TrainBatches
 from metaft.objective.schedule import paces
 from metaft.search.bilevel import BilevelProblem, ProblemFactory, Solver
 from metaft.search.blackbox import earlier
 from metaft.search.journal import Journal
 from metaft.search.online import Online
 from metaft.search.problem import FinetuneProblem
+from metaft.search.scales import pulls
 from metaft.searches import budget as budget
 from metaft.searches import device
 from metaft.spaces import fixed, recipe, space
@@ -103,7 +105,6 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     text = any(TERMS[name].needs_text for name in (*cfg.objective.terms, *cfg.objective.fixed) if name in TERMS)
     train_only(work.classifier, text=text, freeze=cfg.model.freeze)
     groups = work.classifier.groups()
-    searched = space(cfg, groups)
     count = sum(p.numel() for p in work.classifier.trained().values())
     hook, hook_knobs = search_hook(work)
     step = Step(
@@ -116,6 +117,8 @@ def problem_in(work: Workspace) -> FinetuneProblem:
         hook=hook,
         knobs=hook_knobs,
     )
+    tokens = work.tokens if text else None
+    searched = space(cfg, groups, _units(work, step, tokens) if cfg.objective.weight_units == "gradient" else None)
     return FinetuneProblem(
         step,
         work.classifier,
@@ -123,8 +126,8 @@ def problem_in(work: Workspace) -> FinetuneProblem:
         searched,
         recipe(cfg, searched),
         fixed=fixed(cfg),
-        tokens=work.tokens if text else None,
-        paces=paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup),
+        tokens=tokens,
+        paces=paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch),
         batch_size=cfg.inner.batch_size,
         warm_start=cfg.inner.warm_start,
         outer_loss=cfg.search.outer_loss,
@@ -134,6 +137,15 @@ def problem_in(work: Workspace) -> FinetuneProblem:
         differentiation=searches.differentiation(cfg),
         device=work.device,
     )
+
+
+def _units(work: Workspace, step: Step, tokens: Tensor | None) -> dict[str, float]:
+    """The weight at which each searched term pulls as hard as cross-entropy."""
+    cfg, data = work.cfg, work.splits.id_train
+    batches = TrainBatches(data, tokens, Reference(work.classifier, data, work.device), work.device)
+    (batch,) = batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))
+    recipe = {"ce": 1.0, "lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
+    return pulls(step, batch, recipe, cfg.objective.terms)
 
 
 def _check_outer(work: Workspace) -> None:
@@ -185,10 +197,16 @@ def _problem_on(cfg: Config, where: str) -> BilevelProblem:
     return bilevel_problem(cfg.model_copy(update={"device": where}))
 
 
+def final_steps(work: Workspace) -> int:
+    """How many steps every method's fine-tune has."""
+    own, n = work.cfg.finetune, len(work.splits.id_train)
+    return own.epochs * (n // min(n, own.batch_size))
+
+
 def finetune_cost(work: Workspace) -> float:
     """What one fine-tune costs, in steps of the inner loop's batch size."""
     cfg, n = work.cfg, len(work.splits.id_train)
-    return fit_settings(work, None).steps * min(cfg.finetune.batch_size, n) / min(cfg.inner.batch_size, n)
+    return final_steps(work) * min(cfg.finetune.batch_size, n) / min(cfg.inner.batch_size, n)
 
 
 def online(work: Workspace, journal: Journal) -> Online:
@@ -197,7 +215,7 @@ def online(work: Workspace, journal: Journal) -> Online:
     Raises:
         ConfigError: `hypergrad.share` of the fine-tune does not hold one outer step.
     """
-    cfg, steps = work.cfg, fit_settings(work, None).steps
+    cfg, steps = work.cfg, final_steps(work)
     warmup, share = cfg.finetune.warmup, cfg.hypergrad.share
     return Online(problem_in(work), journal, cfg.seed, searches.steps(cfg), steps, warmup, share)
 
@@ -206,12 +224,12 @@ def fit_settings(
     work: Workspace, learned: Objective | None, log: Callable[[dict[str, Any]], None] | None = None
 ) -> FitSettings:
     """The settings every method is fitted with."""
-    cfg, n = work.cfg, len(work.splits.id_train)
+    cfg = work.cfg
     settings = FitSettings(
         plain=Objective({"ce": 1.0}, cfg.finetune.lr, cfg.finetune.weight_decay),
         learned=learned,
         options=hook_options(cfg),
-        steps=cfg.finetune.epochs * (n // min(n, cfg.finetune.batch_size)),
+        steps=final_steps(work),
         checks=cfg.finetune.epochs,
         batch_size=cfg.finetune.batch_size,
         warmup=cfg.finetune.warmup,

@@ -51,7 +51,8 @@ class ObjectiveConfig(_Section):
     )
     fixed: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0})
     penalty_scale: Literal["standard", "released"] = "standard"
-    weight_scale: Literal["log", "softplus", "asinh"] = "log"
+    weight_scale: Literal["log", "softplus", "asinh"] = "asinh"
+    weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
     per_group: tuple[str, ...] = ()  # lr, wd and penalties that each parameter group has for itself
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
@@ -69,11 +70,14 @@ class ObjectiveConfig(_Section):
 class InnerConfig(_Section):
     """The inner loop. Its optimizer's constants hold for the final fine-tune too."""
 
-    steps: int = Field(10, ge=1)
-    batch_size: int = Field(64, ge=1)
+    steps: int = Field(20, ge=1)
+    batch_size: int = Field(32, ge=1)
     accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; see the README on its error
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
+    stretch: float = Field(
+        4.0, ge=1
+    )  # the most by which learning rates are raised, so that T steps go as far as finetune
     warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-6, gt=0)  # smaller ones turn rounding into hypergradients
@@ -85,13 +89,13 @@ class SearchConfig(_Section):
     mode: Literal["hypergrad", "tpe", "random"] | None = None
     trials: int | None = Field(None, ge=1)
     seconds: float | None = Field(60.0, gt=0)
-    step_equivalents: float | None = Field(900.0, gt=0)
+    step_equivalents: float | None = Field(2000.0, gt=0)
     init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE that goes ahead
     init_share: float = Field(0.3, gt=0, lt=1)  # of the budget, for that
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
     outer_loss: str = "ce_calibrated"
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
-    outer_batch_size: int = Field(512, ge=1)
+    outer_batch_size: int = Field(150, ge=1)  # parts of the outer set show how much its choice of images matters
     id_drop_max: float | None = Field(None, ge=0, le=1)  # id_val accuracy may fall so far below the recipe's; null: any
     candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe, at the end
     final_share: float = Field(0.1, gt=0, lt=1)  # of all evaluations, for that
@@ -120,7 +124,7 @@ class HypergradConfig(_Section):
     damping: float = Field(0.0, ge=0)
     scale: float = Field(1.0, gt=0)
     check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
-    lr: float = Field(0.1, gt=0, le=1)  # the most that a coordinate of the unit cube moves in the first outer step
+    lr: float = Field(0.15, gt=0, le=1)  # the most that a coordinate of the unit cube moves in the first outer step
     decay: float = Field(10.0, gt=0)  # outer steps t shrink it as 1 / sqrt(1 + t / decay)
     momentum: float = Field(0.8, ge=0, lt=1)  # how much of the last mean hypergradient is kept
     average: int = Field(1, ge=1)  # hypergradients of different inner seeds for one outer step
@@ -128,7 +132,7 @@ class HypergradConfig(_Section):
     explosion: float = Field(100.0, gt=0)
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
     share: float = Field(0.05, gt=0)  # of the fine-tune's cost that an online search may add
-    starts: int = Field(1, ge=1)  # descents, the next as one settles: from the recipe, then around it
+    starts: int = Field(4, ge=1)  # descents, the next as one settles: from the recipe, then around it
 
 
 class TPEConfig(_Section):

@@ -89,7 +89,7 @@ def _measure(work: Workspace) -> _Measured:
 
 def _problem(work: Workspace, steps: int) -> FinetuneProblem:
     """The search problem with so many inner steps."""
-    inner = work.cfg.inner.model_copy(update={"steps": steps})
+    inner = work.cfg.inner.model_copy(update={"steps": steps, "stretch": 1.0})
     return build.problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
 
 

@@ -20,17 +20,18 @@ LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning'
 WEIGHT_DECAY = (0.0, 1.0)
 
 
-def space(cfg: Config, groups: Iterable[str] = ()) -> Space:
+def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | None = None) -> Space:
     """The searched terms, then `lr` and `wd`, then the real knobs of `search.method`, each in its range.
 
     What `objective.per_group` names has a dimension `NAME@GROUP` for each of these parameter groups.
+
+    Args:
+        units: factors of the terms' standard ranges, 1 where none is given; ranges under `objective.bounds` stay.
     """
-    objective = cfg.objective
+    objective, units = cfg.objective, units or {}
     low = WEIGHTS[0] if objective.weight_scale == "log" else 0.0
-    weights = [
-        Float(name, *objective.bounds.get(name, (low, WEIGHTS[1])), scale=objective.weight_scale)
-        for name in objective.terms
-    ]
+    standard = {name: (low * units.get(name, 1.0), WEIGHTS[1] * units.get(name, 1.0)) for name in objective.terms}
+    weights = [Float(t, *{**standard, **objective.bounds}[t], scale=objective.weight_scale) for t in objective.terms]
     lr = objective.bounds.get("lr", (cfg.finetune.lr / LR_FACTOR, cfg.finetune.lr * LR_FACTOR))
     every = [*weights, Float("lr", *lr, log=True), Float("wd", *objective.bounds.get("wd", WEIGHT_DECAY))]
     every += [_knob_dimension(name, knob, objective.bounds) for name, knob in knobs(cfg).items()]

@@ -22,11 +22,22 @@ def constant(step: int, steps: int, warmup: float) -> float:
 SCHEDULES: dict[str, Callable[[int, int, float], float]] = {"constant": constant, "cosine": warmup_cosine}
 
 
-def paces(schedule: str, steps: int, warmup: float) -> tuple[float, ...]:
-    """The factors of the learning rate in each of `steps` steps.
+def paces(schedule: str, steps: int, warmup: float, horizon: int, stretch: float) -> tuple[float, ...]:
+    """The factors of the learning rate in each of T = `steps` steps that stand for a fine-tune of H = `horizon`.
+
+    They are raised so that the loop goes as far as the fine-tune with its warm-up and cosine:
+
+        pace_t = share_t * min(stretch, max(1, sqrt(sum_{s < H} cosine_s / sum_{s < T} share_s)))
+
+    AdamW's steps are about as long as the learning rate. If all went one way, the distance would be the sum of the
+    learning rates; gradients of batches do not, and noise goes as the square root.
 
     Args:
         schedule: a name of SCHEDULES.
         warmup: share of the steps over which `cosine` rises.
+        stretch: the most by which they are raised, at least 1: long steps from moments of 0 destroy a model.
     """
-    return tuple(SCHEDULES[schedule](t, steps, warmup) for t in range(steps))
+    shares = [SCHEDULES[schedule](t, steps, warmup) for t in range(steps)]
+    whole = sum(warmup_cosine(t, horizon, warmup) for t in range(horizon))
+    factor = min(stretch, max(1.0, math.sqrt(whole / sum(shares))))
+    return tuple(factor * share for share in shares)

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import fmean
+from statistics import median
 
 import torch
 from torch import Tensor
 
+NORMAL = 0.6745  # median of |x| for a standard normal x
 GROWTH = 1.5  # of a trust region that explosions have shrunk
 PILOT = 2  # hypergradients at the first point: the fewest that show their noise
 WINDOW = 10  # outer steps over which noise and gain are looked at
@@ -29,7 +30,7 @@ class Steps:
         explosion: length from which a derivative is not believed.
     """
 
-    lr: float = 0.1
+    lr: float = 0.15
     decay: float = 10.0
     momentum: float = 0.8
     average: int = 1
@@ -109,12 +110,14 @@ class Descent:
     def settled(self) -> bool:
         """Whether a window of further steps would gain less than the noise of a window's mean value.
 
-        The gain is what the mean gradients promise to first order; the noise is that of values one after the other.
+        The gain is what the mean gradients promise to first order; the noise is that of values one after the other, by
+        their median difference, which one steep descent among them does not raise.
         """
         if len(self.points) < WINDOW:
             return False
         last = self._values[-WINDOW:]
-        noise = math.sqrt(fmean((b - a) ** 2 / 2 for a, b in pairwise(last)) / WINDOW)
+        deviation = median(abs(b - a) for a, b in pairwise(last)) / (NORMAL * math.sqrt(2))
+        noise = deviation / math.sqrt(WINDOW)
         return sum(self._gains[-WINDOW:]) < noise
 
     @property

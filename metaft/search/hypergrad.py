@@ -19,7 +19,7 @@ from metaft.search.dispatch import Dispatch
 from metaft.search.journal import Journal, Record
 from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
 
-SPREAD = 0.15  # deviation in the unit cube of further starts from the first
+SPREAD = 0.25  # deviation in the unit cube of further starts from the first
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class HypergradSolver:
     seed: int = 0
     final: FinalChoice = DEFAULT_FINAL
     steps: Steps = DEFAULT_STEPS
-    starts: int = 1
+    starts: int = 4
     scout: Scout | None = None
     check_every: int = 0
 

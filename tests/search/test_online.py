@@ -113,11 +113,11 @@ def test_a_share_without_an_outer_step_is_refused(work):
 def test_an_inner_schedule_is_torchs(work, schedule):
     """The inner loop with a pace against torch.optim.AdamW whose learning rate is set by hand."""
     problem = build.problem_in(
-        replace(work, cfg=config.load(None, [*SMALL, f"inner.schedule={schedule}", "inner.steps=5"]))
+        replace(work, cfg=config.load(None, [*SMALL, f"inner.schedule={schedule}", "inner.steps=5", "inner.stretch=1"]))
     )
     h = {"ce": 1.0, "lr": 1e-3, "wd": 0.1}
     factors = [warmup_cosine(t, 5, 0.1) for t in range(5)] if schedule == "cosine" else [1.0] * 5
-    assert paces(schedule, 5, 0.1) == tuple(factors)
+    assert paces(schedule, 5, 0.1, 12, 1.0) == tuple(factors)
     batches = problem.inner_batches(torch.Generator().manual_seed(0))
     state = problem.step.initial()
     theirs = [p.detach().clone().requires_grad_() for p in state.params]
@@ -131,3 +131,13 @@ def test_an_inner_schedule_is_torchs(work, schedule):
         adam.step()
     for ours, other in zip(state.params, theirs, strict=True):
         assert torch.allclose(ours, other, atol=1e-6)
+
+
+def test_a_short_loop_goes_as_far_as_the_fine_tune():
+    whole = sum(warmup_cosine(t, 248, 0.1) for t in range(248))
+    for schedule in ("constant", "cosine"):
+        plain, raised = (paces(schedule, 20, 0.1, 248, stretch) for stretch in (1.0, 100.0))
+        factor = (whole / sum(plain)) ** 0.5
+        assert raised == pytest.approx([factor * p for p in plain])
+        assert paces(schedule, 20, 0.1, 248, 2.0) == pytest.approx([2.0 * p for p in plain])
+    assert paces("constant", 20, 0.1, 10, 4.0) == (1.0,) * 20, "a longer loop is not slowed down"

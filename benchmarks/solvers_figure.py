@@ -1,0 +1,49 @@
+"""Draw the searches of results/cpu/solvers.json: python benchmarks/solvers_figure.py"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from common import RESULTS
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from solvers_tables import SIZES, found, rows
+
+COLOURS = {"hypergrad": "#1b5fa8", "hybrid": "#8a5fa8", "tpe": "#c2571a", "optuna": "#5a8f3c", "random": "#8a8a8a"}
+AXES = {"search, s": 0, "search, step equivalents": 1}
+
+
+def draw() -> Figure:
+    """The lowest outer loss so far over time and over steps, median and quartiles over cells, in both spaces."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    grid = figure.subplots(len(SIZES), len(AXES), sharey="row")
+    for line, (space, size) in zip(grid, SIZES.items(), strict=True):
+        for axes, (label, column) in zip(line, AXES.items(), strict=True):
+            for solver in dict.fromkeys(r["solver"] for r in rows() if r["solver"] != "recipe"):
+                _curve(axes, [r["curve"] for r in found(solver, space).values()], column, solver)
+            axes.set(xlabel=label, xscale="log", title=f"K = {size}")
+            axes.grid(alpha=0.25, which="both", linewidth=0.4)
+    figure.supylabel("lowest outer loss of a trial so far")
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    return figure
+
+
+def _curve(axes: Axes, curves: list[list[list[float]]], column: int, solver: str) -> None:
+    if not curves:
+        return
+    ends = [curve[-1][column] for curve in curves]
+    begins = [curve[0][column] for curve in curves]
+    at = np.geomspace(max(begins), min(ends), 80)
+    values = np.array([[_lowest(curve, column, x) for x in at] for curve in curves])
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+    axes.fill_between(at, low, high, color=COLOURS[solver], alpha=0.15, linewidth=0)
+    axes.plot(at, middle, color=COLOURS[solver], label=solver, linewidth=2 if solver == "hypergrad" else 1.2)
+
+
+def _lowest(curve: list[list[Any]], column: int, x: float) -> float:
+    return min(float(trial[2]) for trial in curve if trial[column] <= x and trial[2] is not None)
+
+
+if __name__ == "__main__":
+    draw().savefig(RESULTS / "figures" / "solvers.png", dpi=110)

@@ -1,0 +1,30 @@
+"""How strong each term pulls where a fine-tune begins, so that equal weights mean equal strength."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from metaft.inner import Step
+from metaft.objective.batches import TrainBatch
+
+LIMIT = 1e3  # a term that hardly pulls, or pulls hard, there is not scaled by more
+
+
+def pulls(step: Step, batch: TrainBatch, recipe: Mapping[str, float], terms: Iterable[str]) -> dict[str, float]:
+    """For each term |grad ce| / |grad term|, from one batch: the weight at which it pulls as hard as cross-entropy.
+
+    Measured one step of the recipe away from theta_0, where terms that measure a distance from theta_0 have gradients
+    too. A term without any has no scale of its own: 1.
+    """
+    state = step.plain(step.initial(), batch, recipe)
+
+    def norm(term: str) -> float:
+        params = [p.detach().requires_grad_() for p in state.params]
+        grads = torch.autograd.grad(step.loss(params, batch, {term: 1.0}), params, allow_unused=True)
+        return float(torch.stack([g.norm() for g in grads if g is not None]).norm())
+
+    unit = norm("ce")
+    norms = {term: norm(term) for term in terms}
+    return {term: min(max(unit / n, 1 / LIMIT), LIMIT) if n > 0 else 1.0 for term, n in norms.items()}
