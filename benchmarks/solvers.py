@@ -41,7 +41,7 @@ ABLATED = "steps:1500"  # the budget of ablations, which then need no quiet mach
 KEYS = ("suite", "pretrain", "seed", "solver", "space", "budget", "ablation")
 GROUPS = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
 SPACES: dict[str, tuple[str, ...]] = {"standard": (), "groups": (GROUPS,)}  # 11 and 71 hyperparameters
-HYPERGRAD, TPE, NO_STEPS = "search.mode=hypergrad", "search.mode=tpe", "search.step_equivalents=null"
+HYPERGRAD, TPE = "search.mode=hypergrad", "search.mode=tpe"
 SOLVERS: dict[str, tuple[str, ...]] = {
     "hypergrad": (HYPERGRAD,),
     "tpe": (TPE,),
@@ -61,7 +61,7 @@ def cell_for(seed: int, args: Namespace) -> Cell:
 def searched(cell: Cell, solver: str, space: str, more: tuple[str, ...] = ()) -> Cell:
     """The cell with the settings of a search."""
     quick = QUICK if cell.quick else ()
-    return replace(cell, settings=(*cell.settings, *SOLVERS[solver], *SPACES[space], NO_STEPS, *quick, *more))
+    return replace(cell, settings=(*cell.settings, *SOLVERS[solver], *SPACES[space], *quick, *more))
 
 
 def made(work: Workspace, solver: str) -> Solver:

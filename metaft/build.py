@@ -216,8 +216,8 @@ def online(work: Workspace, journal: Journal) -> Online:
         ConfigError: `hypergrad.share` of the fine-tune does not hold one outer step.
     """
     cfg, steps = work.cfg, final_steps(work)
-    warmup, share = cfg.finetune.warmup, cfg.hypergrad.share
-    return Online(problem_in(work), journal, cfg.seed, searches.steps(cfg), steps, warmup, share)
+    extra = cfg.hypergrad.share * finetune_cost(work)
+    return Online(problem_in(work), journal, cfg.seed, searches.steps(cfg), steps, cfg.finetune.warmup, extra)
 
 
 def fit_settings(

@@ -87,6 +87,10 @@ def _solver_settings(cfg: Config) -> list[Problem]:
         found.append(Problem("search.executor", f"{own.executor!r} with hypergrad, which goes step by step", "serial"))
     if own.mode == "hypergrad" and own.stop_hopeless:
         found.append(Problem("search.stop_hopeless", "true with hypergrad", "false, or --mode tpe or random"))
+    if own.mode in ("tpe", "random") and own.init == "tpe":
+        found.append(Problem("search.init", f"'tpe' with {own.mode}", "recipe, or --mode hypergrad"))
+    if own.init == "tpe" and cfg.hypergrad.regime == "online":
+        found.append(Problem("search.init", "'tpe' with hypergrad.regime online", "recipe, or regime restart"))
     if own.mode in ("hypergrad", "random") and own.warm_start is not None:
         found.append(Problem("search.warm_start", f"given with {own.mode}", "null, or --mode tpe"))
     if own.executor == "serial" and own.workers != 1:

@@ -37,8 +37,8 @@ def dry_run(cfg: Config) -> str:
     """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text."""
     work = build.workspace(cfg)
     measured = _measure(work)
-    search_cost, search_seconds = _search(cfg, measured)
     tune_cost = build.finetune_cost(work)
+    search_cost, search_seconds = _search(cfg, measured, tune_cost)
     tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents
     rows = [
         ["model", cfg.model.name],
@@ -93,7 +93,7 @@ def _problem(work: Workspace, steps: int) -> FinetuneProblem:
     return build.problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
 
 
-def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
+def _search(cfg: Config, measured: _Measured, tune_cost: float) -> tuple[float, float]:
     """Step equivalents and seconds of the search, from the limit that will be reached first."""
     further = cfg.inner.steps - 1
     plain_cost = measured.step.step_equivalents + further
@@ -102,6 +102,8 @@ def _search(cfg: Config, measured: _Measured) -> tuple[float, float]:
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents
+    if cfg.search.mode == "hypergrad" and cfg.hypergrad.regime == "online":
+        return cfg.hypergrad.share * tune_cost, cfg.hypergrad.share * tune_cost * rate
     trials = cfg.search.trials or math.inf
     cost = min(
         trials * trial_cost / (1 - cfg.search.final_share),

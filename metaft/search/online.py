@@ -34,10 +34,10 @@ class Online:
         how: the descent's steps.
         total: steps of the training.
         warmup: share of them over which the learning rate rises.
-        share: of the training's cost that the windows may add.
+        budget: step equivalents that the windows may add.
 
     Raises:
-        ConfigError: the share does not hold the windows of one outer step.
+        ConfigError: the budget does not hold the windows of one outer step.
 
     Source: Baydin et al., Online learning rate adaptation with hypergradient descent, ICLR 2018 (windows of one step);
     what short windows miss: Wu et al., Understanding short-horizon bias in stochastic meta-optimization, ICLR 2018.
@@ -49,17 +49,17 @@ class Online:
     how: Steps
     total: int
     warmup: float
-    share: float
+    budget: float
     every: int = field(init=False)
 
     def __post_init__(self) -> None:
         cost = self.problem.forecast().step_equivalents
-        self.windows, fewest = math.floor(self.share * self.total / cost), Descent(self.problem.start, self.how).needed
-        if self.windows < fewest:
-            found = f"{self.share:g} of {self.total} steps, but an outer step takes {fewest} windows of {cost:.0f} each"
-            least = math.ceil(1000 * fewest * cost / self.total) / 1000
-            raise ConfigError([Problem("hypergrad.share", found, f"at least {least:g}, or a longer fine-tune")])
-        self.every = math.ceil(self.total / self.windows)
+        fewest = Descent(self.problem.start, self.how).needed
+        if self.budget < fewest * cost:
+            found = f"{self.budget:.0f} step equivalents, but an outer step takes {fewest} windows of {cost:.0f} each"
+            more = f"at least {fewest * cost / self.budget:.1f} times as much, or a longer fine-tune"
+            raise ConfigError([Problem("hypergrad.share", found, more)])
+        self.every = math.ceil(self.total / math.floor(self.budget / cost))
         self.journal.bind(self.problem.space)
         self._descent, self._seen = Descent(self.problem.start, self.how), 0
 

@@ -53,7 +53,7 @@ def test_one_training_gives_model_and_schedule(online_work, tmp_path):
     journal = Journal(tmp_path / "trials.jsonl")
     model, online = steered(online_work, journal)
     assert len(journal.records) == -(-online.total // online.every)
-    assert online.step_equivalents <= online.share * online.total * 1.2
+    assert online.step_equivalents <= 6 * build.finetune_cost(online_work)
     stages = tuple((start, spaces.objective_of(online_work.cfg, p)) for start, p in online.schedule[1:])
     assert len(stages) >= 2
     learned = replace(begin(online_work), schedule=stages)
@@ -105,7 +105,9 @@ def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, tmp_p
 
 def test_a_share_without_an_outer_step_is_refused(work):
     small = replace(work, cfg=config.load(None, [*ONLINE, "hypergrad.share=0.05"]))
-    with pytest.raises(ConfigError, match=r"hypergrad\.share: 0\.05 of 12 steps, but an outer step takes 2 windows"):
+    with pytest.raises(
+        ConfigError, match=r"hypergrad\.share: 2 step equivalents, but an outer step takes 2 windows of 10 each"
+    ):
         build.online(small, Journal())
 
 
