@@ -17,6 +17,7 @@ from typing import Any
 
 import methods_tables
 import numpy as np
+import solvers_tables
 from common import RESULTS, read
 from scipy.stats import spearmanr
 from suites import RANDOM_OBJECTIVES, chosen
@@ -259,6 +260,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods_styles": methods_tables.styles,
     "low_labels": methods_tables.low_labels,
     "ftp_cost": methods_tables.ftp_cost,
+    "solvers": solvers_tables.solvers,
+    "solvers_compared": solvers_tables.compared,
+    "solvers_early": solvers_tables.early,
+    "ablations": solvers_tables.ablations,
 }
 
 

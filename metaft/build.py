@@ -16,7 +16,6 @@ from metaft import searches
 from metaft.checks import check as check  # `metaft.build.check` is how others call it
 from metaft.clip.classifier import Classifier, caption_tokens, group_of, train_only, zero_shot
 from metaft.clip.load import Clip, load
-from metaft.config import Config
 from metaft.data import Splits
 from metaft.data.types import Split
 from metaft.errors import ConfigError, DataError, Problem, unknown
@@ -39,6 +38,7 @@ from metaft.search.problem import FinetuneProblem
 from metaft.search.scales import pulls
 from metaft.searches import budget as budget
 from metaft.searches import device
+from metaft.settings import Config
 from metaft.spaces import fixed, recipe, space
 
 

@@ -8,7 +8,6 @@ import torch
 
 from metaft import data as datasets
 from metaft.clip.load import models
-from metaft.config import Config, SearchConfig
 from metaft.errors import ConfigError, Problem, unknown
 from metaft.finetune.methods import METHODS
 from metaft.hooks import HOOKS, Knob
@@ -18,6 +17,7 @@ from metaft.inner import refusals
 from metaft.objective import TERMS
 from metaft.search.executors import EXECUTORS
 from metaft.search.outer import OUTER_LOSSES
+from metaft.settings import Config, SearchConfig
 
 
 def check(cfg: Config) -> None:

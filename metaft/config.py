@@ -1,4 +1,4 @@
-"""Settings: typed, frozen, read from YAML and `key=value`, with every fault reported at once."""
+"""Settings read from YAML and `key=value`, with every fault reported at once."""
 
 from __future__ import annotations
 
@@ -6,188 +6,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from metaft.errors import ConfigError, Problem, nearest
+from metaft.settings import Config as Config  # `metaft.config.Config` is how others call it
 from metaft.yamlfile import parse_yaml
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataConfig(_Section):
-    """Where images come from. `options` belongs to the format and is checked by it."""
-
-    format: str = "digits"
-    root: Path | None = None
-    classnames: Path | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
-    templates: str | None = None  # simple | openai | a file with one template a line; None: the format's own
-    on_unreadable: Literal["stop", "skip"] = "stop"
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class ModelConfig(_Section):
-    """Which CLIP model. `freeze` names parameters (with `*`) that stay at their pretrained values."""
-
-    name: str = "toy-clip"
-    pretrained: str | None = None  # a tag, a file or `random`; None: the toy's own weights
-    freeze: tuple[str, ...] = ("*token_embedding*",)
-
-
-class ObjectiveConfig(_Section):
-    """What is searched: term weights, learning rate and weight decay, and the recipe the search starts from.
-
-    `fixed` gives what is not searched, lr and wd among it if they are not to be.
-    """
-
-    terms: tuple[str, ...] = (
-        *("dcm", "entropy", "flyp", "hinge", "kd"),
-        *("l1init", "l1zero", "l2init", "l2zero"),
-    )
-    fixed: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0})
-    penalty_scale: Literal["standard", "released"] = "standard"
-    weight_scale: Literal["log", "softplus", "asinh"] = "asinh"
-    weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
-    per_group: tuple[str, ...] = ()  # lr, wd and penalties that each parameter group has for itself
-    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    recipe: dict[str, float] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _no_term_twice(self) -> ObjectiveConfig:
-        both = sorted(set(self.terms) & set(self.fixed))
-        if both:
-            raise ValueError(f"terms and fixed both name {', '.join(both)}")
-        if not self.terms and not self.fixed:
-            raise ValueError("terms and fixed are both empty")
-        return self
-
-
-class InnerConfig(_Section):
-    """The inner loop. Its optimizer's constants hold for the final fine-tune too."""
-
-    steps: int = Field(20, ge=1)
-    batch_size: int = Field(32, ge=1)
-    accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; see the README on its error
-    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
-    stretch: float = Field(
-        4.0, ge=1
-    )  # the most by which learning rates are raised, so that T steps go as far as finetune
-    warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-6, gt=0)  # smaller ones turn rounding into hypergradients
-
-
-class SearchConfig(_Section):
-    """How long to search, where, and what counts as better. The first budget reached ends the search."""
-
-    mode: Literal["hypergrad", "tpe", "random"] | None = None
-    trials: int | None = Field(None, ge=1)
-    seconds: float | None = Field(60.0, gt=0)
-    step_equivalents: float | None = Field(2000.0, gt=0)
-    init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE that goes ahead
-    init_share: float = Field(0.3, gt=0, lt=1)  # of the budget, for that
-    method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
-    outer_loss: str = "ce_calibrated"
-    outer_data: Literal["ood_val", "id_val"] = "ood_val"
-    outer_batch_size: int = Field(150, ge=1)  # parts of the outer set show how much its choice of images matters
-    id_drop_max: float | None = Field(None, ge=0, le=1)  # id_val accuracy may fall so far below the recipe's; null: any
-    candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe, at the end
-    final_share: float = Field(0.1, gt=0, lt=1)  # of all evaluations, for that
-    executor: str = "serial"
-    workers: int = Field(1, ge=1)  # of the executor; each builds the model for itself
-    stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
-    warm_start: Path | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
-
-    @model_validator(mode="after")
-    def _ends(self) -> SearchConfig:
-        if self.trials is None and self.seconds is None and self.step_equivalents is None:
-            raise ValueError("nothing ends the search: trials, seconds and step_equivalents are all null")
-        return self
-
-
-class HypergradConfig(_Section):
-    """The gradient solver: descents in the unit cube on clipped hypergradients."""
-
-    estimator: str = "unroll"
-    storage: str = "auto"
-    memory: float | None = Field(None, gt=0)  # GiB that `auto` may use; null: 80 % of what is free
-    offload: bool = False  # states wait in host memory
-    last: int = Field(5, ge=1)  # steps that `truncated` differentiates
-    solver: Literal["cg", "neumann"] = "cg"  # of `implicit`, with its iterations, damping and Neumann's scale
-    iterations: int = Field(10, ge=1)
-    damping: float = Field(0.0, ge=0)
-    scale: float = Field(1.0, gt=0)
-    check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
-    lr: float = Field(0.15, gt=0, le=1)  # the most that a coordinate of the unit cube moves in the first outer step
-    decay: float = Field(10.0, gt=0)  # outer steps t shrink it as 1 / sqrt(1 + t / decay)
-    momentum: float = Field(0.8, ge=0, lt=1)  # how much of the last mean hypergradient is kept
-    average: int = Field(1, ge=1)  # hypergradients of different inner seeds for one outer step
-    clip: float = Field(1.0, gt=0)
-    explosion: float = Field(100.0, gt=0)
-    regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
-    share: float = Field(0.05, gt=0)  # of the fine-tune's cost that an online search may add
-    starts: int = Field(4, ge=1)  # descents, the next as one settles: from the recipe, then around it
-
-
-class TPEConfig(_Section):
-    """The Parzen-estimator solver."""
-
-    startup: int = Field(10, ge=1)  # trials from which on the model proposes
-    candidates: int | None = Field(None, ge=1)  # draws for each proposal; null: 32, or 8 if not multivariate
-    multivariate: bool = True  # a model of all dimensions; false: each for itself
-    weights: Literal["improvement", "uniform"] = "improvement"  # of good trials in the model
-
-
-class FinetuneConfig(_Section):
-    """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
-
-    method: str = "autoft"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    epochs: int = Field(8, ge=1)
-    batch_size: int = Field(64, ge=1)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
-    exclude: tuple[str, ...] = ()  # patterns of parameters that ftp, spd and tpgm leave alone, such as head.*
-    lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
-
-
-class EvaluationConfig(_Section):
-    """What is compared, and how."""
-
-    methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft", "ft_ood_val", "dfr", "oracle")
-    batch_size: int = Field(512, ge=1)
-    bootstrap: int = Field(1000, ge=100)
-
-
-class ReportConfig(_Section):
-    """What is written beside results.json."""
-
-    title: str = "metaft"
-
-
-class Config(_Section):
-    """All settings. The defaults are the embedded example: the toy CLIP on digits."""
-
-    seed: int = Field(0, ge=0, lt=2**31)
-    device: str = "auto"
-    out: Path | None = None
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    inner: InnerConfig = InnerConfig()
-    search: SearchConfig = SearchConfig()
-    hypergrad: HypergradConfig = HypergradConfig()
-    tpe: TPEConfig = TPEConfig()
-    finetune: FinetuneConfig = FinetuneConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    report: ReportConfig = ReportConfig()
 
 
 def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:

@@ -12,10 +12,10 @@ import torch
 
 from metaft import build
 from metaft.build import Workspace
-from metaft.config import Config
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Outcome
 from metaft.search.problem import FinetuneProblem, Forecast
+from metaft.settings import Config
 
 
 @dataclass(frozen=True)

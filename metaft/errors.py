@@ -63,6 +63,10 @@ class ConfigError(MetaftError):
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
         super().__init__("\n".join([f"{count} in the settings:", *(f"  - {p}" for p in self.problems)]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From one process to another with its problems, not with its text."""
+        return type(self), (self.problems, self.partial)
+
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like the given one, or None where none is close."""

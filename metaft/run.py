@@ -22,7 +22,6 @@ from metaft.build import Workspace
 from metaft.clip.embedded import EMBEDDED
 from metaft.clip.export import export
 from metaft.clip.load import models
-from metaft.config import Config
 from metaft.data import FORMATS
 from metaft.dryrun import dry_run
 from metaft.errors import ConfigError, DivergedError, MetaftError, Problem
@@ -35,6 +34,7 @@ from metaft.report.tables import markdown, methods_table
 from metaft.runfolder import Checkpoints, RunFolder, provenance
 from metaft.search.executors import EXECUTORS
 from metaft.search.journal import Journal
+from metaft.settings import Config
 
 INTERRUPTED = 130
 LISTS: dict[str, Callable[[], list[list[str]]]] = {

@@ -22,12 +22,12 @@ import torch
 from metaft import config as configuration
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import notes, restore, save
-from metaft.config import Config
 from metaft.data import FORMATS, Split, Splits
 from metaft.errors import CheckpointError, ConfigError, Problem
 from metaft.files import claim, to_json, write
 from metaft.finetune.settings import Cost
 from metaft.report.write import write_run
+from metaft.settings import Config
 
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from metaft.config import Config
 from metaft.inner import Options
 from metaft.progress import note
 from metaft.search.bilevel import Budget, ProblemFactory, Solver
@@ -20,6 +19,7 @@ from metaft.search.problem import Differentiation
 from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
 from metaft.search.tpe import TPE
+from metaft.settings import Config
 
 
 def solver(cfg: Config, factory: ProblemFactory) -> Solver:

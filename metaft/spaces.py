@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from metaft.config import Config
 from metaft.hooks import HOOKS, Knob
 from metaft.hooks.knobs import settled
 from metaft.hooks.registry import real_knobs
 from metaft.objective import Objective
 from metaft.objective.space import Float, Space
+from metaft.settings import Config
 
 WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
 LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's

@@ -8,12 +8,23 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from metaft.data import SUITE_VERSION
+from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.search.blackbox import BlackBoxSolver
+from metaft.search.hypergrad import HypergradSolver
+from metaft.search.journal import Journal
+from metaft.search.sampler import Failed
+from metaft.search.tpe import TPE
+from tests.search.problems import Bowl
 
 ROOT = Path(__file__).parent.parent
-QUICK = ("quickstart", "exactness", "suites", "hypergradient", "tpe", "choice", "executors", "methods", "ftp_cost")
+QUICK = (
+    *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
+    *("choice", "executors", "methods", "ftp_cost", "solvers"),
+)
 
 
 @pytest.fixture
@@ -86,11 +97,52 @@ def test_cells_of_the_methods_benchmark(benchmarks):
     assert set(few.settings) - set(cell_of("digits", 0, "cpu", False).settings) == {"data.options.id_train=100"}
 
 
+def test_a_smaller_budget_is_read_from_the_journal_of_a_larger(benchmarks):
+    """What a search with a fifth of the budget chooses, found again in the journal of the whole one."""
+    from solvers import before, limit
+
+    for solver in (HypergradSolver(seed=2), BlackBoxSolver(TPE, seed=2)):
+        whole, own = Journal(), Journal()
+        solver.solve(Bowl(noise=0.01), limit("steps:400"), whole)
+        alone = solver.solve(Bowl(noise=0.01), limit("steps:80"), own)
+        part = before(whole, limit("steps:80"), 1 - solver.final.share)
+        read = solver.solve(Bowl(noise=0.01), limit("steps:80"), part)
+        assert (read.params, read.value, read.trials) == (alone.params, alone.value, alone.trials)
+        assert read.step_equivalents == alone.step_equivalents <= 80 + 6
+
+
+def test_sign_flips_against_scipy(benchmarks):
+    from scipy.stats import permutation_test
+    from solvers_tables import sign_flip
+
+    values = [1.5, -0.3, 2.2, 0.4, 0.9]
+    theirs = permutation_test((values,), np.mean, permutation_type="samples", alternative="greater", n_resamples=1e4)
+    assert sign_flip(values) == pytest.approx(theirs.pvalue)
+    assert sign_flip([1.0] * 5) == 1 / 32
+
+
+def test_optuna_searches_our_spaces(benchmarks):
+    from optuna_sampler import OptunaTPE
+
+    space = Space([Float("w", 0.0, 10.0, scale="asinh"), Int("n", 1, 5), Categorical("kind", ("a", "b"))])
+    sampler = OptunaTPE(space, seed=0)
+    first = {"w": 0.02, "n": 2, "kind": "b"}
+    sampler.enqueue(first)
+    sampler.observe({"w": 5.0, "n": 4, "kind": "a"}, 3.0)
+    points = []
+    for _ in range(40):
+        trial = sampler.ask()
+        space.to_unit(trial.params)
+        points.append(trial.params)
+        value = abs(trial.params["w"] - 1.0) + (trial.params["kind"] == "a")
+        sampler.tell(trial.number, Failed("no luck") if trial.params["n"] == 5 else value)
+    assert points[0] == pytest.approx(first)
+    assert sum(p["kind"] == "b" for p in points[20:]) > 12
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "name", ["quickstart", "exactness", "suites", "hypergradient", "tpe", "choice", "executors", "methods", "ftp_cost"]
-)
+@pytest.mark.parametrize("name", QUICK)
 def test_benchmarks_are_quick_on_request(name, tmp_path):
     out = tmp_path / "rows.json"
     command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--out", str(out)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -134,13 +135,29 @@ def test_values_that_make_nothing(override):
         build.check(config.load(None, [override]))
 
 
-def test_hypergrad_needs_a_gradient():
-    with pytest.raises(ConfigError, match="has no gradient for hypergrad; allowed: ce, ce_calibrated"):
-        build.check(config.load(None, ["search.mode=hypergrad", "search.outer_loss=error"]))
-    build.check(config.load(None, ["search.mode=tpe", "search.outer_loss=error"]))
+def test_a_metric_without_gradient_is_for_all_solvers():
+    for mode in ("hypergrad", "tpe"):
+        build.check(config.load(None, [f"search.mode={mode}", "search.outer_loss=error"]))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configs_are_valid(path):
     extra = ["data.root=/pictures"] if "folder" in path.stem else []
     build.check(config.load(path, extra))
+
+
+def test_all_faults_survive_the_way_between_processes():
+    with pytest.raises(ConfigError) as caught:
+        config.load(None, ["inner.stepps=3", "seed=x"])
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.problems, again.partial, str(again)) == (
+        caught.value.problems,
+        caught.value.partial,
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize("other", ["search.mode=tpe", "hypergrad.regime=online"])
+def test_a_scout_goes_ahead_of_restarts_alone(other):
+    with pytest.raises(ConfigError, match=r"search\.init: 'tpe' with"):
+        build.check(config.load(None, ["search.mode=hypergrad", "search.init=tpe", other]))

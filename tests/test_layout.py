@@ -20,6 +20,7 @@ ORDER = (
         "files",
         "progress",
         "yamlfile",
+        "settings",
         "config",
         "data",
         "clip",

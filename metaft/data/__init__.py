@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from metaft.config import DataConfig
 from metaft.data import captions, digits, folder, shapes
 from metaft.data.types import Batch, Classes, ImageView, SearchData, Split, Splits
 from metaft.errors import Problem, nearest
+from metaft.settings import DataConfig
 
 __all__ = [
     "FORMATS",

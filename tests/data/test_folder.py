@@ -9,8 +9,8 @@ import torch
 
 from metaft import data
 from metaft.clip.load import image_view
-from metaft.config import DataConfig
 from metaft.errors import DataError
+from metaft.settings import DataConfig
 
 PREPROCESS = {"size": (32, 32), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
 VIEW = image_view({**PREPROCESS, "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0})
