@@ -90,3 +90,31 @@ def test_file_faults_are_reported_together(tmp_path):
         assert words in text, words
     with pytest.raises(ConfigError, match="cannot read"):
         load_objective(tmp_path / "absent.yaml")
+
+
+def test_a_schedule_is_kept_and_says_what_holds_when(tmp_path):
+    later = Objective({"ce": 1.0, "kd": 0.5}, 1e-4, 0.0, {"head": {"lr": 1e-2}})
+    last = Objective({"ce": 1.0, "flyp": 0.1}, 1e-5, 0.0)
+    first = Objective({"ce": 1.0}, 1e-3, 0.1, schedule=((0.25, later), (0.5, last)))
+    first.save(tmp_path / "o.yaml")
+    again = load_objective(tmp_path / "o.yaml")
+    assert again == first
+    assert [again.at(share) for share in (0.0, 0.24, 0.25, 0.49, 0.5, 0.99)] == [again, again, later, later, last, last]
+    assert again.needs_text, "the last stage does"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("{start: 0.5}", "a list of mappings with start, terms, lr, wd, groups"),
+        ("[{start: 0.5, lr: 1e-3, wd: 0.1}, {start: 0.2, lr: 1e-3, wd: 0.1}]", r"starts \[0.5, 0.2\]; allowed: shares"),
+        ("[{start: 1, lr: 1e-3, wd: 0.1}]", r"starts \[1\]"),
+        ("[{start: 0.5, lr: 1e-3, wd: 0.1, terms: {kdd: 1}}]", r"schedule.0: terms: unknown name 'kdd'"),
+        ("[{start: 0.5, lr: x, wd: 0.1, begin: 3}]", r"schedule.0.lr: 'x'"),
+    ],
+)
+def test_faults_of_a_schedule(tmp_path, schedule, words):
+    path = tmp_path / "o.yaml"
+    path.write_text(f"version: 1\nterms: {{ce: 1.0}}\nlr: 1e-3\nwd: 0.1\nschedule: {schedule}\n")
+    with pytest.raises(ConfigError, match=words):
+        load_objective(path)

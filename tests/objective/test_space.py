@@ -17,6 +17,7 @@ FLOATS = [
     Float("b", 1e-7, 1e-3, log=True),
     Float("c", 0.0, 10.0, scale="softplus"),
     Float("d", 0.5, 10.0, scale="softplus"),
+    Float("e", 0.0, 10.0, scale="asinh"),
 ]
 KIND = Categorical("k", ("a", "b"))
 
@@ -44,6 +45,11 @@ def test_scales_are_what_they_say():
     assert float(FLOATS[2].from_unit(torch.tensor(0.0).double())) == 0.0
     knee, before = (float(FLOATS[2].from_unit(torch.tensor(u).double())) for u in (0.4, 0.3))
     assert knee / before == pytest.approx(math.exp(12 * 0.1), rel=0.2)  # exponential below the knee
+    below, above = (float(FLOATS[4].from_unit(torch.tensor(u).double())) for u in (0.9, 1.0))
+    assert above / below == pytest.approx(2000**0.1, rel=0.01)  # asinh(1 / a) is about log(2 / a)
+    u = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(FLOATS[4].from_unit(u), u)
+    assert float(slope) == pytest.approx(0.01 * math.asinh(1000)), "0 has a gradient"
 
 
 def test_values_outside_land_on_the_edge():
@@ -69,12 +75,12 @@ def test_categories_have_equal_shares():
 
 def test_a_space_goes_there_and_back():
     space = Space([*FLOATS, Int("i", 1, 8), Categorical("k", ("x", "y"))])
-    u = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5625, 0.75], dtype=torch.float64, requires_grad=True)
+    u = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.7, 0.5625, 0.75], dtype=torch.float64, requires_grad=True)
     natural = space.from_unit(u)
     assert (natural["i"], natural["k"]) == (5, "y")
     torch.testing.assert_close(space.to_unit(space.plain(u)), u.detach())
     (slope,) = torch.autograd.grad(natural["a"] + natural["b"], u)
-    assert (slope != 0).tolist() == [True, True, False, False, False, False]
+    assert (slope != 0).tolist() == [True, True, False, False, False, False, False]
 
 
 def test_conditions_decide_what_is_there():

@@ -98,9 +98,9 @@ def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, tmp_p
     resumed = Journal(part)
     assert 0 < len(resumed.records) < len(whole.records)
     steered(online_work, resumed)
-    assert resumed.records == [
-        replace(r, outcome=o.outcome) for r, o in zip(whole.records, resumed.records, strict=True)
-    ]
+    for first, second in zip(whole.records, resumed.records, strict=True):
+        assert second.params == pytest.approx(first.params, rel=1e-4)
+        assert second.outcome.value == pytest.approx(first.outcome.value, rel=1e-5)
 
 
 def test_a_share_without_an_outer_step_is_refused(work):

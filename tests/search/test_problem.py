@@ -292,6 +292,25 @@ def test_softplus_weights_reach_zero(work):
     assert torch.isfinite(gradient).all()
 
 
+def test_weights_can_be_in_units_of_each_terms_pull(work):
+    """At the middle of its linear range every term then pulls about as hard as any other."""
+    cfg = config.load(None, [*SMALL, "objective.weight_units=gradient", "objective.bounds={kd: [0.0, 3.0]}"])
+    problem, plain = build.problem_in(replace(work, cfg=cfg)), build.problem_in(work)
+    highs = {d.name: d.high for d in problem.space}
+    assert highs["kd"] == 3.0, "a range that is given stays"
+    assert {n: highs[n] for n in ("lr", "wd")} == {d.name: d.high for d in plain.space if d.name in ("lr", "wd")}
+    step, (batch,) = plain.step, plain.inner_batches(torch.Generator().manual_seed(1), [1.0])
+    state = step.plain(step.initial(), batch, {"ce": 1.0, "lr": 1e-3, "wd": 0.1})
+
+    def pull(term, weight):
+        params = [p.detach().requires_grad_() for p in state.params]
+        grads = torch.autograd.grad(step.loss(params, batch, {term: weight}), params, allow_unused=True)
+        return math.sqrt(sum(float(g.square().sum()) for g in grads if g is not None))
+
+    for term in ("hinge", "l1init", "l2init", "l2zero", "l1zero"):
+        assert pull(term, highs[term] / 10) == pytest.approx(pull("ce", 1.0), rel=1.0), term
+
+
 def test_one_class_is_no_outer_set(work):
     rows = (work.splits.ood_val.labels == 3).nonzero()[:, 0]
     alone = replace(work, splits=replace(work.splits, ood_val=work.splits.ood_val.subset(rows)))
