@@ -32,6 +32,7 @@ from metaft.objective.batches import Reference, TrainBatches
 from metaft.objective.schedule import paces
 from metaft.search.bilevel import BilevelProblem, ProblemFactory, Solver
 from metaft.search.blackbox import earlier
+from metaft.search.hypergrad import HypergradSolver
 from metaft.search.journal import Journal
 from metaft.search.online import Online
 from metaft.search.problem import FinetuneProblem
@@ -177,15 +178,20 @@ def solver(cfg: Config) -> Solver:
     return searches.solver(cfg, problem_factory(cfg))
 
 
-def check_warm_start(work: Workspace) -> None:
-    """Check that the run of `search.warm_start` has searched this space.
+def check_search(work: Workspace) -> None:
+    """Check that a search can begin: its outer set, its budget, and the run of `search.warm_start`.
 
     Raises:
-        DataError: it has not; names the first parameter that differs.
+        DataError: the outer set has one class; the earlier run is not there or has searched another space.
+        ConfigError: the budget does not hold one outer step.
     """
-    journal = searches.earlier_journal(work.cfg)
+    problem, journal, searcher = problem_in(work), searches.earlier_journal(work.cfg), solver(work.cfg)
     if journal is not None:
-        earlier(journal, problem_in(work).space)
+        earlier(journal, problem.space)
+    if searches.online(work.cfg):
+        online(work, Journal())
+    elif isinstance(searcher, HypergradSolver):
+        searcher.check(problem, budget(work.cfg))
 
 
 def problem_factory(cfg: Config) -> ProblemFactory:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from metaft import build
+from metaft import build, searches
 from metaft.build import Workspace
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Outcome
@@ -102,7 +102,7 @@ def _search(cfg: Config, measured: _Measured, tune_cost: float) -> tuple[float, 
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents
-    if cfg.search.mode == "hypergrad" and cfg.hypergrad.regime == "online":
+    if searches.online(cfg):
         return cfg.hypergrad.share * tune_cost, cfg.hypergrad.share * tune_cost * rate
     trials = cfg.search.trials or math.inf
     cost = min(

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from metaft import build, spaces
+from metaft import build, searches, spaces
 from metaft import config as configuration
 from metaft.build import Workspace
 from metaft.clip.embedded import EMBEDDED
@@ -29,11 +29,12 @@ from metaft.finetune.fits import Fits
 from metaft.finetune.methods import METHODS, Method
 from metaft.inner import ESTIMATORS
 from metaft.objective import TERMS, Objective, load_objective
-from metaft.progress import be_quiet, note
+from metaft.progress import be_quiet, note, warn
 from metaft.report.tables import markdown, methods_table
 from metaft.runfolder import Checkpoints, RunFolder, provenance
 from metaft.search.executors import EXECUTORS
 from metaft.search.journal import Journal
+from metaft.search.outer import OUTER_LOSSES
 from metaft.settings import Config
 
 INTERRUPTED = 130
@@ -118,7 +119,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if learned is not None:
         build.check_objective(work, learned)
     elif not args.resume:
-        build.check_warm_start(work)
+        build.check_search(work)
     folder = RunFolder(args.resume) if args.resume else RunFolder.create(cfg)
     try:
         with folder.claimed():
@@ -214,7 +215,10 @@ def _learn(work: Workspace, folder: RunFolder, results: dict[str, Any], learned:
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
         return load_objective(folder.objective)
-    if learned is None and work.cfg.search.mode == "hypergrad" and work.cfg.hypergrad.regime == "online":
+    stand_in = OUTER_LOSSES[work.cfg.search.outer_loss].stand_in
+    if learned is None and work.cfg.search.mode == "hypergrad" and stand_in is not None:
+        warn(f"search: {work.cfg.search.outer_loss} has no gradient; hypergradients are those of {stand_in}")
+    if learned is None and searches.online(work.cfg):
         learned = _learn_online(work, folder, results)
     elif learned is None:
         problem = build.problem_in(work)

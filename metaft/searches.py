@@ -8,13 +8,11 @@ from pathlib import Path
 import torch
 
 from metaft.inner import Options
-from metaft.progress import note
 from metaft.search.bilevel import Budget, ProblemFactory, Solver
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.descent import Steps
 from metaft.search.executors import EXECUTORS, Place
 from metaft.search.hypergrad import HypergradSolver, Scout
-from metaft.search.outer import OUTER_LOSSES
 from metaft.search.problem import Differentiation
 from metaft.search.random import Uniform
 from metaft.search.session import FinalChoice
@@ -38,11 +36,8 @@ def solver(cfg: Config, factory: ProblemFactory) -> Solver:
     tpe = partial(TPE, **cfg.tpe.model_dump())
     if own.mode == "tpe":
         return everywhere(tpe, warm_start=earlier_journal(cfg))
-    outer, hyper = OUTER_LOSSES[own.outer_loss], cfg.hypergrad
-    if outer.stand_in is not None:
-        note(f"search: {own.outer_loss} has no gradient; hypergradients are those of {outer.stand_in}")
     scout = Scout(everywhere(tpe), own.init_share) if own.init == "tpe" else None
-    return HypergradSolver(cfg.seed, final, steps(cfg), hyper.starts, scout, hyper.check_every)
+    return HypergradSolver(cfg.seed, final, steps(cfg), cfg.hypergrad.starts, scout, cfg.hypergrad.check_every)
 
 
 def steps(cfg: Config) -> Steps:
@@ -64,6 +59,11 @@ def differentiation(cfg: Config) -> Differentiation:
         scale=own.scale,
     )
     return Differentiation(own.estimator, own.storage, options, own.explosion)
+
+
+def online(cfg: Config) -> bool:
+    """Whether the search goes along the fine-tune itself."""
+    return cfg.search.mode == "hypergrad" and cfg.hypergrad.regime == "online"
 
 
 def budget(cfg: Config) -> Budget:

@@ -52,10 +52,10 @@ def test_a_whole_run(metaft, tmp_path, mode, capsys):
             assert split["n"] > 0
     search = results["search"]
     assert {"trials", "best_value", "inner_steps", "step_equivalents", "seconds", "space_size"} <= set(search)
-    assert (search["trials"], search["space_size"]) == (3, 11)
+    assert (search["trials"], search["space_size"]) == (6, 11)
     assert results["provenance"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     kinds = [json.loads(line).get("kind") for line in (run / "search" / "trials.jsonl").read_text().splitlines()]
-    assert [k for k in kinds if k not in ("start", "final")] == [None, "space", "trial", "trial", "trial"]
+    assert [k for k in kinds if k not in ("start", "final")] == [None, "space", *["trial"] * 6]
     assert kinds[-2:] == ["final"] * 2
     assert yaml.safe_load((run / "objective.yaml").read_text())["terms"]["ce"] == 1.0
     for name in ("config.yaml", "provenance.json", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
@@ -224,16 +224,29 @@ def test_a_warm_start_learns_from_an_earlier_run(metaft, tmp_path, capsys):
     assert kinds[:5] == [None, "space", "prior", "prior", "prior"]
     capsys.readouterr()
     assert metaft(*own, "--out", "third", "search.warm_start=first", "objective.bounds={kd: [0.1, 1.0]}") == 3
-    assert "kd is low 0.0001, high 10.0; allowed: low 0.1, high 1.0, as in this search" in capsys.readouterr().err
+    assert "kd is low 0.0, high 10.0; allowed: low 0.1, high 1.0, as in this search" in capsys.readouterr().err
     assert not (tmp_path / "third").exists()
 
 
 def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
-    root, overrides = picture_tree, ("inner.steps=2", "search.trials=2", "finetune.epochs=1", "inner.batch_size=8")
+    root, overrides = picture_tree, ("inner.steps=2", "search.trials=5", "finetune.epochs=1", "inner.batch_size=8")
     words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={root}", "finetune.batch_size=8")
     assert metaft(*words, overrides=overrides) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["methods"]["autoft"]) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+
+
+def test_searches_that_cannot_be_leave_no_trace(metaft, picture_tree, tmp_path, capsys):
+    """What a search needs is looked at before a folder is made."""
+    assert metaft("--mode", "hypergrad", "search.step_equivalents=15") == 2
+    assert "search.step_equivalents: 15, too few for the 2 hypergradients of one outer step" in capsys.readouterr().err
+    assert metaft("--mode", "hypergrad", "hypergrad.regime=online") == 2
+    assert "hypergrad.share: 1 step equivalents, but an outer step takes 2 windows" in capsys.readouterr().err
+    shutil.rmtree(picture_tree / "ood_val" / "light_square")
+    words = ("--mode", "tpe", "data.format=folder", f"data.root={picture_tree}")
+    assert metaft(*words, overrides=()) == 3
+    assert "ood_val: all 10 images are of one class (dark square); allowed: at least two" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_one_class_leaves_no_trace(metaft, picture_tree, tmp_path, capsys):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,11 @@ from metaft.search.bilevel import BilevelProblem, Budget, Forecasting, SearchRes
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.descent import DEFAULT_STEPS, PILOT, Descent, Steps
 from metaft.search.dispatch import Dispatch
+from metaft.search.executors import Serial
 from metaft.search.journal import Journal, Record
 from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
 
+LADDER = (1 / 3, 1 / 10)  # of the recipe's learning rates, tried before the first descent
 SPREAD = 0.25  # deviation in the unit cube of further starts from the first
 
 
@@ -38,10 +41,13 @@ class Scout:
 class HypergradSolver:
     """Descents on hypergradients; the recipe is the first trial, and one of the finalists.
 
+    Where learning rates destroy the model within the inner loop, no derivative tells what would help. So the first
+    descent begins at the best of the recipe and the recipe with lower learning rates, where these are searched.
+
     Args:
         steps: how a descent moves.
-        starts: descents, one after the other as each settles: from the recipe (or where the scout ends), then from
-            points around it. The search ends when the last one has settled.
+        starts: descents, one after the other as each settles, the later ones from points around the first's. The search
+            ends when the last one has settled.
         scout: a black-box search before the first descent.
         check_every: every so many trials the derivative is compared with a slope along a random direction, where the
             problem offers one; 0: never.
@@ -60,10 +66,9 @@ class HypergradSolver:
         Raises:
             ConfigError: the budget does not hold the hypergradients of one outer step.
         """
-        self._check(problem, budget)
+        self.check(problem, budget)
         with Session(problem, budget, journal, self.seed, self.final) as session:
-            if self.scout is not None:
-                self._explore(self.scout, session)
+            self._explore(session)
             descents = _Descents(self._starts(problem, session.trials), self.steps)
             for record in session.trials:
                 descents.take(record)
@@ -76,12 +81,17 @@ class HypergradSolver:
             self._tell(descents, session)
             return session.conclude(proposed=[problem.space.plain(u) for u in descents.ends])
 
-    def _check(self, problem: BilevelProblem, budget: Budget) -> None:
-        """Refuse a budget without an outer step; nothing of it has been spent yet."""
-        needed = max(PILOT, self.steps.average)
-        if budget.trials is not None and budget.trials < needed:
+    def check(self, problem: BilevelProblem, budget: Budget) -> None:
+        """Refuse a budget without an outer step, before anything of it is spent.
+
+        Raises:
+            ConfigError: it does not hold the hypergradients that one takes.
+        """
+        needed, tried = max(PILOT, self.steps.average), 0 if self.scout else len(ladder(problem))
+        if budget.trials is not None and budget.trials < tried + needed:
             found = f"{budget.trials}, but an outer step takes {needed} hypergradients"
-            raise ConfigError([Problem("search.trials", found, f"at least {needed}")])
+            after = f", after {tried} trials of learning rates" if tried else ""
+            raise ConfigError([Problem("search.trials", found + after, f"at least {tried + needed}")])
         if budget.step_equivalents is None or not isinstance(problem, Forecasting):
             return
         share = 1 - (self.scout.share if self.scout else 0.0)
@@ -90,14 +100,21 @@ class HypergradSolver:
             found = f"{budget.step_equivalents:g}, too few for the {needed} hypergradients of one outer step"
             raise ConfigError([Problem("search.step_equivalents", found, f"at least {math.ceil(least)}")])
 
-    def _explore(self, scout: Scout, session: Session) -> None:
+    def _explore(self, session: Session) -> None:
+        """The scout's trials, or those of the ladder, unless the first descent has begun."""
         if any(r.gradient is not None for r in session.trials):
             return
-        with closing(scout.solver.executor(session.problem)) as executor:
-            scout.solver.explore(session, Dispatch(executor, session.journal), scout.share)
+        if self.scout is not None:
+            with closing(self.scout.solver.executor(session.problem)) as executor:
+                self.scout.solver.explore(session, Dispatch(executor, session.journal), self.scout.share)
+            return
+        dispatch, tried = Dispatch(Serial(session.problem), session.journal), len(session.trials)
+        for number, params in list(enumerate(ladder(session.problem)))[tried:]:
+            for job, outcome in dispatch.run([session.begin(number, params, stopping=False)]):
+                session.end(job, outcome)
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
-        """The recipe, or the scout's best trial; then points around it."""
+        """The best trial so far, or the recipe; then points around it."""
         scouted = [r for r in trials if r.gradient is None and r.outcome.status == "ok"]
         best = min(scouted, key=lambda r: r.outcome.value, default=None)
         first = problem.start if best is None else problem.space.to_unit(best.params)
@@ -118,6 +135,13 @@ class HypergradSolver:
             note(f"search: settled after {len(trials)} trials: further steps promise less than the noise")
         elif not descents.ends:
             warn(f"search: the budget ended after {len(trials)} trials, before the first outer step")
+
+
+def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
+    """The recipe and the recipe with lower learning rates; nothing where none is searched."""
+    recipe = problem.space.plain(problem.start)
+    rates = [name for name in recipe if name.partition("@")[0] == "lr"]
+    return [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in (1.0, *LADDER) if rates]
 
 
 class _Descents:

@@ -342,3 +342,27 @@ def test_the_mean_of_the_path_is_a_finalist():
     numbers = {f["number"] for f in result.finalists}
     assert {0, result.trials} < numbers, "the recipe, the mean, the best trial"
     assert len(numbers) == 3
+
+
+class Rates(Bowl):
+    """The bowl, its second coordinate a learning rate that is far too high in the recipe."""
+
+    def __init__(self):
+        super().__init__()
+        self.space = Space([Float("x", 0.0, 1.0), Float("lr@head", 1e-5, 1e-1, log=True)])
+        self.start = torch.tensor([0.2, 0.95], dtype=torch.float64)
+
+
+def test_lower_learning_rates_are_tried_before_the_first_descent():
+    problem, journal = Rates(), Journal()
+    result = HypergradSolver().solve(problem, Budget(trials=40), journal)
+    recipe = problem.space.plain(problem.start)
+    tried = [r.params["lr@head"] / recipe["lr@head"] for r in journal.records[:3]]
+    assert tried == pytest.approx([1.0, 1 / 3, 1 / 10])
+    assert all(r.gradient is None and r.params["x"] == recipe["x"] for r in journal.records[:3])
+    assert journal.records[3].params == pytest.approx(journal.records[2].params), "the best of them"
+    assert journal.records[3].gradient is not None
+    assert result.value < 0.01
+    assert 0 in {f["number"] for f in result.finalists}
+    with pytest.raises(ConfigError, match="after 3 trials of learning rates; allowed: at least 5"):
+        HypergradSolver().solve(Rates(), Budget(trials=4), Journal())
