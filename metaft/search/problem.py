@@ -106,7 +106,7 @@ class FinetuneProblem:
         self.batch_size = min(batch_size, len(data.id_train))
         self._outer: Split = getattr(data, outer_data)
         self.outer_batch_size = min(outer_batch_size, len(self._outer))
-        self._outer_loss, self._paces = OUTER_LOSSES[outer_loss], tuple(paces)
+        self._outer_loss, self.paces = OUTER_LOSSES[outer_loss], tuple(paces)
         self._id_val, self._id_drop_max = data.id_val, id_drop_max
         self._fixed, self._device = dict(fixed), device
         self._batches = TrainBatches(data.id_train, tokens, Reference(classifier, data.id_train, device), device)
@@ -266,5 +266,5 @@ class FinetuneProblem:
 
     def inner_batches(self, generator: torch.Generator, paces: Sequence[float] | None = None) -> DrawnBatches:
         """The batches of one inner run, T at their own pace or one for each pace given."""
-        paces = self._paces if paces is None else paces
+        paces = self.paces if paces is None else paces
         return self._batches.drawn(len(paces), self.batch_size, generator, paces)

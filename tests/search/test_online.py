@@ -43,7 +43,7 @@ def steered(work, journal, stop_at=None):
 
 def test_a_window_at_the_start_is_a_hypergradient(work):
     problem = build.problem_in(work)
-    there = problem.window(problem.start, 3, problem.step.initial(), [1.0, 1.0])
+    there = problem.window(problem.start, 3, problem.step.initial(), problem.paces)
     here = problem.hypergradient(problem.start, 3)
     assert there[0].value == here[0].value
     assert there[1].tolist() == here[1].tolist()

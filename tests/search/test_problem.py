@@ -255,7 +255,8 @@ def test_a_validation_set_smaller_than_a_batch(work):
 
 def spread(overrides: list[str]) -> dict[str, float]:
     """How far the outer loss moves as each hyperparameter crosses its range, the others at the recipe."""
-    cfg = config.load(None, [*overrides, "inner.steps=10", "inner.batch_size=32", "data.options.id_train=400"])
+    short = ("inner.steps=10", "inner.stretch=1", "inner.batch_size=32", "data.options.id_train=400")
+    cfg = config.load(None, [*overrides, *short])
     problem = build.bilevel_problem(cfg)
     found = {}
     for k, name in enumerate(problem.space.names):
