@@ -44,6 +44,8 @@ def test_commands_in_order(small, tmp_path, monkeypatch, picture_tree, capsys):
             continue
         folder = any("folder.yaml" in word for word in arguments)
         cuts = [s for s in small if not (folder and s.startswith("data.options"))]
+        if line != first and "methods.yaml" not in line:
+            cuts.append("evaluation.methods=[zero_shot, autoft]")
         assert run([*arguments, *([] if set(PLAIN) & set(arguments) else cuts)]) == 0, line
     out = capsys.readouterr().out
     assert "| autoft " in out

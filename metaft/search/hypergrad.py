@@ -108,10 +108,12 @@ class HypergradSolver:
             with closing(self.scout.solver.executor(session.problem)) as executor:
                 self.scout.solver.explore(session, Dispatch(executor, session.journal), self.scout.share)
             return
-        dispatch, tried = Dispatch(Serial(session.problem), session.journal), len(session.trials)
-        for number, params in list(enumerate(ladder(session.problem)))[tried:]:
-            for job, outcome in dispatch.run([session.begin(number, params, stopping=False)]):
-                session.end(job, outcome)
+        dispatch, begun = Dispatch(Serial(session.problem), session.journal), session.journal.starts
+        for number, params in list(enumerate(ladder(session.problem)))[len(session.trials) :]:
+            known = number < len(begun)  # begun by a search that was interrupted there
+            job = session.job(begun[number], stopping=False) if known else session.begin(number, params, stopping=False)
+            for ended, outcome in dispatch.run([job]):
+                session.end(ended, outcome)
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
         """The best trial so far, or the recipe; then points around it."""
@@ -139,9 +141,10 @@ class HypergradSolver:
 
 def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
     """The recipe and the recipe with lower learning rates; nothing where none is searched."""
-    recipe = problem.space.plain(problem.start)
+    space, recipe = problem.space, problem.space.plain(problem.start)
     rates = [name for name in recipe if name.partition("@")[0] == "lr"]
-    return [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in (1.0, *LADDER) if rates]
+    lower = [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in LADDER if rates]
+    return [recipe, *(space.plain(space.to_unit(params)) for params in lower)] if rates else []
 
 
 class _Descents:

@@ -364,5 +364,9 @@ def test_lower_learning_rates_are_tried_before_the_first_descent():
     assert journal.records[3].gradient is not None
     assert result.value < 0.01
     assert 0 in {f["number"] for f in result.finalists}
+    part = Journal()
+    part.starts, part.records = journal.starts[:2], journal.records[:1]
+    again = HypergradSolver().solve(Rates(), Budget(trials=40), part)
+    assert (again.params, part.starts) == (result.params, journal.starts), "a trial that was interrupted is run again"
     with pytest.raises(ConfigError, match="after 3 trials of learning rates; allowed: at least 5"):
         HypergradSolver().solve(Rates(), Budget(trials=4), Journal())
