@@ -86,14 +86,15 @@ def hypergradients() -> str:
 
 
 def conditioning() -> str:
-    """Errors against float64 on the embedded default, and what more hyperparameters and longer loops cost."""
+    """Errors against float64 on the toy CLIP, and what more hyperparameters and longer loops cost."""
     found = rows("hypergradient")
     toy = [r for r in found if r["model"] == "toy" and r["storage"] in ("keep", "replay")]
     table = []
     for dtype, estimator in (("float32", "unroll"), ("float32", "forward"), ("bfloat16", "unroll")):
         own = [r for r in toy if (r["dtype"], r["estimator"]) == (dtype, estimator)]
         errors = f"{100 * max(r['rel_error'] for r in own):.2g} %, {min(r['cosine'] for r in own):.6f}"
-        table.append([f"embedded default, {estimator}, {dtype}: error against float64, cosine", errors])
+        what = f"toy CLIP, digits, T = {own[0]['T']}, {estimator}, {dtype}"
+        table.append([f"{what}: error against float64, cosine", errors])
     many = next(r for r in found if r["grouped"])
     table.append([f"seconds with K = {many['K']} against K = 11", f"{many['ratio_to_K_11']:.2f}"])
     for storage in ("replay", "segments"):
