@@ -264,7 +264,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "solvers": solvers_tables.solvers,
     "solvers_compared": solvers_tables.compared,
     "solvers_early": solvers_tables.early,
-    "ablations": solvers_tables.ablations,
 }
 
 

@@ -120,14 +120,3 @@ def early() -> str:
     """What is left of the gain with a fifth of the budget."""
     table = [[str(SIZES[space]), f"{share:.0%}"] for space, share in kept_at_a_fifth().items()]
     return markdown(["K", "hypergrad's gain over the recipe kept at a fifth of the budget (asked: 80 %)"], table)
-
-
-def ablations() -> str:
-    """hypergrad with one thing changed, beside hypergrad as it is in the same cells."""
-    whole, table = found("hypergrad", "groups", ablation="nothing"), []
-    for name in dict.fromkeys(r["ablation"] for r in rows() if r["ablation"]):
-        own = found("hypergrad", "groups", ablation=name)
-        change = ", ".join(f"{d:+.1f}" for d in differences(own, whole))
-        inside = ", ".join(f"{d:+.1f}" for d in differences(own, whole, id_))
-        table.append([name, str(len(own)), f"{fmean(ood(r) for r in own.values()):.1f}", change, inside])
-    return markdown(["changed", "cells", "OOD test", "OOD - as it is, by cell", "ID - as it is, by cell"], table)
