@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+import torch
 
 from metaft.objective.space import Categorical, Float, Int, Space
 from metaft.search.sampler import Failed, Stopped, Told, Trial
@@ -62,14 +63,7 @@ class OptunaTPE:
     def _outside(self, dimension: Float | Int | Categorical, value: Any) -> Any:
         if not isinstance(dimension, Float):
             return value
-        only = Space([Float(dimension.name, dimension.low, dimension.high, scale=dimension.scale)])
-        return only.plain(_tensor(value))[dimension.name]
-
-
-def _tensor(value: float) -> Any:
-    import torch
-
-    return torch.tensor([value], dtype=torch.float64)
+        return float(dimension.from_unit(torch.tensor(value, dtype=torch.float64)))
 
 
 def _number(value: Told) -> float | None:

@@ -185,12 +185,13 @@ def check_search(work: Workspace) -> None:
         DataError: the outer set has one class; the earlier run is not there or has searched another space.
         ConfigError: the budget does not hold one outer step.
     """
+    if searches.online(work.cfg):
+        online(work, Journal())
+        return
     problem, journal, searcher = problem_in(work), searches.earlier_journal(work.cfg), solver(work.cfg)
     if journal is not None:
         earlier(journal, problem.space)
-    if searches.online(work.cfg):
-        online(work, Journal())
-    elif isinstance(searcher, HypergradSolver):
+    if isinstance(searcher, HypergradSolver):
         searcher.check(problem, budget(work.cfg))
 
 

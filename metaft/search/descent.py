@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -126,9 +125,4 @@ class Descent:
 
         Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992.
         """
-        return mean_of([*self.points[len(self.points) // 2 :], self.u])
-
-
-def mean_of(points: Sequence[Tensor]) -> Tensor:
-    """The mean of points [K]."""
-    return torch.stack(list(points)).mean(dim=0)
+        return torch.stack([*self.points[len(self.points) // 2 :], self.u]).mean(dim=0)

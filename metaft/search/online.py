@@ -61,16 +61,23 @@ class Online:
             raise ConfigError([Problem("hypergrad.share", found, more)])
         self.every = math.ceil(self.total / math.floor(self.budget / cost))
         self.journal.bind(self.problem.space)
-        self._descent, self._seen = Descent(self.problem.start, self.how), 0
+        self._descent = Descent(self.problem.start, self.how)
+        self._points = [self._point()]  # at first, then after each window
 
     def __call__(self, step: int, state: Callable[[], InnerState]) -> dict[str, Any]:
         """The point that a training goes on with after so many steps, in natural units."""
-        while self._seen * self.every < step:
-            self._take(self.journal.records[self._seen])
-        if self._seen * self.every == step:
-            if len(self.journal.records) == self._seen:
+        while self._seen * self.every <= step:
+            if self._seen * self.every == step and len(self.journal.records) == self._seen:
                 self._open(step, state())
             self._take(self.journal.records[self._seen])
+        return self._points[-1]
+
+    @property
+    def _seen(self) -> int:
+        """How many windows the descent has learned from."""
+        return len(self._points) - 1
+
+    def _point(self) -> dict[str, Any]:
         return self.problem.space.plain(self._descent.u)
 
     def _open(self, step: int, state: InnerState) -> None:
@@ -79,23 +86,21 @@ class Online:
         paces = [max(warmup_cosine(t, self.total, self.warmup), 1e-3) for t in ahead]
         u, seed = self._descent.u, seed_for(self.seed, "window", self._seen)
         outcome, gradient = self.problem.window(u, seed, state, paces)
-        params, clock = self.problem.space.plain(u), self.journal.clock
-        self.journal.append(Record("trial", self._seen, params, seed, outcome, tuple(gradient.tolist()), clock=clock))
+        found, clock = tuple(gradient.tolist()), self.journal.clock
+        self.journal.append(Record("trial", self._seen, self._points[-1], seed, outcome, found, clock=clock))
 
     def _take(self, record: Record) -> None:
         assert record.gradient is not None
         self._descent.take(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
-        self._seen += 1
+        self._points.append(self._point())
 
     @property
     def schedule(self) -> list[tuple[float, dict[str, Any]]]:
         """Every point, with the share of the training's steps from which it held."""
-        descent, stages = Descent(self.problem.start, self.how), [(0.0, self.problem.space.plain(self.problem.start))]
-        for record in self.journal.records:
-            assert record.gradient is not None
-            descent.take(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
-            stages.append((record.number * self.every / self.total, self.problem.space.plain(descent.u)))
-        return [stages[0], *(s for before, s in pairwise(stages) if s[1] != before[1])]
+        for record in self.journal.records[self._seen :]:
+            self._take(record)
+        changes = [(i, after) for i, (before, after) in enumerate(pairwise(self._points)) if after != before]
+        return [(0.0, self._points[0]), *((i * self.every / self.total, point) for i, point in changes)]
 
     @property
     def step_equivalents(self) -> float:
