@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from metaft.data.types import Split
 from metaft.errors import ConfigError, DataError, Problem, unknown
 from metaft.evaluation import evaluate
 from metaft.evaluation.drift import Drift
+from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import METHODS
 from metaft.finetune.settings import FitSettings
 from metaft.hooks import HOOKS, PLAIN, Hook, HookOptions, hook_for
@@ -53,6 +54,7 @@ class Workspace:
     classifier: Classifier  # theta_0; never changed
     splits: Splits
     tokens: Tensor
+    shelf: Memory = field(default_factory=Memory)  # of what a search begins with
 
 
 def workspace(cfg: Config) -> Workspace:
@@ -90,6 +92,16 @@ def fresh(work: Workspace) -> Classifier:
     return copy.deepcopy(work.classifier)
 
 
+def beginning(work: Workspace) -> Classifier:
+    """What a learned objective's fine-tune begins with: theta_0, or theta_0 with the head of `objective.head`."""
+    head = work.cfg.objective.head
+    return work.classifier if head == "zero_shot" else _fits(work).model(head)
+
+
+def _fits(work: Workspace) -> Fits:
+    return Fits(partial(fit, work), fit_settings(work, None), work.shelf)
+
+
 def bilevel_problem(cfg: Config) -> BilevelProblem:
     """The search problem of these settings."""
     return problem_in(workspace(cfg))
@@ -105,11 +117,12 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     _check_outer(work)
     text = any(TERMS[name].needs_text for name in (*cfg.objective.terms, *cfg.objective.fixed) if name in TERMS)
     train_only(work.classifier, text=text, freeze=cfg.model.freeze)
-    groups = work.classifier.groups()
-    count = sum(p.numel() for p in work.classifier.trained().values())
+    model = train_only(beginning(work), text=text, freeze=cfg.model.freeze)
+    groups = model.groups()
+    count = sum(p.numel() for p in model.trained().values())
     hook, hook_knobs = search_hook(work)
     step = Step(
-        work.classifier,
+        model,
         WeightedLoss(groups, count, cfg.objective.penalty_scale),
         cfg.inner.betas,
         cfg.inner.eps,

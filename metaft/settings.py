@@ -46,6 +46,7 @@ class ObjectiveConfig(_Section):
     weight_scale: Literal["log", "softplus", "asinh"] = "asinh"
     weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
     per_group: tuple[str, ...] = ()  # lr, wd and penalties that each parameter group has for itself
+    head: Literal["zero_shot", "linear_probe"] = "zero_shot"  # the last layer that a learned objective begins with
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
 

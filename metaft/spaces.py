@@ -72,4 +72,4 @@ def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
     method = cfg.search.method
     values = {} if method is None else settled(HOOKS[method].knobs, cfg.finetune.knobs.get(method, {}))
     shape = {f"{method}.{name}": value for name, value in values.items()}
-    return Objective.from_values({**shape, **fixed(cfg), **params}, method)
+    return replace(Objective.from_values({**shape, **fixed(cfg), **params}, method), head=cfg.objective.head)

@@ -40,6 +40,7 @@ def train(
     hook: MakeHook | None = None,
     finish: Callable[[Classifier], Classifier] = lambda model: model,
     steer: Steer | None = None,
+    theta_0: Classifier | None = None,
 ) -> Classifier:
     """Fine-tune a copy of the classifier on an objective.
 
@@ -52,12 +53,14 @@ def train(
             place of the one that the objective names.
         finish: what is done to a model before it is looked at.
         steer: asked before each step for an objective to go on with; without one the objective's schedule is followed.
+        theta_0: whose outputs the terms that keep to theta_0's are given; without one, the classifier's.
 
     Raises:
         DivergedError: the loss stopped being finite or ran away.
         CheckpointError: the keeper has the state of another training under this name.
     """
-    training = _Training(classifier, objective, data, settings, name, hook, finish, steer or follow(objective))
+    batches = _batches(theta_0 or classifier, objective, data, settings)
+    training = _Training(classifier, objective, data, batches, settings, name, hook, finish, steer or follow(objective))
     training.take_up()
     steps, checks = settings.steps, settings.checks
     with bar(name, total=steps, initial=training.step) as progress:
@@ -85,6 +88,7 @@ class _Training:
         classifier: Classifier,
         objective: Objective,
         data: SearchData,
+        batches: DrawnBatches,
         settings: FitSettings,
         name: str,
         hook: MakeHook | None,
@@ -105,7 +109,7 @@ class _Training:
             self._model.groups(), sum(p.numel() for p in self._pretrained.values()), settings.penalty_scale
         )
         self._extra = self._hook.initial(self._anchors)
-        self._batches = _batches(classifier, objective, data, settings)
+        self._batches = batches
         self._data, self._settings, self._name, self._finish = data, settings, name, finish
         self._identity = {
             **asdict(objective),

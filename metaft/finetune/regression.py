@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -47,11 +48,18 @@ def regression(x: Floats, y: Ints, strength: float, classes: int) -> Head:
     return weight, bias
 
 
-@torch.no_grad()
-def install(model: Classifier, x: Floats, regress: Callable[[Floats], Head]) -> None:
-    """Put in a model's head what `regress` makes of its features [N, D], standardised."""
+def standardised(x: Floats, regress: Callable[[Floats], Head]) -> Head:
+    """The head for features [N, D] that `regress` makes of them standardised."""
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-8
     weight, bias = regress((x - mean) / deviation)
     weight = weight / deviation
-    model.head.weight.copy_(torch.from_numpy(weight))
-    model.head.bias.copy_(torch.from_numpy(bias - weight @ mean))
+    return weight, bias - weight @ mean
+
+
+@torch.no_grad()
+def with_head(model: Classifier, head: Head) -> Classifier:
+    """A copy of a model with another head."""
+    own = copy.deepcopy(model)
+    for parameter, values in zip((own.head.weight, own.head.bias), head, strict=True):
+        parameter.copy_(torch.from_numpy(values))
+    return own

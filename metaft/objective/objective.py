@@ -19,7 +19,8 @@ from metaft.yamlfile import parse_yaml
 
 VERSION = 1
 OWN = ("terms", "lr", "wd", "groups")
-FIELDS = ("version", *OWN, "schedule", "method")
+HEADS = ("zero_shot", "linear_probe")
+FIELDS = ("version", *OWN, "schedule", "head", "method")
 STAGE = ("start", *OWN)
 
 
@@ -30,7 +31,8 @@ class Objective:
     `groups` overrides lr, wd or a penalty's weight for a parameter group (see `Classifier.groups`). `method` names a
     hook (see `metaft.hooks`) that acts in every step, with the values of its `knobs`. `schedule` holds what takes its
     place later, as (share of all steps, objective), by rising share; learning rates there are peaks too, of which every
-    step takes the share that the fine-tune's own schedule gives it.
+    step takes the share that the fine-tune's own schedule gives it. `head` names the method whose last layer the
+    fine-tune begins with; what theta_0 says of an image stays what its own head says.
     """
 
     terms: Mapping[str, float]
@@ -40,6 +42,7 @@ class Objective:
     method: str | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
     schedule: tuple[tuple[float, Objective], ...] = ()
+    head: str = HEADS[0]
 
     def at(self, share: float) -> Objective:
         """What holds after a share of all steps."""
@@ -79,6 +82,8 @@ class Objective:
         """Write objective.yaml."""
         stages = [{"start": start, **stage._own()} for start, stage in self.schedule]
         document = {"version": VERSION, **self._own(), "schedule": stages or None}
+        if self.head != HEADS[0]:
+            document["head"] = self.head
         if self.method is not None:
             document["method"] = {"name": self.method, **self.knobs}
         write(path, yaml.safe_dump(document, sort_keys=False))
@@ -105,6 +110,9 @@ def load_objective(path: Path) -> Objective:
     problems += [unknown(f"{path}: {key}", str(key), FIELDS) for key in document if key not in FIELDS]
     if document.get("version") != VERSION:
         problems.append(Problem(f"{path}: version", repr(document.get("version")), str(VERSION)))
+    head = document.get("head", HEADS[0])
+    if head not in HEADS:
+        problems.append(unknown(f"{path}: head", str(head), HEADS))
     own = _read(str(path), document, problems)
     schedule = _stages(f"{path}: schedule", document.get("schedule") or [], problems)
     knobs = dict(_mapping(f"{path}: method", document.get("method"), problems))
@@ -113,7 +121,8 @@ def load_objective(path: Path) -> Objective:
         problems.append(Problem(f"{path}: method", f"{method!r} for a name", "null, or a mapping with a name"))
     if problems:
         raise ConfigError(problems)
-    return replace(_made(own), method=method, knobs=knobs, schedule=tuple((s["start"], _made(s)) for s in schedule))
+    stages = tuple((s["start"], _made(s)) for s in schedule)
+    return replace(_made(own), method=method, knobs=knobs, schedule=stages, head=head)
 
 
 def _made(own: Mapping[str, Any]) -> Objective:

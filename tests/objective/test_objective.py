@@ -70,6 +70,16 @@ def test_a_method_goes_there_and_back(tmp_path):
         load_objective(path)
 
 
+def test_a_head_goes_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1, head="linear_probe")
+    objective.save(path)
+    assert load_objective(path) == objective
+    path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nhead: linear_prob\n")
+    with pytest.raises(ConfigError, match=r"head: unknown name 'linear_prob'; .*'linear_probe'"):
+        load_objective(path)
+
+
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_objectives_are_read(path):
     objective = load_objective(path)

@@ -16,4 +16,5 @@ def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Clas
     """
     if settings.learned is None:
         raise ValueError("autoft: no learned objective; allowed: one from a search or from --objective")
-    return train(classifier, settings.learned, data, settings, "autoft", steer=settings.steer)
+    begin = classifier if settings.learned.head == "zero_shot" else settings.fitted(settings.learned.head)
+    return train(begin, settings.learned, data, settings, "autoft", steer=settings.steer, theta_0=classifier)

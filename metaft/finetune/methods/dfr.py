@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.finetune.regression import Floats, Head, Ints, features, fitted, install, regression
+from metaft.finetune.regression import Floats, Head, Ints, features, fitted, regression, standardised, with_head
 from metaft.finetune.settings import FitSettings
 
 INVERSE_PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -23,15 +21,14 @@ def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Clas
     Source: Kirichenko, Izmailov and Wilson, Last layer re-training is sufficient for robustness to spurious
     correlations, ICLR 2023, section 4 (with `ood_val` as the reweighting data).
     """
-    model = copy.deepcopy(settings.fitted("ft"))
+    model = settings.fitted("ft")
     x, y = features(model, data.ood_val, settings)
 
-    def regress(standardised: Floats) -> Head:
-        strength = _chosen(standardised, y, np.random.default_rng(settings.seed), settings)
-        return regression(standardised, y, strength, len(data.classes.names))
+    def regress(z: Floats) -> Head:
+        strength = _chosen(z, y, np.random.default_rng(settings.seed), settings)
+        return regression(z, y, strength, len(data.classes.names))
 
-    install(model, x, regress)
-    return model
+    return with_head(model, standardised(x, regress))
 
 
 def _chosen(x: Floats, y: Ints, rng: np.random.Generator, settings: FitSettings) -> float:

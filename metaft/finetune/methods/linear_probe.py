@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+from functools import partial
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.finetune.regression import features, install, regression
+from metaft.finetune.regression import Floats, Head, Ints, features, regression, standardised, with_head
 from metaft.finetune.settings import FitSettings
-from metaft.finetune.validation import validate
 
 INVERSE_PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -19,13 +18,15 @@ def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Clas
     Source: Radford et al., ICML 2021, appendix A.3 (there C is swept on validation data too).
     """
     x, y = features(classifier, data.id_train, settings)
-
-    def probe(strength: float) -> Classifier:
-        model = copy.deepcopy(classifier)
-        install(model, x, lambda z: regression(z, y, strength, len(data.classes.names)))
-        return model
-
-    scores = {c: validate(probe(c), data, settings) for c in INVERSE_PENALTIES}
+    held = [features(classifier, split, settings) for split in (data.ood_val, data.id_val)]
+    classes = len(data.classes.names)
+    heads = {c: standardised(x, partial(regression, y=y, strength=c, classes=classes)) for c in INVERSE_PENALTIES}
+    scores = {c: [_accuracy(head, *own) for own in held] for c, head in heads.items()}
     chosen = max(scores, key=lambda c: scores[c])
     settings.log({"method": "linear_probe", "inverse_penalty": chosen, "ood_val_accuracy": scores[chosen][0]})
-    return probe(chosen)
+    return with_head(classifier, heads[chosen])
+
+
+def _accuracy(head: Head, x: Floats, y: Ints) -> float:
+    weight, bias = head
+    return float(((x @ weight.T + bias).argmax(axis=1) == y).mean())
