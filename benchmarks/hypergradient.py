@@ -38,7 +38,7 @@ from metaft.clip.classifier import Classifier, train_only
 from metaft.finetune.loop import adamw
 from metaft.inner import Footprint, InnerState, Options, Plan, Step, estimate, measure, second_order_attention
 from metaft.inner.storage import SHARE, free_memory
-from metaft.objective import WeightedLoss
+from metaft.objective import WeightedLoss, base_name
 from metaft.objective.batches import TrainBatch
 from metaft.search.outer import ce_calibrated
 from metaft.search.trial import BilledStep
@@ -137,7 +137,7 @@ class Setting:
         options = Options(memory=budget, offload=way.offload, footprint=self.footprint)
         h = self.h
         if way.estimator == "implicit":
-            h = {name: x for name, x in h.items() if name.partition("@")[0] not in ("lr", "wd")}
+            h = {name: x for name, x in h.items() if base_name(name) not in ("lr", "wd")}
             step = BilledStep(self.step, self.h, lambda _: None, products=0)  # lr and weight decay filled in
             return estimate(step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
         return estimate(self.step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)

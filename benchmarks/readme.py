@@ -264,6 +264,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "solvers": solvers_tables.solvers,
     "solvers_compared": solvers_tables.compared,
     "solvers_early": solvers_tables.early,
+    "solvers_online": solvers_tables.online,
+    "solvers_ablations": solvers_tables.ablations,
+    "solvers_horizons": solvers_tables.horizons,
 }
 
 

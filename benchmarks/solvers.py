@@ -5,20 +5,26 @@
 A cell is a triple of ID style, pretraining seed and data seed, the same as in methods.py, so rows can be paired with
 that benchmark's. All solvers of a cell see the same problem and try the recipe (plain fine-tuning's learning rate and
 weight decay) first; K = 11 is the standard space, in the larger one every parameter group has learning rate, weight
-decay and penalties of its own. Each solver runs once, to the largest budget. A smaller budget is read from its journal:
-the search is resumed from the records that it would have had, and goes straight to its last choice, which is what a
-search with that budget would have done. Every objective chosen is fine-tuned with 248 steps and judged on all tests.
+decay and penalties of its own; each is searched from either head. Each solver runs once, to the largest budget. A
+smaller budget is read from its journal: the search is resumed from the records that it would have had, and goes
+straight to its last choice, which is what a search with that budget would have done. Every objective chosen is
+fine-tuned with 248 steps and judged on all tests.
 
-A row is a solver, a space and a budget; `curve` holds what the search saw: [seconds, step equivalents, outer loss,
-accuracy on the outer set] of every trial. Rows with an `ablation` change one thing of `hypergrad` in the larger space,
-with a budget of step equivalents, in the first --ablated cells. Seconds are of one thread beside other workers.
+A row is a solver, a space, a head and a budget; `curve` holds what the search saw: [seconds, step equivalents, outer
+loss, accuracy on the outer set] of every trial. Fitting the linear probe's head is part of a search's seconds. Rows
+with an `ablation` change one thing of `hypergrad` in the larger space from the zero-shot head, with a budget of step
+equivalents or trials, in the first --ablated cells. The row of `online` is one steered fine-tune of 10,000 steps.
+Seconds are of one thread beside other workers.
 """
 
 from __future__ import annotations
 
+import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, product
 from typing import Any
 
@@ -31,15 +37,25 @@ from optuna_sampler import OptunaTPE
 from metaft import build, spaces
 from metaft.build import Workspace
 from metaft.errors import DivergedError
+from metaft.finetune.fits import Fits
 from metaft.objective import Objective
+from metaft.run import run
+from metaft.runfolder import RunFolder
 from metaft.search.bilevel import BilevelProblem, Budget, Solver
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal
 
 WALL = 120  # seconds; a fifth of it is read off too
-ABLATED = "steps:1500"  # the budget of ablations, which then need no quiet machine
-KEYS = ("suite", "pretrain", "seed", "solver", "space", "budget", "ablation")
+ABLATED = "steps:1000"  # the budget of ablations, which then need no quiet machine
+FEW = "trials:13"  # that of inner loops of different lengths: as many hypergradients for each
+ONLINE = "share:0.05"  # of a fine-tune of 323 epochs, 10,013 steps
+KEYS = ("suite", "pretrain", "seed", "solver", "space", "head", "budget", "ablation")
 GROUPS = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
+# From the probe's head the first steps may be longer: chosen on seeds 1000 and 1002, like all defaults of the descent.
+HEADS: dict[str, tuple[str, ...]] = {
+    "zero_shot": (),
+    "linear_probe": ("objective.head=linear_probe", "hypergrad.lr=0.3", "hypergrad.decay=3"),
+}
 SPACES: dict[str, tuple[str, ...]] = {"standard": (), "groups": (GROUPS,)}  # 11 and 71 hyperparameters
 HYPERGRAD, TPE = "search.mode=hypergrad", "search.mode=tpe"
 SOLVERS: dict[str, tuple[str, ...]] = {
@@ -48,6 +64,7 @@ SOLVERS: dict[str, tuple[str, ...]] = {
     "random": ("search.mode=random",),
     "hybrid": (HYPERGRAD, "search.init=tpe"),
     "optuna": (TPE,),
+    "online": (HYPERGRAD, "hypergrad.regime=online", "finetune.epochs=323", "evaluation.methods=[autoft]"),
 }
 STANDARD = ("hypergrad", "tpe", "random")
 QUICK = ("inner.steps=2", "search.candidates=1", "search.outer_batch_size=64")
@@ -58,10 +75,26 @@ def cell_for(seed: int, args: Namespace) -> Cell:
     return cell_of("shapes", seed, args.device, args.quick)
 
 
-def searched(cell: Cell, solver: str, space: str, more: tuple[str, ...] = ()) -> Cell:
-    """The cell with the settings of a search."""
-    quick = QUICK if cell.quick else ()
-    return replace(cell, settings=(*cell.settings, *SOLVERS[solver], *SPACES[space], *quick, *more))
+@dataclass(frozen=True)
+class Search:
+    """A solver in a space, from a head, to the last of its budgets."""
+
+    solver: str
+    space: str
+    head: str
+    budgets: tuple[str, ...]
+    ablation: str | None = None
+
+    def row(self, cell: Cell, budget: str | None = None) -> Row:
+        """The row of a budget in a cell; of the largest where none is named."""
+        own = {"solver": self.solver, "space": self.space, "head": self.head, "ablation": self.ablation}
+        return cell.row(**own, budget=budget or self.budgets[-1])
+
+    def within(self, cell: Cell) -> Cell:
+        """The cell with the settings of this search."""
+        own = (*SOLVERS[self.solver], *SPACES[self.space], *HEADS[self.head])
+        more = (*(QUICK if cell.quick else ()), *(CHANGES[self.ablation] if self.ablation else ()))
+        return replace(cell, settings=(*cell.settings, *own, *more))
 
 
 def made(work: Workspace, solver: str) -> Solver:
@@ -74,48 +107,59 @@ def made(work: Workspace, solver: str) -> Solver:
     return own
 
 
-def compare(cell: Cell, solver: str, space: str, budgets: tuple[str, ...], ablation: str | None = None) -> list[Row]:
+def compare(cell: Cell, search: Search) -> list[Row]:
     """A search to the last budget, and a row for each budget."""
-    work = opened(searched(cell, solver, space, ABLATIONS[ablation] if ablation else ()))
+    work = opened(search.within(cell))
+    start = time.perf_counter()
+    build.beginning(work)
+    before_it = time.perf_counter() - start  # seconds that the head has taken
     problem, journal = build.problem_in(work), Journal()
-    searcher = made(work, solver)
-    searcher.solve(problem, limit(budgets[-1]), journal)
+    searcher = made(work, search.solver)
+    searcher.solve(problem, limit(search.budgets[-1], before_it), journal)
     rows = []
-    for budget in budgets:
-        row = cell.row(solver=solver, space=space, K=len(problem.space), budget=budget, ablation=ablation)
-        rows.append({**row, **read_off(cell, work, searcher, problem, journal, budget)})
-    rows[-1]["curve"] = curve(journal)
+    for budget in search.budgets:
+        row = {**search.row(cell, budget), "K": len(problem.space)}
+        rows.append({**row, **read_off(cell, work, searcher, problem, journal, limit(budget, before_it), before_it)})
+    rows[-1]["curve"] = curve(journal, before_it)
     return rows
 
 
-def curve(journal: Journal) -> list[list[float]]:
+def curve(journal: Journal, before_it: float) -> list[list[float]]:
     """What the search saw, trial by trial: seconds, step equivalents so far, outer loss, accuracy on the outer set."""
     trials = [r for r in journal.records if r.kind == "trial"]
     spent = accumulate(r.outcome.step_equivalents for r in trials)
     return [
-        [round(r.clock, 2), round(steps, 1), round(r.outcome.loss, 4), round(r.outcome.metric, 4)]
+        [round(before_it + r.clock, 2), round(steps, 1), round(r.outcome.loss, 4), round(r.outcome.metric, 4)]
         for r, steps in zip(trials, spent, strict=True)
     ]
 
 
-def limit(budget: str) -> Budget:
-    """What a budget's name means: `wall:SECONDS` or `steps:STEP_EQUIVALENTS`."""
+def limit(budget: str, before_it: float = 0.0) -> Budget:
+    """What a budget's name means: `wall:SECONDS`, of which some are gone before, `steps:NUMBER` or `trials:NUMBER`."""
     kind, _, number = budget.partition(":")
-    return Budget(seconds=float(number)) if kind == "wall" else Budget(step_equivalents=float(number))
+    if kind == "wall":
+        return Budget(seconds=float(number) - before_it)
+    return Budget(trials=int(number)) if kind == "trials" else Budget(step_equivalents=float(number))
 
 
 def read_off(
-    cell: Cell, work: Workspace, searcher: Solver, problem: BilevelProblem, whole: Journal, budget: str
+    cell: Cell,
+    work: Workspace,
+    searcher: Solver,
+    problem: BilevelProblem,
+    whole: Journal,
+    budget: Budget,
+    before_it: float,
 ) -> Row:
     """What the search would have chosen with this budget, fine-tuned."""
-    part = before(whole, limit(budget), 1 - work.cfg.search.final_share)
+    part = before(whole, budget, 1 - work.cfg.search.final_share)
     try:
-        found = searcher.solve(problem, limit(budget), part)
+        found = searcher.solve(problem, budget, part)
         tuned = finetuned(cell, work, spaces.objective_of(work.cfg, found.params))
     except DivergedError as error:
         return {"failed": str(error)}
     return {
-        "seconds": round(found.seconds, 1),
+        "seconds": round(before_it + found.seconds, 1),
         "step_equivalents": round(found.step_equivalents, 1),
         "trials": found.trials,
         "val": round(found.value, 4),
@@ -138,7 +182,8 @@ def before(whole: Journal, budget: Budget, share: float) -> Journal:
 def finetuned(cell: Cell, work: Workspace, objective: Objective) -> Row:
     """Scores after the final fine-tune."""
     settings = build.fit_settings(work, objective)
-    return scores(work, build.fit(work, "autoft", settings if cell.quick else replace(settings, **LENGTH)))
+    fits = Fits(partial(build.fit, work), settings if cell.quick else replace(settings, **LENGTH))
+    return scores(work, fits.model("autoft"))
 
 
 TERMS = ("dcm", "entropy", "flyp", "hinge", "kd", "l1init", "l1zero", "l2init", "l2zero")
@@ -149,34 +194,66 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "outer loss margin": ("search.outer_loss=margin",),
     "weights log": ("objective.weight_scale=log",),
     "weights softplus": ("objective.weight_scale=softplus",),
-    "T 10": ("inner.steps=10",),
-    "T 50": ("inner.steps=50",),
     "cosine": ("inner.schedule=cosine",),
     **{f"without {t}": (f"objective.terms=[{', '.join(x for x in TERMS if x != t)}]",) for t in TERMS},
 }
+HORIZONS = {f"T {t}": (f"inner.steps={t}",) for t in (10, 20, 50, 200)}
+CHANGES = {**ABLATIONS, **HORIZONS}
 
 
-def recipe(cell: Cell) -> list[Row]:
-    """Plain fine-tuning, the searches' first trial."""
+def recipe(cell: Cell, head: str) -> list[Row]:
+    """Plain fine-tuning from a head, the searches' first trial; from the probe's it is `lp_ft`."""
     work = opened(cell)
-    row = cell.row(solver="recipe", space=None, K=0, budget=None, ablation=None)
-    return [{**row, **finetuned(cell, work, build.fit_settings(work, None).plain)}]
+    row = cell.row(solver="recipe", space=None, head=head, K=0, budget=None, ablation=None)
+    return [{**row, **finetuned(cell, work, replace(build.fit_settings(work, None).plain, head=head))}]
+
+
+def along(cell: Cell, search: Search) -> list[Row]:
+    """One steered fine-tune, as `python -m metaft.run` does it."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = opened(replace(search.within(cell), settings=(*search.within(cell).settings, f"out={folder}/run")))
+        kept = RunFolder.create(work.cfg)
+        run(work, kept)
+        results = kept.results()
+    found = {name: round(split["accuracy"], 4) for name, split in results["methods"]["autoft"].items()}
+    own = results["search"]
+    return [
+        {
+            **search.row(cell),
+            "K": own["space_size"],
+            "trials": own["trials"],
+            "seconds": round(own["seconds"], 1),
+            "step_equivalents": round(own["step_equivalents"], 1),
+            "steps": build.final_steps(work),
+            "share": round(own["step_equivalents"] / build.finetune_cost(work), 4),
+            "id_test": found.pop("id_test"),
+            "ood_test": {name.removeprefix("ood_test/"): value for name, value in found.items()},
+        }
+    ]
 
 
 def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured, cell by cell, so that a stopped benchmark is balanced; then the ablations."""
     budgets = ("wall:3", "wall:6") if args.quick else (f"wall:{WALL / 5:g}", f"wall:{WALL}")
-    for seed in args.seeds:
+    heads, spaces = (("zero_shot",), ("standard",)) if args.quick else (HEADS, SPACES)
+    for seed, head in product(args.seeds, heads):
         cell = cell_for(seed, args)
-        if cell.row(solver="recipe", space=None, budget=None, ablation=None) not in rows:
-            yield recipe, cell
-        for space, solver in product(("standard",) if args.quick else SPACES, args.solvers):
-            if cell.row(solver=solver, space=space, budget=budgets[-1], ablation=None) not in rows:
-                yield compare, cell, solver, space, budgets
-    for seed, name in product(args.seeds[: args.ablated], () if args.quick else ABLATIONS):
-        cell = cell_for(seed, args)
-        if cell.row(solver="hypergrad", space="groups", budget=ABLATED, ablation=name) not in rows:
-            yield compare, cell, "hypergrad", "groups", (ABLATED,), name
+        if cell.row(solver="recipe", space=None, head=head, budget=None, ablation=None) not in rows:
+            yield recipe, cell, head
+        for space, solver in product(spaces, args.solvers):
+            search = Search(solver, space, head, budgets)
+            if search.row(cell) not in rows:
+                yield compare, cell, search
+    if args.quick:
+        return
+    online = Search("online", "groups", "zero_shot", (ONLINE,))
+    if args.ablated and online.row(cell_for(args.seeds[0], args)) not in rows:
+        yield along, cell_for(args.seeds[0], args), online
+    for name, seed in product(CHANGES, args.seeds[: args.ablated]):
+        cell, budget = cell_for(seed, args), FEW if name in HORIZONS else ABLATED
+        search = Search("hypergrad", "groups", "zero_shot", (budget,), name)
+        if search.row(cell) not in rows:
+            yield compare, cell, search
 
 
 def main() -> None:

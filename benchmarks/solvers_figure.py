@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 from common import RESULTS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from solvers_tables import SIZES, found, rows
+from solvers_tables import HEADS, SIZES, found
 
 COLOURS = {"hypergrad": "#1b5fa8", "hybrid": "#8a5fa8", "tpe": "#c2571a", "optuna": "#5a8f3c", "random": "#8a8a8a"}
 AXES = {"search, s": 0, "search, step equivalents": 1}
 
 
 def draw() -> Figure:
-    """The lowest outer loss so far over time and over steps, median and quartiles over cells, in both spaces."""
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    grid = figure.subplots(len(SIZES), len(AXES), sharey="row")
+    """The lowest outer loss so far over time and over steps, median and quartiles over cells, by space and head."""
+    figure = Figure(figsize=(16, 7), layout="constrained")
+    grid = figure.subplots(len(SIZES), len(HEADS) * len(AXES), sharey="row")
     for line, (space, size) in zip(grid, SIZES.items(), strict=True):
-        for axes, (label, column) in zip(line, AXES.items(), strict=True):
-            for solver in dict.fromkeys(r["solver"] for r in rows() if r["solver"] != "recipe"):
-                _curve(axes, [r["curve"] for r in found(solver, space).values()], column, solver)
-            axes.set(xlabel=label, xscale="log", title=f"K = {size}")
+        for axes, (head, (label, column)) in zip(line, product(HEADS, AXES.items()), strict=True):
+            for solver in COLOURS:
+                _curve(axes, [r["curve"] for r in found(solver, head, space).values()], column, solver)
+            axes.set(xlabel=label, xscale="log", title=f"K = {size}, {HEADS[head]} head")
             axes.grid(alpha=0.25, which="both", linewidth=0.4)
     figure.supylabel("lowest outer loss of a trial so far")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)

@@ -16,6 +16,7 @@ from metaft.report.tables import markdown
 Row = dict[str, Any]
 Cells = dict[int, Row]  # by data seed
 SIZES = {"standard": 11, "groups": 71}
+HEADS = {"zero_shot": "zero-shot", "linear_probe": "probe"}
 
 
 def rows() -> list[Row]:
@@ -23,11 +24,20 @@ def rows() -> list[Row]:
     return [r for r in read(RESULTS / "cpu" / "solvers.json") if "failed" not in r]
 
 
-def found(solver: str, space: str | None = None, budget: str | None = None, ablation: str | None = None) -> Cells:
+def found(solver: str, head: str, space: str | None = None, budget: str | None = None) -> Cells:
     """The rows of one solver by cell; the largest budget where none is named."""
-    own = [r for r in rows() if (r["solver"], r["space"], r["ablation"]) == (solver, space, ablation)]
+    own = [r for r in rows() if (r["solver"], r["head"], r["space"], r["ablation"]) == (solver, head, space, None)]
     chosen = budget or max((r["budget"] for r in own if r["budget"]), key=_limit, default=None)
     return {r["seed"]: r for r in own if r["budget"] == chosen}
+
+
+def changed(kind: str) -> dict[str, Cells]:
+    """The rows that change one thing, by what is changed, with a budget of a kind: `steps` or `trials`."""
+    by: dict[str, Cells] = {}
+    for r in rows():
+        if r["ablation"] and r["budget"].startswith(kind):
+            by.setdefault(r["ablation"], {})[r["seed"]] = r
+    return by
 
 
 def _limit(budget: str) -> float:
@@ -51,44 +61,49 @@ def sign_flip(values: list[float]) -> float:
 
 
 def solvers() -> str:
-    """Every solver, space and budget: accuracies after the final fine-tune, and what the search took."""
-    recipe = found("recipe")
-    table = [["recipe", "", "", with_interval([id_(r) for r in recipe.values()]), _mean(recipe), "", "", ""]]
-    names = dict.fromkeys(r["solver"] for r in rows() if r["solver"] != "recipe")
-    for space, solver, budget in product(SIZES, names, budgets()):
-        own = found(solver, space, budget)
-        if own:
+    """Every head, solver, space and budget: accuracies after the final fine-tune, and what the search took."""
+    table = []
+    names = dict.fromkeys(r["solver"] for r in rows() if r["solver"] not in ("recipe", "online"))
+    for head, label in HEADS.items():
+        recipe = found("recipe", head)
+        if recipe:
+            table.append([label, "recipe", "", "", _mean(recipe, id_), _mean(recipe), "", "", ""])
+        for space, solver, budget in product(SIZES, names, budgets()):
+            own = found(solver, head, space, budget)
+            if not own:
+                continue
             table.append(
                 [
+                    label,
                     solver,
                     str(SIZES[space]),
                     f"{_limit(budget):.0f}",
-                    with_interval([id_(r) for r in own.values()]),
+                    _mean(own, id_),
                     _mean(own),
                     with_interval(differences(own, recipe), "{:+.1f}"),
                     f"{median(r['trials'] for r in own.values()):.0f}",
                     f"{median(r['step_equivalents'] for r in own.values()):,.0f}",
                 ]
             )
-    head = ["solver", "K", "search, s", "ID test", "OOD test", "OOD - recipe", "trials", "step equivalents"]
-    return markdown(head, table)
+    titles = ["head", "solver", "K", "search, s", "ID test", "OOD test", "OOD - recipe", "trials", "step equivalents"]
+    return markdown(titles, table)
 
 
-def _mean(own: Cells) -> str:
-    return with_interval([ood(r) for r in own.values()])
+def _mean(own: Cells, value: Callable[[Row], float] = ood) -> str:
+    return with_interval([value(r) for r in own.values()])
 
 
-def pairs() -> dict[str, tuple[list[float], str]]:
+def pairs(head: str) -> dict[str, tuple[list[float], str]]:
     """The comparisons that were asked for: paired differences in points by cell, and what they were to be."""
     largest, methods = budgets()[-1], methods_found(None, "shapes")
-    small, large = (found("hypergrad", space, largest) for space in SIZES)
-    tpe_small, tpe_large = (found("tpe", space, largest) for space in SIZES)
+    small, large = (found("hypergrad", head, space, largest) for space in SIZES)
+    tpe_small, tpe_large = (found("tpe", head, space, largest) for space in SIZES)
     better = max((tpe_small, tpe_large), key=lambda own: fmean(ood(r) for r in own.values()))
     by_hand = {m: cells for m, cells in methods.items() if m not in ("autoft", "autoft_wise", "oracle", "ft_ood_val")}
     best = max(by_hand, key=lambda m: fmean(ood(r) for r in by_hand[m].values()))
     return {
         "hypergrad - tpe, K = 11": (differences(small, tpe_small), "lower bound above -1"),
-        "hypergrad - recipe, K = 11": (differences(small, found("recipe")), "2"),
+        "hypergrad - recipe, K = 11": (differences(small, found("recipe", head)), "2"),
         "hypergrad - tpe, K = 71": (differences(large, tpe_large), "2"),
         "hypergrad, K = 71 - the better tpe": (differences(large, better), "1"),
         f"hypergrad, K = 71 - {best}, the best method by hand": (differences(large, by_hand[best]), "2"),
@@ -99,24 +114,57 @@ def pairs() -> dict[str, tuple[list[float], str]]:
 
 def compared() -> str:
     """Paired differences with intervals and exact sign-flip tests."""
-    table = [
-        [what, str(len(values)), with_interval(values, "{:+.1f}"), f"{sign_flip(values):.3f}", asked]
-        for what, (values, asked) in pairs().items()
-    ]
-    return markdown(["OOD test, points", "cells", "mean, 95 %", "p (sign flips)", "asked"], table)
+    by_head = {head: pairs(head) for head in HEADS}
+    table = []
+    for what, (_, asked) in by_head["zero_shot"].items():
+        line = [what, asked]
+        for values, _ in (by_head[head][what] for head in HEADS):
+            line += [with_interval(values, "{:+.1f}"), f"{sign_flip(values):.3f}"]
+        table.append(line)
+    titles = [title for label in HEADS.values() for title in (f"{label} head", "p (sign flips)")]
+    return markdown(["OOD test, points", "asked", *titles], table)
 
 
-def kept_at_a_fifth() -> Mapping[str, float]:
-    """The share of its own gain over the recipe that hypergrad has after the smallest budget, by space."""
-    recipe, (first, *_, last) = found("recipe"), budgets()
-    return {
-        space: fmean(differences(found("hypergrad", space, first), recipe))
-        / fmean(differences(found("hypergrad", space, last), recipe))
-        for space in SIZES
-    }
+def kept_at_a_fifth(head: str, space: str) -> float:
+    """The share of its own gain over the recipe that hypergrad has after the smallest budget."""
+    recipe, (first, *_, last) = found("recipe", head), budgets()
+    early_gain, gain = (fmean(differences(found("hypergrad", head, space, b), recipe)) for b in (first, last))
+    return early_gain / gain
 
 
 def early() -> str:
     """What is left of the gain with a fifth of the budget."""
-    table = [[str(SIZES[space]), f"{share:.0%}"] for space, share in kept_at_a_fifth().items()]
-    return markdown(["K", "hypergrad's gain over the recipe kept at a fifth of the budget (asked: 80 %)"], table)
+    table = [[label, *(f"{kept_at_a_fifth(head, space):.0%}" for space in SIZES)] for head, label in HEADS.items()]
+    return markdown(["head: gain over the recipe kept at a fifth", *(f"K = {k}" for k in SIZES.values())], table)
+
+
+def ablations() -> str:
+    """One thing changed at a time, beside nothing changed."""
+    by = changed("steps")
+    return _changes("hypergrad, K = 71, changed in", by, by.get("nothing", {}))
+
+
+def horizons() -> str:
+    """Inner loops of different lengths, each with as many hypergradients."""
+    by = changed("trials")
+    return _changes("inner steps", by, by.get("T 20", {}))
+
+
+def _changes(title: str, by: Mapping[str, Cells], plain: Cells) -> str:
+    table = []
+    for what, own in by.items():
+        each = differences(own, plain)
+        spent = median(r["step_equivalents"] for r in own.values())
+        span = f"{fmean(each):+.1f} ({min(each):+.1f} to {max(each):+.1f})"
+        values = (f"{fmean(f(r) for r in own.values()):.1f}" for f in (id_, ood))
+        table.append([what, str(len(own)), *values, "" if own is plain else span, f"{spent:,.0f}"])
+    return markdown([title, "cells", "ID test", "OOD test", "difference (by cell)", "step equivalents"], table)
+
+
+def online() -> str:
+    """What a steered fine-tune's search has cost."""
+    table = []
+    for r in found("online", "zero_shot", "groups").values():
+        cost = (f"{r['step_equivalents']:,.0f}", f"{r['share']:.1%}")
+        table.append([f"{r['steps']:,}", str(r["trials"]), *cost, f"{id_(r):.1f}", f"{ood(r):.1f}"])
+    return markdown(["steps", "windows", "search, step equivalents", "of the fine-tune", "ID test", "OOD test"], table)

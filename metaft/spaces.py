@@ -11,7 +11,7 @@ from torch import Tensor
 from metaft.hooks import HOOKS, Knob
 from metaft.hooks.knobs import settled
 from metaft.hooks.registry import real_knobs
-from metaft.objective import Objective
+from metaft.objective import Objective, base_name
 from metaft.objective.space import Float, Space
 from metaft.settings import Config
 
@@ -57,7 +57,7 @@ def recipe(cfg: Config, searched: Space) -> Tensor:
     own = cfg.finetune.knobs.get(cfg.search.method or "", {})
     defaults = {name: own.get(knob.name, knob.default) for name, knob in knobs(cfg).items()}
     plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, **defaults, **cfg.objective.recipe}
-    values = {name: plain.get(name.partition("@")[0], 0.0) for name in searched.names}
+    values = {name: plain.get(base_name(name), 0.0) for name in searched.names}
     return searched.to_unit(values).clamp(0.05, 0.95)
 
 

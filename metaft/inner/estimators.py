@@ -15,7 +15,7 @@ from metaft.inner.loop import DEFAULT, Loop, Options
 from metaft.inner.state import InnerState
 from metaft.inner.storage import STORAGES
 from metaft.inner.sweep import Gradients, Outer, StepFunction, Trace, Unrolled, plain, unrolled
-from metaft.objective import is_knob
+from metaft.objective import base_name, is_knob
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ ESTIMATORS: dict[str, Estimator] = {
         "by the implicit function theorem, for term weights",
         implicit,
         lambda loop: len(loop.batches) + 1 + 2.0 * (loop.options.iterations + 1),
-        refuses=lambda name: is_knob(name) or name.partition("@")[0] in ("lr", "wd"),
+        refuses=lambda name: is_knob(name) or base_name(name) in ("lr", "wd"),
     ),
 }
 

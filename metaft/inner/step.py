@@ -17,7 +17,7 @@ from metaft.hooks.hook import PLAIN, Hook
 from metaft.inner.adamw import Constants, adamw
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
-from metaft.objective import WeightedLoss, is_knob, per_group
+from metaft.objective import WeightedLoss, base_name, is_knob, per_group
 from metaft.objective.batches import TrainBatch
 from metaft.objective.state import StepState
 from metaft.objective.vectors import whole
@@ -274,7 +274,7 @@ def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:
     """h with its learning rates times the batch's pace."""
     if batch.pace == 1:
         return h
-    return {name: batch.pace * value if name.partition("@")[0] == "lr" else value for name, value in h.items()}
+    return {name: batch.pace * value if base_name(name) == "lr" else value for name, value in h.items()}
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -1,7 +1,7 @@
 """Objectives: loss terms, their weighted sum, and the space in which it is searched."""
 
 from metaft.objective import losses, penalties  # noqa: F401  (they fill the registry)
-from metaft.objective.objective import Objective, WeightedLoss, is_knob, load_objective, per_group
+from metaft.objective.objective import Objective, WeightedLoss, base_name, is_knob, load_objective, per_group
 from metaft.objective.registry import TERMS, Term, term
 from metaft.objective.state import StepState
 
@@ -11,6 +11,7 @@ __all__ = [
     "StepState",
     "Term",
     "WeightedLoss",
+    "base_name",
     "is_knob",
     "load_objective",
     "per_group",

@@ -248,6 +248,11 @@ def per_group(h: Mapping[str, Any], name: str, group: str) -> Any:
     return h[key] if key in h else h[name]
 
 
+def base_name(name: str) -> str:
+    """NAME of `NAME@GROUP`."""
+    return name.partition("@")[0]
+
+
 def is_knob(name: str) -> bool:
     """Whether a hyperparameter is a method's own, METHOD.KNOB."""
-    return "." in name.partition("@")[0]
+    return "." in base_name(name)

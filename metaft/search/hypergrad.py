@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from metaft.errors import ConfigError, Problem
+from metaft.objective import base_name
 from metaft.progress import note, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Forecasting, SearchResult, seed_for
 from metaft.search.blackbox import BlackBoxSolver
@@ -142,7 +143,7 @@ class HypergradSolver:
 def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
     """The recipe and the recipe with lower learning rates; nothing where none is searched."""
     space, recipe = problem.space, problem.space.plain(problem.start)
-    rates = [name for name in recipe if name.partition("@")[0] == "lr"]
+    rates = [name for name in recipe if base_name(name) == "lr"]
     lower = [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in LADDER if rates]
     return [recipe, *(space.plain(space.to_unit(params)) for params in lower)] if rates else []
 
