@@ -66,8 +66,9 @@ class Rows:
         return any(all(row[k] == cell[k] for k in self._keys) for row in self.rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Keep a row and write the file."""
-        self.rows.append(dict(row))
+        """Keep a row, in the place of one with the same keys, and write the file."""
+        others = [own for own in self.rows if any(own.get(k) != row.get(k) for k in self._keys)]
+        self.rows = [*others, dict(row)]
         rows_text = ",\n".join(to_json(r) for r in self.rows)
         write(self._path, f'{{"meta": {to_json(self._meta, indent=1)},\n"rows": [\n{rows_text}\n]}}\n')
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)

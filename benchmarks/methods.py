@@ -1,6 +1,7 @@
 """Every fine-tuning method side by side: accuracy in and out of distribution, cost, drift.
 
-    python benchmarks/methods.py [--device cpu] [--seeds 0 1 2 3 4] [--workers 2] [--quick] [--out FILE]
+    python benchmarks/methods.py [--device cpu] [--seeds 0 1 2 3 4] [--workers 2] [--again METHOD ...] [--quick]
+                                 [--out FILE]
 
 A cell is a suite with its ID style, a pretraining seed and a data seed: seed s stands for pretraining s mod 3, on
 shapes with the ID style that changes every seed, and data seed s. All methods of a cell have the same number of steps
@@ -12,6 +13,7 @@ they are of the first two seeds.
 Methods with knobs have them tuned once a suite, in the cell of data and pretraining seed 1000, which is not reported:
 the defaults and seven more points from TPE, each trained for a quarter of the steps, judged by the mean accuracy on
 id_val and ood_val: on ood_val alone the best knobs are those that hardly train at all. These rows have `tuning`.
+Methods that --again names are measured again in every cell.
 Choices within a method (WiSE-FT's alpha, soups, the probe's C) are made by ood_val, then id_val. Seconds are of one
 thread beside other workers.
 """
@@ -53,7 +55,7 @@ LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 traini
 PRETRAININGS = 3
 TUNING_SEED, TUNING_TRIALS, TUNING_SHARE = 1000, 8, 4
 KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
-HYPERGRAD = ("search.mode=hypergrad", "search.seconds=null")  # 900 step equivalents, whatever the clock says
+HYPERGRAD = ("search.mode=hypergrad", "search.seconds=null")  # 2,000 step equivalents, whatever the clock says
 QUICK_SEARCH = ("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1")
 QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
 Knobs = dict[str, dict[str, Any]]
@@ -109,13 +111,13 @@ def tuned(rows: list[Row], suite: str) -> Knobs:
     return {method: row["knobs"] for method, row in best.items()}
 
 
-def compare(cell: Cell, labels: int | None, knobs: Knobs) -> list[Row]:
-    """A row for each method of a cell."""
+def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...]) -> list[Row]:
+    """A row for each of these methods in a cell."""
     work = opened(cell)
     settings = build.fit_settings(work, None)
     settings = replace(settings, options=replace(settings.options, knobs=knobs), **({} if cell.quick else LENGTH))
     fits, drift, rows = Fits(partial(fit, work), settings), build.drift(work), []
-    for method in methods_of(cell, labels):
+    for method in methods:
         row = cell.row(method=method, labels=labels, tuning=False, knobs=knobs.get(method, {}))
         try:
             model, cost = fits(method)
@@ -174,12 +176,15 @@ def comparisons(suites: tuple[str, ...], seeds: list[int], args: Namespace, rows
     for seed, labels in (*((seed, None) for seed in seeds), *few):
         for suite in suites:
             cell = cell_of(suite, seed, args.device, args.quick, labels)
-            if cell.row(method=methods_of(cell, labels)[-1], labels=labels, tuning=False) not in rows:
-                yield compare, cell, labels, tuned(rows.rows, suite)
+            methods = methods_of(cell, labels)
+            if cell.row(method=methods[-1], labels=labels, tuning=False) in rows:
+                methods = tuple(m for m in methods if m in args.again)
+            if methods:
+                yield compare, cell, labels, tuned(rows.rows, suite), methods
 
 
 def main() -> None:
-    args = arguments("methods", __doc__, seeds=(0, 1, 2, 3, 4), workers=2)
+    args = arguments("methods", __doc__, seeds=(0, 1, 2, 3, 4), workers=2, again=())
     rows = Rows("methods", args, KEYS)
     suites, seeds = (("digits",), args.seeds[:1]) if args.quick else (tuple(ID_STYLES), args.seeds)
     if not args.quick:

@@ -194,6 +194,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "outer loss margin": ("search.outer_loss=margin",),
     "weights log": ("objective.weight_scale=log",),
     "weights softplus": ("objective.weight_scale=softplus",),
+    "weights in units of pull": ("objective.weight_units=gradient",),
     "cosine": ("inner.schedule=cosine",),
     **{f"without {t}": (f"objective.terms=[{', '.join(x for x in TERMS if x != t)}]",) for t in TERMS},
 }

@@ -35,7 +35,8 @@ class _Measured:
 
 def dry_run(cfg: Config) -> str:
     """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text."""
-    work = build.workspace(cfg)
+    cheap = cfg.objective.model_copy(update={"head": "zero_shot"})  # steps cost the same; a probe needs all of id_train
+    work = build.workspace(cfg.model_copy(update={"objective": cheap}))
     measured = _measure(work)
     tune_cost = build.finetune_cost(work)
     search_cost, search_seconds = _search(cfg, measured, tune_cost)

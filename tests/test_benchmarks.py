@@ -13,6 +13,7 @@ import pytest
 
 from metaft.data import SUITE_VERSION
 from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.search.bilevel import Budget
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.hypergrad import HypergradSolver
 from metaft.search.journal import Journal
@@ -39,6 +40,8 @@ def test_rows_are_kept_and_found_again(benchmarks, tmp_path):
     args = Namespace(out=tmp_path / "rows.json", device="cpu", seeds=[0])
     Rows("some", args, ("suite", "seed")).add({"suite": "shapes", "seed": 0, "value": 1.5})
     again = Rows("some", args, ("suite", "seed"))
+    again.add({"suite": "shapes", "seed": 0, "value": 2.5})
+    assert [row["value"] for row in again.rows] == [2.5], "measured again, it takes the old one's place"
     assert {"suite": "shapes", "seed": 0} in again
     assert {"suite": "shapes", "seed": 1} not in again
     meta = json.loads(args.out.read_text())["meta"]
@@ -109,6 +112,14 @@ def test_a_smaller_budget_is_read_from_the_journal_of_a_larger(benchmarks):
         read = solver.solve(Bowl(noise=0.01), limit("steps:80"), part)
         assert (read.params, read.value, read.trials) == (alone.params, alone.value, alone.trials)
         assert read.step_equivalents == alone.step_equivalents <= 80 + 6
+
+
+def test_budgets_have_names(benchmarks):
+    from solvers import limit
+
+    assert limit("wall:24", 4.0) == Budget(seconds=20.0)
+    assert limit("steps:1000") == Budget(step_equivalents=1000.0)
+    assert limit("trials:3") == Budget(trials=3)
 
 
 def test_sign_flips_against_scipy(benchmarks):
