@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from metaft.report.tables import CEILING, DRIFT, DRIFT_NOTE, Results, drift_rows, knobs_of, ood_mean, ood_splits
+from metaft.report.tables import CEILING, DRIFT, DRIFT_NOTE, Results, drift_rows, objective_rows, ood_mean, ood_splits
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
@@ -35,9 +35,8 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 {% if run.drift %}<table><tr>{% for h in run.drift_head %}<th>{{ h }}</th>{% endfor %}</tr>
 {% for row in run.drift %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p>{{ run.drift_note }}</p>{% endif %}
-{% if run.objective %}<table><tr><th>objective</th><th>value</th></tr>
-{% for k, v in run.objective.items() %}<tr><td>{{ k }}</td>
-<td>{{ v if v is string else "%.4g"|format(v) }}</td></tr>{% endfor %}</table>
+{% if run.objective %}<table><tr>{% for h in run.objective[0] %}<th>{{ h }}</th>{% endfor %}</tr>
+{% for row in run.objective[1:] %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
 {% endif %}
 {% if run.search %}<table><tr><th>search</th><th>{{ run.mode }}</th></tr>
 {% for k, v in run.search.items() %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>{% endif %}
@@ -55,7 +54,6 @@ def render(runs: Mapping[str, Results], figure: Path, title: str) -> str:
 
 def _view(name: str, run: Results) -> dict[str, Any]:
     splits = list(dict.fromkeys(split for method in run["methods"].values() for split in method))
-    objective = run.get("objective")
     return {
         "name": name,
         "splits": splits,
@@ -68,7 +66,7 @@ def _view(name: str, run: Results) -> dict[str, Any]:
         "drift": drift_rows(run),
         "drift_head": DRIFT,
         "drift_note": DRIFT_NOTE,
-        "objective": _flat(objective) if objective else None,
+        "objective": objective_rows(run),
         "mode": run.get("mode") or "none",
         "search": {
             k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else v
@@ -76,10 +74,6 @@ def _view(name: str, run: Results) -> dict[str, Any]:
             if not isinstance(v, list)
         },
     }
-
-
-def _flat(objective: Mapping[str, Any]) -> dict[str, Any]:
-    return {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs_of(objective)}
 
 
 def _ood(method: Mapping[str, Any], splits: Sequence[str]) -> float | None:

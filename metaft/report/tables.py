@@ -80,18 +80,27 @@ def search_table(results: Results) -> str:
 
 def objective_table(results: Results) -> str:
     """The objective that `autoft` was trained with."""
+    header, *rows = objective_rows(results) or [[]]
+    return markdown(header, rows) if rows else ""
+
+
+def objective_rows(results: Results) -> list[list[str]]:
+    """The cells of `objective_table`, header first: what holds for all parameters, and for each group by itself."""
     objective = results.get("objective")
     if not objective:
-        return ""
-    rows = [[name, _number(weight)] for name, weight in objective["terms"].items()]
-    rows += [["learning rate", _number(objective["lr"])], ["weight decay", _number(objective["wd"])]]
-    rows += [[name, _number(value)] for name, value in knobs_of(objective).items()]
-    return markdown(["objective", "value"], rows)
-
-
-def knobs_of(objective: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the knobs of an objective's method, if it has one, by `METHOD KNOB`."""
-    return {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
+        return []
+    groups = {name: {**own.get("terms", {}), **own} for name, own in (objective.get("groups") or {}).items()}
+    of_groups = [name for own in groups.values() for name in own if name != "terms"]
+    knobs = {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
+    whole = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
+    names = dict.fromkeys((*objective["terms"], *of_groups, *whole))
+    rows = [[name, *(_number(own.get(name, "")) for own in (whole, *groups.values()))] for name in names]
+    blank = [""] * len(groups)
+    if objective.get("head"):
+        rows.append(["head", objective["head"].replace("_", " "), *blank])
+    if objective.get("schedule"):
+        rows.append(["changes on the way", f"{len(objective['schedule'])}, see objective.yaml", *blank])
+    return [["objective", "value", *groups], *rows]
 
 
 def page(results: Results) -> str:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from metaft.report.__main__ import main
-from metaft.report.tables import markdown, methods_table, ood_mean, page
+from metaft.report.tables import markdown, methods_table, objective_rows, ood_mean, page
 from metaft.report.write import write_run
 
 
@@ -51,6 +51,23 @@ def test_page_tells_what_failed():
     text = page(RESULTS)
     assert "**autoft** gave no result: diverged in step 3" in text
     assert "| kd " in text
+
+
+def test_an_objective_is_shown_by_group():
+    own = {"stem": {"lr": 1e-5, "terms": {"l2init": 0.5}}, "head": {"lr": 1e-2}}
+    objective = {**RESULTS["objective"], "groups": own, "head": "linear_probe", "schedule": [[0.5, {}]]}
+    header, *rows = objective_rows({"objective": objective})
+    assert header == ["objective", "value", "stem", "head"]
+    assert rows == [
+        ["ce", "1", "", ""],
+        ["kd", "0.25", "", ""],
+        ["l2init", "", "0.5", ""],
+        ["lr", "0.0001", "1e-05", "0.01"],
+        ["wd", "0.1", "", ""],
+        ["head", "linear probe", "", ""],
+        ["changes on the way", "1, see objective.yaml", "", ""],
+    ]
+    assert objective_rows({"objective": None}) == []
 
 
 def test_a_run_is_written(tmp_path):
