@@ -199,7 +199,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     **{f"without {t}": (f"objective.terms=[{', '.join(x for x in TERMS if x != t)}]",) for t in TERMS},
 }
 HORIZONS = {f"T {t}": (f"inner.steps={t}",) for t in (10, 20, 50, 200)}
-CHANGES = {**ABLATIONS, **HORIZONS}
+CHANGES = {**HORIZONS, **ABLATIONS}
 
 
 def recipe(cell: Cell, head: str) -> list[Row]:
