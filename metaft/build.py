@@ -95,11 +95,9 @@ def fresh(work: Workspace) -> Classifier:
 def beginning(work: Workspace) -> Classifier:
     """What a learned objective's fine-tune begins with: theta_0, or theta_0 with the head of `objective.head`."""
     head = work.cfg.objective.head
-    return work.classifier if head == "zero_shot" else _fits(work).model(head)
-
-
-def _fits(work: Workspace) -> Fits:
-    return Fits(partial(fit, work), fit_settings(work, None), work.shelf)
+    if head == "zero_shot":
+        return work.classifier
+    return Fits(partial(fit, work), fit_settings(work, None), work.shelf).model(head)
 
 
 def bilevel_problem(cfg: Config) -> BilevelProblem:
