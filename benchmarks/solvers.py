@@ -46,7 +46,7 @@ from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal
 
 WALL = 120  # seconds; a fifth of it is read off too
-ABLATED = "steps:1000"  # the budget of ablations, which then need no quiet machine
+ABLATED = "steps:600"  # the budget of ablations, which then need no quiet machine
 FEW = "trials:13"  # that of inner loops of different lengths: as many hypergradients for each
 ONLINE = "share:0.05"  # of a fine-tune of 323 epochs, 10,013 steps
 KEYS = ("suite", "pretrain", "seed", "solver", "space", "head", "budget", "ablation")
