@@ -9,7 +9,17 @@ from typing import Any
 
 from jinja2 import Environment
 
-from metaft.report.tables import CEILING, DRIFT, DRIFT_NOTE, Results, drift_rows, objective_rows, ood_mean, ood_splits
+from metaft.report.tables import (
+    CEILING,
+    DRIFT,
+    DRIFT_NOTE,
+    Results,
+    drift_rows,
+    group_rows,
+    objective_rows,
+    ood_mean,
+    ood_splits,
+)
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
@@ -35,9 +45,10 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 {% if run.drift %}<table><tr>{% for h in run.drift_head %}<th>{{ h }}</th>{% endfor %}</tr>
 {% for row in run.drift %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p>{{ run.drift_note }}</p>{% endif %}
-{% if run.objective %}<table><tr>{% for h in run.objective[0] %}<th>{{ h }}</th>{% endfor %}</tr>
-{% for row in run.objective[1:] %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
-{% endif %}
+{% for table in run.objective if table|length > 1 %}
+<table><tr>{% for h in table[0] %}<th>{{ h }}</th>{% endfor %}</tr>
+{% for row in table[1:] %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
+{% endfor %}
 {% if run.search %}<table><tr><th>search</th><th>{{ run.mode }}</th></tr>
 {% for k, v in run.search.items() %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>{% endif %}
 {% endfor %}
@@ -66,7 +77,7 @@ def _view(name: str, run: Results) -> dict[str, Any]:
         "drift": drift_rows(run),
         "drift_head": DRIFT,
         "drift_note": DRIFT_NOTE,
-        "objective": objective_rows(run),
+        "objective": [objective_rows(run), group_rows(run)],
         "mode": run.get("mode") or "none",
         "search": {
             k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else v

@@ -79,28 +79,32 @@ def search_table(results: Results) -> str:
 
 
 def objective_table(results: Results) -> str:
-    """The objective that `autoft` was trained with."""
-    header, *rows = objective_rows(results) or [[]]
-    return markdown(header, rows) if rows else ""
+    """The objective that `autoft` was trained with, and below it what each parameter group has for itself."""
+    tables = (objective_rows(results), group_rows(results))
+    return "\n\n".join(markdown(header, rows) for header, *rows in tables if rows)
 
 
 def objective_rows(results: Results) -> list[list[str]]:
-    """The cells of `objective_table`, header first: what holds for all parameters, and for each group by itself."""
+    """The cells of the objective, header first."""
     objective = results.get("objective")
     if not objective:
-        return []
-    groups = {name: {**own.get("terms", {}), **own} for name, own in (objective.get("groups") or {}).items()}
-    of_groups = [name for own in groups.values() for name in own if name != "terms"]
+        return [["objective", "value"]]
     knobs = {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
     whole = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
-    names = dict.fromkeys((*objective["terms"], *of_groups, *whole))
-    rows = [[name, *(_number(own.get(name, "")) for own in (whole, *groups.values()))] for name in names]
-    blank = [""] * len(groups)
+    rows = [[name, _number(value)] for name, value in whole.items()]
     if objective.get("head"):
-        rows.append(["head", objective["head"].replace("_", " "), *blank])
+        rows.append(["head", objective["head"].replace("_", " ")])
     if objective.get("schedule"):
-        rows.append(["changes on the way", f"{len(objective['schedule'])}, see objective.yaml", *blank])
-    return [["objective", "value", *groups], *rows]
+        rows.append(["changes on the way", f"{len(objective['schedule'])}, see objective.yaml"])
+    return [["objective", "value"], *rows]
+
+
+def group_rows(results: Results) -> list[list[str]]:
+    """The cells of what each parameter group has for itself, header first."""
+    groups = (results.get("objective") or {}).get("groups") or {}
+    flat = {group: {**own, **own.get("terms", {})} for group, own in groups.items()}
+    names = [name for name in dict.fromkeys(name for own in flat.values() for name in own) if name != "terms"]
+    return [["group", *names], *([group, *(_number(own.get(n, "")) for n in names)] for group, own in flat.items())]
 
 
 def page(results: Results) -> str:

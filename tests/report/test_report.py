@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from metaft.report.__main__ import main
-from metaft.report.tables import markdown, methods_table, objective_rows, ood_mean, page
+from metaft.report.tables import group_rows, markdown, methods_table, objective_rows, objective_table, ood_mean, page
 from metaft.report.write import write_run
 
 
@@ -55,19 +55,19 @@ def test_page_tells_what_failed():
 
 def test_an_objective_is_shown_by_group():
     own = {"stem": {"lr": 1e-5, "terms": {"l2init": 0.5}}, "head": {"lr": 1e-2}}
-    objective = {**RESULTS["objective"], "groups": own, "head": "linear_probe", "schedule": [[0.5, {}]]}
-    header, *rows = objective_rows({"objective": objective})
-    assert header == ["objective", "value", "stem", "head"]
-    assert rows == [
-        ["ce", "1", "", ""],
-        ["kd", "0.25", "", ""],
-        ["l2init", "", "0.5", ""],
-        ["lr", "0.0001", "1e-05", "0.01"],
-        ["wd", "0.1", "", ""],
-        ["head", "linear probe", "", ""],
-        ["changes on the way", "1, see objective.yaml", "", ""],
+    results = {"objective": {**RESULTS["objective"], "groups": own, "head": "linear_probe", "schedule": [[0.5, {}]]}}
+    assert objective_rows(results) == [
+        ["objective", "value"],
+        ["ce", "1"],
+        ["kd", "0.25"],
+        ["lr", "0.0001"],
+        ["wd", "0.1"],
+        ["head", "linear probe"],
+        ["changes on the way", "1, see objective.yaml"],
     ]
-    assert objective_rows({"objective": None}) == []
+    assert group_rows(results) == [["group", "lr", "l2init"], ["stem", "1e-05", "0.5"], ["head", "0.01", ""]]
+    assert objective_table(results).count("| lr") == 1
+    assert objective_table({"objective": None}) == ""
 
 
 def test_a_run_is_written(tmp_path):
