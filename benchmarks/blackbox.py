@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.space import Categorical, Float, Int, Space
 
 Params = Mapping[str, Any]
 

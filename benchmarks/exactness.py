@@ -23,7 +23,7 @@ from metaft.clip.classifier import Classifier, train_only
 from metaft.finetune.loop import adamw
 from metaft.inner import InnerState, Step, estimate
 from metaft.objective import WeightedLoss
-from metaft.objective.batches import TrainBatch
+from metaft.training.batches import TrainBatch
 
 H = {
     **{"ce": 1.0, "dcm": 0.3, "entropy": 0.2, "flyp": 0.4, "hinge": 0.1, "kd": 0.5},

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from common import Rows, arguments
 
-from metaft.objective.space import Float, Space
+from metaft.space import Float, Space
 from metaft.search.bilevel import Budget, Outcome
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.executors import EXECUTORS, Place

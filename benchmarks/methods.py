@@ -41,7 +41,7 @@ from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.finetune.settings import FitSettings
-from metaft.objective.space import Space
+from metaft.space import Space
 from metaft.search.journal import Journal
 from metaft.search.tpe import TPE, Failed
 

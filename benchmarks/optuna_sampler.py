@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import torch
 
-from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.space import Categorical, Float, Int, Space
 from metaft.search.sampler import Failed, Stopped, Told, Trial
 
 

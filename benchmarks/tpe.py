@@ -27,7 +27,7 @@ import torch
 from blackbox import PROBLEMS
 from common import Rows, arguments
 
-from metaft.objective.space import Categorical, Dimension, Float, Int, Space
+from metaft.space import Categorical, Dimension, Float, Int, Space
 from metaft.search.tpe import TPE
 
 TRIALS = 200

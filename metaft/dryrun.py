@@ -10,40 +10,48 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from metaft import build, searches
-from metaft.build import Workspace
+from metaft import pipeline
+from metaft.build.fits import finetune_cost
+from metaft.build.problem import problem_in
+from metaft.build.solver import is_online
+from metaft.build.workspace import Workspace
+from metaft.config.schema import Config
+from metaft.objective.heads import ZERO_SHOT
 from metaft.report.tables import markdown
-from metaft.search.bilevel import Outcome
-from metaft.search.problem import FinetuneProblem, Forecast
-from metaft.settings import Config
+from metaft.search.bilevel import Forecast
+from metaft.search.outcome import Outcome
+from metaft.search.problem import FinetuneProblem
+from metaft.search.registry import HYPERGRAD
 
 
 @dataclass(frozen=True)
 class _Measured:
     """One inner step, one hypergradient through one step, the seconds of one evaluation batch.
 
-    `peak` is in bytes, after the inner step; `forecast` is of a hypergradient through the whole inner loop.
+    `trained` counts the scalars that train in a search; `peak` is in bytes, after the inner step; `forecast` is of a
+    hypergradient through the full inner loop.
     """
 
     step: Outcome
     hypergradient: Outcome
     batch_seconds: float
     dimensions: int
+    trained: int
     peak: float
     forecast: Forecast
 
 
 def dry_run(cfg: Config) -> str:
     """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text."""
-    cheap = cfg.objective.model_copy(update={"head": "zero_shot"})  # steps cost the same; a probe needs all of id_train
-    work = build.workspace(cfg.model_copy(update={"objective": cheap}))
+    cheap = cfg.objective.model_copy(update={"head": ZERO_SHOT})  # steps cost the same; a probe needs all of id_train
+    work = pipeline.opened(cfg.model_copy(update={"objective": cheap}))
     measured = _measure(work)
-    tune_cost = build.finetune_cost(work)
+    tune_cost = finetune_cost(work)
     search_cost, search_seconds = _search(cfg, measured, tune_cost)
     tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents
     rows = [
         ["model", cfg.model.name],
-        ["trained parameters", f"{sum(p.numel() for p in work.classifier.trained().values()):,}"],
+        ["trained parameters", f"{measured.trained:,}"],
         ["classes", str(len(work.splits.classes.names))],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
         ["searched hyperparameters", str(measured.dimensions)],
@@ -55,7 +63,7 @@ def dry_run(cfg: Config) -> str:
             f"estimated peak memory, hypergradient through {cfg.inner.steps} steps",
             f"{(measured.peak + measured.forecast.bytes) / 2**20:,.0f} MiB",
         ],
-        ["graphs kept, of all inner steps", f"{measured.forecast.plan.graphs} of {cfg.inner.steps}"],
+        ["graphs kept, of all inner steps", f"{measured.forecast.graphs} of {cfg.inner.steps}"],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
@@ -85,25 +93,33 @@ def _measure(work: Workspace) -> _Measured:
     step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
     problem.hypergradient(problem.start, seed=0)
     hypergradient = problem.hypergradient(problem.start, seed=0)[0]
-    return _Measured(step, hypergradient, seconds, len(problem.space), peak, build.problem_in(work).forecast())
+    return _Measured(
+        step=step,
+        hypergradient=hypergradient,
+        batch_seconds=seconds,
+        dimensions=len(problem.space),
+        trained=sum(p.numel() for p in problem.step.pretrained.values()),
+        peak=peak,
+        forecast=problem_in(work).forecast(),
+    )
 
 
 def _problem(work: Workspace, steps: int) -> FinetuneProblem:
     """The search problem with so many inner steps."""
     inner = work.cfg.inner.model_copy(update={"steps": steps, "stretch": 1.0})
-    return build.problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
+    return problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
 
 
 def _search(cfg: Config, measured: _Measured, tune_cost: float) -> tuple[float, float]:
     """Step equivalents and seconds of the search, from the limit that will be reached first."""
     further = cfg.inner.steps - 1
     plain_cost = measured.step.step_equivalents + further
-    if cfg.search.mode == "hypergrad":
+    if cfg.search.mode == HYPERGRAD:
         one, trial_cost = measured.hypergradient, measured.forecast.step_equivalents
     else:
         one, trial_cost = measured.step, plain_cost
     rate = one.seconds / one.step_equivalents
-    if searches.online(cfg):
+    if is_online(cfg):
         return cfg.hypergrad.share * tune_cost, cfg.hypergrad.share * tune_cost * rate
     trials = cfg.search.trials or math.inf
     cost = min(

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class MetaftError(Exception):
-    """A fault the user can mend; the command line prints its text, never a stack trace."""
+    """A mistake the user can mend; the command line prints its text, never a stack trace."""
 
     exit_code = 1
 
@@ -39,8 +39,8 @@ class DivergedError(MetaftError):
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One fault in the settings: where, what was found, what is allowed."""
+class Fault:
+    """One fault in the settings or arguments: where, what was found, what is allowed."""
 
     field: str
     found: str
@@ -57,15 +57,15 @@ class ConfigError(MetaftError):
 
     exit_code = 2
 
-    def __init__(self, problems: Sequence[Problem], partial: Any = None) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, faults: Sequence[Fault], partial: Any = None) -> None:
+        self.faults = tuple(faults)
         self.partial = partial  # the settings that remain when the faulty ones are left at their defaults
-        count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
-        super().__init__("\n".join([f"{count} in the settings:", *(f"  - {p}" for p in self.problems)]))
+        count = f"{len(self.faults)} problem{'s' if len(self.faults) != 1 else ''}"
+        super().__init__("\n".join([f"{count} in the settings:", *(f"  - {fault}" for fault in self.faults)]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """From one process to another with its problems, not with its text."""
-        return type(self), (self.problems, self.partial)
+        """Pickled with its faults, not with its text."""
+        return type(self), (self.faults, self.partial)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -74,8 +74,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def unknown(field: str, name: str, names: Iterable[str]) -> Problem:
-    """The problem of a name that no registry holds."""
+def unknown(field: str, name: str, names: Iterable[str]) -> Fault:
+    """The fault of a name that no registry holds."""
     known = sorted(names)
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    return Problem(field, f"unknown name {name!r}", shown, nearest(name, known))
+    return Fault(field, f"unknown name {name!r}", shown, nearest(name, known))

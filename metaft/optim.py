@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft.errors import CheckpointError, ConfigError, Problem
+from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.hooks.ball import row_norms_, row_sums, spread
-from metaft.hooks.ftp import FTP, KNOBS
+from metaft.hooks.ftp import FTP
 from metaft.hooks.knobs import faults
-from metaft.hooks.names import matching
+from metaft.hooks.patterns import matching
 from metaft.hooks.radii import Radii
+from metaft.hooks.registry import HOOKS
 
 IMPLEMENTATIONS = {"foreach", "fused", "capturable", "differentiable"}
 RADIUS = ("radius_taken", "radius", "radius_exp_avg", "radius_exp_avg_sq")
@@ -72,7 +73,7 @@ class FTPAdamW(torch.optim.AdamW):
         if exclude:
             matching([n for group in self.param_groups for n in group.get("param_names", ())], exclude, "exclude")
         for group in self.param_groups:
-            wrong = faults("FTPAdamW", KNOBS, {name: group[name] for name in ("kappa", "speed")})
+            wrong = faults("FTPAdamW", HOOKS["ftp"].knobs, {name: group[name] for name in ("kappa", "speed")})
             if wrong:
                 raise ConfigError(wrong)
         self._attach()
@@ -83,7 +84,7 @@ class FTPAdamW(torch.optim.AdamW):
         group = self.param_groups[-1]
         if self._exclude and "param_names" not in group:
             found = "patterns, but parameters without names"
-            raise ConfigError([Problem("exclude", found, "named parameters, such as model.named_parameters()")])
+            raise ConfigError([Fault("exclude", found, "named parameters, such as model.named_parameters()")])
         if self._exclude:
             out = set(matching(group["param_names"], self._exclude))
             pairs = zip(group["param_names"], group["params"], strict=True)

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import pickle
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metaft import config as configuration
+from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import notes, restore, save
-from metaft.data import FORMATS, Split, Splits
-from metaft.errors import CheckpointError, ConfigError, Problem
+from metaft.config.read import dump
+from metaft.config.schema import Config
+from metaft.cost import Cost
+from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import claim, to_json, write
-from metaft.finetune.settings import Cost
-from metaft.report.write import write_run
-from metaft.settings import Config
-
-PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
+from metaft.finetune.fits import Fit
+from metaft.results import Results
+from metaft.search.journal import Journal
 
 
 class RunFolder:
-    """Paths of a run, its log and its results."""
+    """Where what a run gives goes, so that nothing computed is lost: its log, journal, checkpoints and results."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.journal = path / "search" / "trials.jsonl"
         self.objective = path / "objective.yaml"
         self.model = path / "model"
-        self.checkpoints = path / "checkpoints"
 
     @classmethod
     def create(cls, cfg: Config) -> RunFolder:
@@ -52,8 +44,8 @@ class RunFolder:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         path = cfg.out or Path("runs") / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
         if (path / "config.yaml").exists():
-            raise ConfigError([Problem("out", f"{path} holds a run", f"a new folder, or --resume {path}")])
-        write(path / "config.yaml", configuration.dump(cfg))
+            raise ConfigError([Fault("out", f"{path} holds a run", f"a new folder, or --resume {path}")])
+        write(path / "config.yaml", dump(cfg))
         return cls(path)
 
     @contextmanager
@@ -74,20 +66,17 @@ class RunFolder:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(to_json(event) + "\n")
 
-    def results(self) -> dict[str, Any]:
-        """What results.json holds so far."""
-        path = self.path / "results.json"
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    def journal(self) -> Journal:
+        """The journal of the search, for one process at a time."""
+        return Journal(self.path / "search" / "trials.jsonl")
 
-    def write(self, results: Mapping[str, Any]) -> None:
-        """Write results.json, and what it says of its origin alone as provenance.json."""
-        write(self.path / "results.json", to_json(results, indent=2) + "\n")
-        write(self.path / "provenance.json", to_json(results["provenance"], indent=2) + "\n")
+    def checkpoints(self, work: Workspace) -> Checkpoints:
+        """The fitted classifiers of a workspace, and the states of trainings under way."""
+        return Checkpoints(self.path / "checkpoints", work.fresh, work.device)
 
-    def report(self, results: Mapping[str, Any]) -> None:
-        """Write results.json, results.md, report.html and the figure."""
-        self.write(results)
-        write_run(results, self.path)
+    def results(self) -> Results | None:
+        """What results.json holds so far, if it is there."""
+        return Results.load(self.path) if (self.path / "results.json").exists() else None
 
 
 class Checkpoints:
@@ -102,18 +91,18 @@ class Checkpoints:
     def __init__(self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu") -> None:
         self._folder, self._fresh, self._device = folder, fresh, device
 
-    def take(self, name: str) -> tuple[Classifier, Cost] | None:
+    def take(self, name: str) -> Fit | None:
         """A method's classifier and what it took, if it is there."""
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
         model = restore(self._fresh(), path)
-        return model, Cost(**{key: float(value) for key, value in notes(path).items()})
+        return Fit(model, Cost(**{key: float(value) for key, value in notes(path).items()}))
 
-    def put(self, name: str, model: Classifier, cost: Cost) -> None:
+    def put(self, name: str, fit: Fit) -> None:
         """Keep a method's classifier; the states of its trainings have served."""
-        written = {key: repr(value) for key, value in asdict(cost).items()}
-        save(model.state_dict(), self._folder / f"{name}.safetensors", written)
+        written = {key: repr(value) for key, value in asdict(fit.cost).items()}
+        save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
         for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
             path.unlink(missing_ok=True)
 
@@ -140,47 +129,3 @@ class Checkpoints:
 
     def _training(self, name: str) -> Path:
         return self._folder / f"{name}.training"
-
-
-def provenance(cfg: Config, splits: Splits, device: torch.device) -> dict[str, Any]:
-    """Where results come from: command, versions, commit, device, data."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
-        "commit": _commit(),
-        "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seed": cfg.seed,
-        "suite": {"format": cfg.data.format, "version": FORMATS[cfg.data.format].version},
-        "data": {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in splits.parts.items()},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the source tree metaft runs from, with `+` where it has changes; None outside of one."""
-    root = Path(__file__).parent.parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")) != root:
-            return None
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _fingerprint(split: Split) -> str:
-    """A hash of all labels and the first images."""
-    digest = hashlib.sha256(split.labels.numpy().tobytes())
-    digest.update(split.source.pixels(range(min(64, len(split)))).numpy().tobytes())
-    return digest.hexdigest()[:16]

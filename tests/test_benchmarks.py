@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from metaft.data import SUITE_VERSION
-from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.space import Categorical, Float, Int, Space
 from metaft.search.bilevel import Budget
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.hypergrad import HypergradSolver

@@ -16,7 +16,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 def problems(*overrides: str, path: Path | None = None) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
         config.load(path, overrides)
-    return {p.field: str(p) for p in caught.value.problems}
+    return {p.field: str(p) for p in caught.value.faults}
 
 
 @pytest.mark.parametrize("text", ["1e-5", "1E-5", "0.00001", "1.0e-05", ".00001"])
@@ -105,7 +105,7 @@ def test_broken_files(tmp_path, text):
 def test_names_are_checked_against_registries(override, field, hint):
     with pytest.raises(ConfigError) as caught:
         build.check(config.load(None, [override]))
-    (problem,) = caught.value.problems
+    (problem,) = caught.value.faults
     assert (problem.field, problem.nearest) == (field, hint)
 
 
@@ -150,8 +150,8 @@ def test_all_faults_survive_the_way_between_processes():
     with pytest.raises(ConfigError) as caught:
         config.load(None, ["inner.stepps=3", "seed=x"])
     again = pickle.loads(pickle.dumps(caught.value))
-    assert (again.problems, again.partial, str(again)) == (
-        caught.value.problems,
+    assert (again.faults, again.partial, str(again)) == (
+        caught.value.faults,
         caught.value.partial,
         str(caught.value),
     )

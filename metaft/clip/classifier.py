@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metaft.clip.load import Clip
 from metaft.data.types import Classes
-from metaft.errors import ConfigError, Problem
+from metaft.errors import ConfigError, Fault
 
 
 class Outputs(NamedTuple):
@@ -48,27 +48,19 @@ class Classifier(nn.Module):
             self.head(out["image_features"]), out["image_features"], out["text_features"], out["logit_scale"]
         )
 
-    def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters that training changes, by name."""
-        return {name: p for name, p in self.named_parameters() if p.requires_grad}
-
-    def groups(self) -> dict[str, tuple[str, ...]]:
-        """Trained parameters by group: `stem`, `block.I.attn`, `block.I.mlp`, `head`, `text`."""
-        return grouped(self.trained())
-
     def dead(self) -> dict[str, slice]:
         """The part of each parameter that moves no output: key biases, by parameter name.
 
         A key bias adds the same number to all logits of a softmax. Its gradient is zero in theory and rounding in
         practice, which AdamW would blow up to full steps. Attention that normalises its keys has none.
         """
-        found = {}
+        parts = {}
         for prefix, module in self.named_modules():
             name = _key_bias(module)
             if name is not None:
                 size = len(module.get_parameter(name)) // 3
-                found[f"{prefix}.{name}"] = slice(size, 2 * size)
-        return found
+                parts[f"{prefix}.{name}"] = slice(size, 2 * size)
+        return parts
 
 
 def _key_bias(module: nn.Module) -> str | None:
@@ -86,7 +78,10 @@ _HEAD = re.compile(r"clip\.visual\.(?:ln_post|proj$|trunk\.norm\.|head\.)")
 
 
 def group_of(name: str) -> str:
-    """The group of a classifier's parameter; towers without transformer blocks are all `stem`."""
+    """The group of a classifier's parameter: `stem`, `block.I.attn`, `block.I.mlp`, `head` or `text`.
+
+    Image towers without transformer blocks are all `stem`.
+    """
     block = _BLOCK.match(name)
     if block:
         part = "attn" if re.match(r"(?:ln_1|norm1|ls_1|ls1|attn)", block[2]) else "mlp"
@@ -117,11 +112,11 @@ def zero_shot(clip: Clip, classes: Classes, device: torch.device | str = "cpu") 
     return Classifier(clip.model, directions.T * scale, bias).to(device).eval()
 
 
-def train_only(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> Classifier:
-    """Mark what training changes: image tower and head, and with `text` the text tower and the logit scale too.
+def trainable(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> tuple[str, ...]:
+    """The names of the parameters that training changes: image tower and head; with `text` all of the text side too.
 
     Args:
-        text: whether a term needs captions.
+        text: whether a term needs captions, and so the text tower and the logit scale.
         freeze: patterns (with `*`) of names that stay at their pretrained values.
 
     Raises:
@@ -130,14 +125,16 @@ def train_only(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> 
     names = [name for name, _ in classifier.named_parameters()]
     idle = [pattern for pattern in freeze if not any(fnmatch(name, pattern) for name in names)]
     if idle:
-        examples = ", ".join(names[:3])
-        raise ConfigError(
-            [Problem("model.freeze", f"{p!r} matches no parameter", f"names like {examples}") for p in idle]
-        )
-    for name, p in classifier.named_parameters():
-        chosen = text or group_of(name) != "text"
-        p.requires_grad_(chosen and not any(fnmatch(name, pattern) for pattern in freeze))
-    return classifier
+        examples = f"names like {', '.join(names[:3])}"
+        raise ConfigError([Fault("model.freeze", f"{pattern!r} matches no parameter", examples) for pattern in idle])
+    sides = [name for name in names if text or group_of(name) != "text"]
+    return tuple(name for name in sides if not any(fnmatch(name, pattern) for pattern in freeze))
+
+
+def picked_parameters(classifier: Classifier, names: Iterable[str]) -> dict[str, nn.Parameter]:
+    """The parameters of these names."""
+    parameters = dict(classifier.named_parameters())
+    return {name: parameters[name] for name in names}
 
 
 def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Tensor:

@@ -8,16 +8,12 @@ from pathlib import Path
 
 import open_clip
 
-from metaft.data import SUITE_VERSION
+from metaft.clip.names import EMBEDDED, FOLDER, TOY
+from metaft.data.registry import SUITE_VERSION
 from metaft.errors import CheckpointError
 
-TOY = "toy-clip"  # 32 px, width 96, 4 layers
-MID = "mid-clip"  # 64 px, width 384, 8 layers: for a GPU
-EMBEDDED = (TOY, MID)
-_FOLDER = Path(__file__).parent / "toy"
-
 for _name in EMBEDDED:
-    open_clip.add_model_config(_FOLDER / f"{_name}.json")
+    open_clip.add_model_config(FOLDER / f"{_name}.json")
 
 
 def checkpoint(name: str, seed: int) -> Path:
@@ -27,7 +23,7 @@ def checkpoint(name: str, seed: int) -> Path:
     names or else in ~/.cache/metaft.
     """
     if (name, seed) == (TOY, 0):
-        return _FOLDER / f"{TOY}.safetensors"
+        return FOLDER / f"{TOY}.safetensors"
     cache = os.environ.get("METAFT_CACHE")
     folder = Path(cache) if cache else Path.home() / ".cache" / "metaft"
     return folder / f"{name}-suites-{SUITE_VERSION}-seed-{seed}.safetensors"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 
 from metaft.clip.embedded import resolve
+from metaft.clip.names import architectures
 from metaft.data.types import ImageView
 from metaft.errors import CheckpointError, nearest
 
@@ -40,11 +41,6 @@ class Clip:
     preprocess: dict[str, Any]  # open_clip's preprocess_cfg
 
 
-def models() -> list[str]:
-    """Architectures by name: open_clip's, and the embedded toy."""
-    return list(open_clip.list_models())
-
-
 def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") -> Clip:
     """Load a CLIP model in float32, in a form that has second derivatives.
 
@@ -60,8 +56,8 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") 
         CheckpointError: unknown name or tag, missing file, or weights of another architecture.
     """
     pretrained = resolve(name, pretrained)
-    if ":" not in name and name not in models():
-        raise CheckpointError(f"model.name: unknown architecture {name!r}; nearest: {nearest(name, models())!r}")
+    if ":" not in name and name not in architectures():
+        raise CheckpointError(f"model.name: unknown architecture {name!r}; nearest: {nearest(name, architectures())!r}")
     with _strict_warnings(), _quiet_log():
         try:
             model = open_clip.create_model(

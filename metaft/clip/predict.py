@@ -1,17 +1,34 @@
-"""Running a classifier over a whole split."""
+"""Running a classifier over all images of a split."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, Outputs
 from metaft.data.types import Split
 from metaft.progress import track
 
 
-@torch.no_grad()
 def predict(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
     """Logits [N, C] of a split's images in order, on the CPU."""
+    return _over(split, classifier, lambda out: out.logits, batch_size, device)
+
+
+def image_features(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
+    """Unit image features [N, D] of a split's images in order, on the CPU."""
+    return _over(split, classifier, lambda out: out.image_features, batch_size, device)
+
+
+@torch.no_grad()
+def _over(
+    split: Split,
+    classifier: Classifier,
+    part: Callable[[Outputs], Tensor],
+    batch_size: int,
+    device: torch.device | str,
+) -> Tensor:
     batches = track(split.batches(batch_size, device), split.name, total=-(-len(split) // batch_size))
-    return torch.cat([classifier(batch.images).logits.cpu() for batch in batches])
+    return torch.cat([part(classifier(batch.images)).cpu() for batch in batches])

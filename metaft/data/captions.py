@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import open_clip
-
 from metaft.errors import DataError, nearest
 
 
@@ -19,6 +17,8 @@ def templates(setting: str) -> tuple[str, ...]:
     Raises:
         DataError: no such file, or a line without exactly one `{}`.
     """
+    import open_clip  # seconds, which names alone need not take
+
     known = {"simple": open_clip.SIMPLE_IMAGENET_TEMPLATES, "openai": open_clip.OPENAI_IMAGENET_TEMPLATES}
     if setting in known:
         return tuple(t("{}") for t in known[setting])

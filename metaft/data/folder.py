@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
-from metaft.data.captions import class_names, templates
-from metaft.data.types import Classes, ImageSource, ImageView, PixelArray, Split, Splits
-from metaft.errors import DataError, nearest
-from metaft.progress import warn
+from metaft.config.schema import DataConfig
+from metaft.errors import DataError, Fault, nearest
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.types import ImageView, Split, Splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
-MEMORY = 2 * 2**30  # bytes of decoded pixels kept for a split; beyond it, images are decoded when asked for
 
 
 class Options(BaseModel):
@@ -37,49 +32,23 @@ class Options(BaseModel):
     ood_test: dict[str, Path] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class ImageFiles:
-    """Images decoded when asked for."""
-
-    paths: tuple[Path, ...]
-    view: ImageView
-
-    def pixels(self, indices: Sequence[int]) -> Tensor:
-        """uint8 [B, 3, S, S]."""
-        return torch.stack([decode(self.paths[i], self.view) for i in indices])
+def needs_root(data: DataConfig) -> list[Fault]:
+    """The fault of settings that say of no split where it is."""
+    if data.root is None and "id_train" not in data.options:
+        return [Fault("data.root", "nothing given", "the folder of your splits, or a path for each in data.options")]
+    return []
 
 
-def decode(path: Path, view: ImageView) -> Tensor:
-    """One image file at the model's size, uint8 [3, S, S].
-
-    Raises:
-        DataError: the file is no readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            return view.transform(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{path}: unreadable image ({error}); allowed: a picture, or data.on_unreadable=skip"
-        ) from error
-
-
-def load(
-    options: Options,
-    seed: int,
-    view: ImageView,
-    *,
-    root: Path | None,
-    classnames: Path | None,
-    template_setting: str | None,
-    skip_unreadable: bool,
-) -> Splits:
+def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
     """Read the tree; class folders of id_train, sorted, are the labels.
 
     Raises:
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
-    base = root or Path()
+    from metaft.data.captions import class_names, templates
+    from metaft.data.types import Classes, Splits
+
+    base, classnames = data.root or Path(), data.classnames
     if not base.is_dir():
         raise DataError(f"data.root: {_missing(base)}; allowed: the folder that holds your splits")
     folders = _class_folders(base / options.id_train)
@@ -89,7 +58,7 @@ def load(
     names = class_names(classnames, folders) if classnames else tuple(f.replace("_", " ") for f in folders)
 
     def read(name: str, path: Path) -> Split:
-        return _read_split(name, base / path, folders, view, skip_unreadable)
+        return _read_split(name, base / path, folders, view, data.on_unreadable == "skip")
 
     train = read("id_train", options.id_train)
     if options.id_val is None:
@@ -104,7 +73,7 @@ def load(
             "id_test": read("id_test", options.id_test),
             **{f"ood_test/{name}": read(f"ood_test/{name}", path) for name, path in tests.items()},
         },
-        classes=Classes(names, templates(template_setting or "simple")),
+        classes=Classes(names, templates(data.templates or "simple")),
     )
 
 
@@ -138,60 +107,31 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _read_split(name: str, path: Path, classes: list[str], view: ImageView, skip: bool) -> Split:
-    found = _class_folders(path)
-    for folder in found:
+    import torch
+
+    from metaft.data.pictures import open_pictures
+    from metaft.data.types import Split
+
+    folders = _class_folders(path)
+    for folder in folders:
         if folder not in classes:
             raise DataError(f"{path / folder}: class unknown to id_train; nearest: {nearest(folder, classes)!r}")
-    files = {folder: _images(path / folder) for folder in found}
+    files = {folder: _images(path / folder) for folder in folders}
     empty = [folder for folder, images in files.items() if not images]
     if empty:
         raise DataError(f"{path}: no images in class {', '.join(empty)}; allowed: at least one file of {SUFFIXES}")
     labelled = [(file, classes.index(folder)) for folder, images in files.items() for file in images]
-    source, kept = _open(name, [file for file, _ in labelled], view, skip)
+    source, kept = open_pictures(name, [file for file, _ in labelled], view, skip)
     labels = torch.tensor([label for _, label in labelled])[kept]
     if len(labels) == 0:
         raise DataError(f"{path}: none of {len(labelled)} images is readable; allowed: at least one")
     return Split(name, source, labels, view)
 
 
-def _open(name: str, files: list[Path], view: ImageView, skip: bool) -> tuple[ImageSource, Tensor]:
-    """The readable images and their numbers; every file is tried once, so a fault shows before any training."""
-    in_memory = len(files) * 3 * view.size**2 <= MEMORY
-
-    def attempt(file: Path) -> Tensor | DataError:
-        try:
-            return decode(file, view) if in_memory else _header(file)
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, files))
-    faults = [r for r in results if isinstance(r, DataError)]
-    if faults and not skip:
-        raise DataError(f"{name}: {len(faults)} of {len(files)} images unreadable; the first: {faults[0]}")
-    for fault in faults:
-        warn(f"skipped: {fault}")
-    if faults:
-        warn(f"{name}: skipped {len(faults)} of {len(files)} images as unreadable")
-    kept = torch.tensor([i for i, r in enumerate(results) if not isinstance(r, DataError)], dtype=torch.long)
-    if in_memory:
-        decoded = [r for r in results if not isinstance(r, DataError)]
-        return PixelArray(torch.stack(decoded) if decoded else torch.empty(0), view.size), kept
-    return ImageFiles(tuple(files[i] for i in kept), view), kept
-
-
-def _header(file: Path) -> Tensor:
-    """A cheap check for sets too large to decode up front."""
-    try:
-        with Image.open(file) as image:
-            image.verify()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(f"{file}: unreadable image ({error}); allowed: a picture") from error
-    return torch.empty(0)
-
-
 def _hold_out(train: Split, seed: int) -> tuple[Split, Split]:
     """A tenth of each class (at least one image, where it has two) for validation."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     kept, held = [], []
     for label in train.labels.unique():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metaft.clip.classifier import Classifier, group_of
-from metaft.data.types import SearchData, Split
-from metaft.progress import track
+from metaft.clip.predict import image_features
+from metaft.data.types import SearchData
 
 
 @torch.no_grad()
@@ -23,13 +23,6 @@ def weight_drift(start: Classifier, end: Classifier) -> dict[str, float]:
         for group in (group_of(name), "all"):
             squares[group] = squares.get(group, 0.0) + square
     return {group: square**0.5 for group, square in squares.items()}
-
-
-@torch.no_grad()
-def features(model: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Unit image features of a split in order, [N, D], on the CPU."""
-    batches = track(split.batches(batch_size, device), f"drift, {split.name}", total=-(-len(split) // batch_size))
-    return torch.cat([model(batch.images).image_features.cpu() for batch in batches])
 
 
 def feature_drift(start: Tensor, end: Tensor) -> float:
@@ -51,7 +44,7 @@ class Drift:
         self._batch_size, self._device = batch_size, device
 
     def _features(self, model: Classifier) -> dict[str, Tensor]:
-        return {s.name: features(model, s, self._batch_size, self._device) for s in self._splits}
+        return {s.name: image_features(model, s, self._batch_size, self._device) for s in self._splits}
 
     @cached_property
     def _before(self) -> dict[str, Tensor]:

@@ -8,73 +8,82 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from metaft.clip.classifier import Classifier
-from metaft.finetune.settings import Cost, FitSettings
+from metaft.cost import Cost
+from metaft.finetune.context import FitContext
 
-Fitted = tuple[Classifier, Cost]
+FitMethod = Callable[[str, FitContext], Classifier]
 
 
-class Shelf(Protocol):
-    """Where fitted classifiers are kept, each with what it took."""
+@dataclass(frozen=True)
+class Fit:
+    """A fitted classifier and what it took, with what it stands on."""
 
-    def take(self, name: str) -> Fitted | None:
+    model: Classifier
+    cost: Cost
+
+
+class Store(Protocol):
+    """Where fitted classifiers are kept."""
+
+    def take(self, name: str) -> Fit | None:
         """What is kept of a method, if it is there."""
         ...
 
-    def put(self, name: str, model: Classifier, cost: Cost) -> None:
+    def put(self, name: str, fit: Fit) -> None:
         """Keep a method's classifier."""
         ...
 
 
 @dataclass
 class Memory:
-    """A shelf for as long as it lives."""
+    """A store for as long as it lives."""
 
-    kept: dict[str, Fitted] = field(default_factory=dict)
+    kept: dict[str, Fit] = field(default_factory=dict)
 
-    def take(self, name: str) -> Fitted | None:
+    def take(self, name: str) -> Fit | None:
         """What is kept of a method, if it is there."""
         return self.kept.get(name)
 
-    def put(self, name: str, model: Classifier, cost: Cost) -> None:
+    def put(self, name: str, fit: Fit) -> None:
         """Keep a method's classifier."""
-        self.kept[name] = model, cost
+        self.kept[name] = fit
 
 
+@dataclass(frozen=True)
 class Fits:
     """Classifiers by method.
 
     Args:
-        fit: fits a method of a name with settings.
-        settings: of every fit.
-        shelf: keeps what is fitted.
+        fit: fits the method of a name in a context.
+        context: of every fit; its bill is a new one each time, and `fitted` leads back here.
+        store: keeps what is fitted.
     """
 
-    def __init__(
-        self, fit: Callable[[str, FitSettings], Classifier], settings: FitSettings, shelf: Shelf | None = None
-    ) -> None:
-        self._fit, self._settings, self._shelf = fit, settings, shelf or Memory()
+    fit: FitMethod
+    context: FitContext
+    store: Store = field(default_factory=Memory)
 
-    def __call__(self, name: str) -> Fitted:
+    def __call__(self, name: str) -> Fit:
         """A method's classifier, fitted now if it has not been before, and its cost with what it stands on."""
-        found = self._shelf.take(name)
-        if found is not None:
-            return found
+        kept = self.store.take(name)
+        if kept is not None:
+            return kept
         cost, base, start, elsewhere = Cost(), Cost(), time.perf_counter(), 0.0
 
         def fitted(other: str) -> Classifier:
             nonlocal elsewhere
             before = time.perf_counter()
-            model, own = self(other)
+            needed = self(other)
             elsewhere += time.perf_counter() - before
-            base.add(own)
-            return model
+            base.add(needed.cost)
+            return needed.model
 
-        model = self._fit(name, replace(self._settings, cost=cost, fitted=fitted))
+        model = self.fit(name, replace(self.context, cost=cost, fitted=fitted))
         cost.seconds += time.perf_counter() - start - elsewhere
         cost.add(base)
-        self._shelf.put(name, model, cost)
-        return model, cost
+        self.store.put(name, Fit(model, cost))
+        return Fit(model, cost)
 
     def model(self, name: str) -> Classifier:
         """The classifier alone."""
-        return self(name)[0]
+        return self(name).model

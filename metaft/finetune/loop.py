@@ -5,36 +5,33 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from metaft.clip.classifier import Classifier, grouped, train_only
+from metaft.clip.classifier import Classifier
+from metaft.cost import Cost
 from metaft.data.types import SearchData
 from metaft.errors import CheckpointError, DivergedError
-from metaft.finetune.settings import Cost, FitSettings, Steer
+from metaft.finetune.context import FitContext, FitSettings, Steer
+from metaft.finetune.trainee import MakeHook, Trainee
 from metaft.finetune.validation import accuracy_on
-from metaft.hooks import PLAIN, Hook, hook_for
-from metaft.inner import InnerState
-from metaft.objective import Objective, WeightedLoss, per_group
-from metaft.objective.batches import DrawnBatches, Reference, TrainBatches
-from metaft.objective.schedule import warmup_cosine
-from metaft.objective.vectors import whole
+from metaft.objective.objective import Objective
 from metaft.progress import bar
+from metaft.training.batches import DrawnBatches, Reference, TrainBatches
+from metaft.training.schedule import warmup_cosine
 
 RUNAWAY = 1e3
-MakeHook = Callable[[Classifier, Sequence[str]], tuple[Hook, Mapping[str, Any]]]
 
 
 def train(
     classifier: Classifier,
     objective: Objective,
     data: SearchData,
-    settings: FitSettings,
+    context: FitContext,
     name: str,
     *,
     hook: MakeHook | None = None,
@@ -44,8 +41,7 @@ def train(
 ) -> Classifier:
     """Fine-tune a copy of the classifier on an objective.
 
-    The model stays in evaluation mode, so that batch norm keeps its statistics and the loss is the one searched. The
-    state is kept at every check, and a training that finds its own goes on from there, to the same end.
+    The state is kept at every check, and a training that finds its own goes on from there, to the same end.
 
     Args:
         name: of the method, for the log and the keeper.
@@ -59,188 +55,32 @@ def train(
         DivergedError: the loss stopped being finite or ran away.
         CheckpointError: the keeper has the state of another training under this name.
     """
+    settings, steer = context.settings, steer or follow(objective)
     batches = _batches(theta_0 or classifier, objective, data, settings)
-    training = _Training(classifier, objective, data, batches, settings, name, hook, finish, steer or follow(objective))
-    training.take_up()
-    steps, checks = settings.steps, settings.checks
-    with bar(name, total=steps, initial=training.step) as progress:
-        while training.step < steps:
-            loss = training.advance()
+    trainee, watch = Trainee.begin(classifier, objective, settings, hook), Watch(name, settings.steps)
+    record = Record(name, objective, data, context)
+    record.take_up(trainee, watch)
+    with bar(name, total=settings.steps, initial=trainee.step) as progress:
+        while trainee.step < settings.steps:
+            batch = batches[trainee.step]
+            pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
+            target = steer(trainee.step, settings.steps, trainee.inner_state)
+            loss = watch.sound(trainee.advance(batch, target, pace), trainee.step)
+            context.cost.step_equivalents += len(batch.labels) / settings.finetune.batch_size
             progress.update()
-            if training.step * checks // steps > (training.step - 1) * checks // steps:
-                score = training.check()
-                settings.log({"method": name, "step": training.step, "loss": loss, "id_val_accuracy": score})
-                training.keep()
-                progress.set_postfix_str(f"loss {loss:.3f}, best id_val {training.score:.1%}")
-    return training.best()
+            if is_check(trainee.step, settings):
+                model = finish(trainee.current())
+                score = accuracy_on(data.id_val, model, context)
+                watch.judge(model, score)
+                context.log({"method": name, "step": trainee.step, "loss": loss, "id_val_accuracy": score})
+                record.keep(trainee, watch)
+                progress.set_postfix_str(f"loss {loss:.3f}, best id_val {watch.score:.1%}")
+    return watch.best_of(trainee.model)
 
 
-def train_with_hook(classifier: Classifier, data: SearchData, settings: FitSettings, method: str) -> Classifier:
+def train_with_hook(classifier: Classifier, data: SearchData, context: FitContext, method: str) -> Classifier:
     """Fine-tune on the plain objective with the registered hook of a method."""
-    return train(classifier, replace(settings.plain, method=method), data, settings, method)
-
-
-class _Training:
-    """A training at work; its whole state is what `keep` writes."""
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        objective: Objective,
-        data: SearchData,
-        batches: DrawnBatches,
-        settings: FitSettings,
-        name: str,
-        hook: MakeHook | None,
-        finish: Callable[[Classifier], Classifier],
-        steer: Steer,
-    ) -> None:
-        self._model = train_only(copy.deepcopy(classifier), text=objective.needs_text, freeze=settings.freeze)
-        self._pretrained = {k: p.detach() for k, p in self._model.trained().items()}
-        names = list(self._pretrained)
-        self._hook, self._knobs = hook(self._model, names) if hook else hook_of(objective, names, settings)
-        variables = self._hook.variables(self._pretrained, torch.Generator().manual_seed(settings.seed))
-        self._anchors = [v.detach() for v in variables.values()]
-        self._variables = {k: v.detach().clone().requires_grad_() for k, v in variables.items()}
-        self._steer, self._objective, self._values = steer, objective, objective.values()
-        self._optimizer = adamw(self._variables, self._values, settings.betas, settings.eps)
-        self._peaks = [group["lr"] for group in self._optimizer.param_groups]
-        self._loss = WeightedLoss(
-            self._model.groups(), sum(p.numel() for p in self._pretrained.values()), settings.penalty_scale
-        )
-        self._extra = self._hook.initial(self._anchors)
-        self._batches = batches
-        self._data, self._settings, self._name, self._finish = data, settings, name, finish
-        self._identity = {
-            **asdict(objective),
-            "steps": settings.steps,
-            "seed": settings.seed,
-            "images": len(data.id_train),
-        }
-        self._limit, self._start = math.inf, time.perf_counter()
-        self._best: dict[str, Tensor] = {}
-        self._before = copy.copy(settings.cost)
-        self.step, self.score = 0, -1.0
-
-    def advance(self) -> float:
-        """One step; its loss."""
-        self._use(self._steer(self.step, self._settings.steps, self._state))
-        batch, before = self._batches[self.step], self.step
-        parameters = dict(self._hook.parameters(self._variables, self._pretrained))
-        out = functional_call(self._model, parameters, (batch.images, batch.tokens))
-        loss = self._loss(batch.observe(out, parameters, self._pretrained), self._values)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._update(warmup_cosine(before, self._settings.steps, self._settings.warmup))
-        self.step += 1
-        self._settings.cost.step_equivalents += len(batch.labels) / self._settings.batch_size
-        return self._sound(loss.item())
-
-    def _use(self, objective: Objective) -> None:
-        """Go on with an objective."""
-        if objective == self._objective:
-            return
-        self._objective, self._values = objective, objective.values()
-        groups = parameter_groups(self._variables, self._values)
-        for group, own in zip(self._optimizer.param_groups, groups, strict=True):
-            group["weight_decay"] = own["weight_decay"]
-        self._peaks = [own["lr"] for own in groups]
-
-    def _state(self) -> InnerState:
-        """The state as the inner loop has it."""
-        found = [self._optimizer.state.get(v, {}) for v in self._variables.values()]
-        params = [v.detach() for v in self._variables.values()]
-        m, v = (
-            tuple(own.get(key, torch.zeros_like(p)) for own, p in zip(found, params, strict=True))
-            for key in ("exp_avg", "exp_avg_sq")
-        )
-        return InnerState(tuple(params), m, v, self.step, tuple(self._extra)).map(torch.clone)
-
-    @torch.no_grad()
-    def _update(self, factor: float) -> None:
-        """The optimizer's step at a share of the peak learning rate, and what the hook does around it."""
-        variables = list(self._variables.values())
-        grads = [v.grad for v in variables]
-        changed, extra = self._hook.before(whole(grads, variables), variables, self._anchors, self._extra, self._knobs)
-        for v, grad, own in zip(variables, grads, changed, strict=True):
-            v.grad = None if grad is None else own
-        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
-        self._optimizer.step()
-        replaced, self._extra = self._hook.after(variables, self._anchors, extra, self._knobs)
-        if replaced is not variables:
-            torch._foreach_copy_(variables, list(replaced))
-
-    def _sound(self, loss: float) -> float:
-        """The loss, if it is finite and not RUNAWAY times its first value (or 1, if that is more)."""
-        if self.step == 1:
-            self._limit = RUNAWAY * max(1.0, abs(loss))
-        if not math.isfinite(loss) or abs(loss) > self._limit:
-            raise DivergedError(
-                f"{self._name}: diverged in step {self.step} of {self._settings.steps} (loss {loss:.3g})"
-            )
-        return loss
-
-    @torch.no_grad()
-    def _current(self) -> Classifier:
-        """The model as it stands, merged and finished."""
-        model = copy.deepcopy(self._model)
-        values = self._hook.result(list(self._variables.values()), self._extra)
-        parameters = self._hook.parameters(dict(zip(self._variables, values, strict=True)), self._pretrained)
-        own = model.trained()
-        for name, value in parameters.items():
-            own[name].copy_(value)
-        return self._finish(model)
-
-    def check(self) -> float:
-        """Accuracy on id_val; the model is kept if it is the best yet."""
-        model = self._current()
-        score = accuracy_on(self._data.id_val, model, self._settings)
-        if score > self.score:
-            self.score, self._best = score, model.state_dict()
-        return score
-
-    def best(self) -> Classifier:
-        """The model with the best parameters."""
-        if not all(bool(t.isfinite().all()) for t in self._best.values()):
-            raise DivergedError(f"{self._name}: diverged (its parameters are no longer finite)")
-        self._model.load_state_dict(self._best)
-        return self._model
-
-    def keep(self) -> None:
-        """Hand the whole state to the keeper."""
-        cost, before = self._settings.cost, self._before
-        self._settings.keeper.save(
-            self._name,
-            {
-                "training": self._identity,
-                "step": self.step,
-                "variables": {k: v.detach() for k, v in self._variables.items()},
-                "optimizer": self._optimizer.state_dict(),
-                "extra": list(self._extra),
-                "limit": self._limit,
-                "score": self.score,
-                "best": self._best,
-                "step_equivalents": cost.step_equivalents - before.step_equivalents,
-                "seconds": cost.seconds - before.seconds + time.perf_counter() - self._start,
-            },
-        )
-
-    def take_up(self) -> None:
-        """Go on from the state that the keeper has, if it has one."""
-        state = self._settings.keeper.load(self._name)
-        if state is None:
-            return
-        if state["training"] != self._identity:
-            odd = ", ".join(k for k in self._identity if state["training"].get(k) != self._identity[k])
-            raise CheckpointError(f"{self._name}: the training kept under this name differs in {odd}; allowed: its own")
-        with torch.no_grad():
-            for name, value in self._variables.items():
-                value.copy_(state["variables"][name])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._extra = tuple(t.to(like.device) for t, like in zip(state["extra"], self._extra, strict=True))
-        self.step, self._limit, self.score, self._best = (state[k] for k in ("step", "limit", "score", "best"))
-        self._settings.cost.add(Cost(state["step_equivalents"], state["seconds"]))
+    return train(classifier, replace(context.settings.plain, method=method), data, context, method)
 
 
 def follow(objective: Objective) -> Steer:
@@ -248,37 +88,90 @@ def follow(objective: Objective) -> Steer:
     return lambda step, steps, state: objective.at(step / steps)
 
 
-def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -> tuple[Hook, Mapping[str, Any]]:
-    """The hook that an objective names, for trained parameters of these names, and its knobs."""
-    if objective.method is None:
-        return PLAIN, {}
-    set_here = settings.options.knobs.get(objective.method, {})
-    knobs = {**settings.options.knobs, objective.method: {**set_here, **objective.knobs}}
-    return hook_for(objective.method, names, replace(settings.options, knobs=knobs))
+def is_check(step: int, settings: FitSettings) -> bool:
+    """Whether a model is looked at after so many steps: `checks` times in all, evenly."""
+    checks, steps = settings.checks, settings.steps
+    return step * checks // steps > (step - 1) * checks // steps
 
 
-def _batches(classifier: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> DrawnBatches:
-    tokens = settings.tokens if objective.needs_text else None
-    batches = TrainBatches(
-        data.id_train, tokens, Reference(classifier, data.id_train, settings.device), settings.device
-    )
-    return batches.drawn(settings.steps, settings.batch_size, torch.Generator().manual_seed(settings.seed))
+def _batches(theta_0: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> DrawnBatches:
+    tokens, device = settings.tokens if objective.needs_text else None, settings.device
+    batches = TrainBatches(data.id_train, tokens, Reference(theta_0, data.id_train, device), device)
+    generator = torch.Generator().manual_seed(settings.seed)
+    return batches.drawn(settings.steps, settings.finetune.batch_size, generator)
 
 
-def adamw(
-    variables: Mapping[str, Tensor], values: Mapping[str, Any], betas: tuple[float, float], eps: float
-) -> torch.optim.AdamW:
-    """torch's AdamW over the variables, each group with its own lr and weight decay from `values`."""
-    return torch.optim.AdamW(parameter_groups(variables, values), betas=betas, eps=eps)
+@dataclass
+class Watch:
+    """What a training looks out for: a loss that leaves its range, and the best check.
+
+    Args:
+        limit: the loss from which a training has run away; known after the first step.
+        score: the best ID validation accuracy so far, and `best` the parameters that have it.
+    """
+
+    name: str
+    steps: int
+    limit: float = math.inf
+    score: float = -1.0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def sound(self, loss: float, step: int) -> float:
+        """The loss, if it is finite and not RUNAWAY times its first value (or 1, if that is more)."""
+        if step == 1:
+            self.limit = RUNAWAY * max(1.0, abs(loss))
+        if not math.isfinite(loss) or abs(loss) > self.limit:
+            raise DivergedError(f"{self.name}: diverged in step {step} of {self.steps} (loss {loss:.3g})")
+        return loss
+
+    def judge(self, model: Classifier, score: float) -> None:
+        """Remember a model if it is the best yet."""
+        if score > self.score:
+            self.score, self.best = score, model.state_dict()
+
+    def best_of(self, model: Classifier) -> Classifier:
+        """The model with the best parameters."""
+        if not all(bool(t.isfinite().all()) for t in self.best.values()):
+            raise DivergedError(f"{self.name}: diverged (its parameters are no longer finite)")
+        model.load_state_dict(self.best)
+        return model
 
 
-def parameter_groups(variables: Mapping[str, Tensor], values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The variables of each group with its lr and weight decay, as torch's optimizers take them."""
-    return [
-        {
-            "params": [variables[name] for name in members],
-            "lr": per_group(values, "lr", group),
-            "weight_decay": per_group(values, "wd", group),
-        }
-        for group, members in grouped(variables).items()
-    ]
+class Record:
+    """A training's state at the keeper, with what it has cost."""
+
+    def __init__(self, name: str, objective: Objective, data: SearchData, context: FitContext) -> None:
+        self._name, self._context = name, context
+        settings = context.settings
+        sizes = {"steps": settings.steps, "seed": settings.seed, "images": len(data.id_train)}
+        self._identity: dict[str, Any] = {**asdict(objective), **sizes}
+        self._before, self._start = copy.copy(context.cost), time.perf_counter()
+
+    def keep(self, trainee: Trainee, watch: Watch) -> None:
+        """Hand the state to the keeper."""
+        cost, before = self._context.cost, self._before
+        elapsed = time.perf_counter() - self._start
+        self._context.keeper.save(
+            self._name,
+            {
+                "training": self._identity,
+                **trainee.state_dict(),
+                "limit": watch.limit,
+                "score": watch.score,
+                "best": watch.best,
+                "step_equivalents": cost.step_equivalents - before.step_equivalents,
+                "seconds": cost.seconds - before.seconds + elapsed,
+            },
+        )
+
+    def take_up(self, trainee: Trainee, watch: Watch) -> None:
+        """Go on from the state that the keeper has, if it has one."""
+        state = self._context.keeper.load(self._name)
+        if state is None:
+            return
+        if state["training"] != self._identity:
+            odd = ", ".join(k for k in self._identity if state["training"].get(k) != self._identity[k])
+            raise CheckpointError(f"{self._name}: the training kept under this name differs in {odd}; allowed: its own")
+        trainee.load_state_dict(state)
+        watch.limit, watch.score, watch.best = state["limit"], state["score"], state["best"]
+        self._context.cost.add(Cost(state["step_equivalents"], state["seconds"]))

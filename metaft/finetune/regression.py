@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from metaft.clip.classifier import Classifier
+from metaft.clip.predict import image_features
 from metaft.data.types import Split
-from metaft.finetune.settings import FitSettings
+from metaft.finetune.context import FitContext
 
 ABSENT = -1e4  # the bias of a class without an image, which is then never predicted
 Floats = NDArray[np.float64]
@@ -21,13 +22,11 @@ Ints = NDArray[np.int64]
 Head = tuple[Floats, Floats]  # weight [C, D] and bias [C]
 
 
-@torch.no_grad()
-def features(model: Classifier, split: Split, settings: FitSettings) -> tuple[Floats, Ints]:
-    """A split's features [N, D] and labels [N]."""
-    settings.forward(len(split))
-    batches = split.batches(settings.eval_batch_size, settings.device)
-    found = torch.cat([model(batch.images).image_features for batch in batches])
-    return found.double().cpu().numpy(), split.labels.numpy()
+def featurised(model: Classifier, split: Split, context: FitContext) -> tuple[Floats, Ints]:
+    """A split's features [N, D] and labels [N]; the forward passes are on the bill."""
+    context.bill_forward(len(split))
+    x = image_features(model, split, context.settings.eval_batch_size, context.settings.device)
+    return x.double().numpy(), split.labels.numpy()
 
 
 def fitted(x: Floats, y: Ints, strength: float) -> LogisticRegression:
@@ -44,12 +43,10 @@ def regression(x: Floats, y: Ints, strength: float, classes: int) -> Head:
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
     present = np.unique(y)
     bias[present] = 0.0
-    if len(present) == 2:
-        found = fitted(x, y, strength)
-        weight[present[1]], bias[present[1]] = found.coef_[0], found.intercept_[0]
-    elif len(present) > 2:
-        found = fitted(x, y, strength)
-        weight[present], bias[present] = found.coef_, found.intercept_
+    if len(present) > 1:
+        rows = present[1:] if len(present) == 2 else present
+        model = fitted(x, y, strength)
+        weight[rows], bias[rows] = model.coef_, model.intercept_
     return weight, bias
 
 
@@ -64,7 +61,7 @@ def standardised(x: Floats, regress: Callable[[Floats], Head]) -> Head:
 @torch.no_grad()
 def with_head(model: Classifier, head: Head) -> Classifier:
     """A copy of a model with another head."""
-    own = copy.deepcopy(model)
-    for parameter, values in zip((own.head.weight, own.head.bias), head, strict=True):
+    changed = copy.deepcopy(model)
+    for parameter, values in zip((changed.head.weight, changed.head.bias), head, strict=True):
         parameter.copy_(torch.from_numpy(values))
-    return own
+    return changed

@@ -5,18 +5,18 @@ from __future__ import annotations
 from metaft.clip.classifier import Classifier
 from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
-from metaft.finetune.settings import FitSettings
+from metaft.finetune.context import FitContext
 from metaft.metrics import accuracy
 
 Score = tuple[float, float]
 
 
-def accuracy_on(split: Split, model: Classifier, settings: FitSettings) -> float:
+def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
     """Accuracy on a split; its forward passes are on the bill."""
-    settings.forward(len(split))
-    return accuracy(predict(model, split, settings.eval_batch_size, settings.device), split.labels)
+    context.bill_forward(len(split))
+    return accuracy(predict(model, split, context.settings.eval_batch_size, context.settings.device), split.labels)
 
 
-def validate(model: Classifier, data: SearchData, settings: FitSettings) -> Score:
+def validate(model: Classifier, data: SearchData, context: FitContext) -> Score:
     """Accuracy on ood_val, and on id_val for ties: the order in which every method compares its own candidates."""
-    return accuracy_on(data.ood_val, model, settings), accuracy_on(data.id_val, model, settings)
+    return accuracy_on(data.ood_val, model, context), accuracy_on(data.id_val, model, context)

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-NORMS = ("mars", "l2")
 _TINY = 1e-30  # a row that has not moved has a ratio all the same
 
 

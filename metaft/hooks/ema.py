@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 
+from metaft.config.schema import HookConfig
 from metaft.hooks.hook import Hook, Knobs, State
-from metaft.hooks.knobs import Knob
-from metaft.objective.space import Float
-from metaft.objective.vectors import Tensors
-
-KNOBS = (Knob(Float("decay", 0.9, 0.9999), 0.99),)
+from metaft.tensors import Tensors
 
 
 class EMA(Hook):
@@ -30,3 +30,8 @@ class EMA(Hook):
     def result(self, values: Tensors, state: State) -> Tensors:
         """The average."""
         return state
+
+
+def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:
+    """EMA of all parameters."""
+    return EMA()

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from metaft.hooks.ball import NORMS, padded, radius_gradient, row_norms, row_pulls, scaled, shares
+from metaft.config.schema import HookConfig
+from metaft.hooks.ball import padded, radius_gradient, row_norms, row_pulls, scaled, shares
 from metaft.hooks.hook import Hook, Knobs, State
-from metaft.hooks.knobs import Knob
+from metaft.hooks.patterns import except_for
 from metaft.hooks.radii import Radii
-from metaft.objective.space import Categorical, Float
-from metaft.objective.vectors import Tensors
-
-KNOBS = (
-    Knob(Float("kappa", 0.0, 1.0), 1.0),
-    Knob(Float("speed", 1e-3, 1.0, log=True), 0.1),
-    Knob(Categorical("norm", NORMS), "mars"),
-)
+from metaft.tensors import Tensors
 
 
 class FTP(Hook):
@@ -76,3 +73,8 @@ class FTP(Hook):
         kept, radii = self.bounded(norms, Radii.of(state))
         parts = zip(values, anchors, kept, strict=True)
         return [scaled(p, a, share, self.norm) for p, a, share in parts], radii.state
+
+
+def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:
+    """FTP on all parameters but those that are excluded."""
+    return except_for(FTP(knobs["norm"]), names, settings.exclude)

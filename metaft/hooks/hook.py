@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft.objective.vectors import Tensors
+from metaft.tensors import Tensors
 
 State = tuple[Tensor, ...]
 Knobs = Mapping[str, Any]  # numbers or 0-d tensors by name

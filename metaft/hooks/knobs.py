@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaft.errors import Problem, unknown
-from metaft.objective.space import Categorical, Dimension, Int
+from metaft.errors import Fault, unknown
+from metaft.space import Categorical, Dimension, Int
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def settled(knobs: Sequence[Knob], own: Mapping[str, Any]) -> dict[str, Any]:
     return {k.name: own.get(k.name, k.default) for k in knobs}
 
 
-def faults(field: str, knobs: Sequence[Knob], own: Mapping[str, Any]) -> list[Problem]:
+def faults(field: str, knobs: Sequence[Knob], own: Mapping[str, Any]) -> list[Fault]:
     """What is wrong with values given by name."""
     known = {k.name: k for k in knobs}
     found = [unknown(f"{field}.{name}", str(name), known) for name in own if name not in known]
     wrong = [(known[n], v) for n, v in own.items() if n in known and not known[n].admits(v)]
-    return found + [Problem(f"{field}.{k.name}", repr(v), k.allowed) for k, v in wrong]
+    return found + [Fault(f"{field}.{k.name}", repr(v), k.allowed) for k, v in wrong]

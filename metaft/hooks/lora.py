@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaft.errors import ConfigError, Problem
+from metaft.config.schema import HookConfig
+from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import Hook
-from metaft.hooks.knobs import Knob
-from metaft.hooks.names import bare, matching
-from metaft.objective.space import Int
+from metaft.hooks.patterns import bare, matching
 
-KNOBS = (Knob(Int("rank", 1, 256, log=True), 8), Knob(Int("alpha", 1, 512, log=True), 16))
 ATTENTION = (
     *("*attn.in_proj_weight", "*attn.out_proj.weight"),  # nn.MultiheadAttention, query, key and value stacked
     *("*attn.qkv.weight", "*attn.proj.weight"),  # timm
@@ -49,7 +48,7 @@ class LoRA(Hook):
         if not found:
             what = "no attention matrix among the trained parameters"
             allowed = f"patterns of names like {', '.join(map(bare, matrices[:3]))}"
-            raise ConfigError([Problem("finetune.lora_targets", what, allowed)])
+            raise ConfigError([Fault("finetune.lora_targets", what, allowed)])
         return found
 
     def variables(self, pretrained: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -73,3 +72,8 @@ class LoRA(Hook):
             elif not name.endswith(B):
                 merged[name] = value
         return merged
+
+
+def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:
+    """LoRA of the matrices that the settings target."""
+    return LoRA(knobs["rank"], knobs["alpha"], settings.lora_targets)

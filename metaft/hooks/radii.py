@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaft.hooks.ball import padded
 from metaft.hooks.hook import State
-from metaft.objective.vectors import Tensors
+from metaft.tensors import Tensors
 
 BETAS = (0.9, 0.999)
 EPS = 1e-12

@@ -3,53 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from metaft.hooks import ema, ftp, lora, spd
-from metaft.hooks.hook import Hook
+from metaft.config.schema import HookConfig
 from metaft.hooks.knobs import Knob, settled
-from metaft.hooks.names import except_for
-from metaft.objective.space import Float
+from metaft.lazy import Lazy
+from metaft.names import Name
+from metaft.space import Categorical, Float, Int
+
+if TYPE_CHECKING:
+    from metaft.hooks.hook import Hook
+
+NORMS = Categorical("norm", ("mars", "l2"))  # of the balls in `metaft.hooks.ball`
 
 
 @dataclass(frozen=True)
-class HookOptions:
-    """What is set for hooks.
+class HookKind:
+    """A registered hook.
 
     Args:
-        knobs: values by method and knob; the others keep their defaults.
-        exclude: patterns of parameters that projections leave alone.
-        lora_targets: patterns of the matrices that get low-rank factors; None: attention's.
+        make: (names of the trained parameters, values of the knobs, settings) to the hook.
+        knobs: its hyperparameters; real ones can be searched.
     """
 
-    knobs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()
-    lora_targets: tuple[str, ...] | None = None
+    make: Callable[[Sequence[str], Mapping[str, Any], HookConfig], Hook]
+    knobs: tuple[Knob, ...] = ()
 
 
-@dataclass(frozen=True)
-class Hooked:
-    """A registered hook: its knobs, and how it is made for parameters of these names with these knobs' values."""
-
-    knobs: tuple[Knob, ...]
-    make: Callable[[Sequence[str], Mapping[str, Any], HookOptions], Hook]
-
-
-HOOKS: dict[str, Hooked] = {
-    "ftp": Hooked(ftp.KNOBS, lambda names, knobs, own: except_for(ftp.FTP(knobs["norm"]), names, own.exclude)),
-    "spd": Hooked(spd.KNOBS, lambda names, knobs, own: except_for(spd.SPD(), names, own.exclude)),
-    "ema": Hooked(ema.KNOBS, lambda names, knobs, own: ema.EMA()),
-    "lora": Hooked(lora.KNOBS, lambda names, knobs, own: lora.LoRA(knobs["rank"], knobs["alpha"], own.lora_targets)),
+HOOKS: dict[str, HookKind] = {
+    "ftp": HookKind(
+        Lazy("metaft.hooks.ftp:make"),
+        (Knob(Float("kappa", 0.0, 1.0), 1.0), Knob(Float("speed", 1e-3, 1.0, log=True), 0.1), Knob(NORMS, "mars")),
+    ),
+    "spd": HookKind(Lazy("metaft.hooks.spd:make"), (Knob(Float("strength", 0.0, 2.0), 1.0),)),
+    "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
+    "lora": HookKind(
+        Lazy("metaft.hooks.lora:make"),
+        (Knob(Int("rank", 1, 256, log=True), 8), Knob(Int("alpha", 1, 512, log=True), 16)),
+    ),
 }
 
 
-def real_knobs(method: str) -> dict[str, Knob]:
+def searchable_knobs(method: str) -> dict[str, Knob]:
     """The knobs of a hook that a search can have as dimensions, by their names there, METHOD.KNOB."""
-    return {f"{method}.{k.name}": k for k in HOOKS[method].knobs if isinstance(k.dimension, Float)}
+    real = [knob for knob in HOOKS[method].knobs if isinstance(knob.dimension, Float)]
+    return {str(Name(knob.name, method=method)): knob for knob in real}
 
 
-def hook_for(name: str, names: Sequence[str], options: HookOptions) -> tuple[Hook, dict[str, Any]]:
-    """A registered hook for parameters of these names, and its knobs' values."""
-    knobs = settled(HOOKS[name].knobs, options.knobs.get(name, {}))
-    return HOOKS[name].make(names, knobs, options), knobs
+def hook_for(name: str, names: Sequence[str], settings: HookConfig) -> tuple[Hook, dict[str, Any]]:
+    """A registered hook for trained parameters of these names, and its knobs' values."""
+    knobs = settled(HOOKS[name].knobs, settings.knobs.get(name, {}))
+    return HOOKS[name].make(names, knobs, settings), knobs

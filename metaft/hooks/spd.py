@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from metaft.config.schema import HookConfig
 from metaft.hooks.hook import Hook, Knobs, State
-from metaft.hooks.knobs import Knob
-from metaft.objective.space import Float
-from metaft.objective.vectors import Tensors
+from metaft.hooks.patterns import except_for
+from metaft.tensors import Tensors
 
-KNOBS = (Knob(Float("strength", 0.0, 2.0), 1.0),)
 _TINY = 1e-30
 
 
@@ -51,3 +53,8 @@ class SPD(Hook):
 def _lengths(drifts: Tensors) -> Tensor:
     """L2 norms, [n], whose derivative at 0 is 0."""
     return torch.stack([torch.linalg.vector_norm(c) for c in drifts])
+
+
+def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:
+    """SPD on all parameters but those that are excluded."""
+    return except_for(SPD(), names, settings.exclude)

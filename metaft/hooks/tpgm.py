@@ -9,9 +9,9 @@ from torch import Tensor
 
 from metaft.hooks.ball import padded, project, radius_gradient, row_norms, row_pulls
 from metaft.hooks.hook import Hook, Knobs, State
-from metaft.hooks.names import picked, placed
+from metaft.hooks.patterns import picked, placed
 from metaft.hooks.radii import Radii
-from metaft.objective.vectors import Tensors
+from metaft.tensors import Tensors
 
 Probe = Callable[[list[Tensor], int], Tensors]
 
@@ -27,7 +27,7 @@ class TPGM(Hook):
     Args:
         probe: the gradients of the validation loss at given values, on the batch of a number that counts up.
         iterations: how often the radii learn in one call.
-        norm: a name of `metaft.hooks.ball.NORMS`.
+        norm: `mars` or `l2` (see `metaft.hooks.ball`).
         numbers: of the variables that are projected; None: all.
 
     Source: Tian et al., Trainable projected gradient method for robust fine-tuning, CVPR 2023, algorithm 1.

@@ -1,27 +1,18 @@
-"""The inner loop: a differentiable step and the estimators that differentiate many of them."""
+"""The inner loop: a differentiable step, and the estimators that differentiate many of them."""
 
-from metaft.inner.estimators import ESTIMATORS, Estimator, estimate, refusals
-from metaft.inner.forward import along
-from metaft.inner.loop import DEFAULT, Loop, Options, measure
-from metaft.inner.state import InnerState
-from metaft.inner.step import Step, second_order_attention
-from metaft.inner.storage import Footprint, Plan
-from metaft.inner.sweep import Trace
+import lazy_loader
 
-__all__ = [
-    "DEFAULT",
-    "ESTIMATORS",
-    "Estimator",
-    "Footprint",
-    "InnerState",
-    "Loop",
-    "Options",
-    "Plan",
-    "Step",
-    "Trace",
-    "along",
-    "estimate",
-    "measure",
-    "refusals",
-    "second_order_attention",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "attention": ["second_order_attention"],
+        "differentiate": ["differentiate", "estimate"],
+        "forward": ["Forward", "along"],
+        "implicit": ["Implicit"],
+        "loop": ["Estimator", "Footprint", "Loop", "Trace"],
+        "registry": ["ESTIMATORS", "LINEAR_SOLVERS", "EstimatorKind", "LinearSolverKind"],
+        "state": ["InnerState", "State", "Tree"],
+        "step": ["Step"],
+        "unroll": ["Truncated", "Unroll"],
+    },
+)

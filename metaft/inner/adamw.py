@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from metaft.objective.vectors import Tensors, dot, whole
+from metaft.tensors import Tensors, dot, with_zeros
 
 FLOOR = 1e-30  # under the square root of the second moment: its derivative at 0 is large, not infinite
 
@@ -77,7 +77,7 @@ class _AdamW(torch.autograd.Function):
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
         lr, wd, *saved = ctx.saved_tensors
         p, g, m, v = _parts(saved, 4)
-        a_p, a_m, a_v = (whole(part, p) for part in _parts(adjoints, 3))
+        a_p, a_m, a_v = (with_zeros(part, p) for part in _parts(adjoints, 3))
         b1, b2, _, _ = constants = ctx.constants
         c1, c2 = constants.corrections
         rate, decay = float(lr), float(wd)
@@ -100,7 +100,7 @@ class _AdamW(torch.autograd.Function):
     def jvp(ctx: Any, _: None, d_lr: Tensor | None, d_wd: Tensor | None, *tangents: Tensor | None) -> tuple[Any, ...]:
         lr, wd, *saved = ctx.saved_tensors
         p, g, m, v = _parts(saved, 4)
-        d_p, d_g, d_m, d_v = (whole(part, p) for part in _parts(tangents, 4))
+        d_p, d_g, d_m, d_v = (with_zeros(part, p) for part in _parts(tangents, 4))
         b1, b2, _, _ = constants = ctx.constants
         c1, c2 = constants.corrections
         rate, decay = float(lr), float(wd)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from metaft.inner.attention import second_order_attention
+from metaft.inner.loop import Loop, Trace, plain
 from metaft.inner.state import InnerState
-from metaft.inner.step import Step, second_order_attention
-from metaft.inner.sweep import StepFunction, Trace, plain
+from metaft.inner.step import Step
 
 OPTIMIZER = "AdamW's denominator (inner.eps)"
 
@@ -54,10 +55,11 @@ def second_order_shares(
         return {name: _length(_pull(g, start, pulled)) for name, g in grads.items()}
 
 
-def diverged_step(step: StepFunction, state: InnerState, batches: Iterable[Any], h: Mapping[str, Tensor]) -> int | None:
+def diverged_step(loop: Loop) -> int | None:
     """The first step after which a parameter is not finite."""
-    for t, batch in enumerate(batches, 1):
-        state = plain(step, state, batch, h)
+    state = loop.state
+    for t, batch in enumerate(loop.batches, 1):
+        state = plain(loop.step, state, batch, loop.h)
         if not all(bool(p.isfinite().all()) for p in state.params):
             return t
     return None

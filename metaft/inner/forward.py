@@ -5,32 +5,56 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from metaft.inner.loop import Loop
-from metaft.inner.state import InnerState
-from metaft.inner.step import second_order_attention
-from metaft.inner.sweep import DualStep, Gradients, outer_adjoint, plain
-from metaft.objective.vectors import dot
+from metaft.config.schema import HypergradConfig
+from metaft.inner.attention import second_order_attention
+from metaft.inner.loop import DualStep, Estimator, Gradients, Loop, Trace, outer_adjoint, plain
+from metaft.inner.state import State
+from metaft.tensors import dot
+
+Direction = Mapping[str, Tensor]  # in h, by name, each of the shape of what it is for; 0 where left out
 
 
-def forward(loop: Loop) -> tuple[Tensor, Gradients]:
+@dataclass(frozen=True)
+class Forward(Estimator):
     """The exact hypergradient by forward mode: tangents d state_t / d h_k go along with the state.
 
     Memory does not grow with T; time grows with the number of hyperparameters.
 
     Source: Franceschi et al., ICML 2017, section 3.2.
     """
-    value, slopes = along(loop, [{name: 1.0} for name in loop.h])
-    return value, dict(zip(loop.h, slopes, strict=True))
+
+    @classmethod
+    def of(cls, settings: HypergradConfig) -> Forward:
+        """As the settings say: there is nothing to set."""
+        return cls()
+
+    def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
+        """The outer loss and its derivative; nothing is traced."""
+        value, slopes = along(loop, [{name: one} for name, x in loop.h.items() for one in _basis(x)])
+        sizes = [x.numel() for x in loop.h.values()]
+        parts = torch.stack(slopes).split(sizes) if slopes else ()
+        return value, {name: part.view(x.shape).to(x) for (name, x), part in zip(loop.h.items(), parts, strict=True)}
+
+    def cost(self, loop: Loop) -> float:
+        """Two step equivalents a step for every hyperparameter."""
+        return 2.0 * sum(x.numel() for x in loop.h.values()) * len(loop.batches)
 
 
-def along(loop: Loop, directions: Sequence[Mapping[str, float]]) -> tuple[Tensor, list[Tensor]]:
-    """The outer loss, and its slope along each direction in h (a number by name; 0 where left out)."""
+def _basis(x: Tensor) -> Iterator[Tensor]:
+    """The unit directions of a tensor's entries, each of its shape."""
+    for row in torch.eye(x.numel(), dtype=x.dtype, device=x.device):
+        yield row.view(x.shape)
+
+
+def along(loop: Loop, directions: Sequence[Direction]) -> tuple[Tensor, list[Tensor]]:
+    """The outer loss, and its slope [] along each direction."""
     state = loop.state.map(Tensor.detach)
     tangents = [state.map(torch.zeros_like) for _ in directions]
     for batch in loop.batches:
@@ -41,9 +65,7 @@ def along(loop: Loop, directions: Sequence[Mapping[str, float]]) -> tuple[Tensor
     return value, [dot(adjoint.tensors, tangent.tensors) for tangent in tangents]
 
 
-def _pushed(
-    loop: Loop, state: InnerState, tangent: InnerState, batch: Any, direction: Mapping[str, float]
-) -> tuple[InnerState, InnerState]:
+def _pushed(loop: Loop, state: State, tangent: State, batch: Any, direction: Direction) -> tuple[State, State]:
     """One step of a state and a tangent."""
     with second_order_attention(), _dual_level():
         leaves = state.leaves()
@@ -51,7 +73,7 @@ def _pushed(
             [forward_ad.make_dual(x, d) for x, d in zip(leaves.tensors, tangent.tensors, strict=True)]
         )
         h = {name: value.detach() for name, value in loop.h.items()}
-        h.update({k: forward_ad.make_dual(h[k], torch.full_like(h[k], d)) for k, d in direction.items()})
+        h.update({name: forward_ad.make_dual(h[name], d.to(h[name])) for name, d in direction.items()})
         step = loop.step.dual if isinstance(loop.step, DualStep) else loop.step
         end = step(dual, batch, h)
         pairs = [forward_ad.unpack_dual(t) for t in end.tensors]

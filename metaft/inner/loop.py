@@ -1,85 +1,127 @@
-"""The arguments every estimator takes, and what a loop's graphs weigh."""
+"""The inner loop that a hypergradient is of: what every estimator takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from metaft.inner.state import InnerState
-from metaft.inner.storage import Footprint, Plan, free_memory, graph_bytes, plan_for
-from metaft.inner.sweep import Link, Outer, StepFunction, Trace
+from metaft.inner.state import State
+
+Gradients = dict[str, Tensor]
+Outer = Callable[[Any], Tensor]
+
+
+class StepFunction(Protocol):
+    """One differentiable step with explicit state."""
+
+    def __call__(self, state: Any, batch: Any, h: Mapping[str, Any], /) -> Any:
+        """The next state."""
+        ...
+
+
+@runtime_checkable
+class PlainStep(Protocol):
+    """A step that can also be taken without a graph, at the price of plain training."""
+
+    def plain(self, state: Any, batch: Any, h: Mapping[str, Any], /) -> Any:
+        """The next state, detached."""
+        ...
+
+
+@runtime_checkable
+class DualStep(Protocol):
+    """A step that takes dual numbers at a lower price, without a graph for reverse mode."""
+
+    def dual(self, state: Any, batch: Any, h: Mapping[str, Any], /) -> Any:
+        """The next state, of dual numbers."""
+        ...
 
 
 @dataclass(frozen=True)
-class Options:
-    """What only some estimators or storages read.
+class Footprint:
+    """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""
 
-    Args:
-        memory: the budget of `auto` in bytes; None: a share of what is free.
-        offload: states wait in host memory (on a GPU).
-        footprint: what `measure` gave for a loop of these shapes, so that `auto` need not measure again.
-        last: how many steps `truncated` differentiates.
-        solver, iterations, damping, scale: of `implicit` (see `metaft.inner.solvers`).
-        trace: filled by a reverse sweep.
-    """
-
-    memory: float | None = None
-    offload: bool = False
-    footprint: Footprint | None = None
-    last: int = 5
-    solver: str = "cg"
-    iterations: int = 10
-    damping: float = 0.0
-    scale: float = 1.0
-    trace: Trace | None = None
-
-
-DEFAULT = Options()
+    state: int
+    graph: int
+    outer: int
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The arguments every estimator takes."""
+    """T steps and what judges their end.
+
+    Args:
+        step: (state, batch, h) to the next state.
+        state: where the loop starts; not differentiated.
+        batches: one a step.
+        h: what is differentiated, by name.
+        outer: the outer loss [] of a final state.
+        footprint: the bytes of a loop of these shapes, where they have been measured before.
+    """
 
     step: StepFunction
-    state: InnerState
+    state: State
     batches: Sequence[Any]
     h: Mapping[str, Tensor]
     outer: Outer
-    storage: str = "keep"
-    options: Options = field(default_factory=Options)
+    footprint: Footprint | None = None
 
-    def footprint(self) -> Footprint:
-        """The bytes of its parts, as known or measured now."""
-        return self.options.footprint or measure(self.step, self.state, self.batches[0], self.h, self.outer)
-
-    def plan(self) -> Plan:
-        """What the storage keeps of this loop."""
-        options, budget = self.options, self.options.memory
-        if budget is None and self.storage == "auto":
-            budget = free_memory(self.state.params[0].device)
-        return plan_for(
-            self.storage,
-            len(self.batches),
-            self.footprint,
-            budget,
-            options.offload,
-        )
+    def plain(self, state: State, first: int, last: int) -> State:
+        """Steps first + 1 to last from a state, without a graph that outlives them."""
+        for t in range(first, last):
+            state = plain(self.step, state, self.batches[t], self.h)
+        return state
 
 
-def measure(step: StepFunction, state: InnerState, batch: Any, h: Mapping[str, Tensor], outer: Outer) -> Footprint:
-    """The bytes of a state, of one step's graph and of the outer loss's."""
-    state = state.map(Tensor.detach)
+@dataclass
+class Trace:
+    """What a reverse sweep sees on its way.
 
-    def inner_graph() -> tuple[object, object]:
-        link = Link(step, state, batch, h)
-        return link, link.end.map(Tensor.detach)
+    Args:
+        lengths: by t, the length of the adjoint d value / d params_t, from t = T down to 0.
+        link: is called with step t, the state it starts from, its batch and the adjoint of the state it ends in.
+    """
 
-    return Footprint(
-        sum(t.numel() * t.element_size() for t in state.tensors),
-        graph_bytes(inner_graph),
-        graph_bytes(lambda: (outer(state.leaves()), None)),
-    )
+    lengths: dict[int, Tensor] = field(default_factory=dict)
+    link: Callable[[int, Any, Any, Any], None] = lambda *_: None
+
+    def note(self, t: int, adjoint: State) -> None:
+        """The adjoint of the state after t steps."""
+        self.lengths[t] = torch.stack(torch._foreach_norm(list(adjoint.params))).norm()
+
+
+class Estimator(ABC):
+    """A way to the hypergradient, with its options as fields.
+
+    `products` says how many second-order products follow one call of the step's `loss`.
+    """
+
+    products: int = 0
+
+    @abstractmethod
+    def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
+        """The outer loss, detached, and its derivative by each hyperparameter; a trace is filled by a reverse sweep."""
+
+    @abstractmethod
+    def cost(self, loop: Loop) -> float:
+        """Step equivalents, without those of the outer loss."""
+
+
+def plain(step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -> Any:
+    """One step without a graph that outlives it."""
+    if isinstance(step, PlainStep):
+        return step.plain(state, batch, h)
+    return step(state.leaves(), batch, h).map(Tensor.detach)
+
+
+def outer_adjoint(outer: Outer, state: State) -> tuple[Tensor, State]:
+    """The outer loss, and its derivative by the state."""
+    leaves = state.leaves()
+    value = outer(leaves)
+    pulled = torch.autograd.grad(value, leaves.tensors, allow_unused=True, materialize_grads=True)
+    return value.detach(), state.replaced(pulled)

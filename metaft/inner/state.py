@@ -1,16 +1,59 @@
-"""The state of the inner loop, explicit."""
+"""The state of an inner loop, explicit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 
-class InnerState(NamedTuple):
-    """Variables, first and second moments (in the order of `Step.names`), steps taken, and the hook's own state."""
+class State(Protocol):
+    """What a step takes and gives, as a row of tensors."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that is differentiated, in one row."""
+        ...
+
+    @property
+    def params(self) -> tuple[Tensor, ...]:
+        """Those of them that a loss looks at."""
+        ...
+
+    def replaced(self, tensors: Sequence[Tensor], /) -> Self:
+        """A state of the same make from another row of tensors."""
+        ...
+
+    def map(self, change: Callable[[Tensor], Tensor], /) -> Self:
+        """The same state with every tensor changed."""
+        ...
+
+    def leaves(self) -> Self:
+        """A copy that shares memory, cut off from any graph, from which a new graph can grow."""
+        ...
+
+
+S = TypeVar("S", bound=State)
+
+
+class _Row:
+    """What every state can do with its row of tensors."""
+
+    def map(self: S, change: Callable[[Tensor], Tensor]) -> S:
+        return self.replaced([change(t) for t in self.tensors])
+
+    def leaves(self: S) -> S:
+        return self.map(lambda t: t.detach().requires_grad_())
+
+
+@dataclass(frozen=True)
+class InnerState(_Row):
+    """Variables, first and second moments (in the order of `Step.names`), steps taken, and the hook's state."""
 
     params: tuple[Tensor, ...]
     exp_avg: tuple[Tensor, ...]
@@ -18,17 +61,9 @@ class InnerState(NamedTuple):
     step: int
     extra: tuple[Tensor, ...] = ()
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> InnerState:
-        """The same state with every tensor changed."""
-        return self.replaced([change(t) for t in self.tensors])
-
-    def leaves(self) -> InnerState:
-        """A copy that shares memory, cut off from any graph, from which a new graph can grow."""
-        return self.map(lambda t: t.detach().requires_grad_())
-
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors in one row: variables, first moments, second moments, the hook's."""
+        """Variables, first moments, second moments, the hook's."""
         return (*self.params, *self.exp_avg, *self.exp_avg_sq, *self.extra)
 
     def replaced(self, tensors: Sequence[Tensor]) -> InnerState:
@@ -36,3 +71,43 @@ class InnerState(NamedTuple):
         rest, lengths = iter(tensors), (len(self.params), len(self.exp_avg), len(self.exp_avg_sq))
         params, exp_avg, exp_avg_sq = (tuple(islice(rest, n)) for n in lengths)
         return InnerState(params, exp_avg, exp_avg_sq, self.step, tuple(rest))
+
+
+@dataclass(frozen=True)
+class Tree(_Row):
+    """A state made of any nested tuples, lists and dicts; what is no floating-point tensor is carried along.
+
+    Args:
+        others: the contents in order, with None in the place of each tensor.
+        structure: how they nest.
+    """
+
+    tensors: tuple[Tensor, ...]
+    others: tuple[Any, ...]
+    structure: Any
+
+    @classmethod
+    def of(cls, nested: Any) -> Tree:
+        """The contents of a nested state."""
+        contents, structure = pytree.tree_flatten(nested)
+        tensors = tuple(x for x in contents if _is_real(x))
+        return cls(tensors, tuple(None if _is_real(x) else x for x in contents), structure)
+
+    @property
+    def nested(self) -> Any:
+        """The state as it was given."""
+        rest = iter(self.tensors)
+        return pytree.tree_unflatten([next(rest) if x is None else x for x in self.others], self.structure)
+
+    @property
+    def params(self) -> tuple[Tensor, ...]:
+        """All tensors: nothing says which of them a loss looks at."""
+        return self.tensors
+
+    def replaced(self, tensors: Sequence[Tensor]) -> Tree:
+        """A state of the same make from another row of tensors."""
+        return replace(self, tensors=tuple(tensors))
+
+
+def _is_real(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.is_floating_point()

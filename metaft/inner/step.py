@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from metaft.clip.classifier import Classifier, Outputs, grouped
-from metaft.errors import ConfigError, Problem
+from metaft.clip.classifier import Classifier, Outputs, grouped, picked_parameters
+from metaft.config.schema import StepConfig
+from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.inner.adamw import Constants, adamw
+from metaft.inner.attention import second_order_attention
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
-from metaft.objective import WeightedLoss, base_name, is_knob, per_group
-from metaft.objective.batches import TrainBatch
+from metaft.names import Name, value_for
 from metaft.objective.state import StepState
-from metaft.objective.vectors import whole
+from metaft.objective.weighted import WeightedLoss
+from metaft.tensors import with_zeros
+from metaft.training.batches import TrainBatch
 
 with warnings.catch_warnings():
     # higher 0.2.1, compiled by a Python newer than itself: `is` with a literal, and a stray backslash.
@@ -39,25 +42,25 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
     """
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
-        for group, own, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
+        for group, state, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
             live = [i for i, g in enumerate(grads) if g is not None]
             if not live:
                 continue
             params = group["params"]
             for i in live:
-                own[i] = own[i] or {"step": 0, **{k: torch.zeros_like(params[i]) for k in MOMENTS}}
-            t = 1 + int(own[live[0]]["step"])
+                state[i] = state[i] or {"step": 0, **{k: torch.zeros_like(params[i]) for k in MOMENTS}}
+            t = 1 + int(state[live[0]]["step"])
             new, exp_avg, exp_avg_sq = adamw(
                 [params[i] for i in live],
                 [g for g in grads if g is not None],
-                [own[i]["exp_avg"] for i in live],
-                [own[i]["exp_avg_sq"] for i in live],
+                [state[i]["exp_avg"] for i in live],
+                [state[i]["exp_avg_sq"] for i in live],
                 group["lr"],
                 group["weight_decay"],
                 Constants(group["betas"][0], group["betas"][1], group["eps"], t),
             )
             for i, p, m, v in zip(live, new, exp_avg, exp_avg_sq, strict=True):
-                params[i], own[i] = p, {"step": t, "exp_avg": m, "exp_avg_sq": v}
+                params[i], state[i] = p, {"step": t, "exp_avg": m, "exp_avg_sq": v}
 
     def advance(
         self, state: InnerState, grads: Sequence[Tensor | None], lr: Sequence[Any], wd: Sequence[Any]
@@ -65,15 +68,15 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
         """The state after one update by gradients that are known already; `lr` and `wd` are one a group."""
         self._apply_override({"lr": lr, "weight_decay": wd})
         members = [list(enumerate(group)) for group in self._group_to_param_list]
-        for group, own, pairs in zip(self.param_groups, self.state, members, strict=True):
+        for group, slots, pairs in zip(self.param_groups, self.state, members, strict=True):
             group["params"] = [state.params[j] for _, j in pairs]
             for i, j in pairs:
-                own[i] = {"step": state.step, "exp_avg": state.exp_avg[j], "exp_avg_sq": state.exp_avg_sq[j]}
+                slots[i] = {"step": state.step, "exp_avg": state.exp_avg[j], "exp_avg_sq": state.exp_avg_sq[j]}
         self._update([[grads[j] for _, j in pairs] for pairs in members])
         params, exp_avg, exp_avg_sq = (list(part) for part in (state.params, state.exp_avg, state.exp_avg_sq))
-        for group, own, pairs in zip(self.param_groups, self.state, members, strict=True):
+        for group, slots, pairs in zip(self.param_groups, self.state, members, strict=True):
             for i, j in pairs:
-                moments = own.pop(i)  # so that no graph outlives its estimate
+                moments = slots.pop(i)  # so that no graph outlives its estimate
                 params[j], exp_avg[j], exp_avg_sq[j] = group["params"][i], moments["exp_avg"], moments["exp_avg_sq"]
             group["params"] = [None] * len(pairs)
         return InnerState(tuple(params), tuple(exp_avg), tuple(exp_avg_sq), state.step + 1, state.extra)
@@ -82,51 +85,42 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
 higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
 
 
-def second_order_attention() -> AbstractContextManager[None]:
-    """The attention kernel that has second derivatives; the fused ones have none."""
-    return sdpa_kernel(SDPBackend.MATH)
-
-
 class Step:
     """A function (state, batch, h) -> state: one AdamW step on the weighted loss.
 
     Modules that theta_0 has in training mode (dropout) are so in a step, not in `forward`; they draw from the batch's
-    own seed, so a step can be repeated exactly.
+    seed, so a step can be repeated exactly.
 
     Args:
-        classifier: theta_0; what it marks as trained moves, the rest stays. It is not changed.
+        classifier: theta_0. It is not changed.
+        trained: the names of the parameters that move; the others stay.
         loss: the weighted sum of terms.
-        betas, eps: AdamW's constants.
-        accumulate: into so many parts a batch is cut; the loss is the mean of theirs, and one part at a time is in
-            memory, in the reverse sweep too.
-        precision: of the forward pass, `float32` or `bfloat16` (autocast); states stay as they are.
+        settings: AdamW's constants; into how many parts a batch is cut (the loss is the mean of theirs, and one part at
+            a time is in memory, in the reverse sweep too); the precision of the forward pass (states stay as they are).
         hook: what a method changes in a step.
         knobs: the hook's, where h has none by the name METHOD.KNOB.
 
     Raises:
-        ConfigError: in the first step, if a module in training mode changes its own buffers as it runs.
+        ConfigError: in the first step, if a module in training mode changes its buffers as it runs.
     """
 
     def __init__(
         self,
         classifier: Classifier,
+        trained: Sequence[str],
         loss: WeightedLoss,
-        betas: tuple[float, float],
-        eps: float,
-        *,
-        accumulate: int = 1,
-        precision: str = "float32",
+        settings: StepConfig,
         hook: Hook = PLAIN,
         knobs: Mapping[str, Any] | None = None,
     ) -> None:
-        self.pretrained = {name: p.detach() for name, p in classifier.trained().items()}
+        self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
         variables = hook.variables(self.pretrained, torch.Generator().manual_seed(0))
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
         self._hook, self._knobs = hook, dict(knobs or {})
-        self._loss, self._accumulate, self._precision = loss, accumulate, PRECISIONS[precision]
+        self._loss, self._accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
-        self._slots = {name: i for i, (name, p) in enumerate(classifier.named_parameters()) if p.requires_grad}
+        self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
         self._dead = classifier.dead()
         self._active = [module for module in self._model.modules() if module.training]
         self._switch(False)
@@ -134,7 +128,9 @@ class Step:
         groups = grouped(variables)
         self._groups = tuple(groups)
         optimizer = torch.optim.AdamW(
-            [{"params": [variables[name] for name in members]} for members in groups.values()], betas=betas, eps=eps
+            [{"params": [variables[name] for name in members]} for members in groups.values()],
+            betas=settings.betas,
+            eps=settings.eps,
         )
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
 
@@ -200,13 +196,16 @@ class Step:
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update and what the hook does around it, by gradients that are known."""
-        lr, wd = ([per_group(h, name, group) for group in self._groups] for name in ("lr", "wd"))
-        knobs = {**self._knobs, **{name.partition(".")[2]: value for name, value in h.items() if is_knob(name)}}
-        changed, extra = self._hook.before(whole(grads, state.params), state.params, self._anchors, state.extra, knobs)
+        lr, wd = ([value_for(h, base, group) for group in self._groups] for base in ("lr", "wd"))
+        searched = ((Name.parse(key), value) for key, value in h.items())
+        knobs = {**self._knobs, **{name.base: value for name, value in searched if name.is_knob}}
+        changed, extra = self._hook.before(
+            with_zeros(grads, state.params), state.params, self._anchors, state.extra, knobs
+        )
         live = [c if g is not None else None for c, g in zip(changed, grads, strict=True)]
         end: InnerState = self._optimizer.advance(state, live, lr, wd)
         params, extra = self._hook.after(end.params, self._anchors, extra, knobs)
-        return end._replace(params=tuple(params), extra=extra)
+        return replace(end, params=tuple(params), extra=extra)
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool
@@ -248,7 +247,7 @@ class Step:
         changed = [name for name, buffer in before.items() if not torch.equal(buffer, now[name])]
         if changed:
             found = f"{', '.join(changed)} changes as the model runs in training mode"
-            raise ConfigError([Problem("model", found, "training mode for dropout alone")])
+            raise ConfigError([Fault("model", found, "training mode for dropout alone")])
         self._steady = True
 
     @contextmanager
@@ -274,7 +273,7 @@ def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:
     """h with its learning rates times the batch's pace."""
     if batch.pace == 1:
         return h
-    return {name: batch.pace * value if base_name(name) == "lr" else value for name, value in h.items()}
+    return {key: batch.pace * value if Name.parse(key).base == "lr" else value for key, value in h.items()}
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from metaft.inner.state import InnerState
+from metaft.config.schema import StorageConfig
+from metaft.inner.loop import Footprint, Loop
+from metaft.inner.sweep import Link
 
-STORAGES = ("keep", "replay", "auto", "segments")
 SHARE = 0.8  # of the free memory that `auto` takes where it is given no budget
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -35,24 +37,41 @@ class Plan:
         repeated = steps - (steps - 1) % self.span - 1 if self.span < steps else 0
         return 3 * self.graphs + 4 * (steps - self.graphs) + repeated
 
-
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""
-
-    state: int
-    graph: int
-    outer: int
-
-    def peak(self, plan: Plan, steps: int) -> float:
-        """What a plan needs at most, in bytes beside the model, theta_0 and the first batch.
+    def peak(self, footprint: Footprint, steps: int) -> float:
+        """What is needed at most, in bytes beside the model, theta_0 and the first batch.
 
         States wait from the forward to the reverse sweep, beside the one at hand and two adjoints. A graph needs its
-        own size again while it is differentiated, and so does the outer loss's.
+        size again while it is differentiated, and so does the outer loss's.
         """
-        waiting = 0 if plan.host else plan.span + math.ceil(steps / plan.span) - 1
-        graphs = max(plan.graphs * self.graph + 2 * self.outer, (max(plan.graphs, 1) + 1) * self.graph)
-        return (waiting + 3) * self.state + graphs
+        waiting = 0 if self.host else self.span + math.ceil(steps / self.span) - 1
+        kept = self.graphs * footprint.graph + 2 * footprint.outer
+        graphs = max(kept, (max(self.graphs, 1) + 1) * footprint.graph)
+        return (waiting + 3) * footprint.state + graphs
+
+
+def planned(loop: Loop, storage: StorageConfig) -> Plan:
+    """What a storage keeps of a loop."""
+    memory = None if storage.memory is None else storage.memory * GIB
+    if memory is None and storage.storage == "auto":
+        memory = free_memory(loop.state.tensors[0].device)
+    return plan_for(storage.storage, len(loop.batches), lambda: footprint_of(loop), memory, storage.offload)
+
+
+def footprint_of(loop: Loop) -> Footprint:
+    """The bytes of a loop's parts, as known or measured now."""
+    if loop.footprint is not None:
+        return loop.footprint
+    state = loop.state.map(Tensor.detach)
+
+    def inner_graph() -> tuple[object, object]:
+        link = Link(loop.step, state, loop.batches[0], loop.h)
+        return link, link.end.map(Tensor.detach)
+
+    return Footprint(
+        sum(t.numel() * t.element_size() for t in state.tensors),
+        graph_bytes(inner_graph),
+        graph_bytes(lambda: (loop.outer(state.leaves()), None)),
+    )
 
 
 def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budget: float | None, host: bool) -> Plan:
@@ -69,24 +88,24 @@ def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budge
         return Plan(0, steps, host)
     if storage == "segments":
         return Plan(0, span, host)
-    found, limit = footprint(), math.inf if budget is None else budget
-    fitting = (Plan(m, steps, host) for m in range(steps, -1, -1))
-    return next((p for p in fitting if found.peak(p, steps) <= limit), Plan(0, span, host))
+    measured, limit = footprint(), math.inf if budget is None else budget
+    plans = (Plan(graphs, steps, host) for graphs in range(steps, -1, -1))
+    return next((plan for plan in plans if plan.peak(measured, steps) <= limit), Plan(0, span, host))
 
 
 def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
     """The bytes a graph keeps alive by itself: `build` gives the graph, and what does not belong to it."""
-    found: dict[StorageWeakRef, int] = {}
+    sizes: dict[StorageWeakRef, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        found[StorageWeakRef(storage)] = storage.nbytes()
+        sizes[StorageWeakRef(storage)] = storage.nbytes()
         return tensor.detach()  # the tensor itself would hold the graph that holds it
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         graph, others = build()
     del graph
-    size = sum(size for storage, size in found.items() if storage.expired())
+    size = sum(size for storage, size in sizes.items() if storage.expired())
     del others
     return size
 
@@ -101,8 +120,8 @@ def free_memory(device: torch.device) -> float:
 
 def _available() -> float:
     """Bytes of main memory that can be had without swapping; infinite where the system does not say."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", _text(Path("/proc/meminfo")), re.M)
-    return int(found[1]) * 1024 if found else math.inf
+    line = re.search(r"^MemAvailable:\s+(\d+) kB$", _text(Path("/proc/meminfo")), re.M)
+    return int(line[1]) * 1024 if line else math.inf
 
 
 def _allowed() -> float:
@@ -113,26 +132,3 @@ def _allowed() -> float:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-class Shelf:
-    """Where states wait: on their device, or in host memory, pinned, so that copies run beside the computation."""
-
-    def __init__(self, host: bool) -> None:
-        self._host = host
-
-    def put(self, state: InnerState) -> InnerState:
-        """The state as it is kept."""
-        state = state.map(Tensor.detach)
-        return state.map(_to_host) if self._host else state
-
-    def take(self, state: InnerState, device: torch.device) -> InnerState:
-        """The state back on its device."""
-        return state.map(lambda t: t.to(device, non_blocking=True)) if self._host else state
-
-
-def _to_host(tensor: Tensor) -> Tensor:
-    if tensor.device.type != "cuda":
-        return tensor
-    kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return kept.copy_(tensor, non_blocking=True)

@@ -1,25 +1,16 @@
-"""Objectives: loss terms, their weighted sum, and the space in which it is searched."""
+"""Objectives: loss terms, their weighted sum, and the file they are shared in."""
 
-from metaft.objective import losses, penalties  # noqa: F401  (they fill the registry)
-from metaft.objective.objective import Objective, WeightedLoss, base_name, is_knob, load_objective, per_group
-from metaft.objective.registry import TERMS, Term, term
-from metaft.objective.state import StepState
+import lazy_loader
 
-__all__ = [
-    "TERMS",
-    "Objective",
-    "StepState",
-    "Term",
-    "WeightedLoss",
-    "base_name",
-    "is_knob",
-    "load_objective",
-    "per_group",
-    "term",
-    "terms",
-]
+from metaft.objective.registry import TERMS, Term, terms
 
-
-def terms() -> tuple[str, ...]:
-    """The names of all registered terms."""
-    return tuple(TERMS)
+__getattr__, __dir__, _lazy = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "file": ["load_objective"],
+        "objective": ["Objective"],
+        "state": ["StepState"],
+        "weighted": ["WeightedLoss"],
+    },
+)
+__all__ = ["TERMS", "Term", "terms", *_lazy]

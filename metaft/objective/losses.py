@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaft.objective.registry import term
 from metaft.objective.state import StepState
 
 
@@ -18,7 +17,6 @@ def _entropies(logits: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(dim=1)
 
 
-@term("ce", "cross-entropy with the labels")
 def ce(s: StepState) -> Tensor:
     """Cross-entropy: mean_i -log p_i[y_i], in nats.
 
@@ -27,7 +25,6 @@ def ce(s: StepState) -> Tensor:
     return F.cross_entropy(s.logits, s.labels)
 
 
-@term("dcm", "entropy of the misclassified samples")
 def dcm(s: StepState) -> Tensor:
     """Entropy of misclassified samples: (1/B) sum_i [argmax z_i != y_i] H(p_i), in nats.
 
@@ -41,7 +38,6 @@ def dcm(s: StepState) -> Tensor:
     return (wrong * _entropies(s.logits)).mean()
 
 
-@term("entropy", "entropy of the predictions")
 def entropy(s: StepState) -> Tensor:
     """Prediction entropy: mean_i H(p_i) = mean_i -sum_c p_ic log p_ic, in nats.
 
@@ -50,7 +46,6 @@ def entropy(s: StepState) -> Tensor:
     return _entropies(s.logits).mean()
 
 
-@term("hinge", "multi-class hinge loss (Weston-Watkins)")
 def hinge(s: StepState) -> Tensor:
     """Weston-Watkins hinge: mean_i sum_{c != y_i} max(0, z_ic - z_iy + 1). A sum over classes, margin 1.
 
@@ -61,7 +56,6 @@ def hinge(s: StepState) -> Tensor:
     return margins.sum(dim=1).mean() - 1  # the label's own margin is max(0, 1)
 
 
-@term("flyp", "contrastive loss between images and captions (FLYP)", needs_text=True)
 def flyp(s: StepState) -> Tensor:
     """CLIP's symmetric InfoNCE: (CE(t I T', 1..B) + CE(t T I', 1..B)) / 2, in nats.
 
@@ -80,7 +74,6 @@ def flyp(s: StepState) -> Tensor:
     return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
 
 
-@term("kd", "distillation from the zero-shot model")
 def kd(s: StepState) -> Tensor:
     """Distillation: mean_i KL(p0_i || p_i) at temperature 1, in nats; p0 are theta_0's predictions.
 

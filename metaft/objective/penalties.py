@@ -13,20 +13,14 @@ gradients of length 1 / sqrt(N) or less and hence weights that do nothing.
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from metaft.objective.registry import term
 from metaft.objective.state import StepState
-from metaft.objective.vectors import dot, whole
-
-
-def _inverse_sqrt(n: int) -> float:
-    return 1 / math.sqrt(n)
+from metaft.tensors import dot, with_zeros
 
 
 def _total(s: StepState, power: int, init: bool) -> Tensor:
@@ -60,7 +54,7 @@ class _Power(torch.autograd.Function):
     def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:
         tensors = ctx.saved_tensors
         slopes = _slopes(ctx.power, _differences(ctx.n, tensors), 1.0)
-        return dot(slopes, whole(tangents[: ctx.n], tensors[: ctx.n])).to(tensors[0].dtype)
+        return dot(slopes, with_zeros(tangents[: ctx.n], tensors[: ctx.n])).to(tensors[0].dtype)
 
 
 class _Slope(torch.autograd.Function):
@@ -81,7 +75,7 @@ class _Slope(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
         a, *tensors = ctx.saved_tensors
-        b = whole(adjoints, tensors[: ctx.n])
+        b = with_zeros(adjoints, tensors[: ctx.n])
         d_a = dot(_slopes(ctx.power, _differences(ctx.n, tensors), 1.0), b).to(a.dtype)
         d_p = torch._foreach_mul(b, 2 * a) if ctx.power == 2 else [None] * ctx.n
         return (None, None, d_a, *d_p, *[None] * (len(tensors) - ctx.n))
@@ -91,7 +85,9 @@ class _Slope(torch.autograd.Function):
         a, *tensors = ctx.saved_tensors
         moved = _slopes(ctx.power, _differences(ctx.n, tensors), 0.0 if d_a is None else d_a)
         if ctx.power == 2:
-            moved = torch._foreach_add(moved, torch._foreach_mul(whole(tangents[: ctx.n], tensors[: ctx.n]), 2 * a))
+            moved = torch._foreach_add(
+                moved, torch._foreach_mul(with_zeros(tangents[: ctx.n], tensors[: ctx.n]), 2 * a)
+            )
         return tuple(moved)
 
 
@@ -103,25 +99,21 @@ def _slopes(power: int, differences: Any, a: Tensor | float) -> Any:
     return torch._foreach_mul(differences if power == 2 else torch._foreach_sign(differences), power * a)
 
 
-@term("l1zero", "L1 norm of the parameters", penalty=True, scale=_inverse_sqrt)
 def l1zero(s: StepState) -> Tensor:
     """L1 norm: sum |theta|. Source: AutoFT, released code, learnedloss.py (there divided by N)."""
     return _total(s, 1, init=False)
 
 
-@term("l2zero", "squared L2 norm of the parameters", penalty=True)
 def l2zero(s: StepState) -> Tensor:
     """Squared L2 norm: sum theta^2, without a factor 1/2. Source: AutoFT, released code (there divided by N)."""
     return _total(s, 2, init=False)
 
 
-@term("l1init", "L1 distance to the pretrained parameters", penalty=True, scale=_inverse_sqrt)
 def l1init(s: StepState) -> Tensor:
     """L1 distance: sum |theta - theta_0|; its gradient at theta_0 is 0. Source: AutoFT (there divided by N)."""
     return _total(s, 1, init=True)
 
 
-@term("l2init", "squared L2 distance to the pretrained parameters (L2-SP)", penalty=True)
 def l2init(s: StepState) -> Tensor:
     """Squared L2 distance: sum (theta - theta_0)^2, without a factor 1/2.
 

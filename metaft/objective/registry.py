@@ -1,21 +1,38 @@
-"""The one list of loss terms; a term joins it by a decorator."""
+"""The loss terms by name: a function in `losses.py` or `penalties.py`, and one line here."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from metaft.lazy import Lazy
 
-from metaft.objective.state import StepState
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metaft.objective.state import StepState
+
+
+def _one(count: int) -> float:
+    return 1.0
+
+
+def _inverse_root(count: int) -> float:
+    return 1 / math.sqrt(count)
 
 
 @dataclass(frozen=True)
 class Term:
     """A named loss or penalty.
 
-    `scale` maps the number of trained scalars N to the factor that makes a penalty's weights comparable between
-    models (see `metaft.objective.penalties`); losses on a batch need none.
+    Args:
+        function: of a `StepState`, to a 0-d tensor; twice differentiable almost everywhere.
+        penalty: whether it looks at parameters alone, so that each parameter group may weigh it for itself.
+        needs_text: whether it needs captions, and so the text tower.
+        scale: maps the number N of trained scalars to the factor that makes a penalty's weights comparable between
+            models (see `metaft.objective.penalties`); losses on a batch need none.
     """
 
     name: str
@@ -23,30 +40,36 @@ class Term:
     function: Callable[[StepState], Tensor]
     penalty: bool = False
     needs_text: bool = False
-    scale: Callable[[int], float] = lambda n: 1.0
+    scale: Callable[[int], float] = _one
 
     def __call__(self, state: StepState) -> Tensor:
         """The term's value, []."""
         return self.function(state)
 
 
-TERMS: dict[str, Term] = {}
+def _loss(name: str, description: str, *, needs_text: bool = False) -> Term:
+    return Term(name, description, Lazy(f"metaft.objective.losses:{name}"), needs_text=needs_text)
 
 
-def term(
-    name: str,
-    description: str,
-    *,
-    penalty: bool = False,
-    needs_text: bool = False,
-    scale: Callable[[int], float] = lambda n: 1.0,
-) -> Callable[[Callable[[StepState], Tensor]], Callable[[StepState], Tensor]]:
-    """Register a function of StepState under a name."""
+def _penalty(name: str, description: str, scale: Callable[[int], float]) -> Term:
+    return Term(name, description, Lazy(f"metaft.objective.penalties:{name}"), penalty=True, scale=scale)
 
-    def register(function: Callable[[StepState], Tensor]) -> Callable[[StepState], Tensor]:
-        if name in TERMS:
-            raise ValueError(f"term {name!r} is registered already")
-        TERMS[name] = Term(name, description, function, penalty, needs_text, scale)
-        return function
 
-    return register
+_BUILT_IN = (
+    _loss("ce", "cross-entropy with the labels"),
+    _loss("dcm", "entropy of the misclassified samples"),
+    _loss("entropy", "entropy of the predictions"),
+    _loss("hinge", "multi-class hinge loss (Weston-Watkins)"),
+    _loss("flyp", "contrastive loss between images and captions (FLYP)", needs_text=True),
+    _loss("kd", "distillation from the zero-shot model"),
+    _penalty("l1zero", "L1 norm of the parameters", _inverse_root),
+    _penalty("l2zero", "squared L2 norm of the parameters", _one),
+    _penalty("l1init", "L1 distance to the pretrained parameters", _inverse_root),
+    _penalty("l2init", "squared L2 distance to the pretrained parameters (L2-SP)", _one),
+)
+TERMS: dict[str, Term] = {term.name: term for term in _BUILT_IN}
+
+
+def terms() -> tuple[str, ...]:
+    """The names of all registered terms."""
+    return tuple(TERMS)

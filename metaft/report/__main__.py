@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from metaft.errors import MetaftError
+from metaft.report.document import read
 from metaft.report.tables import methods_table
-from metaft.report.write import read, write_page
+from metaft.report.write import write_page
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from metaft.report.tables import Results, ood_mean, ood_splits
+from metaft.report.document import Document
+from metaft.report.tables import ood_mean, ood_splits
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
 MARKERS = ("o", "s", "^", "D", "v")  # the next once all colours are taken
 
 
-def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
+def id_against_ood(runs: Sequence[Document], path: Path) -> Path:
     """OOD accuracy (mean over tests) against ID accuracy, a point for each method of each run, with intervals."""
     figure = Figure(figsize=(5.6, 4.6), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -44,7 +45,7 @@ def id_against_ood(runs: Sequence[Results], path: Path) -> Path:
 Interval = tuple[float, float]
 
 
-def _point(method: Results) -> tuple[float, float, Interval, Interval] | None:
+def _point(method: Document) -> tuple[float, float, Interval, Interval] | None:
     """x, y and the distances down and up of their intervals.
 
     The tests are independent samples, so the distances of their mean are the root of the summed squares over k.
@@ -58,7 +59,7 @@ def _point(method: Results) -> tuple[float, float, Interval, Interval] | None:
     return 100 * method["id_test"]["accuracy"], 100 * y, (100 * low, 100 * high), (down, up)
 
 
-def _distances(split: Results) -> Interval:
+def _distances(split: Document) -> Interval:
     """From the accuracy down and up to the ends of its interval."""
     value, (low, high) = split["accuracy"], split["ci95"]["accuracy"]
     return max(0.0, value - low), max(0.0, high - value)

@@ -9,11 +9,11 @@ from typing import Any
 
 from jinja2 import Environment
 
+from metaft.report.document import Document
 from metaft.report.tables import (
     CEILING,
     DRIFT,
     DRIFT_NOTE,
-    Results,
     drift_rows,
     group_rows,
     objective_rows,
@@ -56,14 +56,14 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 """
 
 
-def render(runs: Mapping[str, Results], figure: Path, title: str) -> str:
+def render(runs: Mapping[str, Document], figure: Path, title: str) -> str:
     """The page; `runs` by name, `figure` a PNG that is put inside."""
     template = Environment(autoescape=True, trim_blocks=True).from_string(PAGE)
     image = base64.b64encode(figure.read_bytes()).decode()
     return template.render(title=title, figure=image, runs=[_view(name, run) for name, run in runs.items()])
 
 
-def _view(name: str, run: Results) -> dict[str, Any]:
+def _view(name: str, run: Document) -> dict[str, Any]:
     splits = list(dict.fromkeys(split for method in run["methods"].values() for split in method))
     return {
         "name": name,

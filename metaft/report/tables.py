@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-Results = Mapping[str, Any]
+from metaft.report.document import Document
+
 DRIFT = ["method", "step equivalents", "seconds", "drift of weights", "of features, id_val", "ood_val"]
 DRIFT_NOTE = (
     "Drift: L2 distance of all weights to theta_0, and mean squared distance of unit image features. Costs include "
@@ -39,7 +40,7 @@ def ood_mean(method: Mapping[str, Any], metric: str = "accuracy") -> float | Non
     return fmean(values) if values else None
 
 
-def methods_table(results: Results, metric: str = "accuracy") -> str:
+def methods_table(results: Document, metric: str = "accuracy") -> str:
     """One row a method: the metric on every split with its 95 % interval, in per cent."""
     methods = results["methods"]
     splits = list(dict.fromkeys(split for method in methods.values() for split in method))
@@ -53,13 +54,13 @@ def methods_table(results: Results, metric: str = "accuracy") -> str:
     return markdown(header, rows)
 
 
-def drift_table(results: Results) -> str:
+def drift_table(results: Document) -> str:
     """What each method took, and how far it went from theta_0."""
     rows = drift_rows(results)
     return markdown(DRIFT, rows) if rows else ""
 
 
-def drift_rows(results: Results) -> list[list[str]]:
+def drift_rows(results: Document) -> list[list[str]]:
     """The cells of `drift_table`."""
     drifts, costs = results.get("drift") or {}, results.get("cost") or {}
     rows = []
@@ -71,20 +72,20 @@ def drift_rows(results: Results) -> list[list[str]]:
     return rows
 
 
-def search_table(results: Results) -> str:
+def search_table(results: Document) -> str:
     """What was searched, at what cost."""
     search = results.get("search") or {}
     rows = [[key.replace("_", " "), _number(value)] for key, value in search.items() if not isinstance(value, list)]
     return markdown(["search", results.get("mode") or "none (objective given)"], rows) if rows else ""
 
 
-def objective_table(results: Results) -> str:
+def objective_table(results: Document) -> str:
     """The objective that `autoft` was trained with, and below it what each parameter group has for itself."""
     tables = (objective_rows(results), group_rows(results))
     return "\n\n".join(markdown(header, rows) for header, *rows in tables if rows)
 
 
-def objective_rows(results: Results) -> list[list[str]]:
+def objective_rows(results: Document) -> list[list[str]]:
     """The cells of the objective, header first."""
     objective = results.get("objective")
     if not objective:
@@ -99,7 +100,7 @@ def objective_rows(results: Results) -> list[list[str]]:
     return [["objective", "value"], *rows]
 
 
-def group_rows(results: Results) -> list[list[str]]:
+def group_rows(results: Document) -> list[list[str]]:
     """The cells of what each parameter group has for itself, header first."""
     groups = (results.get("objective") or {}).get("groups") or {}
     flat = {group: {**own, **own.get("terms", {})} for group, own in groups.items()}
@@ -107,7 +108,7 @@ def group_rows(results: Results) -> list[list[str]]:
     return [["group", *names], *([group, *(_number(own.get(n, "")) for n in names)] for group, own in flat.items())]
 
 
-def page(results: Results) -> str:
+def page(results: Document) -> str:
     """results.md."""
     failed = results.get("failed") or {}
     parts = [

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metaft.errors import DataError
 from metaft.files import write
 from metaft.report import figures, html, tables
-from metaft.report.tables import Results
+from metaft.report.document import Document, read
 
 
-def write_run(results: Results, folder: Path) -> None:
+def write_run(results: Document, folder: Path) -> None:
     """results.md, figures/id_ood.png and report.html beside a run's results.json."""
     write(folder / "results.md", tables.page(results))
     figure = figures.id_against_ood([results], folder / "figures" / "id_ood.png")
@@ -32,7 +31,7 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
     write(out, html.render(runs, figure, "metaft: comparison of runs"))
 
 
-def _same_versions(runs: Mapping[str, Results]) -> None:
+def _same_versions(runs: Mapping[str, Document]) -> None:
     first: dict[str, tuple[str, int | None]] = {}
     for name, run in runs.items():
         suite = run["provenance"].get("suite") or {"format": "unknown", "version": None}
@@ -42,19 +41,3 @@ def _same_versions(runs: Mapping[str, Results]) -> None:
                 f"{name}: {suite['format']} in version {suite['version']}, but {before} in version {version}; "
                 "allowed: runs of one version, since other versions have other pictures"
             )
-
-
-def read(folder: Path) -> Results:
-    """A run's results.
-
-    Raises:
-        DataError: they are missing or unreadable.
-    """
-    path = folder / "results.json"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(results["methods"], dict):
-            raise TypeError("methods is no mapping")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: no readable results ({error}); allowed: the folder of a metaft run") from error
-    return results  # type: ignore[no-any-return]

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
-from metaft.objective.space import Space
+from metaft.search.journal import Journal
+from metaft.search.outcome import Outcome
+from metaft.space import Space
 
-if TYPE_CHECKING:
-    from metaft.search.journal import Journal
+__all__ = [
+    "BilevelProblem",
+    "Budget",
+    "Choice",
+    "Forecast",
+    "Forecasting",
+    "Outcome",
+    "ProblemFactory",
+    "Report",
+    "Sloped",
+    "Solver",
+    "seed_for",
+]
 
-Status = Literal["ok", "diverged", "oom", "stopped", "failed", "lost"]
 Report = Callable[[int, float], bool]
 ProblemFactory = Callable[[str], "BilevelProblem"]  # from a device's name; picklable, for other processes
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one inner run gave: outer loss, validation accuracy, the value solvers minimise, and its cost.
-
-    `value` is infinite for a run that diverged, ran out of memory, failed with an error or was lost with its worker.
-    `reason` says why, or what made a derivative explode.
-    """
-
-    loss: float
-    metric: float
-    value: float
-    steps: int
-    step_equivalents: float
-    seconds: float
-    status: Status = "ok"
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,11 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class SearchResult:
-    """The point a search settled on, in natural units by name, and what the search cost."""
+class Choice:
+    """The point a search settles on, in natural units by name, and what the search cost.
+
+    `finalists` are the points that were evaluated again, each with its number, its values and their mean.
+    """
 
     params: dict[str, Any]
     value: float
@@ -98,13 +95,13 @@ class Sloped(Protocol):
         ...
 
 
-class Forecast(Protocol):
-    """What a hypergradient will take."""
+@dataclass(frozen=True)
+class Forecast:
+    """What a hypergradient will take: step equivalents, peak bytes beside the model, and how many graphs are kept."""
 
-    @property
-    def step_equivalents(self) -> float:
-        """Its cost."""
-        ...
+    step_equivalents: float
+    bytes: float = 0.0
+    graphs: int = 0
 
 
 @runtime_checkable
@@ -119,7 +116,15 @@ class Forecasting(Protocol):
 class Solver(Protocol):
     """Anything that searches a problem within a budget, writing each trial to the journal as it ends."""
 
-    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
+    def check(self, problem: BilevelProblem, budget: Budget) -> None:
+        """Refuse, before anything of it is spent, a budget in which nothing can be done.
+
+        Raises:
+            ConfigError: with the setting and the least that would do.
+        """
+        ...
+
+    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
         """Search, starting with the recipe."""
         ...
 

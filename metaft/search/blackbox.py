@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from metaft.config.schema import FinalChoice
 from metaft.errors import DataError, DivergedError
-from metaft.objective.space import Space
-from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult
+from metaft.search.bilevel import BilevelProblem, Budget, Choice
 from metaft.search.dispatch import Dispatch
-from metaft.search.executors import MakeExecutor, Serial
+from metaft.search.executors.serial import Serial
+from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import Journal, Record, Start
+from metaft.search.outcome import Outcome
 from metaft.search.sampler import Failed, Sampler, Stopped, Told
-from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
+from metaft.search.session import Session
+from metaft.space import Space
 
 FAILURES = 10  # errors in a row after which a search gives up
 
@@ -35,12 +38,15 @@ class BlackBoxSolver:
 
     sampler: Callable[[Space, int], Sampler]
     seed: int = 0
-    final: FinalChoice = DEFAULT_FINAL
+    final: FinalChoice = field(default_factory=FinalChoice)
     executor: MakeExecutor = Serial
     stopping: bool = False
     warm_start: Path | None = None
 
-    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
+    def check(self, problem: BilevelProblem, budget: Budget) -> None:
+        """Any budget holds a trial."""
+
+    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
         """Ask, evaluate, tell, until the budget is used; then choose.
 
         Raises:

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from metaft.config.schema import DescentConfig
+
 NORMAL = 0.6745  # median of |x| for a standard normal x
 GROWTH = 1.5  # of a trust region that explosions have shrunk
 PILOT = 2  # hypergradients at the first point: the fewest that show their noise
 WINDOW = 10  # outer steps over which noise and gain are looked at
-
-
-@dataclass(frozen=True)
-class Steps:
-    """How a descent moves.
-
-    Args:
-        lr: the most that a coordinate moves in the first outer step.
-        decay: outer steps after which this has fallen by 1 / sqrt(2), as 1 / sqrt(1 + t / decay).
-        momentum: how much of the last mean gradient is kept, in [0, 1).
-        average: hypergradients of different inner seeds for one outer step.
-        clip: largest length of a derivative d value / d u.
-        explosion: length from which a derivative is not believed.
-    """
-
-    lr: float = 0.15
-    decay: float = 10.0
-    momentum: float = 0.8
-    average: int = 1
-    clip: float = 1.0
-    explosion: float = 100.0
-
-
-DEFAULT_STEPS = Steps()
 
 
 class Descent:
@@ -56,11 +33,11 @@ class Descent:
     the step is that of Kingma and Ba, Adam, 2015, with one decay for both moments.
     """
 
-    def __init__(self, start: Tensor, steps: Steps) -> None:
+    def __init__(self, start: Tensor, how: DescentConfig) -> None:
         self.u = start.clone().double()
         self.points: list[Tensor] = []
         self.explosions = 0
-        self._how, self._good, self._radius = steps, self.u, steps.lr
+        self._how, self._good, self._radius = how, self.u, how.lr
         self._m, self._v = torch.zeros_like(self.u), torch.zeros_like(self.u)
         self._weight, self._squares, self._count = 0.0, 0.0, 0
         self._pending: list[Tensor] = []

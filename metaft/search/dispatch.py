@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from metaft.progress import warn
-from metaft.search.bilevel import Outcome
 from metaft.search.executors.work import Done, Executor, Job
 from metaft.search.journal import Journal, Lost
+from metaft.search.outcome import Outcome
 
 TRIES = 2
 

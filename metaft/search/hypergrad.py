@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaft.errors import ConfigError, Problem
-from metaft.objective import base_name
+from metaft.config.schema import DescentConfig, FinalChoice, HypergradConfig
+from metaft.errors import ConfigError, Fault
+from metaft.names import Name
 from metaft.progress import note, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Forecasting, SearchResult, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, seed_for
 from metaft.search.blackbox import BlackBoxSolver
-from metaft.search.descent import DEFAULT_STEPS, PILOT, Descent, Steps
+from metaft.search.descent import PILOT, Descent
 from metaft.search.dispatch import Dispatch
-from metaft.search.executors import Serial
+from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record
-from metaft.search.session import DEFAULT_FINAL, FinalChoice, Session
+from metaft.search.session import Session
 
 LADDER = (1 / 3, 1 / 10)  # of the recipe's learning rates, tried before the first descent
 SPREAD = 0.25  # deviation in the unit cube of further starts from the first
@@ -46,22 +47,20 @@ class HypergradSolver:
     descent begins at the best of the recipe and the recipe with lower learning rates, where these are searched.
 
     Args:
-        steps: how a descent moves.
-        starts: descents, one after the other as each settles, the later ones from points around the first's. The search
-            ends when the last one has settled.
+        seed: of the trials' inner and outer batches, and of further starts.
+        settings: how a descent moves; `starts` descents go one after the other as each settles, the later ones from
+            points around the first's, and the search ends when the last one has settled; every `check_every` trials the
+            derivative is compared with a slope along a random direction, where the problem offers one (0: never).
+        final: the last choice.
         scout: a black-box search before the first descent.
-        check_every: every so many trials the derivative is compared with a slope along a random direction, where the
-            problem offers one; 0: never.
     """
 
     seed: int = 0
-    final: FinalChoice = DEFAULT_FINAL
-    steps: Steps = DEFAULT_STEPS
-    starts: int = 4
+    settings: HypergradConfig = field(default_factory=HypergradConfig)
+    final: FinalChoice = field(default_factory=FinalChoice)
     scout: Scout | None = None
-    check_every: int = 0
 
-    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> SearchResult:
+    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
         """Descend until the budget is used or every descent has settled; then choose.
 
         Raises:
@@ -70,14 +69,14 @@ class HypergradSolver:
         self.check(problem, budget)
         with Session(problem, budget, journal, self.seed, self.final) as session:
             self._explore(session)
-            descents = _Descents(self._starts(problem, session.trials), self.steps)
+            descents = _Descents(self._starts(problem, session.trials), self.settings)
             for record in session.trials:
                 descents.take(record)
             while not descents.settled and not session.exhausted():
                 u = descents.now.u
                 _, gradient = session.hypergradient(u)
                 descents.take(session.trials[-1])
-                if self.check_every and len(session.trials) % self.check_every == 0:
+                if self.settings.check_every and len(session.trials) % self.settings.check_every == 0:
                     session.check(u, gradient)
             self._tell(descents, session)
             return session.conclude(proposed=[problem.space.plain(u) for u in descents.ends])
@@ -88,18 +87,18 @@ class HypergradSolver:
         Raises:
             ConfigError: it does not hold the hypergradients that one takes.
         """
-        needed, tried = max(PILOT, self.steps.average), 0 if self.scout else len(ladder(problem))
+        needed, tried = max(PILOT, self.settings.average), 0 if self.scout else len(ladder(problem))
         if budget.trials is not None and budget.trials < tried + needed:
-            found = f"{budget.trials}, but an outer step takes {needed} hypergradients"
+            too_few = f"{budget.trials}, but an outer step takes {needed} hypergradients"
             after = f", after {tried} trials of learning rates" if tried else ""
-            raise ConfigError([Problem("search.trials", found + after, f"at least {tried + needed}")])
+            raise ConfigError([Fault("search.trials", too_few + after, f"at least {tried + needed}")])
         if budget.step_equivalents is None or not isinstance(problem, Forecasting):
             return
         share = 1 - (self.scout.share if self.scout else 0.0)
-        least = needed * problem.forecast().step_equivalents / (share * (1 - self.final.share))
+        least = needed * problem.forecast().step_equivalents / (share * (1 - self.final.final_share))
         if budget.step_equivalents < least:
-            found = f"{budget.step_equivalents:g}, too few for the {needed} hypergradients of one outer step"
-            raise ConfigError([Problem("search.step_equivalents", found, f"at least {math.ceil(least)}")])
+            too_few = f"{budget.step_equivalents:g}, too few for the {needed} hypergradients of one outer step"
+            raise ConfigError([Fault("search.step_equivalents", too_few, f"at least {math.ceil(least)}")])
 
     def _explore(self, session: Session) -> None:
         """The scout's trials, or those of the ladder, unless the first descent has begun."""
@@ -122,7 +121,7 @@ class HypergradSolver:
         best = min(scouted, key=lambda r: r.outcome.value, default=None)
         first = problem.start if best is None else problem.space.to_unit(best.params)
         yield first
-        for i in range(1, self.starts):
+        for i in range(1, self.settings.starts):
             generator = torch.Generator().manual_seed(seed_for(self.seed, "start", i))
             noise = torch.randn(len(first), generator=generator, dtype=torch.float64)
             yield (first + SPREAD * noise).clamp(0.05, 0.95)
@@ -143,7 +142,7 @@ class HypergradSolver:
 def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
     """The recipe and the recipe with lower learning rates; nothing where none is searched."""
     space, recipe = problem.space, problem.space.plain(problem.start)
-    rates = [name for name in recipe if base_name(name) == "lr"]
+    rates = [name for name in recipe if Name.parse(name).base == "lr"]
     lower = [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in LADDER if rates]
     return [recipe, *(space.plain(space.to_unit(params)) for params in lower)] if rates else []
 
@@ -151,10 +150,10 @@ def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
 class _Descents:
     """Descents one after the other, as each settles: a function of the records it was given."""
 
-    def __init__(self, starts: Iterator[Tensor], steps: Steps) -> None:
-        self._starts, self._steps = starts, steps
+    def __init__(self, starts: Iterator[Tensor], how: DescentConfig) -> None:
+        self._starts, self._how = starts, how
         self._past: list[Descent] = []
-        self.now = Descent(next(starts), steps)
+        self.now = Descent(next(starts), how)
         self.settled = False
 
     def take(self, record: Record) -> None:
@@ -167,7 +166,7 @@ class _Descents:
             self.settled = start is None
             if start is not None:
                 self._past.append(self.now)
-                self.now = Descent(start, self._steps)
+                self.now = Descent(start, self._how)
 
     @property
     def explosions(self) -> int:

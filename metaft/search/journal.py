@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from metaft.errors import DataError
 from metaft.files import claim, to_json, write
-from metaft.objective.space import Space
 from metaft.progress import warn
-from metaft.search.bilevel import Outcome
+from metaft.search.outcome import Outcome
+from metaft.space import Space
 
 VERSION = 2
 HEADER = json.dumps({"version": VERSION}) + "\n"
@@ -92,6 +92,11 @@ class Journal:
     def clock(self) -> float:
         """Wall-clock seconds of the search since `bind`, and of earlier sittings."""
         return self._before + time.perf_counter() - self._opened
+
+    @property
+    def trials(self) -> list[Record]:
+        """Finished trials, by number."""
+        return sorted((r for r in self.records if r.kind == "trial"), key=lambda r: r.number)
 
     def bind(self, space: Space) -> None:
         """Begin a sitting, with points of this space.

@@ -10,13 +10,29 @@ from typing import Any
 
 import torch
 
-from metaft.errors import ConfigError, Problem
-from metaft.inner import InnerState
-from metaft.objective.schedule import warmup_cosine
+from metaft.config.schema import DescentConfig
+from metaft.errors import ConfigError, Fault
+from metaft.inner.state import InnerState
 from metaft.search.bilevel import seed_for
-from metaft.search.descent import Descent, Steps
+from metaft.search.descent import Descent
 from metaft.search.journal import Journal, Record
 from metaft.search.problem import FinetuneProblem
+from metaft.training.schedule import warmup_cosine
+
+
+def check_budget(problem: FinetuneProblem, how: DescentConfig, budget: float) -> float:
+    """What one window costs, in step equivalents.
+
+    Raises:
+        ConfigError: the budget does not hold the windows of one outer step.
+    """
+    cost = problem.forecast().step_equivalents
+    fewest = Descent(problem.start, how).needed
+    if budget < fewest * cost:
+        too_few = f"{budget:.0f} step equivalents, but an outer step takes {fewest} windows of {cost:.0f} each"
+        more = f"at least {fewest * cost / budget:.1f} times as much, or a longer fine-tune"
+        raise ConfigError([Fault("hypergrad.share", too_few, more)])
+    return cost
 
 
 @dataclass
@@ -46,19 +62,14 @@ class Online:
     problem: FinetuneProblem
     journal: Journal
     seed: int
-    how: Steps
+    how: DescentConfig
     total: int
     warmup: float
     budget: float
     every: int = field(init=False)
 
     def __post_init__(self) -> None:
-        cost = self.problem.forecast().step_equivalents
-        fewest = Descent(self.problem.start, self.how).needed
-        if self.budget < fewest * cost:
-            found = f"{self.budget:.0f} step equivalents, but an outer step takes {fewest} windows of {cost:.0f} each"
-            more = f"at least {fewest * cost / self.budget:.1f} times as much, or a longer fine-tune"
-            raise ConfigError([Problem("hypergrad.share", found, more)])
+        cost = check_budget(self.problem, self.how, self.budget)
         self.every = math.ceil(self.total / math.floor(self.budget / cost))
         self.journal.bind(self.problem.space)
         self._descent = Descent(self.problem.start, self.how)
@@ -86,8 +97,8 @@ class Online:
         paces = [max(warmup_cosine(t, self.total, self.warmup), 1e-3) for t in ahead]
         u, seed = self._descent.u, seed_for(self.seed, "window", self._seen)
         outcome, gradient = self.problem.window(u, seed, state, paces)
-        found, clock = tuple(gradient.tolist()), self.journal.clock
-        self.journal.append(Record("trial", self._seen, self._points[-1], seed, outcome, found, clock=clock))
+        slopes, clock = tuple(gradient.tolist()), self.journal.clock
+        self.journal.append(Record("trial", self._seen, self._points[-1], seed, outcome, slopes, clock=clock))
 
     def _take(self, record: Record) -> None:
         assert record.gradient is not None

@@ -1,8 +1,7 @@
-"""Outer losses: what a search minimises on the outer set, from logits [B, C] and labels [B]."""
+"""Outer losses: what a search minimises on the outer set, from logits [B, C] and labels [B]; see `registry`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,20 +11,6 @@ from torch import Tensor
 from metaft.metrics import accuracy
 
 PRICE = 10.0  # of ID accuracy below its floor, in units of the outer loss for all of it: 0.1 for each point
-
-
-@dataclass(frozen=True)
-class OuterLoss:
-    """A registered outer loss; one without a gradient names the one whose gradient stands in for its own."""
-
-    description: str
-    function: Callable[[Tensor, Tensor], Tensor]
-    stand_in: str | None = None
-
-    @property
-    def smooth(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """What is differentiated."""
-        return self.function if self.stand_in is None else OUTER_LOSSES[self.stand_in].function
 
 
 def best_log_temperature(logits: Tensor, labels: Tensor, steps: int = 30) -> Tensor:
@@ -69,14 +54,6 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def error(logits: Tensor, labels: Tensor) -> Tensor:
     """The share of wrong predictions; piecewise constant."""
     return (logits.argmax(dim=1) != labels).to(logits.dtype).mean()
-
-
-OUTER_LOSSES: dict[str, OuterLoss] = {
-    "ce": OuterLoss("cross-entropy", F.cross_entropy),
-    "ce_calibrated": OuterLoss("cross-entropy with its temperature fitted inside", ce_calibrated),
-    "margin": OuterLoss("smooth error rate of margins, the same at every temperature", margin),
-    "error": OuterLoss("error rate; hypergrad takes the gradient of margin", error, stand_in="margin"),
-}
 
 
 @dataclass(frozen=True)

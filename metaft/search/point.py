@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from metaft.objective.space import Space
+from metaft.space import Space
 
 
 class Point:
@@ -36,7 +36,7 @@ class Point:
         zero = self._rates.new_zeros(())
         return self._rates * torch.stack([by_name[n].to(zero) if n in by_name else zero for n in self._names])
 
-    def push(self, direction: Tensor) -> dict[str, float]:
+    def push(self, direction: Tensor) -> dict[str, Tensor]:
         """A direction in h, by name, from one in u [K]."""
-        moved = dict(zip(self._names, (self._rates * direction).tolist(), strict=True))
+        moved = dict(zip(self._names, self._rates * direction, strict=True))
         return {name: moved[name] for name in self.h}

@@ -11,107 +11,81 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft.clip.classifier import Classifier
+from metaft.config.schema import HypergradConfig, OuterConfig
 from metaft.data.types import SearchData, Split
-from metaft.inner import (
-    DEFAULT,
-    ESTIMATORS,
-    Footprint,
-    InnerState,
-    Loop,
-    Options,
-    Plan,
-    Step,
-    Trace,
-    along,
-    estimate,
-    measure,
-)
 from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
-from metaft.objective.batches import DrawnBatches, Reference, TrainBatch, TrainBatches
-from metaft.objective.space import Space
-from metaft.search.bilevel import Outcome, Report
-from metaft.search.outer import OUTER_LOSSES, Floor
+from metaft.inner.forward import along
+from metaft.inner.loop import Estimator, Footprint, Loop, Trace
+from metaft.inner.registry import ESTIMATORS
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step
+from metaft.inner.storage import footprint_of, planned
+from metaft.search.bilevel import Forecast, Outcome, Report
+from metaft.search.outer import Floor
 from metaft.search.point import Point
-from metaft.search.trial import Run
+from metaft.search.registry import OUTER_LOSSES
+from metaft.search.rollout import Rollout
+from metaft.space import Space
+from metaft.training.batches import DrawnBatches, TrainBatch, TrainBatches
 
 
 @dataclass(frozen=True)
-class Differentiation:
-    """How hypergradients are computed: names of `metaft.inner.ESTIMATORS`, and what to call an explosion.
+class InnerRuns:
+    """What the inner loop trains on, and how.
 
-    A derivative d value / d u longer than `explosion` is traced back to a step and a term.
+    Args:
+        step: one inner step, from theta_0.
+        batches: of the ID training images.
+        batch_size: of the inner loop.
+        paces: the factor of the learning rate in each step; as many as there are steps.
+        warm_start: the moments come from so many steps of the recipe, taken once; theta starts from theta_0 all the
+            same.
     """
 
-    estimator: str = "unroll"
-    storage: str = "auto"
-    options: Options = DEFAULT
-    explosion: float = 100.0
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What the storage keeps, peak bytes beside the model, and step equivalents of one hypergradient."""
-
-    plan: Plan
-    bytes: float
-    step_equivalents: float
+    step: Step
+    batches: TrainBatches
+    batch_size: int
+    paces: tuple[float, ...]
+    warm_start: int = 0
 
 
 class FinetuneProblem:
-    """T AdamW steps on ID batches from theta_0, judged on the OOD validation set.
+    """T AdamW steps on ID batches from theta_0, judged on the outer set.
 
     Args:
-        step: one inner step.
-        classifier: theta_0, with its trained parameters marked; never changed.
-        data: what a search may see.
+        runs: the inner loop.
+        data: what a search may see; the outer set is a split of it.
         space: names of terms, `lr` and `wd`.
         start: the recipe in the unit cube [K].
         fixed: what is not searched, by name.
-        tokens: caption tokens [C, M, L], or None where no term needs them.
-        paces: the factor of the learning rate in each step of the inner loop; as many as there are steps.
-        batch_size: of the inner loop.
-        warm_start: the moments come from so many steps of the recipe, taken once; theta starts from theta_0 all the
-            same.
-        outer_loss: a name of OUTER_LOSSES.
-        outer_data: the set that judges, `ood_val` or `id_val`.
-        outer_batch_size: at most so many of its images in one outer evaluation.
-        id_drop_max: by so much (a share) ID validation accuracy may lie below the recipe's; what it lies lower is added
-            to the outer loss at a price. None: it may fall.
-        differentiation: of the hypergradient.
+        outer: the outer set and the loss on it. At most `outer_batch_size` of its images make one outer evaluation. By
+            `id_drop_max` (a share) ID validation accuracy may lie below the recipe's; what it lies lower is added to
+            the outer loss at a price.
+        hypergrad: how hypergradients are computed; one longer than `explosion` is traced back to a step and a term.
         device: where it runs.
     """
 
     def __init__(
         self,
-        step: Step,
-        classifier: Classifier,
+        runs: InnerRuns,
         data: SearchData,
         space: Space,
         start: Tensor,
-        *,
         fixed: Mapping[str, float],
-        tokens: Tensor | None,
-        paces: Sequence[float],
-        batch_size: int,
-        warm_start: int = 0,
-        outer_loss: str,
-        outer_data: str = "ood_val",
-        outer_batch_size: int,
-        id_drop_max: float | None = None,
-        differentiation: Differentiation,
+        outer: OuterConfig,
+        hypergrad: HypergradConfig,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.space, self.start, self.step, self.steps = space, start, step, len(paces)
-        self.batch_size = min(batch_size, len(data.id_train))
-        self._outer: Split = getattr(data, outer_data)
-        self.outer_batch_size = min(outer_batch_size, len(self._outer))
-        self._outer_loss, self.paces = OUTER_LOSSES[outer_loss], tuple(paces)
-        self._id_val, self._id_drop_max = data.id_val, id_drop_max
-        self._fixed, self._device = dict(fixed), device
-        self._batches = TrainBatches(data.id_train, tokens, Reference(classifier, data.id_train, device), device)
-        self._warm_start, self._differentiation = warm_start, differentiation
-        self._warm: InnerState | None = None
+        self.space, self.start, self.step = space, start, runs.step
+        self.paces, self.steps = runs.paces, len(runs.paces)
+        self.batch_size = min(runs.batch_size, len(data.id_train))
+        self._outer: Split = getattr(data, outer.outer_data)
+        self.outer_batch_size = min(outer.outer_batch_size, len(self._outer))
+        self._outer_loss = OUTER_LOSSES[outer.outer_loss]
+        self._id_val, self._id_drop_max = data.id_val, outer.id_drop_max
+        self._fixed, self._device, self._batches = dict(fixed), device, runs.batches
+        self._warm_start, self._hypergrad = runs.warm_start, hypergrad
+        self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
         self._footprint: Footprint | None = None
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
@@ -122,7 +96,7 @@ class FinetuneProblem:
             seed: fixes inner and outer batches.
             report: called with (step, outer loss) at half time; True asks to stop there.
         """
-        run, h = self._run(seed), {**self._fixed, **params}
+        run, h = self._rollout(seed), {**self._fixed, **params}
 
         def body() -> Outcome:
             state = self._initial()
@@ -143,25 +117,23 @@ class FinetuneProblem:
         Nothing is clipped or averaged; a run out of memory gives a derivative that is not a number. Where it explodes,
         the outcome's `reason` names the inner step and the term.
         """
-        return self._differentiated(u, self._run(seed), self._initial())
+        return self._differentiated(u, self._rollout(seed), self._initial())
 
     def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
         """The same for an inner loop that starts from a state, at a pace for each of its steps."""
-        return self._differentiated(u, self._run(seed, paces), state)
+        return self._differentiated(u, self._rollout(seed, paces), state)
 
-    def _differentiated(self, u: Tensor, run: Run, state: InnerState) -> tuple[Outcome, Tensor]:
+    def _differentiated(self, u: Tensor, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
         point, steps = Point(self.space, u, self._fixed), len(run.batches)
         gradient, trace = torch.full_like(point.u, math.nan), Trace()
 
         def body() -> Outcome:
-            loop = self._loop(run, point, trace, state)
-            _, by_name = estimate(
-                loop.step, loop.state, loop.batches, loop.h, loop.outer, loop.storage, self._estimator, loop.options
-            )
+            loop = self._loop(run, point, state)
+            _, by_name = self._estimator(loop, trace)
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
             length = float(gradient.norm())
-            sound = math.isfinite(length) and length <= self._differentiation.explosion
+            sound = math.isfinite(length) and length <= self._hypergrad.explosion
             reason = "" if sound else self._explanation(point, loop, trace, length)
             return replace(run.outcome(run.loss, steps), reason=reason)
 
@@ -169,12 +141,12 @@ class FinetuneProblem:
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
-        run, point = self._run(seed), Point(self.space, u, self._fixed)
+        run, point = self._rollout(seed), Point(self.space, u, self._fixed)
         slopes: list[float] = []
 
         def body() -> Outcome:
-            _, found = along(self._loop(run, point, Trace(), self._initial()), [point.push(direction)])
-            slopes.append(float(found[0]))
+            _, (slope,) = along(self._loop(run, point, self._initial()), [point.push(direction)])
+            slopes.append(float(slope))
             run.count(2 / 3 * run.outer_share)
             return run.outcome(run.loss, self.steps)
 
@@ -182,21 +154,18 @@ class FinetuneProblem:
 
     def forecast(self) -> Forecast:
         """What one hypergradient will take, from one step's graph."""
-        run = self._run(0)
-        loop = self._loop(run, Point(self.space, self.start, self._fixed), Trace(), self._initial())
-        plan, cost = loop.plan(), ESTIMATORS[self._estimator].cost(loop)
-        return Forecast(plan, loop.footprint().peak(plan, self.steps), cost + run.outer_share)
+        run = self._rollout(0)
+        loop = self._loop(run, Point(self.space, self.start, self._fixed), self._initial())
+        plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
+        cost = self._estimator.cost(replace(loop, footprint=footprint)) + run.outer_share
+        return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs)
 
-    @property
-    def _estimator(self) -> str:
-        return self._differentiation.estimator
-
-    def _run(self, seed: int, paces: Sequence[float] | None = None) -> Run:
+    def _rollout(self, seed: int, paces: Sequence[float] | None = None) -> Rollout:
         """The inner run of a seed, which fixes its outer and inner batches."""
         generator = torch.Generator().manual_seed(seed)
         images, labels = self.outer_batch(generator)
         batches = self.inner_batches(generator, paces)
-        return Run(self.step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
+        return Rollout(self.step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
 
     @cached_property
     def _floor(self) -> Floor | None:
@@ -211,36 +180,39 @@ class FinetuneProblem:
             logits = self.step.forward(self.step.result(state), images).logits
         return Floor.under(images, labels, logits, self._id_drop_max)
 
-    def _loop(self, run: Run, point: Point, trace: Trace, state: InnerState) -> Loop:
+    def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
-        how = self._differentiation
-        billed = run.billed(point.rest, products=how.options.iterations + 1)
-        if how.storage == "auto" and self._footprint is None:
+        step = run.billed(point.rest, self._estimator.products)
+        loop = Loop(step, state, run.batches, point.h, run.outer, self._footprint)
+        if self._hypergrad.storage == "auto" and self._footprint is None:
             with run.once():
-                self._footprint = measure(billed, state, run.batches[0], point.h, run.outer)
-        options = replace(how.options, footprint=self._footprint, trace=trace)
-        return Loop(billed, state, run.batches, point.h, run.outer, how.storage, options)
+                self._footprint = footprint_of(loop)
+        return replace(loop, footprint=self._footprint)
 
     def _initial(self) -> InnerState:
         """theta_0 with zero moments, or with those of a warm start."""
         start = self.step.initial()
+        return start if self._warm is None else replace(self._warm, params=start.params, extra=start.extra)
+
+    @cached_property
+    def _warm(self) -> InnerState | None:
+        """The state after the steps of a warm start."""
         if self._warm_start == 0:
-            return start
-        if self._warm is None:
-            recipe, warm = {**self._fixed, **self.space.plain(self.start)}, start
-            for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
-                warm = self.step.plain(warm, batch, recipe)
-            self._warm = warm
-        return self._warm._replace(params=start.params, extra=start.extra)
+            return None
+        recipe, state = {**self._fixed, **self.space.plain(self.start)}, self.step.initial()
+        for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
+            state = self.step.plain(state, batch, recipe)
+        return state
 
     def _explanation(self, point: Point, loop: Loop, trace: Trace, length: float) -> str:
         """Which step and which term made a hypergradient explode, by another sweep."""
-        diverged = diverged_step(loop.step, loop.state, loop.batches, loop.h)
+        diverged = diverged_step(loop)
         if diverged is not None:
             return f"the inner loop diverged at step {diverged} of {self.steps}"
         what = f"hypergradient of length {length:.3g}"
         if not trace.lengths:
-            return f"{what}; {self._estimator} goes through no steps backwards, so none can be named"
+            name = self._hypergrad.estimator
+            return f"{what}; {name} goes through no steps backwards, so none can be named"
         guilty, h = culprit_step(trace), {**point.rest, **point.h}
         if guilty is None:
             return f"{what}, from the outer loss"
@@ -248,10 +220,9 @@ class FinetuneProblem:
 
         def look(t: int, state: InnerState, batch: TrainBatch, adjoint: InnerState) -> None:
             if t == guilty:
-                terms.append((state.step - loop.state.step + 1, culprit_term(self.step, state, batch, h, adjoint)))
+                terms.append((t, culprit_term(self.step, state, batch, h, adjoint)))
 
-        options = replace(loop.options, trace=Trace(link=look))
-        estimate(loop.step, loop.state, loop.batches, loop.h, loop.outer, loop.storage, self._estimator, options)
+        self._estimator(loop, Trace(link=look))
         number, term = terms[0]
         return f"{what}, from inner step {number} of {self.steps}, term {term}"
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaft.objective.space import Space
 from metaft.search.sampler import Told, Trial
+from metaft.space import Space
 
 
 class Uniform:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from metaft.inner import Step
-from metaft.objective.batches import TrainBatch
+from metaft.inner.step import Step
+from metaft.training.batches import TrainBatch
 
 LIMIT = 1e3  # a term that hardly pulls, or pulls hard, there is not scaled by more
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from types import TracebackType
 from typing import Any
@@ -12,40 +12,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft.config.schema import FinalChoice
 from metaft.errors import DivergedError
 from metaft.progress import bar, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Outcome, SearchResult, Sloped, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Sloped, seed_for
 from metaft.search.dispatch import Dispatch
-from metaft.search.executors import Job, Serial
+from metaft.search.executors.serial import Serial
+from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
+from metaft.search.outcome import Outcome
 from metaft.search.stopping import medians
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 HYPERGRADIENT = 3.0  # evaluations that a hypergradient is worth
 
 
-@dataclass(frozen=True)
-class FinalChoice:
-    """How a search settles: the recipe and the best trials are evaluated on fresh seeds; the best mean wins.
+def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -> tuple[int, int]:
+    """After a search of so many evaluations: how many finalists beside the recipe, and on how many seeds each.
 
-    It may take `share` of all evaluations. Best trials come first, up to `candidates`; what is left goes to more seeds.
+    They take a share of all evaluations. Best trials come first, what is left goes to more seeds.
+
+    Args:
+        most: at most so many finalists, where they are fewer than `final.candidates`.
     """
-
-    candidates: int = 16
-    share: float = 0.1
-
-    def plan(self, evaluations: float, most: int | None = None) -> tuple[int, int]:
-        """After a search of so many evaluations: how many finalists beside the recipe, and on how many seeds each.
-
-        Args:
-            most: at most so many finalists, where they are fewer than `candidates`.
-        """
-        allowed = self.share / (1 - self.share) * evaluations
-        best = min(max(1, math.floor(allowed) - 1), most or self.candidates, self.candidates)
-        return best, max(1, math.floor(allowed / (best + 1)))
-
-
-DEFAULT_FINAL = FinalChoice()
+    allowed = final.final_share / (1 - final.final_share) * evaluations
+    best = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
+    return best, max(1, math.floor(allowed / (best + 1)))
 
 
 class Session:
@@ -76,7 +68,7 @@ class Session:
     @property
     def trials(self) -> list[Record]:
         """Finished trials, by number."""
-        return sorted((r for r in self.journal.records if r.kind == "trial"), key=lambda r: r.number)
+        return self.journal.trials
 
     def exhausted(self, share: float = 1.0) -> bool:
         """Whether so much of the budget, less the last choice's share, is used up; shows how far it is.
@@ -87,7 +79,7 @@ class Session:
         begun = max(len(self.journal.starts), len(ended))
         mean = fmean(r.outcome.step_equivalents for r in ended) if ended else 0.0
         cost = self.step_equivalents + (begun - len(ended)) * mean
-        left = 1 - self._final.share
+        left = 1 - self._final.final_share
         spent = self._budget.spent(begun, self.journal.clock / left, cost / left)
         self._bar.update(min(100.0, round(100 * spent)) - self._bar.n)
         return spent >= share and begun > 0
@@ -140,7 +132,7 @@ class Session:
             slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
-    def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> SearchResult:
+    def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
         """Evaluate points that are proposed, the best trials and the recipe on fresh seeds; settle on the best mean.
 
         Args:
@@ -157,7 +149,7 @@ class Session:
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
         evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
-        best, rounds = self._final.plan(evaluations, most=len(proposed) + 1 if proposed else None)
+        best, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
         again = ok[: max(0, best - len(proposed))]
         chosen = {len(trials) + i: params for i, params in enumerate(proposed)}
         chosen |= {r.number: r.params for r in (*again, trials[0])}
@@ -166,7 +158,7 @@ class Session:
         winner = min(means, key=means.__getitem__)
         if not math.isfinite(means[winner]):
             raise DivergedError("search: every finalist diverged on a fresh seed; narrow objective.bounds")
-        return SearchResult(
+        return Choice(
             params=dict(chosen[winner]),
             value=means[winner],
             trials=len(trials),
@@ -180,12 +172,14 @@ class Session:
     ) -> dict[int, list[float]]:
         """Each finalist's values on the same fresh seeds; what the journal holds is not evaluated again."""
         seeds = [seed_for(self._seed, "final", i) for i in range(rounds)]
-        found = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
-        jobs = [Job("final", n, point, seed) for seed in seeds for n, point in chosen.items() if (n, seed) not in found]
+        values = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
+        jobs = [
+            Job("final", n, point, seed) for seed in seeds for n, point in chosen.items() if (n, seed) not in values
+        ]
         for job, outcome in dispatch.run(jobs):
             self.end(job, outcome)
-            found[job.number, job.seed] = outcome.value
-        return {n: [found[n, seed] for seed in seeds] for n in chosen}
+            values[job.number, job.seed] = outcome.value
+        return {n: [values[n, seed] for seed in seeds] for n in chosen}
 
     def _record(self, record: Record) -> None:
         self.journal.append(replace(record, clock=self.journal.clock))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaft.objective.space import MAX_CELLS, Categorical, Dimension, Float, Int, Space
 from metaft.search.mixture import Columns, Floats, Mixture, cell_of, log_densities, sample
 from metaft.search.parzen import fit, single_floor
 from metaft.search.sampler import Failed, Stopped, Told, Trial
+from metaft.space import MAX_CELLS, Categorical, Dimension, Float, Int, Space
 
 __all__ = ["TPE", "Failed", "Stopped", "Told", "Trial"]
 

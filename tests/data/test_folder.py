@@ -10,7 +10,7 @@ import torch
 from metaft import data
 from metaft.clip.load import image_view
 from metaft.errors import DataError
-from metaft.settings import DataConfig
+from metaft.config.schema import DataConfig
 
 PREPROCESS = {"size": (32, 32), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
 VIEW = image_view({**PREPROCESS, "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0})

@@ -19,7 +19,7 @@ from metaft.clip.embedded import TOY, checkpoint
 from metaft.data import SUITE_VERSION, digits, shapes
 from metaft.data.styles import COLOURS, STYLES, style_rows
 from metaft.data.types import ImageView
-from metaft.settings import DataConfig
+from metaft.config.schema import DataConfig
 
 VIEW = ImageView(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), lambda image: torch.zeros(3, 32, 32, dtype=torch.uint8))
 MEANS = Path(__file__).parent / f"frozen-{SUITE_VERSION}.npz"

@@ -11,7 +11,7 @@ from metaft.data import digits, shapes
 from metaft.data.render import uniforms
 from metaft.data.styles import COLOURS, STYLES, between, style_rows
 from metaft.data.types import ImageView, joined
-from metaft.settings import DataConfig
+from metaft.config.schema import DataConfig
 
 VIEW = ImageView(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), lambda image: torch.zeros(3, 32, 32, dtype=torch.uint8))
 

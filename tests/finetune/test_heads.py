@@ -11,7 +11,7 @@ import torch
 from metaft import build, config
 from metaft.finetune.fits import Fits
 from metaft.objective import Objective
-from metaft.objective.batches import Reference
+from metaft.training.batches import Reference
 
 STILL = Objective({"ce": 1.0}, 1e-12, 0.0, head="linear_probe")
 

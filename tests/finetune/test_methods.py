@@ -18,7 +18,7 @@ from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.metrics import accuracy
 from metaft.objective import Objective
-from metaft.objective.schedule import warmup_cosine
+from metaft.training.schedule import warmup_cosine
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from metaft.hooks.ball import project, radius_gradient, row_norms, row_pulls
 from metaft.hooks.ema import EMA
 from metaft.hooks.ftp import FTP
 from metaft.hooks.knobs import Knob, faults, settled
-from metaft.hooks.names import Only, bare, except_for, matching
+from metaft.hooks.patterns import Only, bare, except_for, matching
 from metaft.hooks.radii import LEAST, Radii
 from metaft.hooks.spd import SPD
 from metaft.hooks.tpgm import TPGM
-from metaft.objective.space import Categorical, Float, Int
+from metaft.space import Categorical, Float, Int
 
 KNOBS = {"kappa": 1.0, "speed": 0.1}
 

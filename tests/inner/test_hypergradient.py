@@ -13,7 +13,7 @@ from metaft.clip.classifier import Classifier, train_only
 from metaft.errors import ConfigError
 from metaft.inner import Footprint, InnerState, Options, Step, estimate
 from metaft.objective import TERMS, WeightedLoss
-from metaft.objective.batches import TrainBatch
+from metaft.training.batches import TrainBatch
 from metaft.objective.registry import Term
 from tests.inner.twin import twin_hypergradient
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.space import Categorical, Float, Int, Space
 
 FLOATS = [
     Float("a", -2.0, 3.0),

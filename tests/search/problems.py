@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaft.objective.space import Float, Space
+from metaft.space import Float, Space
 from metaft.search.bilevel import Outcome
 
 

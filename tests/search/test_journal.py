@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from metaft.errors import BusyError, DataError
-from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.space import Categorical, Float, Int, Space
 from metaft.search.bilevel import Outcome
 from metaft.search.journal import Journal, Lost, Record, Start
 

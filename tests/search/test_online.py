@@ -11,7 +11,7 @@ from metaft import build, config, spaces
 from metaft.errors import ConfigError
 from metaft.finetune.loop import train
 from metaft.objective import Objective, load_objective
-from metaft.objective.schedule import paces, warmup_cosine
+from metaft.training.schedule import paces, warmup_cosine
 from metaft.search.journal import Journal
 from tests.conftest import SMALL
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from metaft.errors import ConfigError, DataError, DivergedError
-from metaft.objective.space import Categorical, Float, Space
+from metaft.space import Categorical, Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget
 from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.hypergrad import HypergradSolver, Scout

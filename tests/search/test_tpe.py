@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.space import Categorical, Float, Int, Space
 from metaft.search.random import Uniform
 from metaft.search.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
 

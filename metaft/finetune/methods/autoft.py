@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
+from metaft.finetune.context import FitContext
 from metaft.finetune.loop import train
-from metaft.finetune.settings import FitSettings
+from metaft.objective.heads import HEADS, ZERO_SHOT
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The objective that a search found, or that changes as an online search goes (AutoFT, arXiv 2401.10220).
 
     Raises:
         ValueError: there is no learned objective.
     """
-    if settings.learned is None:
+    learned = context.settings.learned
+    if learned is None:
         raise ValueError("autoft: no learned objective; allowed: one from a search or from --objective")
-    begin = classifier if settings.learned.head == "zero_shot" else settings.fitted(settings.learned.head)
-    return train(begin, settings.learned, data, settings, "autoft", steer=settings.steer, theta_0=classifier)
+    begin = classifier if learned.head == ZERO_SHOT else context.fitted(HEADS[learned.head].method)
+    return train(begin, learned, data, context, "autoft", steer=context.steer, theta_0=classifier)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
+from metaft.finetune.context import FitContext
 from metaft.finetune.methods.wise_ft import chosen_mix
-from metaft.finetune.settings import FitSettings
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The chosen mix of zero_shot and autoft (Choi et al., AutoFT, arXiv 2401.10220: WiSE-FT on top)."""
-    return chosen_mix("autoft_wise", settings.fitted("autoft"), classifier, data, settings)
+    return chosen_mix("autoft_wise", context.fitted("autoft"), classifier, data, context)

@@ -6,13 +6,13 @@ import numpy as np
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.finetune.regression import Floats, Head, Ints, features, fitted, regression, standardised, with_head
-from metaft.finetune.settings import FitSettings
+from metaft.finetune.context import FitContext
+from metaft.finetune.regression import Floats, Head, Ints, featurised, fitted, regression, standardised, with_head
 
 INVERSE_PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """Logistic regression on the standardised features that `ft` gives of ood_val, in the place of its head.
 
     The penalty is chosen on one half of ood_val after a fit on the other; the chosen one is fitted to all of it. The
@@ -21,17 +21,17 @@ def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Clas
     Source: Kirichenko, Izmailov and Wilson, Last layer re-training is sufficient for robustness to spurious
     correlations, ICLR 2023, section 4 (with `ood_val` as the reweighting data).
     """
-    model = settings.fitted("ft")
-    x, y = features(model, data.ood_val, settings)
+    model = context.fitted("ft")
+    x, y = featurised(model, data.ood_val, context)
 
     def regress(z: Floats) -> Head:
-        strength = _chosen(z, y, np.random.default_rng(settings.seed), settings)
+        strength = _chosen(z, y, np.random.default_rng(context.settings.seed), context)
         return regression(z, y, strength, len(data.classes.names))
 
     return with_head(model, standardised(x, regress))
 
 
-def _chosen(x: Floats, y: Ints, rng: np.random.Generator, settings: FitSettings) -> float:
+def _chosen(x: Floats, y: Ints, rng: np.random.Generator, context: FitContext) -> float:
     """The inverse penalty with the best accuracy on the held-out half, the smallest of equals."""
     order = rng.permutation(len(y))
     fit, held = order[::2], order[1::2]
@@ -39,5 +39,5 @@ def _chosen(x: Floats, y: Ints, rng: np.random.Generator, settings: FitSettings)
         return INVERSE_PENALTIES[-1]
     scores = {c: fitted(x[fit], y[fit], c).score(x[held], y[held]) for c in INVERSE_PENALTIES}
     chosen = max(reversed(INVERSE_PENALTIES), key=lambda c: scores[c])
-    settings.log({"method": "dfr", "inverse_penalty": chosen, "held_out_accuracy": scores[chosen]})
+    context.log({"method": "dfr", "inverse_penalty": chosen, "held_out_accuracy": scores[chosen]})
     return chosen

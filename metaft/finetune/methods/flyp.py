@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.errors import ConfigError, Problem
+from metaft.errors import ConfigError, Fault
+from metaft.finetune.context import FitContext
 from metaft.finetune.loop import train
-from metaft.finetune.settings import FitSettings
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The contrastive loss between images and captions of their classes; the head is rebuilt from the text tower.
 
     Raises:
@@ -23,12 +23,12 @@ def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Clas
 
     Source: Goyal et al., Finetune like you pretrain, CVPR 2023, section 3.
     """
-    tokens = settings.tokens
+    tokens = context.settings.tokens
     if tokens is None or not hasattr(classifier.clip, "encode_text"):
         found = "'flyp' trains on captions, and this model has no text tower"
-        raise ConfigError([Problem("evaluation.methods", found, "other methods, or a model with a text tower")])
-    objective = replace(settings.plain, terms={"flyp": 1.0})
-    return train(classifier, objective, data, settings, "flyp", finish=lambda model: with_text_head(model, tokens))
+        raise ConfigError([Fault("evaluation.methods", found, "other methods, or a model with a text tower")])
+    objective = replace(context.settings.plain, terms={"flyp": 1.0})
+    return train(classifier, objective, data, context, "flyp", finish=lambda model: with_text_head(model, tokens))
 
 
 @torch.no_grad()

@@ -6,24 +6,24 @@ from functools import partial
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.finetune.regression import Floats, Head, Ints, features, regression, standardised, with_head
-from metaft.finetune.settings import FitSettings
+from metaft.finetune.context import FitContext
+from metaft.finetune.regression import Floats, Head, Ints, featurised, regression, standardised, with_head
 
 INVERSE_PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """Logistic regression on id_train's standardised features; its inverse penalty C is chosen on validation data.
 
     Source: Radford et al., ICML 2021, appendix A.3 (there C is swept on validation data too).
     """
-    x, y = features(classifier, data.id_train, settings)
-    held = [features(classifier, split, settings) for split in (data.ood_val, data.id_val)]
+    x, y = featurised(classifier, data.id_train, context)
+    held = [featurised(classifier, split, context) for split in (data.ood_val, data.id_val)]
     classes = len(data.classes.names)
     heads = {c: standardised(x, partial(regression, y=y, strength=c, classes=classes)) for c in INVERSE_PENALTIES}
-    scores = {c: [_accuracy(head, *own) for own in held] for c, head in heads.items()}
+    scores = {c: [_accuracy(head, *labelled) for labelled in held] for c, head in heads.items()}
     chosen = max(scores, key=lambda c: scores[c])
-    settings.log({"method": "linear_probe", "inverse_penalty": chosen, "ood_val_accuracy": scores[chosen][0]})
+    context.log({"method": "linear_probe", "inverse_penalty": chosen, "ood_val_accuracy": scores[chosen][0]})
     return with_head(classifier, heads[chosen])
 
 

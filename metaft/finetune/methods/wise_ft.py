@@ -8,7 +8,7 @@ import torch
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.finetune.settings import FitSettings
+from metaft.finetune.context import FitContext
 from metaft.finetune.validation import validate
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
@@ -24,20 +24,18 @@ def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
     return model
 
 
-def chosen_mix(name: str, tuned: Classifier, start: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def chosen_mix(name: str, tuned: Classifier, start: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The mix of two models with the best OOD validation accuracy, ties going to ID validation."""
-    scores = {alpha: validate(interpolate(start, tuned, alpha), data, settings) for alpha in ALPHAS}
+    scores = {alpha: validate(interpolate(start, tuned, alpha), data, context) for alpha in ALPHAS}
     alpha = max(scores, key=lambda a: scores[a])
     for a, (ood, id_) in scores.items():
-        settings.log(
-            {"method": name, "alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == alpha}
-        )
+        context.log({"method": name, "alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == alpha})
     return interpolate(start, tuned, alpha)
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The chosen mix of zero_shot and ft.
 
     Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 4.
     """
-    return chosen_mix("wise_ft", settings.fitted("ft"), classifier, data, settings)
+    return chosen_mix("wise_ft", context.fitted("ft"), classifier, data, context)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.finetune.settings import FitSettings
+from metaft.finetune.context import FitContext
 
 
-def fit(classifier: Classifier, data: SearchData, settings: FitSettings) -> Classifier:
+def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The classifier as it is (Radford et al., ICML 2021, section 3.1)."""
     return classifier

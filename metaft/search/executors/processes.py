@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from metaft.search.bilevel import ProblemFactory
+from metaft.search.bilevel import BilevelProblem, ProblemFactory
+from metaft.search.executors.registry import Place
 from metaft.search.executors.work import Done, Job, Raised, Worker
 
 
@@ -30,6 +31,11 @@ class Processes:
         self._factory, self._devices = factory, devices
         self._threads = max(1, (os.cpu_count() or 1) // workers)
         self._places: dict[int, _Process] = {}
+
+    @classmethod
+    def of(cls, problem: BilevelProblem, place: Place) -> Processes:
+        """On the devices of a place; each worker makes the problem for itself."""
+        return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker, or to a new one."""

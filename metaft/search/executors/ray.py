@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from metaft.errors import ConfigError, Problem
-from metaft.search.bilevel import ProblemFactory
+from metaft.errors import ConfigError, Fault
+from metaft.search.bilevel import BilevelProblem, ProblemFactory
+from metaft.search.executors.registry import Place
 from metaft.search.executors.work import Done, Job, Raised, Worker
 
 
@@ -33,6 +34,11 @@ class RayWorkers:
         self._problem = partial(factory, "cuda" if gpu else "cpu")
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Job, Any]] = {}
+
+    @classmethod
+    def of(cls, problem: BilevelProblem, place: Place) -> RayWorkers:
+        """On the devices of a place; each worker makes the problem for itself."""
+        return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle actor, or to a new one."""
@@ -70,5 +76,5 @@ def _ray() -> Any:
         import ray
     except ImportError:
         allowed = 'serial, processes; or pip install "metaft[ray]"'
-        raise ConfigError([Problem("search.executor", "ray, which is not installed", allowed)]) from None
+        raise ConfigError([Fault("search.executor", "ray, which is not installed", allowed)]) from None
     return ray

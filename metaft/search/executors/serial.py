@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from metaft.search.bilevel import BilevelProblem
+from metaft.search.executors.registry import Place
 from metaft.search.executors.work import Done, Job, perform
 
 
@@ -14,6 +15,11 @@ class Serial:
     def __init__(self, problem: BilevelProblem) -> None:
         self._problem = problem
         self._job: Job | None = None
+
+    @classmethod
+    def of(cls, problem: BilevelProblem, place: Place) -> Serial:
+        """Where the search itself runs."""
+        return cls(problem)
 
     def submit(self, job: Job) -> None:
         """Take a job."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from metaft.errors import MetaftError
-from metaft.search.bilevel import BilevelProblem, Outcome
+from metaft.search.bilevel import BilevelProblem
+from metaft.search.outcome import Outcome
 from metaft.search.stopping import MedianRule
 
 
@@ -60,6 +61,9 @@ class Executor(Protocol):
     def close(self) -> None:
         """Let the workers go, whatever they are at."""
         ...
+
+
+MakeExecutor = Callable[[BilevelProblem], Executor]
 
 
 class WorkerError(MetaftError):

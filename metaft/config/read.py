@@ -12,9 +12,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from metaft.errors import ConfigError, Problem, nearest
-from metaft.settings import Config as Config  # `metaft.config.Config` is how others call it
-from metaft.yamlfile import parse_yaml
+from metaft.config.schema import Config as Config  # `metaft.config.Config` is how others call it
+from metaft.config.yamlfile import parse_yaml
+from metaft.errors import ConfigError, Fault, nearest
 
 
 def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -27,7 +27,7 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
     Raises:
         ConfigError: with every fault of shape (unknown or duplicate key, wrong type, impossible combination).
     """
-    problems: list[Problem] = []
+    problems: list[Fault] = []
     raw = _read(Path(path), problems) if path is not None else {}
     for override in overrides:
         _apply(override, raw, problems)
@@ -43,32 +43,32 @@ def dump(config: Config) -> str:
     return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _read(path: Path, problems: list[Problem]) -> dict[str, Any]:
+def _read(path: Path, problems: list[Fault]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem("--config", f"cannot read {path}: {error}", "a readable YAML file"))
+        problems.append(Fault("--config", f"cannot read {path}: {error}", "a readable YAML file"))
         return {}
     value = parse_yaml(text, str(path), problems)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        problems.append(Problem(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
+        problems.append(Fault(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
         return {}
     return value
 
 
-def _apply(override: str, raw: dict[str, Any], problems: list[Problem]) -> None:
+def _apply(override: str, raw: dict[str, Any], problems: list[Fault]) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        problems.append(Problem(override, "no key=value pair", "key=value, such as inner.steps=7"))
+        problems.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
         return
     *parents, last = key.split(".")
     node: Any = raw
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            problems.append(Problem(key, f"{parent} is a value, not a group", "a key of a group"))
+            problems.append(Fault(key, f"{parent} is a value, not a group", "a key of a group"))
             return
     node[last] = parse_yaml(text, key, problems)
 
@@ -81,7 +81,7 @@ def _sections() -> dict[str, type[BaseModel]]:
     }
 
 
-def _unknown_keys(raw: dict[str, Any], problems: list[Problem]) -> None:
+def _unknown_keys(raw: dict[str, Any], problems: list[Fault]) -> None:
     """Report unknown keys with the nearest valid one anywhere, and drop them."""
     sections = _sections()
     paths = [f"{s}.{k}" for s, model in sections.items() for k in model.model_fields]
@@ -97,16 +97,16 @@ def _unknown_keys(raw: dict[str, Any], problems: list[Problem]) -> None:
                 problems.append(_unknown_key(f"{section}.{key}", list(model.model_fields), paths))
 
 
-def _unknown_key(field: str, siblings: Sequence[str], paths: Sequence[str]) -> Problem:
+def _unknown_key(field: str, siblings: Sequence[str], paths: Sequence[str]) -> Fault:
     *_, name = field.split(".")
     sibling = nearest(name, siblings)
     prefix = field[: -len(name)]
     elsewhere = nearest(field, paths) or next((p for p in paths if p.split(".")[-1] == name), None)
     suggestion = prefix + sibling if sibling else elsewhere
-    return Problem(field, "unknown key", ", ".join(siblings), suggestion)
+    return Fault(field, "unknown key", ", ".join(siblings), suggestion)
 
 
-def _validate(raw: dict[str, Any], problems: list[Problem]) -> Config:
+def _validate(raw: dict[str, Any], problems: list[Fault]) -> Config:
     """The settings; faulty values are reported, then left at their defaults until the rest is valid."""
     for _ in range(100):
         try:
@@ -128,16 +128,16 @@ def _drop(raw: dict[str, Any], location: Sequence[str | int]) -> None:
         raw.pop(keys[0], None)
 
 
-def _problem(detail: ErrorDetails) -> Problem:
+def _problem(detail: ErrorDetails) -> Fault:
     field = ".".join(str(k) for k in detail["loc"]) or "settings"
     if detail["type"] == "value_error":
-        return Problem(field, str(detail["ctx"]["error"]), "a possible combination")
+        return Fault(field, str(detail["ctx"]["error"]), "a possible combination")
     found = f"{detail['input']!r} ({type(detail['input']).__name__})"
     context = detail.get("ctx", {})
     if detail["type"] == "literal_error":
         words = re.findall(r"'([^']+)'", str(context["expected"]))
-        return Problem(field, found, ", ".join(words), nearest(str(detail["input"]), words))
-    return Problem(field, found, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
+        return Fault(field, found, ", ".join(words), nearest(str(detail["input"]), words))
+    return Fault(field, found, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
 
 
 def flatten(config: Config) -> Mapping[str, Any]:

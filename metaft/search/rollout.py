@@ -15,16 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft.inner import InnerState, Step
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step
 from metaft.metrics import accuracy
-from metaft.objective.batches import DrawnBatches, TrainBatch
-from metaft.search.bilevel import Outcome, Status
-from metaft.search.outer import Floor, OuterLoss
+from metaft.search.outcome import Outcome, Status
+from metaft.search.outer import Floor
+from metaft.search.registry import OuterLoss
+from metaft.training.batches import DrawnBatches, TrainBatch
 
 REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
 
 
-class Run:
+class Rollout:
     """An inner run and what it costs, in inner steps.
 
     Args:

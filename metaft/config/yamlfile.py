@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from metaft.errors import Problem
+from metaft.errors import Fault
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,7 +39,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str, where: str, problems: list[Problem]) -> Any:
+def parse_yaml(text: str, where: str, problems: list[Fault]) -> Any:
     """YAML 1.1 with the traps removed; syntax faults and duplicate keys join `problems`."""
     try:
         loader = _Loader(text)
@@ -47,8 +47,8 @@ def parse_yaml(text: str, where: str, problems: list[Problem]) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        problems.append(Problem(where, f"invalid YAML{line}: {getattr(error, 'problem', error)}", "valid YAML"))
+        problems.append(Fault(where, f"invalid YAML{line}: {getattr(error, 'problem', error)}", "valid YAML"))
         return None
     for key, line_number in loader.duplicates:
-        problems.append(Problem(where, f"key {key!r} again in line {line_number}", "each key once"))
+        problems.append(Fault(where, f"key {key!r} again in line {line_number}", "each key once"))
     return value

@@ -7,9 +7,9 @@ from fnmatch import fnmatch
 
 from torch import Tensor
 
-from metaft.errors import ConfigError, Problem
+from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import Hook, Knobs, State
-from metaft.objective.vectors import Tensors
+from metaft.tensors import Tensors
 
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before a name
 
@@ -30,7 +30,7 @@ def matching(names: Sequence[str], patterns: Sequence[str], field: str = "", wha
     idle = [p for p in patterns if not any(fnmatch(bare(name), p) for name in names)]
     if field and idle:
         examples = f"patterns of names like {', '.join(map(bare, names[:3]))}"
-        raise ConfigError([Problem(field, f"{p!r} matches no {what}", examples) for p in idle])
+        raise ConfigError([Fault(field, f"{p!r} matches no {what}", examples) for p in idle])
     return [name for name in names if any(fnmatch(bare(name), p) for p in patterns)]
 
 
@@ -42,7 +42,7 @@ def included(names: Sequence[str], exclude: Sequence[str], field: str = "finetun
     """
     out = set(matching(names, exclude, field))
     if len(out) == len(names):
-        raise ConfigError([Problem(field, "every parameter is excluded", "patterns that leave some")])
+        raise ConfigError([Fault(field, "every parameter is excluded", "patterns that leave some")])
     return [i for i, name in enumerate(names) if name not in out]
 
 

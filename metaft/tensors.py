@@ -15,6 +15,6 @@ def dot(a: Tensors, b: Tensors) -> Tensor:
     return torch.stack([torch.dot(x.flatten(), y.flatten()).double() for x, y in zip(a, b, strict=True)]).sum()
 
 
-def whole(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
-    """The tensors, with zeros like their twins where there is none."""
+def with_zeros(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
+    """The tensors, with zeros like its twin in the place of each that is None."""
     return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]

@@ -1,18 +1,28 @@
-"""The settings, by sections: typed, frozen, with their defaults."""
+"""The settings, by sections: typed, frozen, with their defaults.
+
+A section is the very object that the code takes, or is made of such: a descent takes a `DescentConfig`, and the section
+`hypergrad` is one. So no default stands twice. Names that registries hold are checked by `metaft.build.check`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from metaft.objective.heads import ZERO_SHOT
+from metaft.search.registry import modes
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Settings that are checked when they are made, and then do not change."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where images come from. `options` belongs to the format and is checked by it."""
 
     format: str = "digits"
@@ -23,7 +33,7 @@ class DataConfig(_Section):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """Which CLIP model. `freeze` names parameters (with `*`) that stay at their pretrained values."""
 
     name: str = "toy-clip"
@@ -31,7 +41,7 @@ class ModelConfig(_Section):
     freeze: tuple[str, ...] = ("*token_embedding*",)
 
 
-class ObjectiveConfig(_Section):
+class ObjectiveConfig(Section):
     """What is searched: term weights, learning rate and weight decay, and the recipe the search starts from.
 
     `fixed` gives what is not searched, lr and wd among it if they are not to be.
@@ -43,10 +53,10 @@ class ObjectiveConfig(_Section):
     )
     fixed: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0})
     penalty_scale: Literal["standard", "released"] = "standard"
-    weight_scale: Literal["log", "softplus", "asinh"] = "asinh"
+    weight_scale: str = "asinh"  # of term weights in the unit cube: asinh, softplus, log or linear
     weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
     per_group: tuple[str, ...] = ()  # lr, wd and penalties that each parameter group has for itself
-    head: Literal["zero_shot", "linear_probe"] = "zero_shot"  # the last layer that a learned objective begins with
+    head: str = ZERO_SHOT  # the last layer that a learned objective begins with: zero_shot or linear_probe
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
 
@@ -60,42 +70,68 @@ class ObjectiveConfig(_Section):
         return self
 
 
-class InnerConfig(_Section):
-    """The inner loop. Its optimizer's constants hold for the final fine-tune too."""
+class AdamWConfig(Section):
+    """The optimizer's constants, the same in the inner loop and in every fine-tune."""
 
-    steps: int = Field(20, ge=1)
-    batch_size: int = Field(32, ge=1)
-    accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
-    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; see the README on its error
-    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
-    stretch: float = Field(
-        4.0, ge=1
-    )  # the most by which learning rates are raised, so that T steps go as far as finetune
-    warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = Field(1e-6, gt=0)  # smaller ones turn rounding into hypergradients
 
 
-class SearchConfig(_Section):
+class StepConfig(AdamWConfig):
+    """One inner step."""
+
+    accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
+
+
+class InnerConfig(StepConfig):
+    """The inner loop."""
+
+    steps: int = Field(20, ge=1)
+    batch_size: int = Field(32, ge=1)
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
+    stretch: float = Field(4.0, ge=1)  # learning rates are raised at most so much, for T steps to go as far as finetune
+    warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
+
+
+class FinalChoice(Section):
+    """How a search settles: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
+
+    candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe
+    final_share: float = Field(0.1, gt=0, lt=1)  # of all evaluations, for that; what is left goes to more seeds
+
+
+class OuterConfig(Section):
+    """What counts as better."""
+
+    outer_loss: str = "ce_calibrated"
+    outer_data: Literal["ood_val", "id_val"] = "ood_val"
+    outer_batch_size: int = Field(150, ge=1)  # parts of the outer set show how much its choice of images matters
+    id_drop_max: float | None = Field(None, ge=0, le=1)  # id_val accuracy may fall so far below the recipe's; null: any
+
+
+class SearchConfig(FinalChoice, OuterConfig):
     """How long to search, where, and what counts as better. The first budget reached ends the search."""
 
-    mode: Literal["hypergrad", "tpe", "random"] | None = None
+    mode: str | None = None  # hypergrad, or a sampler of the registry: tpe, random
     trials: int | None = Field(None, ge=1)
     seconds: float | None = Field(60.0, gt=0)
     step_equivalents: float | None = Field(2000.0, gt=0)
     init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE that goes ahead
     init_share: float = Field(0.3, gt=0, lt=1)  # of the budget, for that
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
-    outer_loss: str = "ce_calibrated"
-    outer_data: Literal["ood_val", "id_val"] = "ood_val"
-    outer_batch_size: int = Field(150, ge=1)  # parts of the outer set show how much its choice of images matters
-    id_drop_max: float | None = Field(None, ge=0, le=1)  # id_val accuracy may fall so far below the recipe's; null: any
-    candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe, at the end
-    final_share: float = Field(0.1, gt=0, lt=1)  # of all evaluations, for that
     executor: str = "serial"
     workers: int = Field(1, ge=1)  # of the executor; each builds the model for itself
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
     warm_start: Path | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
+
+    @field_validator("mode")
+    @classmethod
+    def _known_mode(cls, value: str | None) -> str | None:
+        if value is not None and value not in modes():
+            expected = ", ".join(f"'{mode}'" for mode in modes())
+            raise PydanticCustomError("literal_error", "{expected}", {"expected": expected})
+        return value
 
     @model_validator(mode="after")
     def _ends(self) -> SearchConfig:
@@ -104,32 +140,42 @@ class SearchConfig(_Section):
         return self
 
 
-class HypergradConfig(_Section):
-    """The gradient solver: descents in the unit cube on clipped hypergradients."""
+class DescentConfig(Section):
+    """How a descent in the unit cube moves on hypergradients."""
 
-    estimator: str = "unroll"
-    storage: str = "auto"
-    memory: float | None = Field(None, gt=0)  # GiB that `auto` may use; null: 80 % of what is free
-    offload: bool = False  # states wait in host memory
-    last: int = Field(5, ge=1)  # steps that `truncated` differentiates
-    solver: Literal["cg", "neumann"] = "cg"  # of `implicit`, with its iterations, damping and Neumann's scale
-    iterations: int = Field(10, ge=1)
-    damping: float = Field(0.0, ge=0)
-    scale: float = Field(1.0, gt=0)
-    check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
     lr: float = Field(0.15, gt=0, le=1)  # the most that a coordinate of the unit cube moves in the first outer step
     decay: float = Field(10.0, gt=0)  # outer steps t shrink it as 1 / sqrt(1 + t / decay)
     momentum: float = Field(0.8, ge=0, lt=1)  # how much of the last mean hypergradient is kept
     average: int = Field(1, ge=1)  # hypergradients of different inner seeds for one outer step
-    clip: float = Field(1.0, gt=0)
-    explosion: float = Field(100.0, gt=0)
+    clip: float = Field(1.0, gt=0)  # the greatest length of a hypergradient
+    explosion: float = Field(100.0, gt=0)  # the length from which one is not believed
+
+
+class StorageConfig(Section):
+    """What an unrolled inner loop keeps for its reverse sweep."""
+
+    storage: str = "auto"
+    memory: float | None = Field(None, gt=0)  # GiB that `auto` may use; null: 80 % of what is free
+    offload: bool = False  # states wait in host memory
+
+
+class HypergradConfig(DescentConfig, StorageConfig):
+    """The gradient solver, and how hypergradients are computed."""
+
+    estimator: str = "unroll"
+    last: int = Field(5, ge=1)  # steps that `truncated` differentiates
+    linear_solver: str = "cg"  # of `implicit`, with its iterations, damping and Neumann's scale
+    iterations: int = Field(10, ge=1)
+    damping: float = Field(0.0, ge=0)
+    scale: float = Field(1.0, gt=0)
+    check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
     share: float = Field(0.05, gt=0)  # of the fine-tune's cost that an online search may add
     starts: int = Field(4, ge=1)  # descents, the next as one settles: from the recipe, then around it
 
 
-class TPEConfig(_Section):
-    """The Parzen-estimator solver."""
+class TPEConfig(Section):
+    """The Parzen-estimator sampler."""
 
     startup: int = Field(10, ge=1)  # trials from which on the model proposes
     candidates: int | None = Field(None, ge=1)  # draws for each proposal; null: 32, or 8 if not multivariate
@@ -137,7 +183,15 @@ class TPEConfig(_Section):
     weights: Literal["improvement", "uniform"] = "improvement"  # of good trials in the model
 
 
-class FinetuneConfig(_Section):
+class HookConfig(Section):
+    """What is set for methods and their hooks."""
+
+    knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
+    exclude: tuple[str, ...] = ()  # patterns of parameters that ftp, spd and tpgm leave alone, such as head.*
+    lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
+
+
+class FinetuneConfig(HookConfig):
     """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
 
     method: str = "autoft"
@@ -146,12 +200,9 @@ class FinetuneConfig(_Section):
     epochs: int = Field(8, ge=1)
     batch_size: int = Field(64, ge=1)
     warmup: float = Field(0.1, ge=0, lt=1)
-    knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
-    exclude: tuple[str, ...] = ()  # patterns of parameters that ftp, spd and tpgm leave alone, such as head.*
-    lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What is compared, and how."""
 
     methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft", "ft_ood_val", "dfr", "oracle")
@@ -159,13 +210,13 @@ class EvaluationConfig(_Section):
     bootstrap: int = Field(1000, ge=100)
 
 
-class ReportConfig(_Section):
+class ReportConfig(Section):
     """What is written beside results.json."""
 
     title: str = "metaft"
 
 
-class Config(_Section):
+class Config(Section):
     """All settings. The defaults are the embedded example: the toy CLIP on digits."""
 
     seed: int = Field(0, ge=0, lt=2**31)

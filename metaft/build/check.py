@@ -1,0 +1,152 @@
+"""What is at fault: names in the settings against the registries, then the opened data, then the search.
+
+Names are looked up without importing what they name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from metaft.clip.names import architectures
+from metaft.config.schema import Config
+from metaft.data import registry as data
+from metaft.errors import ConfigError, Fault, unknown
+from metaft.finetune.methods import METHODS
+from metaft.hooks.knobs import Knob
+from metaft.hooks.knobs import faults as knob_faults
+from metaft.hooks.registry import HOOKS, searchable_knobs
+from metaft.inner.registry import LINEAR_SOLVERS, refusals
+from metaft.names import Name
+from metaft.objective.heads import HEADS
+from metaft.objective.registry import TERMS
+from metaft.search.executors.registry import EXECUTORS
+from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
+from metaft.space import SCALES
+
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
+
+
+def check(cfg: Config) -> None:
+    """Check every name in the settings against its registry, and what names must agree on.
+
+    Raises:
+        ConfigError: with every fault found.
+    """
+    faults = faults_of(cfg)
+    if faults:
+        raise ConfigError(faults)
+
+
+def faults_of(cfg: Config) -> list[Fault]:
+    """Every name in the settings that no registry holds, and settings that do not go together."""
+    return [*_names(cfg), *_bounds(cfg), *_solver(cfg), *_knobs(cfg), *_data(cfg), *_device(cfg)]
+
+
+def _names(cfg: Config) -> list[Fault]:
+    """Names that no registry holds."""
+    knobs, objective, search = _searched_knobs(cfg), cfg.objective, cfg.search
+    searched = {*objective.terms, "lr", "wd", *knobs} - set(objective.fixed)
+    grouped = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
+    lists: list[tuple[str, Iterable[str], Iterable[str]]] = [
+        ("data.format", [cfg.data.format], data.FORMATS),
+        ("objective.terms", objective.terms, TERMS),
+        ("objective.fixed", objective.fixed, {*TERMS, "lr", "wd", *knobs}),
+        ("objective.weight_scale", [objective.weight_scale], SCALES),
+        ("objective.per_group", objective.per_group, searched & grouped),
+        ("objective.head", [objective.head], HEADS),
+        ("objective.bounds", objective.bounds, searched),
+        ("objective.recipe", objective.recipe, searched),
+        ("search.outer_loss", [search.outer_loss], OUTER_LOSSES),
+        ("search.executor", [search.executor], EXECUTORS),
+        ("search.method", [] if search.method is None else [search.method], HOOKS),
+        ("hypergrad.linear_solver", [cfg.hypergrad.linear_solver], LINEAR_SOLVERS),
+        ("finetune.method", [cfg.finetune.method], METHODS),
+        ("finetune.knobs", cfg.finetune.knobs, METHODS),
+        ("evaluation.methods", cfg.evaluation.methods, METHODS),
+        ("model.name", [] if ":" in cfg.model.name else [cfg.model.name], architectures()),
+    ]
+    odd = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
+    differentiated = sorted(searched) if search.mode == HYPERGRAD else ()
+    return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
+
+
+def _searched_knobs(cfg: Config) -> dict[str, Knob]:
+    """The knobs of `search.method` by their names in the space."""
+    return searchable_knobs(cfg.search.method) if cfg.search.method in HOOKS else {}
+
+
+def _knobs(cfg: Config) -> list[Fault]:
+    """Values that a method's knobs cannot have."""
+    by_method = {name: values for name, values in cfg.finetune.knobs.items() if name in METHODS}
+    faults = [
+        fault
+        for name, values in by_method.items()
+        for fault in knob_faults(f"finetune.knobs.{name}", METHODS[name].knobs, values)
+    ]
+    for field, given in (("objective.fixed", cfg.objective.fixed), ("objective.recipe", cfg.objective.recipe)):
+        wrong = [(knob, given[name]) for name, knob in _searched_knobs(cfg).items() if name in given]
+        faults += [Fault(f"{field}.{k.name}", repr(v), k.allowed) for k, v in wrong if not k.admits(v)]
+    return faults
+
+
+def _solver(cfg: Config) -> list[Fault]:
+    """Search settings that the solver of `search.mode` cannot use."""
+    search, gradients = cfg.search, cfg.search.mode == HYPERGRAD
+    others = ", ".join(name for name in EXECUTORS if name != "serial")
+    sampled = search.mode not in (None, HYPERGRAD)
+    rules = [
+        (
+            gradients and search.executor != "serial",
+            Fault("search.executor", f"{search.executor!r} with hypergrad, which goes step by step", "serial"),
+        ),
+        (
+            gradients and search.stop_hopeless,
+            Fault("search.stop_hopeless", "true with hypergrad", "false, or --mode tpe or random"),
+        ),
+        (
+            sampled and search.init == "tpe",
+            Fault("search.init", f"'tpe' with {search.mode}", "recipe, or --mode hypergrad"),
+        ),
+        (
+            search.init == "tpe" and cfg.hypergrad.regime == "online",
+            Fault("search.init", "'tpe' with hypergrad.regime online", "recipe, or regime restart"),
+        ),
+        (
+            search.mode in (HYPERGRAD, "random") and search.warm_start is not None,
+            Fault("search.warm_start", f"given with {search.mode}", "null, or --mode tpe"),
+        ),
+        (
+            search.executor == "serial" and search.workers != 1,
+            Fault("search.workers", f"{search.workers} with executor serial", f"1, or one of {others}"),
+        ),
+    ]
+    return [fault for broken, fault in rules if broken]
+
+
+def _bounds(cfg: Config) -> list[Fault]:
+    """Ranges that make no dimension."""
+    faults, knobs = [], _searched_knobs(cfg)
+    scale = SCALES.get(cfg.objective.weight_scale)
+    for name, (low, high) in cfg.objective.bounds.items():
+        field, range_ = f"objective.bounds.{name}", f"[{low}, {high}]"
+        if name in knobs:
+            if not (knobs[name].admits(low) and knobs[name].admits(high) and low < high):
+                faults.append(Fault(field, range_, f"low < high within {knobs[name].allowed}"))
+            continue
+        weight = not Name.parse(name).of_optimizer
+        positive = name == "lr" or (weight and scale is not None and scale.positive)
+        if not 0 <= low < high or (positive and low == 0):
+            faults.append(Fault(field, range_, "0 < low < high (log scale)" if positive else "0 <= low < high"))
+    return faults
+
+
+def _data(cfg: Config) -> list[Fault]:
+    return data.faults(cfg.data) if cfg.data.format in data.FORMATS else []
+
+
+def _device(cfg: Config) -> list[Fault]:
+    """Only the form of the name: whether it is there is asked where the model is loaded, and may be elsewhere."""
+    if DEVICE.fullmatch(cfg.device):
+        return []
+    return [Fault("device", repr(cfg.device), "auto, cpu, cuda, cuda:N")]

@@ -1,0 +1,93 @@
+"""Methods fitted and looked at, as the settings say."""
+
+from __future__ import annotations
+
+from metaft.build.workspace import Workspace
+from metaft.clip.classifier import Classifier
+from metaft.evaluation.drift import Drift
+from metaft.evaluation.scores import evaluate
+from metaft.finetune.context import FitContext, FitSettings
+from metaft.finetune.fits import Fits, Memory, Store
+from metaft.finetune.methods import METHODS
+from metaft.objective.heads import HEADS, ZERO_SHOT
+from metaft.objective.objective import Objective
+from metaft.results import Score
+
+
+def final_steps(work: Workspace) -> int:
+    """How many steps every method's fine-tune has."""
+    finetune, n = work.cfg.finetune, len(work.splits.id_train)
+    return finetune.epochs * (n // min(n, finetune.batch_size))
+
+
+def finetune_cost(work: Workspace) -> float:
+    """What one fine-tune costs, in steps of the inner loop's batch size."""
+    cfg, n = work.cfg, len(work.splits.id_train)
+    return final_steps(work) * min(cfg.finetune.batch_size, n) / min(cfg.inner.batch_size, n)
+
+
+def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettings:
+    """The settings every method is fitted with."""
+    cfg = work.cfg
+    return FitSettings(
+        plain=Objective({"ce": 1.0}, cfg.finetune.lr, cfg.finetune.weight_decay),
+        learned=learned,
+        finetune=cfg.finetune,
+        optimizer=cfg.inner,
+        steps=final_steps(work),
+        checks=cfg.finetune.epochs,
+        penalty_scale=cfg.objective.penalty_scale,
+        freeze=cfg.model.freeze,
+        tokens=work.tokens,
+        eval_batch_size=cfg.evaluation.batch_size,
+        seed=cfg.seed,
+        device=work.device,
+    )
+
+
+def fits(work: Workspace, context: FitContext, store: Store | None = None) -> Fits:
+    """The methods of a workspace, each fitted when it is first asked for."""
+
+    def fit(name: str, context: FitContext) -> Classifier:
+        data = METHODS[name].sees(work.splits)
+        assert data is not None, f"{name} cannot be served by this data set, as `methods` knows"
+        return METHODS[name].fit(work.fresh(), data, context)
+
+    return Fits(fit, context, Memory() if store is None else store)
+
+
+def beginning(work: Workspace) -> Classifier:
+    """What a learned objective's fine-tune begins with: theta_0, or theta_0 with the head of `objective.head`."""
+    head = work.cfg.objective.head
+    if head == ZERO_SHOT:
+        return work.classifier
+    return fits(work, FitContext(fit_settings(work)), work.begun).model(HEADS[head].method)
+
+
+def servable(work: Workspace) -> list[str]:
+    """The methods that this data set can serve."""
+    return [name for name, method in METHODS.items() if method.sees(work.splits) is not None]
+
+
+def methods(work: Workspace) -> list[str]:
+    """The methods to compare, without those that this data set cannot serve, and the one whose model is kept."""
+    able, cfg = servable(work), work.cfg
+    return [name for name in dict.fromkeys((*cfg.evaluation.methods, cfg.finetune.method)) if name in able]
+
+
+def drift(work: Workspace) -> Drift:
+    """How far a classifier is from theta_0, as a function of it."""
+    return Drift(work.classifier, work.splits.search_data, work.cfg.evaluation.batch_size, work.device)
+
+
+def scored(work: Workspace, classifier: Classifier) -> dict[str, Score]:
+    """A classifier on every test split."""
+    cfg = work.cfg
+    return evaluate(
+        classifier,
+        work.splits.tests,
+        batch_size=cfg.evaluation.batch_size,
+        resamples=cfg.evaluation.bootstrap,
+        seed=cfg.seed,
+        device=work.device,
+    )

@@ -1,0 +1,53 @@
+"""What is at fault once the data and the model are open: methods, patterns of names, groups of an objective."""
+
+from __future__ import annotations
+
+import torch
+
+from metaft.build.fits import servable
+from metaft.build.workspace import Workspace
+from metaft.clip.classifier import group_of, picked_parameters
+from metaft.errors import ConfigError, Fault, unknown
+from metaft.hooks.knobs import faults as knob_faults
+from metaft.hooks.patterns import included
+from metaft.hooks.registry import HOOKS, hook_for
+from metaft.objective.objective import Objective
+
+
+def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
+    """Settings that this data and this model cannot serve, and what they cannot serve of a given objective."""
+    return [*_method(work), *_patterns(work), *([] if learned is None else _objective(work, learned))]
+
+
+def _method(work: Workspace) -> list[Fault]:
+    """The method whose model is to be kept, where the data set cannot serve it."""
+    kept, able = work.cfg.finetune.method, servable(work)
+    if kept in able:
+        return []
+    return [Fault("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))]
+
+
+def _patterns(work: Workspace) -> list[Fault]:
+    """Patterns of parameter names that match none."""
+    cfg, faults = work.cfg, list[Fault]()
+    try:
+        names = work.trained(text=False)
+        included(names, cfg.finetune.exclude)
+        if "lora" in (cfg.search.method, cfg.finetune.method, *cfg.evaluation.methods):
+            parameters = picked_parameters(work.classifier, names)
+            hook_for("lora", names, cfg.finetune)[0].variables(parameters, torch.Generator())
+    except ConfigError as error:
+        faults += error.faults
+    return faults
+
+
+def _objective(work: Workspace, objective: Objective) -> list[Fault]:
+    """Groups that the model has not, and a method that is no hook or has no such knobs."""
+    known = {group_of(name) for name, _ in work.classifier.named_parameters()}
+    faults = [unknown("objective: groups", group, known) for group in objective.groups if group not in known]
+    if objective.method is None:
+        return faults
+    if objective.method not in HOOKS:
+        return [*faults, unknown("objective: method", objective.method, HOOKS)]
+    where = f"objective: method.{objective.method}"
+    return faults + knob_faults(where, HOOKS[objective.method].knobs, objective.knobs)

@@ -1,0 +1,70 @@
+"""The solver that settings mean, and its limits."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from metaft.build.fits import final_steps, finetune_cost
+from metaft.build.problem import problem_factory
+from metaft.build.workspace import Workspace, devices
+from metaft.config.schema import Config
+from metaft.search.bilevel import Budget, Solver
+from metaft.search.blackbox import BlackBoxSolver
+from metaft.search.executors.registry import EXECUTORS, Place
+from metaft.search.hypergrad import HypergradSolver, Scout
+from metaft.search.journal import Journal
+from metaft.search.online import Online
+from metaft.search.problem import FinetuneProblem
+from metaft.search.registry import HYPERGRAD, SAMPLERS
+
+
+def solver(cfg: Config) -> Solver:
+    """The solver of `search.mode`."""
+    if cfg.search.mode != HYPERGRAD:
+        assert cfg.search.mode is not None, "run.py and the API have asked for one"
+        return black_box(cfg, cfg.search.mode)
+    scout = Scout(black_box(cfg, "tpe"), cfg.search.init_share) if cfg.search.init == "tpe" else None
+    return HypergradSolver(cfg.seed, cfg.hypergrad, cfg.search, scout)
+
+
+def black_box(cfg: Config, sampler: str) -> BlackBoxSolver:
+    """The solver that asks a registered sampler."""
+    search, kind = cfg.search, SAMPLERS[sampler]
+    place = Place(problem_factory(cfg), search.workers, devices(cfg))
+    options = {} if kind.section is None else getattr(cfg, kind.section).model_dump()
+    return BlackBoxSolver(
+        partial(kind.make, **options),
+        seed=cfg.seed,
+        final=search,
+        executor=lambda problem: EXECUTORS[search.executor].make(problem, place),
+        stopping=search.stop_hopeless,
+        warm_start=earlier_journal(cfg) if search.mode == sampler else None,
+    )
+
+
+def budget(cfg: Config) -> Budget:
+    """The search's limits."""
+    return Budget(trials=cfg.search.trials, seconds=cfg.search.seconds, step_equivalents=cfg.search.step_equivalents)
+
+
+def earlier_journal(cfg: Config) -> Path | None:
+    """The journal of the run that `search.warm_start` names."""
+    run = cfg.search.warm_start
+    return None if run is None else run / "search" / "trials.jsonl"
+
+
+def is_online(cfg: Config) -> bool:
+    """Whether the search goes along the fine-tune itself."""
+    return cfg.search.mode == HYPERGRAD and cfg.hypergrad.regime == "online"
+
+
+def online(work: Workspace, problem: FinetuneProblem, journal: Journal) -> Online:
+    """The search along one fine-tune.
+
+    Raises:
+        ConfigError: `hypergrad.share` of the fine-tune does not hold one outer step.
+    """
+    cfg = work.cfg
+    extra = cfg.hypergrad.share * finetune_cost(work)
+    return Online(problem, journal, cfg.seed, cfg.hypergrad, final_steps(work), cfg.finetune.warmup, extra)

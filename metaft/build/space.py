@@ -1,0 +1,89 @@
+"""The search space that settings mean, and how its points become objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from metaft.config.schema import Config
+from metaft.hooks.knobs import Knob, settled
+from metaft.hooks.registry import HOOKS, searchable_knobs
+from metaft.names import Name
+from metaft.objective.objective import Objective
+from metaft.space import SCALES, Float, Space
+
+WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
+LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's
+WEIGHT_DECAY = (0.0, 1.0)
+
+
+def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | None = None) -> Space:
+    """The searched terms, then `lr` and `wd`, then the real knobs of `search.method`, each in its range.
+
+    What `objective.per_group` names has a dimension `NAME@GROUP` for each of these parameter groups.
+
+    Args:
+        units: factors of the terms' standard ranges, 1 where none is given; ranges under `objective.bounds` stay.
+    """
+    objective = cfg.objective
+    dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg)]
+    searched = [d for d in dimensions if d.name not in objective.fixed]
+    per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
+    return Space(
+        [d for whole in searched for d in (per_group[whole.name] if whole.name in objective.per_group else [whole])]
+    )
+
+
+def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:
+    scale, bounds = cfg.objective.weight_scale, cfg.objective.bounds
+    low, high = WEIGHTS[0] if SCALES[scale].positive else 0.0, WEIGHTS[1]
+    standard = {term: (low * units.get(term, 1.0), high * units.get(term, 1.0)) for term in cfg.objective.terms}
+    return [Float(term, *bounds.get(term, standard[term]), scale=scale) for term in cfg.objective.terms]
+
+
+def _optimizer(cfg: Config) -> list[Float]:
+    bounds, lr = cfg.objective.bounds, cfg.finetune.lr
+    return [
+        Float("lr", *bounds.get("lr", (lr / LR_FACTOR, lr * LR_FACTOR)), log=True),
+        Float("wd", *bounds.get("wd", WEIGHT_DECAY)),
+    ]
+
+
+def _knobs(cfg: Config) -> list[Float]:
+    dimensions = []
+    for name, knob in knobs(cfg).items():
+        assert isinstance(knob.dimension, Float)
+        low, high = cfg.objective.bounds.get(name, (knob.dimension.low, knob.dimension.high))
+        dimensions.append(replace(knob.dimension, name=name, low=low, high=high))
+    return dimensions
+
+
+def knobs(cfg: Config) -> dict[str, Knob]:
+    """The real knobs of `search.method` by their names in the space."""
+    return {} if cfg.search.method is None else searchable_knobs(cfg.search.method)
+
+
+def recipe(cfg: Config, searched: Space) -> Tensor:
+    """Where a search starts: plain fine-tuning with `objective.recipe` on top, in [0.05, 0.95]^K."""
+    settings = cfg.finetune.knobs.get(cfg.search.method or "", {})
+    defaults = {name: settings.get(knob.name, knob.default) for name, knob in knobs(cfg).items()}
+    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, **defaults, **cfg.objective.recipe}
+    values = {name: plain.get(Name.parse(name).ungrouped, 0.0) for name in searched.names}
+    return searched.to_unit(values).clamp(0.05, 0.95)
+
+
+def fixed(cfg: Config) -> dict[str, float]:
+    """What is not searched; lr and wd stand here too where every group has its own, for groups without parameters."""
+    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
+    return {**{name: plain[name] for name in cfg.objective.per_group if name in plain}, **cfg.objective.fixed}
+
+
+def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
+    """A point of the space, with the fixed terms, as an objective."""
+    method = cfg.search.method
+    values = {} if method is None else settled(HOOKS[method].knobs, cfg.finetune.knobs.get(method, {}))
+    shape = {str(Name(knob, method=method)): value for knob, value in values.items()}
+    return replace(Objective.from_values({**shape, **fixed(cfg), **params}, method), head=cfg.objective.head)

@@ -1,0 +1,89 @@
+"""An opened data set and a loaded model: all that search, training and evaluation share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_shot
+from metaft.clip.load import Clip, load
+from metaft.config.schema import Config
+from metaft.data import registry
+from metaft.data.types import Splits
+from metaft.errors import ConfigError, Fault
+from metaft.finetune.fits import Memory
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a run works on.
+
+    Args:
+        classifier: theta_0; nothing changes it.
+        tokens: caption tokens [C, M, L].
+        suite: the data format and its version, None but for an embedded suite.
+        begun: what a search and the fine-tune of its objective begin with, fitted once.
+    """
+
+    cfg: Config
+    device: torch.device
+    clip: Clip
+    classifier: Classifier
+    splits: Splits
+    tokens: Tensor
+    suite: Mapping[str, Any]
+    begun: Memory = field(default_factory=Memory)
+
+    def trained(self, *, text: bool) -> tuple[str, ...]:
+        """The names of the parameters that train, with the text side or without."""
+        return trainable(self.classifier, text=text, freeze=self.cfg.model.freeze)
+
+    def fresh(self) -> Classifier:
+        """A copy of theta_0 that may be changed."""
+        return copy.deepcopy(self.classifier)
+
+
+def workspace(cfg: Config) -> Workspace:
+    """Load the model, open every split, build the zero-shot classifier.
+
+    Raises:
+        CheckpointError, DataError, ConfigError: what cannot be had, and why.
+    """
+    where = device(cfg)
+    clip = load(cfg.model.name, cfg.model.pretrained, where)
+    suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
+    return workspace_on(cfg, clip, registry.load(cfg.data, cfg.seed, clip.view), suite)
+
+
+def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, Any]) -> Workspace:
+    """The workspace of a loaded model and opened splits."""
+    where = device(cfg)
+    tokens = caption_tokens(clip, splits.classes, where)
+    return Workspace(cfg, where, clip, zero_shot(clip, splits.classes, where), splits, tokens, suite)
+
+
+def device(cfg: Config) -> torch.device:
+    """The configured device; `auto` is a GPU where there is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if cfg.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=cfg.device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError([Fault("device", f"{cfg.device!r} ({reason})", "auto, cpu, cuda, cuda:N")]) from error
+
+
+def devices(cfg: Config) -> list[str]:
+    """The devices of workers, in turn: all GPUs where `auto` finds any, else the configured device alone."""
+    if cfg.device == "auto" and torch.cuda.is_available():
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [str(device(cfg))]

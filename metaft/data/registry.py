@@ -1,0 +1,107 @@
+"""The data formats by name: one file each, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from metaft.config.schema import DataConfig
+from metaft.errors import Fault, nearest
+from metaft.lazy import Lazy
+
+if TYPE_CHECKING:
+    from metaft.data.types import ImageView, Splits
+
+SUITE_VERSION = 1  # of the embedded suites and checkpoints together; results of different versions never share a table
+
+
+def _no_faults(data: DataConfig) -> list[Fault]:
+    return []
+
+
+@dataclass(frozen=True)
+class Format:
+    """A data format.
+
+    Args:
+        options: the pydantic model of `data.options`, or where it stands; its module imports nothing heavy.
+        load: (options, data, seed, view) to `Splits` at a model's image size.
+        check: what else is at fault in the settings, before anything is opened.
+        version: of an embedded suite, whose pictures never change under it; None for data from outside.
+    """
+
+    description: str
+    options: Any
+    load: Callable[[Any, DataConfig, int, ImageView], Splits]
+    check: Callable[[DataConfig], list[Fault]] = _no_faults
+    version: int | None = None
+
+    @property
+    def model(self) -> Any:
+        """The pydantic model of the options."""
+        return self.options.target if isinstance(self.options, Lazy) else self.options
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """How an embedded suite is loaded: it has class names of its own, and templates that can be replaced."""
+
+    draw: Callable[[Any, int, ImageView], Splits]
+
+    def __call__(self, options: Any, data: DataConfig, seed: int, view: ImageView) -> Splits:
+        splits = self.draw(options, seed, view)
+        if data.templates is None:
+            return splits
+        from metaft.data.captions import templates
+
+        return replace(splits, classes=replace(splits.classes, templates=templates(data.templates)))
+
+
+def _suite(name: str, description: str) -> Format:
+    module = f"metaft.data.{name}"
+    return Format(description, Lazy(f"{module}:Options"), _Suite(Lazy(f"{module}:load")), version=SUITE_VERSION)
+
+
+FORMATS: dict[str, Format] = {
+    "digits": _suite("digits", "rendered digits as ID, real handwritten digits as OOD"),
+    "shapes": _suite("shapes", "drawn objects; styles as distributions, colour as a shortcut"),
+    "folder": Format(
+        "your pictures: root/SPLIT/class/image, or a path a split",
+        Lazy("metaft.data.folder:Options"),
+        Lazy("metaft.data.folder:load"),
+        Lazy("metaft.data.folder:needs_root"),
+    ),
+}
+
+
+def faults(data: DataConfig) -> list[Fault]:
+    """What is wrong with the data settings, as their format sees them."""
+    model = FORMATS[data.format].model
+    try:
+        model.model_validate(data.options)
+    except ValidationError as error:
+        wrong = [_fault(model, dict(detail)) for detail in error.errors(include_url=False)]
+        return [*FORMATS[data.format].check(data), *wrong]
+    return FORMATS[data.format].check(data)
+
+
+def _fault(model: Any, detail: dict[str, Any]) -> Fault:
+    name = str(detail["loc"][0])
+    field = f"data.options.{name}"
+    if detail["type"] == "extra_forbidden":
+        return Fault(field, "unknown key", ", ".join(model.model_fields), nearest(name, model.model_fields))
+    allowed = str(detail.get("ctx", {}).get("error", detail["msg"])).removeprefix("Input should be ")
+    return Fault(field, repr(detail["input"]), allowed)
+
+
+def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
+    """Open every split of the configured data set at a model's image size.
+
+    Raises:
+        DataError: what is on disk is missing, unreadable or inconsistent.
+    """
+    chosen = FORMATS[data.format]
+    return chosen.load(chosen.model.model_validate(data.options), data, seed, view)

@@ -1,0 +1,116 @@
+"""The hypergradient of any inner loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.config.schema import HypergradConfig
+from metaft.errors import ConfigError, Fault
+from metaft.inner.attention import second_order_attention
+from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
+from metaft.inner.registry import ESTIMATORS, refusals
+from metaft.inner.state import State, Tree
+
+
+def differentiate(
+    step: StepFunction,
+    state: Any,
+    batches: Iterable[Any],
+    h: Mapping[str, Tensor],
+    outer: Outer,
+    estimator: str | Estimator = "unroll",
+) -> tuple[Tensor, Gradients]:
+    """The outer loss of the end of an inner loop, and its derivative by each hyperparameter.
+
+        state_t = step(state_{t-1}, batch_t, h) for t = 1 .. T;  value = outer(state_T);  d value / d h
+
+    Any torch model and any loss will do: the step is yours, as long as it is differentiable in the state and in h.
+
+    Args:
+        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given.
+        state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
+        batches: T of them, one a step.
+        h: floating-point tensors of any shape by name.
+        outer: the outer loss [] of a final state.
+        estimator: a name that `--list estimators` shows, or an estimator with options (`metaft.Unroll`,
+            `metaft.Truncated`, `metaft.Forward`, `metaft.Implicit`).
+
+    Returns:
+        The outer loss, detached, and d value / d h by name, each of the shape of what it is for.
+
+    Raises:
+        ConfigError: an unknown estimator, no batches, or nothing in `h`.
+
+    Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017.
+
+    >>> descend = lambda x, target, h: x - h["rate"] * 2 * (x - target)
+    >>> rate = torch.tensor(0.25, dtype=torch.float64)
+    >>> start = torch.zeros((), dtype=torch.float64)
+    >>> value, slope = differentiate(descend, start, [1.0, 1.0], {"rate": rate}, lambda x: (x - 1) ** 2)
+    >>> value.item(), slope["rate"].item()  # (1 - 2 rate)^4 and its derivative
+    (0.0625, -1.0)
+    """
+    chosen = ESTIMATORS[estimator].make(HypergradConfig()) if estimator in ESTIMATORS else estimator
+    faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
+    loop = Loop(_Nested(step), Tree.of(state), _sequence(batches), h, lambda end: outer(end.nested))
+    faults += _faults_of(loop)
+    if faults or not isinstance(chosen, Estimator):
+        raise ConfigError(faults)
+    return chosen(loop)
+
+
+def estimate(
+    step: StepFunction,
+    state: State,
+    batches: Iterable[Any],
+    h: Mapping[str, Tensor],
+    outer: Outer,
+    storage: str = "keep",
+    estimator: str = "unroll",
+    **options: Any,
+) -> tuple[Tensor, Gradients]:
+    """The same of a loop over a `State`, with an estimator by its name in the settings.
+
+    Args:
+        storage: a name of `metaft.inner.registry.STORAGES`.
+        options: further keys of the section `hypergrad`, such as `last`.
+
+    Raises:
+        ConfigError: an unknown name, a storage the estimator does not offer, a hyperparameter it cannot serve, or no
+            inner steps.
+    """
+    loop = Loop(step, state, _sequence(batches), h, outer)
+    faults = [*refusals(estimator, storage, h), *_faults_of(loop)]
+    if faults:
+        raise ConfigError(faults)
+    settings = HypergradConfig(estimator=estimator, storage=storage, **options)
+    value, gradients = ESTIMATORS[estimator].make(settings)(loop)
+    return value, gradients
+
+
+def _sequence(batches: Iterable[Any]) -> Sequence[Any]:
+    return batches if isinstance(batches, Sequence) else list(batches)
+
+
+def _faults_of(loop: Loop) -> list[Fault]:
+    """What makes a loop that has no hypergradient."""
+    faults = [] if loop.batches else [Fault("inner.steps", "0 steps", "at least 1")]
+    odd = [name for name, x in loop.h.items() if not (isinstance(x, torch.Tensor) and x.is_floating_point())]
+    faults += [Fault(f"h[{name!r}]", repr(loop.h[name]), "a floating-point tensor") for name in odd]
+    return faults if loop.h else [*faults, Fault("h", "nothing to differentiate by", "tensors by name")]
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """A step between nested states as one between trees."""
+
+    step: StepFunction
+
+    def __call__(self, state: Tree, batch: Any, h: Mapping[str, Any]) -> Tree:
+        with second_order_attention():
+            return Tree.of(self.step(state.nested, batch, h))

@@ -1,0 +1,90 @@
+"""Estimators of the hypergradient and linear solvers by name: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from metaft.config.schema import HypergradConfig
+from metaft.errors import Fault, unknown
+from metaft.lazy import Lazy
+from metaft.names import Name
+
+STORAGES = ("keep", "replay", "auto", "segments")
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+def _outside_the_loss(name: str) -> bool:
+    """Whether a hyperparameter acts beside the inner loss, in the optimizer or in a hook."""
+    parsed = Name.parse(name)
+    return parsed.is_knob or parsed.of_optimizer
+
+
+@dataclass(frozen=True)
+class EstimatorKind:
+    """A registered estimator.
+
+    Args:
+        make: the estimator (see `metaft.inner.loop.Estimator`) from the section `hypergrad`.
+        storages: those it can work with.
+        refuses: whether it cannot differentiate by a hyperparameter of this name.
+    """
+
+    description: str
+    make: Callable[[HypergradConfig], Any]
+    storages: tuple[str, ...] = ("auto", "keep")
+    refuses: Callable[[str], bool] = _nothing
+
+
+ESTIMATORS: dict[str, EstimatorKind] = {
+    "unroll": EstimatorKind(
+        "exact, by a reverse sweep through every step of the inner loop",
+        Lazy("metaft.inner.unroll:Unroll.of"),
+        STORAGES,
+    ),
+    "truncated": EstimatorKind(
+        "through the last steps alone (hypergrad.last)", Lazy("metaft.inner.unroll:Truncated.of"), STORAGES
+    ),
+    "one_step": EstimatorKind("through the last step alone", Lazy("metaft.inner.unroll:Truncated.one_step"), STORAGES),
+    "forward": EstimatorKind(
+        "exact, by forward mode; for few hyperparameters", Lazy("metaft.inner.forward:Forward.of")
+    ),
+    "implicit": EstimatorKind(
+        "by the implicit function theorem, for term weights",
+        Lazy("metaft.inner.implicit:Implicit.of"),
+        refuses=_outside_the_loss,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LinearSolverKind:
+    """A registered linear solver: `make` gives it (see `metaft.inner.solvers`) from the section `hypergrad`."""
+
+    description: str
+    make: Callable[[HypergradConfig], Any]
+
+
+LINEAR_SOLVERS: dict[str, LinearSolverKind] = {
+    "cg": LinearSolverKind("conjugate gradients", Lazy("metaft.inner.solvers:ConjugateGradients.of")),
+    "neumann": LinearSolverKind("Neumann series", Lazy("metaft.inner.solvers:Neumann.of")),
+}
+
+
+def refusals(estimator: str, storage: str, names: Iterable[str]) -> list[Fault]:
+    """Why an estimator cannot do what it is asked for."""
+    if estimator not in ESTIMATORS:
+        return [unknown("hypergrad.estimator", estimator, ESTIMATORS)]
+    chosen, faults = ESTIMATORS[estimator], []
+    if storage not in chosen.storages:
+        faults.append(unknown("hypergrad.storage", storage, chosen.storages))
+    refused = [name for name in names if chosen.refuses(name)]
+    if refused:
+        able = ", ".join(name for name, kind in ESTIMATORS.items() if not any(map(kind.refuses, refused)))
+        what = f"{estimator!r} cannot differentiate by {', '.join(refused)}, which the inner loss does not hold"
+        faults.append(Fault("hypergrad.estimator", what, f"{able}; or fix them under objective.fixed"))
+    return faults

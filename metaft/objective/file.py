@@ -1,0 +1,114 @@
+"""Reading objective.yaml, with every fault of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metaft.config.yamlfile import parse_yaml
+from metaft.errors import ConfigError, Fault, unknown
+from metaft.objective.heads import HEADS, ZERO_SHOT
+from metaft.objective.objective import VERSION, Objective
+from metaft.objective.registry import TERMS
+
+OPTIMIZER = ("lr", "wd")
+STAGE = ("terms", *OPTIMIZER, "groups")
+FIELDS = ("version", *STAGE, "schedule", "head", "method")
+
+
+def load_objective(path: str | Path) -> Objective:
+    """Read objective.yaml.
+
+    Raises:
+        ConfigError: every fault of the file.
+
+    >>> Objective({"ce": 1.0}, lr=1e-3, wd=0.1).save("objective.yaml")
+    >>> load_objective("objective.yaml").lr
+    0.001
+    """
+    path, faults = Path(path), list[Fault]()
+    try:
+        document = parse_yaml(path.read_text(encoding="utf-8"), str(path), faults)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Fault("--objective", f"cannot read {path}: {error}", "an objective.yaml")]) from error
+    if not isinstance(document, dict):
+        raise ConfigError([*faults, Fault(str(path), "no mapping", ", ".join(FIELDS))])
+    faults += [unknown(f"{path}: {key}", str(key), FIELDS) for key in document if key not in FIELDS]
+    if document.get("version") != VERSION:
+        faults.append(Fault(f"{path}: version", repr(document.get("version")), str(VERSION)))
+    head = document.get("head", ZERO_SHOT)
+    if head not in HEADS:
+        faults.append(unknown(f"{path}: head", str(head), HEADS))
+    first = _stage(str(path), document, faults)
+    later = _schedule(f"{path}: schedule", document.get("schedule") or [], faults)
+    knobs = dict(_mapping(f"{path}: method", document.get("method"), faults))
+    method = knobs.pop("name", None)
+    if not isinstance(method, str | None) or (knobs and method is None):
+        faults.append(Fault(f"{path}: method", f"{method!r} for a name", "null, or a mapping with a name"))
+    if faults:
+        raise ConfigError(faults)
+    schedule = tuple((stage["start"], _objective(stage)) for stage in later)
+    return replace(_objective(first), method=method, knobs=knobs, schedule=schedule, head=head)
+
+
+def _objective(stage: Mapping[str, Any]) -> Objective:
+    return Objective(stage["terms"], float(stage["lr"]), float(stage["wd"]), stage["groups"])
+
+
+def _schedule(where: str, value: Any, faults: list[Fault]) -> list[dict[str, Any]]:
+    """The stages of a schedule, by rising start."""
+    fields = ("start", *STAGE)
+    if not isinstance(value, list) or not all(isinstance(stage, dict) for stage in value):
+        faults.append(Fault(where, f"{value!r}", f"null, or a list of mappings with {', '.join(fields)}"))
+        return []
+    stages = []
+    for number, stage in enumerate(value):
+        place = f"{where}.{number}"
+        faults += [unknown(f"{place}: {key}", str(key), fields) for key in stage if key not in fields]
+        _numbers(place, {"start": stage.get("start")}, faults)
+        stages.append({"start": stage.get("start"), **_stage(place, stage, faults)})
+    starts = [stage["start"] for stage in stages if isinstance(stage["start"], int | float)]
+    if starts != sorted(set(starts)) or any(start >= 1 for start in starts):
+        faults.append(Fault(where, f"starts {starts}", "shares of all steps, rising, below 1"))
+    return stages
+
+
+def _stage(where: str, document: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
+    """Terms, lr, wd and groups of an objective or of a stage of its schedule."""
+    terms = _mapping(f"{where}: terms", document.get("terms"), faults)
+    groups = _mapping(f"{where}: groups", document.get("groups"), faults)
+    optimizer = {key: document.get(key) for key in OPTIMIZER}
+    _numbers(f"{where}: terms", terms, faults)
+    faults += [unknown(f"{where}: terms", str(name), TERMS) for name in terms if name not in TERMS]
+    _numbers(where, optimizer, faults)
+    for group, overrides in groups.items():
+        _group(f"{where}: groups.{group}", overrides, faults)
+    return {"terms": terms, "groups": groups, **optimizer}
+
+
+def _group(where: str, overrides: Any, faults: list[Fault]) -> None:
+    """What a parameter group has for itself."""
+    fields = (*OPTIMIZER, "terms")
+    overrides = overrides if isinstance(overrides, dict) else {"(value)": overrides}
+    faults += [unknown(where, str(key), fields) for key in overrides if key not in fields]
+    _numbers(where, {key: overrides[key] for key in OPTIMIZER if key in overrides}, faults)
+    penalties = _mapping(f"{where}.terms", overrides.get("terms"), faults)
+    _numbers(f"{where}.terms", penalties, faults)
+    allowed = [name for name, term in TERMS.items() if term.penalty]
+    faults += [unknown(f"{where}.terms", str(name), allowed) for name in penalties if name not in allowed]
+
+
+def _mapping(where: str, value: Any, faults: list[Fault]) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        faults.append(Fault(where, f"{value!r}", "a mapping"))
+        return {}
+    return value or {}
+
+
+def _numbers(where: str, values: Mapping[str, Any], faults: list[Fault]) -> None:
+    for key, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < float("inf"):
+            faults.append(Fault(f"{where}.{key}", repr(value), "a finite number of at least 0"))

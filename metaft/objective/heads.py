@@ -1,0 +1,25 @@
+"""The last layers that a learned objective may begin with: one line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ZERO_SHOT = "zero_shot"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A registered head.
+
+    Args:
+        method: the fine-tuning method that fits it; its trunk is theta_0's.
+    """
+
+    description: str
+    method: str
+
+
+HEADS: dict[str, Head] = {
+    ZERO_SHOT: Head("class names in caption templates", "zero_shot"),
+    "linear_probe": Head("logistic regression on the pretrained features", "linear_probe"),
+}

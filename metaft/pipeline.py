@@ -1,0 +1,209 @@
+"""Search, fine-tune, evaluate, report: what the command line, the API and the benchmarks stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from metaft.build import fits as fitting
+from metaft.build.opened import faults_in
+from metaft.build.problem import problem_in
+from metaft.build.solver import budget, earlier_journal, is_online, online, solver
+from metaft.build.space import objective_of
+from metaft.build.workspace import Workspace, workspace
+from metaft.clip.export import export
+from metaft.config.schema import Config
+from metaft.cost import Cost
+from metaft.errors import ConfigError, DivergedError
+from metaft.finetune.context import FitContext
+from metaft.finetune.fits import Fits
+from metaft.objective.file import load_objective
+from metaft.objective.objective import Objective
+from metaft.progress import note, warn
+from metaft.provenance import provenance
+from metaft.results import Results, SearchResult
+from metaft.runfolder import RunFolder
+from metaft.search.bilevel import Budget, Solver
+from metaft.search.blackbox import earlier
+from metaft.search.journal import Journal
+from metaft.search.online import check_budget
+from metaft.search.problem import FinetuneProblem
+from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that can begin."""
+
+    problem: FinetuneProblem
+    solver: Solver
+    budget: Budget
+
+
+def opened(cfg: Config, learned: Objective | None = None) -> Workspace:
+    """Open the data and the model.
+
+    Raises:
+        CheckpointError, DataError: what cannot be had, and why.
+        ConfigError: what they cannot serve of the settings or of the given objective.
+    """
+    return checked(workspace(cfg), learned)
+
+
+def checked(work: Workspace, learned: Objective | None = None) -> Workspace:
+    """The workspace, if it can serve its settings and the given objective.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    faults = faults_in(work, learned)
+    if faults:
+        raise ConfigError(faults)
+    return work
+
+
+def prepared(work: Workspace) -> Search:
+    """Build the search, and see that it can begin.
+
+    Raises:
+        DataError: the outer set has one class; the earlier run of `search.warm_start` is not there or has searched
+            another space.
+        ConfigError: the budget does not hold one outer step.
+    """
+    cfg = work.cfg
+    search = Search(problem_in(work), solver(cfg), budget(cfg))
+    if is_online(cfg):
+        check_budget(search.problem, cfg.hypergrad, cfg.hypergrad.share * fitting.finetune_cost(work))
+        return search
+    journal = earlier_journal(cfg)
+    if journal is not None:
+        earlier(journal, search.problem.space)
+    search.solver.check(search.problem, search.budget)
+    return search
+
+
+def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Objective | None = None) -> Results:
+    """Search (unless an objective is given or has been found), fit every method, evaluate, report.
+
+    A method that diverges is reported and left out; the others go on. What the folder holds is not done again.
+    """
+    torch.manual_seed(work.cfg.seed)
+    results = folder.results() or blank(work, work.cfg.search.mode if learned is None else None)
+    results.write(folder.path)
+    try:
+        learned, results = _learned(work, folder, search, learned, results)
+    except DivergedError as error:
+        results = results.with_failure("autoft", str(error))
+    results.write(folder.path)
+    fits = _fits(work, folder, learned)
+    results = compare(work, fits, fitting.methods(work), results, lambda done: done.write(folder.path), folder.log)
+    kept = work.cfg.finetune.method
+    if kept in results.methods:
+        export(fits.model(kept), work.clip, work.splits.classes.names, folder.model)
+    results.save(folder.path)
+    return results
+
+
+def blank(work: Workspace, mode: str | None = None) -> Results:
+    """Results before any method."""
+    return Results({}, work.cfg.seed, provenance(work), work.cfg.report.title, mode)
+
+
+def _learned(
+    work: Workspace, folder: RunFolder, search: Search | None, learned: Objective | None, results: Results
+) -> tuple[Objective, Results]:
+    """The objective: given, found earlier in this run, or searched for now."""
+    if learned is None and folder.objective.exists():
+        learned = load_objective(folder.objective)
+    elif learned is None:
+        assert search is not None, "without an objective there is a search"
+        result = find(work, search, folder.journal(), _fits(work, folder, None))
+        results, learned = replace(results, search=result.to_dict()), result.objective
+        results.write(folder.path)  # before objective.yaml, whose presence says that the search is done
+    learned.save(folder.objective)
+    return learned, replace(results, objective=asdict(learned))
+
+
+def _fits(work: Workspace, folder: RunFolder, learned: Objective | None) -> Fits:
+    """Fits that are kept in a run folder."""
+    kept = folder.checkpoints(work)
+    return fitting.fits(work, FitContext(fitting.fit_settings(work, learned), keeper=kept, log=folder.log), kept)
+
+
+def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> SearchResult:
+    """Search; a search along the fine-tune itself leaves the model of `autoft` among the fits.
+
+    Raises:
+        DivergedError: no trial, or no finalist, gave a finite value.
+    """
+    cfg = work.cfg
+    stand_in = OUTER_LOSSES[cfg.search.outer_loss].stand_in
+    if cfg.search.mode == HYPERGRAD and stand_in is not None:
+        warn(f"search: {cfg.search.outer_loss} has no gradient; hypergradients are those of {stand_in}")
+    if is_online(cfg):
+        return _along(work, search, journal, fits)
+    choice = search.solver.solve(search.problem, search.budget, journal)
+    note(f"search: {choice.trials} trials in {choice.seconds:.0f} s, outer loss {choice.value:.4f}")
+    return SearchResult(
+        objective=objective_of(cfg, choice.params),
+        value=choice.value,
+        trials=tuple(journal.trials),
+        cost=Cost(choice.step_equivalents, choice.seconds),
+        inner_steps=cfg.inner.steps,
+        space_size=len(search.problem.space),
+        finalists=tuple(choice.finalists),
+    )
+
+
+def _along(work: Workspace, search: Search, journal: Journal, fits: Fits) -> SearchResult:
+    """The objective with the schedule that one steered fine-tune finds."""
+    cfg, problem = work.cfg, search.problem
+    steering = online(work, problem, journal)
+    begin = objective_of(cfg, problem.space.plain(problem.start))
+    context = replace(
+        fits.context.varied(learned=begin),
+        steer=lambda step, steps, state: objective_of(cfg, steering(step, state)),
+    )
+    replace(fits, context=context)("autoft")
+    stages = tuple((start, objective_of(cfg, params)) for start, params in steering.schedule)
+    return SearchResult(
+        objective=replace(begin, schedule=stages[1:]),
+        value=journal.records[-1].outcome.value,
+        trials=tuple(journal.trials),
+        cost=Cost(steering.step_equivalents, sum(record.outcome.seconds for record in journal.records)),
+        inner_steps=cfg.inner.steps,
+        space_size=len(problem.space),
+    )
+
+
+def compare(
+    work: Workspace,
+    fits: Fits,
+    methods: Sequence[str],
+    results: Results,
+    keep: Callable[[Results], None] = lambda results: None,
+    log: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Results:
+    """Fit, evaluate and measure each method once; one that others build on is shared.
+
+    Args:
+        results: what there is already; its methods are left as they are.
+        keep: is given the results after each method.
+        log: takes each method's drift.
+    """
+    drift = fitting.drift(work)
+    for name in methods:
+        if name in results.methods or name in results.failed:
+            continue
+        try:
+            fit = fits(name)
+            moved = drift(fit.model)
+            log({"method": name, "drift": moved})
+            results = results.with_method(name, fitting.scored(work, fit.model), fit.cost, moved)
+        except DivergedError as error:
+            results = results.with_failure(name, str(error))
+        keep(results)
+    return results

@@ -1,0 +1,211 @@
+"""What a search and a comparison give, typed and frozen; a results.json holds the latter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from metaft.cost import Cost
+from metaft.errors import DataError
+from metaft.files import to_json, write
+from metaft.objective.objective import Objective
+from metaft.report.document import read
+from metaft.report.tables import methods_table, ood_mean
+from metaft.search.journal import Record
+
+CEILING = "oracle"  # the method that is no competitor
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search settles on.
+
+    Args:
+        objective: what to fine-tune with.
+        value: the mean outer loss of its point on fresh seeds.
+        trials: what was tried, in order.
+        cost: in steps of the inner loop, and seconds.
+        inner_steps: T.
+        space_size: K.
+        finalists: the points that were evaluated again at the end, each with its number, its values and their mean.
+
+    >>> result = metaft.search(tiny, mode="random")
+    >>> len(result.trials), result.space_size
+    (2, 11)
+    """
+
+    objective: Objective
+    value: float
+    trials: tuple[Record, ...]
+    cost: Cost
+    inner_steps: int
+    space_size: int
+    finalists: tuple[Mapping[str, Any], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The part `search` of results.json."""
+        return {
+            "trials": len(self.trials),
+            "best_value": self.value,
+            "inner_steps": self.inner_steps,
+            "step_equivalents": self.cost.step_equivalents,
+            "seconds": self.cost.seconds,
+            "space_size": self.space_size,
+            "finalists": [dict(finalist) for finalist in self.finalists],
+        }
+
+
+@dataclass(frozen=True)
+class Score:
+    """A classifier on a split of n images: each metric, and its 95 % bootstrap interval."""
+
+    metrics: Mapping[str, float]
+    n: int
+    ci95: Mapping[str, tuple[float, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As results.json has it."""
+        return {**self.metrics, "n": self.n, "ci95": {name: list(ends) for name, ends in self.ci95.items()}}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Score:
+        """The inverse of `to_dict`."""
+        intervals = {name: (float(low), float(high)) for name, (low, high) in raw["ci95"].items()}
+        metrics = {name: value for name, value in raw.items() if name not in ("n", "ci95")}
+        return cls(metrics, raw["n"], intervals)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Methods side by side on the test splits.
+
+    Args:
+        scores: by method and split.
+        seed: of the run.
+        provenance: command, versions, device and data.
+        title: of the report.
+        mode: of the search, where there was one.
+        objective: what `autoft` was trained with, as plain values.
+        search: what it cost to find (see `SearchResult.to_dict`).
+        cost: by method, with what it stands on.
+        drift: by method, of weights and features from theta_0 (see `metaft.evaluation.drift`).
+        failed: the reasons of methods that gave no result.
+
+    >>> results = metaft.compare(tiny, methods=["zero_shot", "ft"])
+    >>> results.methods
+    ('zero_shot', 'ft')
+    >>> results.best in results.methods
+    True
+    """
+
+    scores: Mapping[str, Mapping[str, Score]]
+    seed: int
+    provenance: Mapping[str, Any]
+    title: str = "metaft"
+    mode: str | None = None
+    objective: Mapping[str, Any] | None = None
+    search: Mapping[str, Any] | None = None
+    cost: Mapping[str, Cost] = field(default_factory=dict)
+    drift: Mapping[str, Any] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that gave a result."""
+        return tuple(self.scores)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The test splits: `id_test` and `ood_test/NAME`."""
+        return tuple(dict.fromkeys(split for scores in self.scores.values() for split in scores))
+
+    @property
+    def metrics(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Every metric by method and split, as shares in [0, 1]."""
+        return {m: {s: dict(score.metrics) for s, score in scores.items()} for m, scores in self.scores.items()}
+
+    @property
+    def intervals(self) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+        """The 95 % bootstrap interval of every metric by method and split."""
+        return {m: {s: dict(score.ci95) for s, score in scores.items()} for m, scores in self.scores.items()}
+
+    @property
+    def best(self) -> str | None:
+        """The method with the best mean accuracy over the OOD tests, but for the oracle; None without any.
+
+        It is read off the tests, so its accuracy is that of a winner: report it, and choose by validation data.
+        """
+        means = {name: ood_mean(scores) for name, scores in self.to_dict()["methods"].items() if name != CEILING}
+        known = {name: mean for name, mean in means.items() if mean is not None}
+        return max(known, key=known.__getitem__, default=None)
+
+    def table(self, metric: str = "accuracy") -> str:
+        """A Markdown table: one row a method, the metric on every split with its interval, in per cent."""
+        return methods_table(self.to_dict(), metric)
+
+    def with_method(self, name: str, scores: Mapping[str, Score], cost: Cost, drift: Any) -> Results:
+        """The results with one more method."""
+        return replace(
+            self,
+            scores={**self.scores, name: scores},
+            cost={**self.cost, name: cost},
+            drift={**self.drift, name: drift},
+        )
+
+    def with_failure(self, name: str, reason: str) -> Results:
+        """The results with one more method that gave none."""
+        return replace(self, failed={**self.failed, name: reason})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of results.json."""
+        return {
+            "title": self.title,
+            "mode": self.mode,
+            "seed": self.seed,
+            "objective": self.objective,
+            "search": self.search,
+            "methods": {m: {s: score.to_dict() for s, score in scores.items()} for m, scores in self.scores.items()},
+            "cost": {name: asdict(cost) for name, cost in self.cost.items()},
+            "drift": dict(self.drift),
+            "provenance": dict(self.provenance),
+            "failed": dict(self.failed),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Results:
+        """The inverse of `to_dict`."""
+        rest = ("title", "mode", "seed", "objective", "search", "drift", "provenance", "failed")
+        methods: Mapping[str, Any] = raw["methods"]
+        return cls(
+            scores={m: {s: Score.from_dict(score) for s, score in scores.items()} for m, scores in methods.items()},
+            cost={name: Cost(**cost) for name, cost in raw.get("cost", {}).items()},
+            **{key: raw[key] for key in rest if key in raw},
+        )
+
+    def write(self, folder: str | Path) -> None:
+        """Write results.json, and what it says of its origin alone as provenance.json."""
+        contents = self.to_dict()
+        write(Path(folder) / "results.json", to_json(contents, indent=2) + "\n")
+        write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")
+
+    def save(self, folder: str | Path) -> None:
+        """Write results.json and its report: results.md, report.html and figures/."""
+        from metaft.report.write import write_run  # matplotlib, which reading results does not need
+
+        self.write(folder)
+        write_run(self.to_dict(), Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Results:
+        """Read the results.json of a run folder.
+
+        Raises:
+            DataError: it is missing or unreadable.
+        """
+        try:
+            return cls.from_dict(read(Path(folder)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__} {error}"
+            raise DataError(f"{folder}: results.json is damaged ({reason}); allowed: as metaft wrote it") from error

@@ -1,0 +1,26 @@
+"""What one inner run gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "diverged", "oom", "stopped", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one inner run gives: outer loss, validation accuracy, the value solvers minimise, and its cost.
+
+    `value` is infinite for a run that diverged, ran out of memory, failed with an error or was lost with its worker.
+    `reason` says why, or what made a derivative explode.
+    """
+
+    loss: float
+    metric: float
+    value: float
+    steps: int
+    step_equivalents: float
+    seconds: float
+    status: Status = "ok"
+    reason: str = ""

@@ -1,0 +1,71 @@
+"""What a search can be made of, by name: samplers and outer losses, one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from metaft.lazy import Lazy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HYPERGRAD = "hypergrad"  # the mode that is no sampler
+
+
+@dataclass(frozen=True)
+class SamplerKind:
+    """A registered sampler, whose name is a mode of search.
+
+    Args:
+        make: (space, seed, **options) to a sampler (see `metaft.search.sampler`).
+        section: the section of the settings that holds its options; None where it has none.
+    """
+
+    description: str
+    make: Callable[..., Any]
+    section: str | None = None
+
+
+SAMPLERS: dict[str, SamplerKind] = {
+    "tpe": SamplerKind("Tree-structured Parzen Estimator", Lazy("metaft.search.tpe:TPE"), "tpe"),
+    "random": SamplerKind("uniform points of the unit cube", Lazy("metaft.search.random:Uniform")),
+}
+
+
+def modes() -> list[str]:
+    """The modes of search: by hypergradients, or by the values that a sampler asks for."""
+    return [HYPERGRAD, *SAMPLERS]
+
+
+@dataclass(frozen=True)
+class OuterLoss:
+    """A registered outer loss: of logits [B, C] and labels [B], to a 0-d tensor.
+
+    Args:
+        stand_in: names the loss whose gradient stands in for this one's, where it has none.
+    """
+
+    description: str
+    function: Callable[[Tensor, Tensor], Tensor]
+    stand_in: str | None = None
+
+    @property
+    def smooth(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """What is differentiated."""
+        return self.function if self.stand_in is None else OUTER_LOSSES[self.stand_in].function
+
+
+OUTER_LOSSES: dict[str, OuterLoss] = {
+    "ce": OuterLoss("cross-entropy", Lazy("torch.nn.functional:cross_entropy")),
+    "ce_calibrated": OuterLoss(
+        "cross-entropy with its temperature fitted inside", Lazy("metaft.search.outer:ce_calibrated")
+    ),
+    "margin": OuterLoss(
+        "smooth error rate of margins, the same at every temperature", Lazy("metaft.search.outer:margin")
+    ),
+    "error": OuterLoss(
+        "error rate; hypergrad takes the gradient of margin", Lazy("metaft.search.outer:error"), stand_in="margin"
+    ),
+}
