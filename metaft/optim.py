@@ -28,10 +28,6 @@ class FTPAdamW(torch.optim.AdamW):
     resumed run equals an uninterrupted one. Keep parameters in float32 or float64 (autocast is fine): a drift small
     beside its weight is lost in a shorter format.
 
-        optimizer = FTPAdamW(model.named_parameters(), lr=1e-5, exclude=["head.*"])
-        loss.backward()
-        optimizer.step()
-
     Args:
         params: as of torch's optimizers; named parameters where there are exclusions.
         kappa: in [0, 1], the strength of the pull; at 0 balls only grow. An option of parameter groups.
@@ -45,6 +41,13 @@ class FTPAdamW(torch.optim.AdamW):
         ConfigError: a pattern matches no parameter, exclusions without names, a knob out of its range.
 
     Source: Tian et al., Fast trainable projection for robust fine-tuning, NeurIPS 2023, algorithm 1.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+    >>> optimizer = FTPAdamW(model.named_parameters(), lr=1e-3, exclude=["1.*"])
+    >>> model(torch.ones(3, 4)).sum().backward()
+    >>> optimizer.step()
+    >>> "anchor" in optimizer.state[model[0].weight]
+    True
     """
 
     def __init__(

@@ -112,6 +112,11 @@ def blank(work: Workspace, mode: str | None = None) -> Results:
     return Results({}, work.cfg.seed, provenance(work), work.cfg.report.title, mode)
 
 
+def with_objective(results: Results, learned: Objective | None) -> Results:
+    """The results with the objective that `autoft` is trained with."""
+    return replace(results, objective=None if learned is None else asdict(learned))
+
+
 def _learned(
     work: Workspace, folder: RunFolder, search: Search | None, learned: Objective | None, results: Results
 ) -> tuple[Objective, Results]:
@@ -124,7 +129,7 @@ def _learned(
         results, learned = replace(results, search=result.to_dict()), result.objective
         results.write(folder.path)  # before objective.yaml, whose presence says that the search is done
     learned.save(folder.objective)
-    return learned, replace(results, objective=asdict(learned))
+    return learned, with_objective(results, learned)
 
 
 def _fits(work: Workspace, folder: RunFolder, learned: Objective | None) -> Fits:

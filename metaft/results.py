@@ -31,7 +31,9 @@ class SearchResult:
         space_size: K.
         finalists: the points that were evaluated again at the end, each with its number, its values and their mean.
 
-    >>> result = metaft.search(tiny, mode="random")
+    >>> import metaft
+    >>> from metaft.api import EXAMPLE
+    >>> result = metaft.search(EXAMPLE, mode="random")
     >>> len(result.trials), result.space_size
     (2, 11)
     """
@@ -93,7 +95,9 @@ class Results:
         drift: by method, of weights and features from theta_0 (see `metaft.evaluation.drift`).
         failed: the reasons of methods that gave no result.
 
-    >>> results = metaft.compare(tiny, methods=["zero_shot", "ft"])
+    >>> import metaft
+    >>> from metaft.api import EXAMPLE
+    >>> results = metaft.compare(EXAMPLE, methods=["zero_shot", "ft"])
     >>> results.methods
     ('zero_shot', 'ft')
     >>> results.best in results.methods

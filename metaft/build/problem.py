@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -97,7 +98,9 @@ def _groups(step: Step) -> tuple[str, ...]:
 def _units(work: Workspace, runs: InnerRuns) -> dict[str, float]:
     """The weight at which each searched term pulls as hard as cross-entropy."""
     cfg = work.cfg
-    (batch,) = runs.batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))
+    reference = Reference(work.classifier, work.splits.id_train, work.device)  # so that the search's stays empty
+    batches = replace(runs.batches, reference=reference)
+    (batch,) = batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))
     recipe = {"ce": 1.0, "lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
     return pulls(runs.step, batch, recipe, cfg.objective.terms)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.clip.load import Clip
-from metaft.errors import CheckpointError
+from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import write
 
 LOADER = '''"""Load this model: `from load import model, preprocess, logits, classnames`."""
@@ -40,7 +40,13 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
 
     The first opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder with `local-dir:FOLDER`; the
     classifier's logits are unit image features times the head, as load.py shows.
+
+    Raises:
+        ConfigError: the architecture is not known, so that open_clip could not open the folder.
     """
+    if not clip.config:
+        allowed = "the name that open_clip made the model by, such as architecture='ViT-B-32'"
+        raise ConfigError([Fault("architecture", "not given with the model", allowed)])
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
     save(classifier.clip.state_dict(), folder / "open_clip_model.safetensors")

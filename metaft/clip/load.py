@@ -37,7 +37,7 @@ class Clip:
     model: nn.Module
     tokenizer: Callable[[list[str]], Tensor]
     view: ImageView
-    config: dict[str, Any]  # open_clip's model_cfg
+    config: dict[str, Any]  # open_clip's model_cfg; empty where it is not known
     preprocess: dict[str, Any]  # open_clip's preprocess_cfg
 
 
@@ -71,13 +71,18 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") 
             tokenizer = open_clip.get_tokenizer(name)
         except LOADING_ERRORS as error:
             raise CheckpointError(_explain(name, pretrained, error)) from error
-    for module in model.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False
     preprocess = dict(model.visual.preprocess_cfg)
     config = open_clip.get_model_config(name)
     assert config is not None  # create_model has found it
-    return Clip(model.float().eval(), tokenizer, image_view(preprocess), config, preprocess)
+    return Clip(without_inplace(model).float().eval(), tokenizer, image_view(preprocess), config, preprocess)
+
+
+def without_inplace(model: nn.Module) -> nn.Module:
+    """The model with its in-place activations switched off: a second derivative needs their inputs."""
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            setattr(module, "inplace", False)  # noqa: B010 (a plain attribute, which nn.Module's types do not know)
+    return model
 
 
 def image_view(preprocess: dict[str, Any]) -> ImageView:

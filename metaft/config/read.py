@@ -25,16 +25,37 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
         overrides: such as `inner.steps=7`; values are YAML.
 
     Raises:
-        ConfigError: with every fault of shape (unknown or duplicate key, wrong type, impossible combination).
+        ConfigError: with every fault of form (unknown or duplicate key, wrong type, impossible combination).
     """
-    problems: list[Fault] = []
-    raw = _read(Path(path), problems) if path is not None else {}
+    faults: list[Fault] = []
+    raw = _read(Path(path), faults) if path is not None else {}
     for override in overrides:
-        _apply(override, raw, problems)
-    _unknown_keys(raw, problems)
-    config = _validate(raw, problems)
-    if problems:
-        raise ConfigError(problems, partial=config)
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            faults.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
+        else:
+            _put(key, parse_yaml(text, key, faults), raw, faults)
+    return _checked(raw, faults)
+
+
+def from_mapping(settings: Mapping[str, Any]) -> Config:
+    """Defaults with settings on top, nested (`{"inner": {"steps": 7}}`) or by dotted keys (`{"inner.steps": 7}`).
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    faults: list[Fault] = []
+    raw: dict[str, Any] = {}
+    for key, value in settings.items():
+        _put(str(key), value, raw, faults)
+    return _checked(raw, faults)
+
+
+def _checked(raw: dict[str, Any], faults: list[Fault]) -> Config:
+    _unknown_keys(raw, faults)
+    config = _validate(raw, faults)
+    if faults:
+        raise ConfigError(faults, partial=config)
     return config
 
 
@@ -43,34 +64,35 @@ def dump(config: Config) -> str:
     return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _read(path: Path, problems: list[Fault]) -> dict[str, Any]:
+def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(Fault("--config", f"cannot read {path}: {error}", "a readable YAML file"))
+        faults.append(Fault("--config", f"cannot read {path}: {error}", "a readable YAML file"))
         return {}
-    value = parse_yaml(text, str(path), problems)
+    value = parse_yaml(text, str(path), faults)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        problems.append(Fault(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
+        faults.append(Fault(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
         return {}
     return value
 
 
-def _apply(override: str, raw: dict[str, Any], problems: list[Fault]) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        problems.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
+def _put(key: str, value: Any, raw: dict[str, Any], faults: list[Fault]) -> None:
+    """Set a dotted key; a mapping joins what its group holds."""
+    if isinstance(value, Mapping) and "." not in key and key in _sections():
+        for name, inner in value.items():
+            _put(f"{key}.{name}", inner, raw, faults)
         return
     *parents, last = key.split(".")
     node: Any = raw
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            problems.append(Fault(key, f"{parent} is a value, not a group", "a key of a group"))
+            faults.append(Fault(key, f"{parent} is a value, not a group", "a key of a group"))
             return
-    node[last] = parse_yaml(text, key, problems)
+    node[last] = value
 
 
 def _sections() -> dict[str, type[BaseModel]]:
@@ -81,20 +103,20 @@ def _sections() -> dict[str, type[BaseModel]]:
     }
 
 
-def _unknown_keys(raw: dict[str, Any], problems: list[Fault]) -> None:
+def _unknown_keys(raw: dict[str, Any], faults: list[Fault]) -> None:
     """Report unknown keys with the nearest valid one anywhere, and drop them."""
     sections = _sections()
     paths = [f"{s}.{k}" for s, model in sections.items() for k in model.model_fields]
     paths += [name for name in Config.model_fields if name not in sections]
     for key in [k for k in raw if k not in Config.model_fields]:
         del raw[key]
-        problems.append(_unknown_key(str(key), list(Config.model_fields), paths))
+        faults.append(_unknown_key(str(key), list(Config.model_fields), paths))
     for section, model in sections.items():
         group = raw.get(section)
         if isinstance(group, dict):
             for key in [k for k in group if k not in model.model_fields]:
                 del group[key]
-                problems.append(_unknown_key(f"{section}.{key}", list(model.model_fields), paths))
+                faults.append(_unknown_key(f"{section}.{key}", list(model.model_fields), paths))
 
 
 def _unknown_key(field: str, siblings: Sequence[str], paths: Sequence[str]) -> Fault:
@@ -106,14 +128,14 @@ def _unknown_key(field: str, siblings: Sequence[str], paths: Sequence[str]) -> F
     return Fault(field, "unknown key", ", ".join(siblings), suggestion)
 
 
-def _validate(raw: dict[str, Any], problems: list[Fault]) -> Config:
+def _validate(raw: dict[str, Any], faults: list[Fault]) -> Config:
     """The settings; faulty values are reported, then left at their defaults until the rest is valid."""
     for _ in range(100):
         try:
             return Config.model_validate_json(json.dumps(raw, default=str), strict=True)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            problems.extend(_problem(d) for d in details)
+            faults.extend(_fault(d) for d in details)
             for detail in details:
                 _drop(raw, detail["loc"])
     raise AssertionError("settings did not become valid by leaving out the faulty ones")
@@ -128,7 +150,7 @@ def _drop(raw: dict[str, Any], location: Sequence[str | int]) -> None:
         raw.pop(keys[0], None)
 
 
-def _problem(detail: ErrorDetails) -> Fault:
+def _fault(detail: ErrorDetails) -> Fault:
     field = ".".join(str(k) for k in detail["loc"]) or "settings"
     if detail["type"] == "value_error":
         return Fault(field, str(detail["ctx"]["error"]), "a possible combination")

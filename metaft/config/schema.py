@@ -217,7 +217,11 @@ class ReportConfig(Section):
 
 
 class Config(Section):
-    """All settings. The defaults are the embedded example: the toy CLIP on digits."""
+    """All settings. The defaults are the embedded example: the toy CLIP on digits.
+
+    >>> Config(search={"mode": "tpe"}).search.mode
+    'tpe'
+    """
 
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = "auto"

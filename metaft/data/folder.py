@@ -46,7 +46,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
-    from metaft.data.types import Classes, Splits
+    from metaft.data.types import Classes, Splits, hold_out
 
     base, classnames = data.root or Path(), data.classnames
     if not base.is_dir():
@@ -62,7 +62,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     train = read("id_train", options.id_train)
     if options.id_val is None:
-        train, id_val = _hold_out(train, seed)
+        train, id_val = hold_out(train, seed)
     else:
         id_val = read("id_val", options.id_val)
     return Splits(
@@ -126,18 +126,3 @@ def _read_split(name: str, path: Path, classes: list[str], view: ImageView, skip
     if len(labels) == 0:
         raise DataError(f"{path}: none of {len(labelled)} images is readable; allowed: at least one")
     return Split(name, source, labels, view)
-
-
-def _hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """A tenth of each class (at least one image, where it has two) for validation."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    kept, held = [], []
-    for label in train.labels.unique():
-        rows = (train.labels == label).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)]
-        n = 0 if len(rows) == 1 else max(1, len(rows) // 10)
-        held.append(rows[:n])
-        kept.append(rows[n:])
-    return train.subset(torch.cat(kept).sort().values), train.subset(torch.cat(held).sort().values, "id_val")

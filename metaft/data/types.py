@@ -33,11 +33,35 @@ class ImageView:
         return (pixels.float() / 255 - mean) / std
 
 
+class View(Protocol):
+    """How a model wants its images."""
+
+    @property
+    def size(self) -> int:
+        """S."""
+        ...
+
+    def normalise(self, pixels: Tensor, /) -> Tensor:
+        """What a source gives [B, 3, S, S] to what the model takes, float32, on the same device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The view of images that come as the model takes them."""
+
+    size: int
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """The same in float32."""
+        return pixels.float()
+
+
 class ImageSource(Protocol):
     """Images by number, already at the model's size."""
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """uint8 [B, 3, S, S]."""
+        """[B, 3, S, S], as the split's view takes them: uint8 for an `ImageView`."""
         ...
 
 
@@ -57,7 +81,7 @@ class Split:
     name: str
     source: ImageSource
     labels: Tensor
-    view: ImageView
+    view: View
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,6 +130,19 @@ class _Joined:
 def joined(name: str, first: Split, second: Split) -> Split:
     """The images of two splits as one, in their order."""
     return Split(name, _Joined(first, second), torch.cat([first.labels, second.labels]), first.view)
+
+
+def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
+    """What is left of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
+    generator = torch.Generator().manual_seed(seed)
+    kept, held = [], []
+    for label in train.labels.unique():
+        rows = (train.labels == label).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        n = 0 if len(rows) == 1 else max(1, len(rows) // 10)
+        held.append(rows[:n])
+        kept.append(rows[n:])
+    return train.subset(torch.cat(kept).sort().values), train.subset(torch.cat(held).sort().values, "id_val")
 
 
 @dataclass(frozen=True)

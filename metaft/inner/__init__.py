@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "attention": ["second_order_attention"],
-        "differentiate": ["differentiate", "estimate"],
+        "hypergradient": ["differentiate", "estimate"],
         "forward": ["Forward", "along"],
         "implicit": ["Implicit"],
         "loop": ["Estimator", "Footprint", "Loop", "Trace"],

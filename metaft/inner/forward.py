@@ -28,6 +28,14 @@ class Forward(Estimator):
     Memory does not grow with T; time grows with the number of hyperparameters.
 
     Source: Franceschi et al., ICML 2017, section 3.2.
+
+    >>> from metaft import differentiate
+    >>> def step(x, target, h):
+    ...     return x - h["rate"] * (x - target)
+    >>> h, start = {"rate": torch.tensor(0.5)}, torch.zeros(())
+    >>> _, slopes = differentiate(step, start, [1.0, 1.0], h, lambda x: x, Forward())
+    >>> slopes["rate"].item()
+    1.0
     """
 
     @classmethod

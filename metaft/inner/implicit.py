@@ -24,7 +24,7 @@ class Implicit(Estimator):
         d/dh = - d/dh <grad L(theta_T, h), v>,  (H + damping I) v = d outer / d theta,  H the Hessian of L
 
     on the last batch. Right where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight decay
-    do not appear. The step shows L as its method `loss(params, batch, h)`.
+    do not appear. The step shows L as its method `loss`.
 
     Args:
         solve: the linear solver.
@@ -35,6 +35,17 @@ class Implicit(Estimator):
 
     Source: Pedregosa, Hyperparameter optimization with approximate gradient, ICML 2016 (CG); Lorraine et al., AISTATS
     2020 (Neumann).
+
+    >>> from metaft import differentiate
+    >>> class Newton:  # of (x - target)^2 + h x^2, whose minimum is target / (1 + h)
+    ...     def loss(self, x, target, h):
+    ...         return (x - target) ** 2 + h["pull"] * x**2
+    ...     def __call__(self, x, target, h):
+    ...         return 0 * x + target / (1 + h["pull"])
+    >>> h, start = {"pull": torch.tensor(1.0)}, torch.zeros(())
+    >>> _, slopes = differentiate(Newton(), start, [1.0], h, lambda x: x, Implicit())
+    >>> slopes["pull"].item()  # - target / (1 + h)^2
+    -0.25
     """
 
     solve: LinearSolver = field(default_factory=ConjugateGradients)

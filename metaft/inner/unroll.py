@@ -29,6 +29,15 @@ class Unroll(Estimator):
         storage: what is kept between the sweeps; the derivative is the same with all of them.
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017, section 3.1.
+
+    >>> from metaft import differentiate
+    >>> def step(x, target, h):
+    ...     return x - h["rate"] * (x - target)
+    >>> h, start = {"rate": torch.tensor(0.5)}, torch.zeros(())
+    >>> exact = Unroll(StorageConfig(storage="replay"))
+    >>> _, slopes = differentiate(step, start, [1.0, 1.0], h, lambda x: x, exact)
+    >>> slopes["rate"].item()  # of 1 - (1 - rate)^2
+    1.0
     """
 
     storage: StorageConfig = field(default_factory=StorageConfig)
@@ -56,6 +65,14 @@ class Truncated(Estimator):
         storage: as of `Unroll`, for these steps.
 
     Source: Shaban et al., Truncated back-propagation for bilevel optimization, AISTATS 2019, section 3.
+
+    >>> from metaft import differentiate
+    >>> def step(x, target, h):
+    ...     return x - h["rate"] * (x - target)
+    >>> h, start = {"rate": torch.tensor(0.5)}, torch.zeros(())
+    >>> _, slopes = differentiate(step, start, [1.0, 1.0], h, lambda x: x, Truncated(last=1))
+    >>> slopes["rate"].item()  # half of the exact one
+    0.5
     """
 
     last: int = 5

@@ -12,6 +12,7 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
+from metaft.inner.implicit import HasLoss
 from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.state import State, Tree
@@ -32,7 +33,8 @@ def differentiate(
     Any torch model and any loss will do: the step is yours, as long as it is differentiable in the state and in h.
 
     Args:
-        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given.
+        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given. The
+            tensors it is given require gradients. For `Implicit` an object that has the loss it descends as `loss(state, batch, h)` too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one a step.
         h: floating-point tensors of any shape by name.
@@ -48,6 +50,7 @@ def differentiate(
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017.
 
+    >>> import torch
     >>> descend = lambda x, target, h: x - h["rate"] * 2 * (x - target)
     >>> rate = torch.tensor(0.25, dtype=torch.float64)
     >>> start = torch.zeros((), dtype=torch.float64)
@@ -57,7 +60,8 @@ def differentiate(
     """
     chosen = ESTIMATORS[estimator].make(HypergradConfig()) if estimator in ESTIMATORS else estimator
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
-    loop = Loop(_Nested(step), Tree.of(state), _sequence(batches), h, lambda end: outer(end.nested))
+    tree = Tree.of(state)
+    loop = Loop(_nested(step, tree), tree, _sequence(batches), h, lambda end: outer(end.nested))
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
@@ -114,3 +118,17 @@ class _Nested:
     def __call__(self, state: Tree, batch: Any, h: Mapping[str, Any]) -> Tree:
         with second_order_attention():
             return Tree.of(self.step(state.nested, batch, h))
+
+
+@dataclass(frozen=True)
+class _Lossy(_Nested):
+    """The same of a step that shows its loss, as `implicit` needs it; `like` has the structure of its states."""
+
+    like: Tree
+
+    def loss(self, params: Sequence[Tensor], batch: Any, h: Mapping[str, Any]) -> Tensor:
+        return self.step.loss(self.like.replaced(params).nested, batch, h)  # type: ignore[attr-defined, no-any-return]
+
+
+def _nested(step: StepFunction, like: Tree) -> _Nested:
+    return _Lossy(step, like) if isinstance(step, HasLoss) else _Nested(step)

@@ -1,0 +1,38 @@
+"""A person's own open_clip model, made ready for training and differentiation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import open_clip
+from torch import Tensor, nn
+
+from metaft.clip.load import Clip, image_view, without_inplace
+from metaft.errors import ConfigError, Fault
+
+NEEDED = ("visual", "encode_image", "encode_text", "logit_scale", "output_dict")
+
+
+def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architecture: str | None, device: Any) -> Clip:
+    """A copy of a model that `open_clip.create_model` made, in float32 and evaluation mode.
+
+    Args:
+        architecture: its name in open_clip; without it the model cannot be written down for open_clip.
+
+    Raises:
+        ConfigError: open_clip did not make the model, or does not know the architecture.
+    """
+    missing = [name for name in NEEDED if not hasattr(model, name)]
+    preprocess = getattr(getattr(model, "visual", None), "preprocess_cfg", None)
+    if missing or preprocess is None:
+        lacks = ", ".join(missing) or "visual.preprocess_cfg"
+        found = f"a {type(model).__name__} without {lacks}, which open_clip did not make"
+        raise ConfigError([Fault("model", found, "a model from open_clip.create_model_and_transforms")])
+    config = {} if architecture is None else open_clip.get_model_config(architecture)
+    if config is None:
+        raise ConfigError([Fault("architecture", repr(architecture), "a name of open_clip.list_models()")])
+    copied: Any = without_inplace(copy.deepcopy(model)).to(device).float().eval()
+    copied.output_dict = True
+    return Clip(copied, tokenizer, image_view(dict(preprocess)), config, dict(preprocess))

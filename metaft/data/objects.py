@@ -1,0 +1,190 @@
+"""A person's own map-style datasets of (image, label) as splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from operator import index
+from typing import Any, SupportsIndex
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from torch.utils.data import Subset
+
+from metaft.data.types import Classes, ImageView, Ready, Split, Splits, hold_out
+from metaft.errors import ConfigError, DataError, Fault, nearest
+
+MEMORY = 2 * 2**30  # bytes of pixels kept for a split; beyond it, a dataset is asked again for every batch
+NEEDED = ("id_train", "ood_val")
+NAMES = ("id_train", "id_val", "ood_val", "id_test", "ood_test/NAME")
+PAIR = "a pair (image, label)"
+Preprocess = Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How one dataset is read.
+
+    Args:
+        where: the argument, for messages.
+        classes: how many there are; labels are whole numbers below it.
+        view: the model's, for PIL images without `preprocess` and for uint8 tensors.
+        preprocess: from a PIL image to what the model takes, float [3, S, S]; None: the model's own.
+    """
+
+    where: str
+    dataset: Any
+    classes: int
+    view: ImageView
+    preprocess: Preprocess | None
+
+    def read(self, number: int) -> tuple[Tensor, int]:
+        """An item as pixels [3, S, S] and its label.
+
+        Raises:
+            DataError: it is no such pair.
+        """
+        item = self.dataset[number]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise self._error(number, f"a {type(item).__name__} without a label", PAIR)
+        return self._pixels(number, item[0]), self._label(number, item[1])
+
+    def _pixels(self, number: int, image: Any) -> Tensor:
+        if isinstance(image, Image):
+            image = (self.preprocess or self.view.transform)(image)
+        shape = (3, self.view.size, self.view.size)
+        if not isinstance(image, Tensor):
+            what = "what preprocess makes of an image" if self.preprocess else "an image"
+            raise self._error(number, f"{what} of type {type(image).__name__}", "a PIL image or a tensor")
+        if image.shape != shape:
+            allowed = f"{list(shape)}, or PIL images, which are preprocessed"
+            raise self._error(number, f"an image of shape {list(image.shape)}", allowed)
+        if not (image.is_floating_point() or image.dtype == torch.uint8):
+            allowed = "uint8 in 0 to 255, or floats as the model takes them"
+            raise self._error(number, f"an image of {image.dtype}", allowed)
+        return image
+
+    def _label(self, number: int, label: Any) -> int:
+        value: Any = label.item() if isinstance(label, Tensor) and label.ndim == 0 else label
+        whole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+        if not whole or not 0 <= index(value) < self.classes:
+            allowed = f"whole numbers from 0 to {self.classes - 1}, the place of the class in classnames"
+            raise self._error(number, f"label {value!r}", allowed)
+        return index(value)
+
+    def _error(self, number: int, found: str, allowed: str) -> DataError:
+        return DataError(f"{self.where}: item {number} has {found}; allowed: {allowed}")
+
+    def split(self, name: str) -> Split:
+        """Every item read once, so that a fault shows before any training; pixels are kept while they fit.
+
+        Raises:
+            DataError: nothing to read, or an item that is no pair of an image and a label.
+        """
+        count = _length(self.where, self.dataset)
+        labels, kept = [], []
+        size, dtype = 0, None
+        for number in range(count):
+            pixels, label = self.read(number)
+            if dtype not in (None, pixels.dtype):
+                raise self._error(number, f"an image of {pixels.dtype} after others of {dtype}", "one kind of images")
+            dtype, size = pixels.dtype, size + pixels.numel() * pixels.element_size()
+            labels.append(label)
+            if size <= MEMORY:
+                kept.append(pixels)
+        source = Kept(torch.stack(kept)) if len(kept) == count else Asked(self)
+        view = self.view if dtype == torch.uint8 else Ready(self.view.size)
+        return Split(name, source, torch.tensor(labels), view)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Images held in memory, [N, 3, S, S]."""
+
+    array: Tensor
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """[B, 3, S, S]."""
+        return self.array[torch.as_tensor(indices, dtype=torch.long)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images that a dataset is asked for each time."""
+
+    reader: _Reader
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """[B, 3, S, S]."""
+        return torch.stack([self.reader.read(i)[0] for i in indices])
+
+
+def _length(where: str, dataset: Any) -> int:
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        allowed = "a map-style torch.utils.data.Dataset, with __len__ and __getitem__"
+        raise DataError(f"{where}: a {type(dataset).__name__}; allowed: {allowed}")
+    if len(dataset) == 0:
+        raise DataError(f"{where}: empty; allowed: at least one image")
+    return len(dataset)
+
+
+def splits_of(
+    datasets: Mapping[str, Any], classes: Classes, view: ImageView, preprocess: Preprocess | None, seed: int
+) -> Splits:
+    """The splits of datasets by name: `id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`.
+
+    PIL images go through `preprocess`, or where there is none through the model's own transform; tensors are taken as
+    they are, uint8 ones as pixels, others as what the model takes. Every image is read once and kept while a split has
+    less than 2 GiB, so random augmentation is drawn once. Without `id_val` a tenth of `id_train` is held out.
+
+    Raises:
+        ConfigError: a name that is no split's, one that is missing, a dataset under two names.
+        DataError: a dataset that is empty or has items that are no pairs of an image and a label.
+    """
+    faults = _name_faults(datasets)
+    if faults:
+        raise ConfigError(faults)
+    read = {
+        name: _Reader(f"splits[{name!r}]", dataset, len(classes.names), view, preprocess).split(name)
+        for name, dataset in datasets.items()
+    }
+    if "id_val" not in read:
+        read["id_train"], read["id_val"] = hold_out(read["id_train"], seed)
+    parts = {name: read.pop(name) for name in ("id_train", "id_val", "ood_val")}
+    return Splits(**parts, tests=read, classes=classes)
+
+
+def _name_faults(datasets: Mapping[str, Any]) -> list[Fault]:
+    allowed = ", ".join(NAMES)
+    faults = [Fault(f"splits[{name!r}]", "missing", "a dataset") for name in NEEDED if name not in datasets]
+    for name in datasets:
+        test = str(name).removeprefix("ood_test/")
+        if name not in NAMES[:-1] and not (test and test != name):
+            faults.append(Fault(f"splits[{name!r}]", "unknown name", allowed, nearest(str(name), NAMES)))
+    for (first, one), (second, other) in combinations(datasets.items(), 2):
+        if _shared(one, other):
+            found = f"images that splits[{first!r}] has too"
+            faults.append(Fault(f"splits[{second!r}]", found, "each image in one split"))
+    return faults
+
+
+def _shared(one: Any, other: Any) -> bool:
+    """Whether two datasets are the same, or parts of the same that overlap."""
+    (base, rows), (base_2, rows_2) = _rows(one), _rows(other)
+    if base is not base_2:
+        return False
+    return rows is None or rows_2 is None or bool(rows & rows_2)
+
+
+def _rows(dataset: Any) -> tuple[Any, set[int] | None]:
+    """What a dataset is a part of, and the numbers of its items there; None: all of them."""
+    if not isinstance(dataset, Subset):
+        return dataset, None
+    base, rows = _rows(dataset.dataset)
+    chosen = [int(i) for i in dataset.indices]
+    if rows is None or not isinstance(dataset.dataset, Subset):
+        return base, set(chosen)
+    inner = [int(i) for i in dataset.dataset.indices]
+    return base, {inner[i] for i in chosen}
