@@ -47,7 +47,7 @@ def main():
         "w2": 0.3 * torch.randn(SIZES[1:], generator=generator),
         "b2": torch.zeros(SIZES[2]),
     }
-    weights = torch.zeros(120
+    weights = torch.zeros(120, requires_grad=True)
     optimizer = torch.optim.Adam([weights], lr=0.3)
     for _ in range(15):
         value, slopes = metaft.differentiate(

@@ -33,8 +33,9 @@ def differentiate(
     Any torch model and any loss will do: the step is yours, as long as it is differentiable in the state and in h.
 
     Args:
-        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given. The
-            tensors it is given require gradients. For `Implicit` an object that has the loss it descends as `loss(state, batch, h)` too.
+        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given, whose
+            tensors require gradients. For `Implicit` an object that has the loss it descends, `loss(state, batch, h)`,
+            too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one a step.
         h: floating-point tensors of any shape by name.
