@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from metaft.clip.export import export
 from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import ConfigError, DivergedError
+from metaft.files import to_json
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits
 from metaft.objective.file import load_objective
@@ -114,7 +116,7 @@ def blank(work: Workspace, mode: str | None = None) -> Results:
 
 def with_objective(results: Results, learned: Objective | None) -> Results:
     """The results with the objective that `autoft` is trained with."""
-    return replace(results, objective=None if learned is None else asdict(learned))
+    return replace(results, objective=None if learned is None else json.loads(to_json(asdict(learned))))
 
 
 def _learned(

@@ -1,4 +1,4 @@
-"""A module imports only what stands above it."""
+"""The structure of the package: no circles, one door to higher, nothing heavy where names are read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,82 +14,92 @@ import pytest
 import metaft
 
 ROOT = Path(metaft.__file__).parent
-ORDER = (
-    *(
-        "__init__",
-        "errors",
-        "files",
-        "progress",
-        "yamlfile",
-        "settings",
-        "config",
-        "data",
-        "clip",
-        "objective",
-        "metrics",
-        "hooks",
-        "inner",
-    ),
-    *(
-        "search",
-        "finetune",
-        "evaluation",
-        "report",
-        "runfolder",
-        "checks",
-        "spaces",
-        "searches",
-        "build",
-        "dryrun",
-        "run",
-        "optim",
-        "api",
-    ),
-)
 MODULES = sorted(ROOT.rglob("*.py"))
+HEAVY = ("torch", "open_clip", "matplotlib", "sklearn")
+FACES = {"build", "config", "inner", "objective"}  # packages that lend names to those outside
 
 
-def part_of(module: Path) -> str:
-    return module.relative_to(ROOT).parts[0].removesuffix(".py")
+def module_file(dotted: str) -> Path | None:
+    """The file of a module of the package."""
+    path = ROOT.parent / Path(*dotted.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.exists()), None)
 
 
-def imports(module: Path) -> set[str]:
-    """Top-level parts of metaft that a module imports, wherever in the file, but for the type checker's own."""
+def imports(file: Path) -> set[Path]:
+    """The files that a file imports, wherever in it, those for the type checker included."""
     found = set()
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        names = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            words = name.split(".")
-            if words[0] == "metaft" and len(words) > 1:
-                found.add(words[1] if words[1] in ORDER else "__init__")
-    return found
+            found |= {module_file(alias.name) for alias in node.names if alias.name.startswith("metaft")}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("metaft"):
+            assert node.level == 0, f"{file}: relative import"
+            package = module_file(str(node.module))
+            found |= {module_file(f"{node.module}.{alias.name}") or package for alias in node.names}
+    return {f for f in found if f is not None}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
-def test_imports_go_upwards(module):
-    own = part_of(module)
-    assert own in ORDER, f"{own} has no place in the order"
-    below = {name for name in imports(module) if ORDER.index(name) > ORDER.index(own)}
-    assert not below, f"{module.relative_to(ROOT)} imports {below} from below"
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def test_no_file_imports_one_that_imports_it():
+    graph = {name_of(file): {name_of(other) for other in imports(file)} for file in MODULES}
+    assert sum(map(len, graph.values())) > 400, "the imports are read"
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_files_import_files_not_faces(file):
+    """What a package lends to those outside is no place to import from within: it would hide who needs whom."""
+    faces = {ROOT / face / "__init__.py" for face in FACES}
+    assert not (imports(file) & faces) or name_of(file) in {"run.py"}
 
 
 def test_only_the_step_imports_higher():
     users = [m for m in MODULES if "import higher" in m.read_text(encoding="utf-8")]
-    assert [str(m.relative_to(ROOT)) for m in users] == ["inner/step.py"]
+    assert [name_of(m) for m in users] == ["inner/step.py"]
 
 
-def test_report_and_config_know_no_torch():
-    code = "import metaft.report.write, metaft.config, json, sys; print(json.dumps('torch' in sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
-    assert json.loads(out.stdout) is False
+def loaded(code: str) -> set[str]:
+    """The heavy packages that some code imports, in a process of its own."""
+    show = f"import json, sys; print('\\n' + json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True, cwd=ROOT.parent
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+COMMANDS = [
+    *(["--list", what] for what in ("terms", "methods", "datasets", "executors", "estimators")),
+    ["--validate"],
+    ["--validate", "--config", "configs/groups.yaml"],
+    ["--validate", "--config", "configs/folder.yaml", "data.root=pictures"],
+    ["--print-config", "inner.steps=7"],
+    ["--mode", "tpo"],
+    ["--mode", "tpe", "inner.stepps=7", "objective.terms=[hing]", "data.options.tset=3", "model.name=ViT-B-31"],
+    ["--mode", "tpe", "--objective", "absent.yaml"],
+    [],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_names_and_settings_load_nothing_heavy(words):
+    assert loaded(f"from metaft.run import main\nmain({words!r})") == set()
+
+
+def test_help_and_the_package_load_nothing_heavy():
+    assert loaded("from metaft.run import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass") == set()
+    assert loaded("import metaft\ndir(metaft)\nmetaft.Space([metaft.Float('lr', 0, 1)])\nmetaft.Config()") == set()
+    assert loaded("import metaft.results, metaft.report.tables, metaft.report.document, metaft.config") == set()
+
+
+def test_report_knows_no_torch():
+    assert loaded("import metaft.report.write") == {"matplotlib"}
 
 
 def test_files_are_short():
-    long = {str(m.relative_to(ROOT)): n for m in MODULES if (n := len(m.read_text().splitlines())) > 320}
+    long = {name_of(m): n for m in MODULES if (n := len(m.read_text().splitlines())) > 320}
     assert not long

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from operator import index
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -67,12 +67,11 @@ class _Reader:
         return image
 
     def _label(self, number: int, label: Any) -> int:
-        value: Any = label.item() if isinstance(label, Tensor) and label.ndim == 0 else label
-        whole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
-        if not whole or not 0 <= index(value) < self.classes:
+        value = _whole(label)
+        if value is None or not 0 <= value < self.classes:
             allowed = f"whole numbers from 0 to {self.classes - 1}, the place of the class in classnames"
-            raise self._error(number, f"label {value!r}", allowed)
-        return index(value)
+            raise self._error(number, f"label {label!r}", allowed)
+        return value
 
     def _error(self, number: int, found: str, allowed: str) -> DataError:
         return DataError(f"{self.where}: item {number} has {found}; allowed: {allowed}")
@@ -119,6 +118,16 @@ class Asked:
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """[B, 3, S, S]."""
         return torch.stack([self.reader.read(i)[0] for i in indices])
+
+
+def _whole(label: Any) -> int | None:
+    """A label as a whole number: Python's, numpy's or a 0-d tensor; None where it is none."""
+    if isinstance(label, bool) or (isinstance(label, Tensor) and (label.ndim > 0 or label.dtype == torch.bool)):
+        return None
+    try:
+        return index(label)
+    except TypeError:
+        return None
 
 
 def _length(where: str, dataset: Any) -> int:
