@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from blackbox import BlackBox, mixed11
-from common import Rows, arguments
+from shared.blackbox import BlackBox, mixed11
+from shared.rows import Rows, arguments
 
 from metaft.search.bilevel import Budget, Outcome
 from metaft.search.blackbox import BlackBoxSolver

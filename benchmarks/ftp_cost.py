@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Rows, arguments
+from shared.rows import Rows, arguments
 from torch import Tensor, nn
 from torch.func import functional_call
 

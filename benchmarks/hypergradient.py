@@ -18,10 +18,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
-from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
@@ -29,8 +28,9 @@ import higher
 import open_clip
 import torch
 import torch.nn.functional as F
-from common import Rows, arguments
-from memory import peak_bytes
+from shared.memory import peak_bytes
+from shared.rows import Rows, arguments
+from shared.workers import pool
 from torch import Tensor
 
 from metaft import build, config, spaces
@@ -355,7 +355,7 @@ def main() -> None:
     args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS), repeats=3)
     rows = Rows("hypergradient", args, ("model", "batch", "T", "grouped", "dtype", "estimator", "storage", "seed"))
     repeats = 1 if args.quick else args.repeats
-    with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+    with pool(1) as apart:
         for cell, seed, ways in cells(args):
             missing = [way for way in ways if _key(cell, way, seed) not in rows]
             exact = reference(cell, seed, args.device) if missing and cell.model == TOY and not args.quick else None

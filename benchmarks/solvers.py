@@ -29,10 +29,10 @@ from itertools import accumulate, product
 from typing import Any
 
 import optuna
-from cells import Cell, Row, in_workers, opened, pretrain, scores
-from common import Rows, arguments
-from methods import LENGTH, PRETRAININGS, cell_of
-from optuna_sampler import OptunaTPE
+from shared.cells import LENGTH, PRETRAININGS, Cell, cell_of, one_thread, opened, pretrain, scores
+from shared.optuna_sampler import OptunaTPE
+from shared.rows import Row, Rows, arguments
+from shared.workers import in_workers
 
 from metaft import build, spaces
 from metaft.build import Workspace
@@ -264,7 +264,7 @@ def main() -> None:
         args.seeds = args.seeds[:1]
     else:
         pretrain({seed % PRETRAININGS for seed in args.seeds}, args.device)
-    for done in in_workers(list(outstanding(args, rows)), args.workers):
+    for done in in_workers(list(outstanding(args, rows)), args.workers, one_thread):
         for row in done:
             rows.add(row)
 
