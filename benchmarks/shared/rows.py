@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,10 @@ class Rows:
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)
 
 
-def committed(name: str) -> list[Row]:
+@cache
+def committed(name: str) -> tuple[Row, ...]:
     """The committed rows of a benchmark on the CPU."""
-    return read(RESULTS / "cpu" / f"{name}.json")
+    return tuple(read(RESULTS / "cpu" / f"{name}.json"))
 
 
 def read(path: Path) -> list[Row]:
