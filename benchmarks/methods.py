@@ -75,8 +75,8 @@ def tune(cell: Cell, method: str) -> list[Row]:
     knobs = METHODS[method].knobs
     sampler = TPE(Space([knob.dimension for knob in knobs]), seed=TUNING_SEED)
     sampler.enqueue({knob.name: knob.default for knob in knobs})
-    whole = build.fit_settings(work, None)
-    short = replace(whole, steps=whole.steps // TUNING_SHARE, checks=max(1, whole.checks // TUNING_SHARE))
+    settings = build.fit_settings(work, None)
+    short = replace(settings, steps=settings.steps // TUNING_SHARE, checks=max(1, settings.checks // TUNING_SHARE))
     shelf, rows = Memory(), []
     for number in range(2 if cell.quick else TUNING_TRIALS):
         trial = sampler.ask()
@@ -90,9 +90,9 @@ def tune(cell: Cell, method: str) -> list[Row]:
             rows.append({**row, "failed": str(error)})
             continue
         del shelf.kept[method]
-        own = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
-        sampler.tell(trial.number, -balance(own))
-        rows.append({**row, **own})
+        accuracies = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
+        sampler.tell(trial.number, -balance(accuracies))
+        rows.append({**row, **accuracies})
     return rows
 
 
@@ -123,9 +123,9 @@ def fit(work: Workspace, method: str, settings: FitSettings) -> Classifier:
         return build.fit(work, method, settings)
     problem = build.problem_in(work)
     with tempfile.TemporaryDirectory() as folder:
-        found = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(Path(folder) / "trials.jsonl"))
-    settings.cost.step_equivalents += found.step_equivalents
-    return build.fit(work, method, replace(settings, learned=spaces.objective_of(work.cfg, found.params)))
+        result = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(Path(folder) / "trials.jsonl"))
+    settings.cost.step_equivalents += result.step_equivalents
+    return build.fit(work, method, replace(settings, learned=spaces.objective_of(work.cfg, result.params)))
 
 
 def curve(work: Workspace, end: Classifier) -> list[Row]:

@@ -22,7 +22,10 @@ from shared.workers import in_workers
 from metaft.report.tables import ood_mean
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-QUICK = ("search.step_equivalents=60", "finetune.epochs=1", "evaluation.bootstrap=100", "search.candidates=1")
+QUICK = (
+    *("inner.steps=5", "search.step_equivalents=60", "search.candidates=1"),
+    *("finetune.epochs=1", "evaluation.bootstrap=100"),
+)
 
 
 def run(suite: str, seed: int, mode: str, device: str, quick: bool) -> dict[str, object]:

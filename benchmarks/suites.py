@@ -73,9 +73,9 @@ def fits(cell: Cell) -> list[Row]:
     for method, (term, weights) in WEIGHTS.items():
         for number, weight in enumerate(weights):
             add(method, Objective({"ce": 1.0, term: weight}, lr, wd), number=number, weight=weight)
-    own = replace(plain, plain=Objective({"ce": 1.0}, lr, wd), fitted=lambda _: tuned[lr])
+    settings = replace(plain, plain=Objective({"ce": 1.0}, lr, wd), fitted=lambda _: tuned[lr])
     for method in ("wise_ft", "ft_ood_val", "dfr"):
-        rows.append(measured(work, partial(build.fit, work, method, own), cell.row(method=method, lr=lr))[0])
+        rows.append(measured(work, partial(build.fit, work, method, settings), cell.row(method=method, lr=lr))[0])
     return rows
 
 
@@ -83,9 +83,9 @@ def oracle(cell: Cell, number: int) -> list[Row]:
     """The oracle at one learning rate, and how it does on its own validation images."""
     work = opened(cell)
     plain = build.fit_settings(work, None)
-    own = replace(plain, plain=replace(plain.plain, lr=ORACLE_LRS[number]))
+    settings = replace(plain, plain=replace(plain.plain, lr=ORACLE_LRS[number]))
     where = cell.row(method="oracle", number=number, lr=ORACLE_LRS[number])
-    row, model = measured(work, partial(build.fit, work, "oracle", own), where)
+    row, model = measured(work, partial(build.fit, work, "oracle", settings), where)
     seen = work.splits.oracle_data
     return [row if model is None or seen is None else {**row, "own_val": score(work, model, seen.id_val)}]
 
