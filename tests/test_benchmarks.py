@@ -101,10 +101,14 @@ def test_what_is_stopped_takes_its_workers_with_it(number, code, tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
         stderr=subprocess.DEVNULL,
     )
-    assert comes_true(lambda: len(list(tmp_path.glob("*.begun"))) == 2, seconds=60)
-    parent.send_signal(number)
-    assert parent.wait(timeout=5) == code
-    assert comes_true(lambda: not any(locked(name) for name in names[:2]), seconds=5)
+    try:
+        assert comes_true(lambda: len(list(tmp_path.glob("*.begun"))) == 2, seconds=60)
+        parent.send_signal(number)
+        assert parent.wait(timeout=20) == code
+    finally:
+        parent.kill()
+        parent.wait()
+    assert comes_true(lambda: not any(locked(name) for name in names[:2]), seconds=20)
     assert not Path(names[2] + ".begun").exists(), "work that waits is not begun"
 
 
