@@ -14,8 +14,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from blackbox import BlackBox, mixed11
-from common import Rows, arguments
+from shared.blackbox import BlackBox, mixed11
+from shared.rows import Rows, arguments
 
 from metaft.search.bilevel import Budget, Outcome
 from metaft.search.blackbox import BlackBoxSolver
@@ -58,13 +58,13 @@ def course(noise: float, seed: int, trials: int) -> tuple[Noisy, Journal]:
 
 def chosen(noise: float, seed: int, evaluations: int, share: float, candidates: int) -> float:
     """The regret of what is chosen after a part of the course of trials, with the rest for the last choice."""
-    problem, whole = course(noise, seed, max(EVALUATIONS))
+    problem, journal = course(noise, seed, max(EVALUATIONS))
     count = round((1 - share) * evaluations)
-    trials: list[Record] = [r for r in whole.records if r.kind == "trial"][:count]
+    trials: list[Record] = [r for r in journal.records if r.kind == "trial"][:count]
     if share == 0:
         return problem.regret(min(trials, key=lambda r: r.outcome.value).params)
     part = Journal()
-    part.starts, part.records = whole.starts[:count], list(trials)
+    part.starts, part.records = journal.starts[:count], list(trials)
     solver = BlackBoxSolver(TPE, seed, FinalChoice(candidates, share))
     return problem.regret(solver.solve(problem, Budget(trials=count), part).params)
 

@@ -14,7 +14,7 @@ import copy
 from itertools import islice
 
 import torch
-from common import Rows, arguments
+from shared.rows import Rows, arguments
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from common import Rows, arguments
+from shared.rows import Rows, arguments
+from shared.workers import signals_leave
 
 from metaft.space import Float, Space
 from metaft.search.bilevel import Budget, Outcome
@@ -63,16 +64,11 @@ def main() -> None:
     for executor, most in KINDS:
         workers = min(most, 2) if args.quick else most
         if {"executor": executor, "workers": workers} not in rows:
-            rate = throughput(executor, workers, seconds, rounds=3 if args.quick else 12)
+            with signals_leave():  # so that a stopped search closes its executor
+                rate = throughput(executor, workers, seconds, rounds=3 if args.quick else 12)
             one = next((r["throughput"] for r in rows.rows if (r["executor"], r["workers"]) == (executor, 1)), rate)
-            row = {
-                "executor": executor,
-                "workers": workers,
-                "seconds": seconds,
-                "throughput": rate,
-                "ratio": rate / one,
-            }
-            rows.add(row)
+            speed = {"seconds": seconds, "throughput": rate, "ratio": rate / one}
+            rows.add({"executor": executor, "workers": workers, **speed})
 
 
 if __name__ == "__main__":

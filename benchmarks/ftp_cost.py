@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from common import Rows, arguments
+from shared.rows import Row, Rows, arguments
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -130,6 +130,28 @@ class Method:
         return torch.cuda.max_memory_allocated()
 
 
+def kept(name: str, quick: bool, data: Data, device: str) -> Row:
+    """What a method keeps, measured with no other one beside it."""
+    method = Method(name, quick, data, device)
+    method.iteration()
+    row = {"peak_bytes": method.peak(), "copies": round(method.copies(), 4)}
+    del method
+    gc.collect()
+    return row
+
+
+def timed(methods: Sequence[Method], repeats: int) -> dict[str, tuple[float, float]]:
+    """By method the seconds of an iteration and of the update alone, medians of repeats in which they take turns."""
+    for _ in range(2):  # radii are free in the first step, and anything is slow in it
+        for method in methods:
+            method.iteration()
+    seconds: dict[str, list[tuple[float, float]]] = {method.name: [] for method in methods}
+    for _ in range(repeats):
+        for method in methods:
+            seconds[method.name].append((method.timed(method.iteration), method.timed(method.optimizer.step)))
+    return {name: tuple(map(median, zip(*pairs, strict=True))) for name, pairs in seconds.items()}
+
+
 def main() -> None:
     args = arguments("ftp_cost", __doc__, seeds=(0,), batch=8, repeats=9)
     rows = Rows("ftp_cost", args, ("method",))
@@ -138,38 +160,16 @@ def main() -> None:
     g, side = torch.Generator().manual_seed(0), 32 if args.quick else 224
     images = torch.randn(args.batch, 3, side, side, generator=g).to(args.device)
     data = images, torch.randint(CLASSES, (args.batch,), generator=g).to(args.device)
-    peaks, copies = {}, {}
-    for name in METHODS:  # one at a time, for memory
-        method = Method(name, args.quick, data, args.device)
-        method.iteration()
-        peaks[name], copies[name] = method.peak(), method.copies()
-        del method
-        gc.collect()
+    state = {name: kept(name, args.quick, data, args.device) for name in METHODS}
     methods = [Method(name, args.quick, data, args.device) for name in METHODS]
-    whole: dict[str, list[float]] = {m.name: [] for m in methods}
-    update: dict[str, list[float]] = {m.name: [] for m in methods}
-    for _ in range(2):  # radii are free in the first step, and anything is slow in it
-        for method in methods:
-            method.iteration()
-    for _ in range(3 if args.quick else args.repeats):
-        for method in methods:
-            whole[method.name].append(method.timed(method.iteration))
-            update[method.name].append(method.timed(method.optimizer.step))
+    seconds = timed(methods, 3 if args.quick else args.repeats)
+    adamw = seconds["adamw"]
     for method in methods:
-        own, alone = median(whole[method.name]), median(update[method.name])
-        rows.add(
-            {
-                "method": method.name,
-                "params": sum(p.numel() for p in method.model.parameters()),
-                "batch": args.batch,
-                "seconds": round(own, 5),
-                "ratio": round(own / median(whole["adamw"]), 3),
-                "update_seconds": round(alone, 5),
-                "update_ratio": round(alone / median(update["adamw"]), 3),
-                "copies": round(copies[method.name], 4),
-                "peak_bytes": peaks[method.name],
-            }
-        )
+        iteration, update = seconds[method.name]
+        size = sum(p.numel() for p in method.model.parameters())
+        time_row = {"seconds": round(iteration, 5), "ratio": round(iteration / adamw[0], 3)}
+        time_row |= {"update_seconds": round(update, 5), "update_ratio": round(update / adamw[1], 3)}
+        rows.add({"method": method.name, "params": size, "batch": args.batch, **time_row, **state[method.name]})
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
-from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
@@ -29,8 +28,9 @@ import higher
 import open_clip
 import torch
 import torch.nn.functional as F
-from common import Rows, arguments
-from memory import peak_bytes
+from shared.memory import peak_bytes
+from shared.rows import Rows, arguments
+from shared.workers import pool
 from torch import Tensor
 
 from metaft import build, config, spaces
@@ -172,19 +172,19 @@ class Setting:
         ):
             for batch in self.batches:
                 params = dict(zip(names, model.parameters(), strict=True))
-                own = {name: params[name] for name in trained}
+                moved = {name: params[name] for name in trained}
                 out = model(batch.images, batch.tokens)
-                adam.step(self.loss(batch.observe(out, own, self.step.pretrained), leaves))
+                adam.step(self.loss(batch.observe(out, moved, self.step.pretrained), leaves))
             value = ce_calibrated(model(self.last.images).logits, self.last.labels)
-        found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        return value.detach(), dict(zip(leaves, found, strict=True))
+        gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        return value.detach(), dict(zip(leaves, gradients, strict=True))
 
     def in_cube(self, gradient: dict[str, Tensor]) -> Tensor:
         """d value / d u [K], float64; 0 where an estimator gives nothing."""
         zero = torch.zeros((), dtype=torch.float64)
         weights = [gradient[k].double().cpu() if k in gradient else zero for k in self.graph]
-        (found,) = torch.autograd.grad(list(self.graph.values()), self.u, weights, retain_graph=True)
-        return found
+        (result,) = torch.autograd.grad(list(self.graph.values()), self.u, weights, retain_graph=True)
+        return result
 
 
 def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
@@ -281,25 +281,25 @@ def row(
         few = opened(replace(cell, grouped=False), seed, device)
         calls.append(lambda: few.estimate(way, budget))
     times = [[seconds(call, device) for call in calls] for _ in range(repeats)]
-    plain, own, *rest = (median(column) for column in zip(*times, strict=True))
-    found, whole = apart.submit(observed, cell, way, seed, device, budget).result()
-    _, half = apart.submit(observed, replace(cell, T=cell.T // 2), way, seed, device, budget).result()
+    plain, taken, *rest = (median(column) for column in zip(*times, strict=True))
+    gradient, peak = apart.submit(observed, cell, way, seed, device, budget).result()
+    _, peak_of_half = apart.submit(observed, replace(cell, T=cell.T // 2), way, seed, device, budget).result()
     bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
-    growth = (whole - half) / (cell.T - cell.T // 2)
+    growth = (peak - peak_of_half) / (cell.T - cell.T // 2)
     return {
         **_key(cell, way, seed),
         "params": setting.count,
         "K": len(setting.graph),
-        "seconds": round(own, 3),
+        "seconds": round(taken, 3),
         "plain_seconds": round(plain, 3),
-        "ratio": round(own / plain, 3),
-        "ratio_to_K_11": round(own / rest[0], 3) if rest else None,
-        "peak_bytes": whole,
+        "ratio": round(taken / plain, 3),
+        "ratio_to_K_11": round(taken / rest[0], 3) if rest else None,
+        "peak_bytes": peak,
         "budget_bytes": budget,
         "slope_P": round(growth / bytes_of_p, 2),
-        "largest_T": _largest(cell.T, whole, growth, device),
-        "rel_error": None if exact is None else float((found - exact).norm() / exact.norm()),
-        "cosine": None if exact is None else float(F.cosine_similarity(found, exact, dim=0)),
+        "largest_T": _largest(cell.T, peak, growth, device),
+        "rel_error": None if exact is None else float((gradient - exact).norm() / exact.norm()),
+        "cosine": None if exact is None else float(F.cosine_similarity(gradient, exact, dim=0)),
     }
 
 
@@ -355,7 +355,7 @@ def main() -> None:
     args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS), repeats=3)
     rows = Rows("hypergradient", args, ("model", "batch", "T", "grouped", "dtype", "estimator", "storage", "seed"))
     repeats = 1 if args.quick else args.repeats
-    with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+    with pool(1) as apart:
         for cell, seed, ways in cells(args):
             missing = [way for way in ways if _key(cell, way, seed) not in rows]
             exact = reference(cell, seed, args.device) if missing and cell.model == TOY and not args.quick else None

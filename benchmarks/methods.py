@@ -30,8 +30,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cells import Cell, Row, in_workers, opened, pretrain, score, scores, tests
-from common import Rows, arguments
+from shared.cells import (
+    ID_STYLES,
+    LENGTH,
+    PRETRAININGS,
+    TUNING_SEED,
+    Cell,
+    cell_of,
+    one_thread,
+    opened,
+    pretrain,
+    score,
+    scores,
+    tests,
+)
+from shared.choices import balance, tuned
+from shared.rows import Row, Rows, arguments
+from shared.workers import in_workers
 
 from metaft import build, spaces
 from metaft.build import Workspace
@@ -45,29 +60,13 @@ from metaft.space import Space
 from metaft.search.journal import Journal
 from metaft.search.tpe import TPE, Failed
 
-ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
-SETTINGS = {"shapes": ("data.options.val_styles=validation", "data.options.test_styles=test"), "digits": ()}
-CLASSES = {"shapes": 12, "digits": 10}
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
 LABELS = (10, 50)  # images a class
 LOW_LABEL_SEEDS = 2  # the first of all
-LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 training images at batch 64
-PRETRAININGS = 3
-TUNING_SEED, TUNING_TRIALS, TUNING_SHARE = 1000, 8, 4
+TUNING_TRIALS, TUNING_SHARE = 8, 4
 KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
-HYPERGRAD = ("search.mode=hypergrad", "search.seconds=null")  # 2,000 step equivalents, whatever the clock says
-QUICK_SEARCH = ("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1")
 QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
 Knobs = dict[str, dict[str, Any]]
-
-
-def cell_of(suite: str, seed: int, device: str, quick: bool, labels: int | None = None) -> Cell:
-    """The cell of a suite and a seed."""
-    styles = ID_STYLES[suite]
-    search = QUICK_SEARCH if quick else HYPERGRAD
-    few = () if labels is None else (f"data.options.id_train={labels * CLASSES[suite]}",)
-    where = 0 if quick else TUNING_SEED if seed == TUNING_SEED else seed % PRETRAININGS
-    return Cell(f"{suite}/{styles[seed % len(styles)]}", where, seed, device, quick, (*SETTINGS[suite], *search, *few))
 
 
 def tune(cell: Cell, method: str) -> list[Row]:
@@ -76,8 +75,8 @@ def tune(cell: Cell, method: str) -> list[Row]:
     knobs = METHODS[method].knobs
     sampler = TPE(Space([knob.dimension for knob in knobs]), seed=TUNING_SEED)
     sampler.enqueue({knob.name: knob.default for knob in knobs})
-    whole = build.fit_settings(work, None)
-    short = replace(whole, steps=whole.steps // TUNING_SHARE, checks=max(1, whole.checks // TUNING_SHARE))
+    settings = build.fit_settings(work, None)
+    short = replace(settings, steps=settings.steps // TUNING_SHARE, checks=max(1, settings.checks // TUNING_SHARE))
     shelf, rows = Memory(), []
     for number in range(2 if cell.quick else TUNING_TRIALS):
         trial = sampler.ask()
@@ -91,24 +90,10 @@ def tune(cell: Cell, method: str) -> list[Row]:
             rows.append({**row, "failed": str(error)})
             continue
         del shelf.kept[method]
-        own = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
-        sampler.tell(trial.number, -balance(own))
-        rows.append({**row, **own})
+        accuracies = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
+        sampler.tell(trial.number, -balance(accuracies))
+        rows.append({**row, **accuracies})
     return rows
-
-
-def balance(row: Row) -> float:
-    """What knobs are judged by: the mean of both validation accuracies."""
-    return (float(row["ood_val"]) + float(row["id_val"])) / 2
-
-
-def tuned(rows: list[Row], suite: str) -> Knobs:
-    """Each method's best knobs of a suite; the first of equals."""
-    trials = [r for r in rows if r["tuning"] and r["suite"].startswith(suite) and "failed" not in r]
-    best: dict[str, Row] = {}
-    for r in sorted(trials, key=lambda r: (-balance(r), r["number"])):
-        best.setdefault(r["method"], r)
-    return {method: row["knobs"] for method, row in best.items()}
 
 
 def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...]) -> list[Row]:
@@ -138,9 +123,9 @@ def fit(work: Workspace, method: str, settings: FitSettings) -> Classifier:
         return build.fit(work, method, settings)
     problem = build.problem_in(work)
     with tempfile.TemporaryDirectory() as folder:
-        found = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(Path(folder) / "trials.jsonl"))
-    settings.cost.step_equivalents += found.step_equivalents
-    return build.fit(work, method, replace(settings, learned=spaces.objective_of(work.cfg, found.params)))
+        result = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(Path(folder) / "trials.jsonl"))
+    settings.cost.step_equivalents += result.step_equivalents
+    return build.fit(work, method, replace(settings, learned=spaces.objective_of(work.cfg, result.params)))
 
 
 def curve(work: Workspace, end: Classifier) -> list[Row]:
@@ -190,7 +175,7 @@ def main() -> None:
     if not args.quick:
         pretrain([TUNING_SEED, *(seed % PRETRAININGS for seed in seeds)], args.device)
     for still_to_do in (tunings, comparisons):
-        for done in in_workers(list(still_to_do(suites, seeds, args, rows)), args.workers):
+        for done in in_workers(list(still_to_do(suites, seeds, args, rows)), args.workers, one_thread):
             for row in done:
                 rows.add(row)
 

@@ -13,17 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
-from common import Rows, arguments
+from shared.rows import Rows, arguments
+from shared.workers import in_workers
 
 from metaft.report.tables import ood_mean
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-QUICK = ("search.step_equivalents=60", "finetune.epochs=1", "evaluation.bootstrap=100", "search.candidates=1")
+QUICK = (
+    *("inner.steps=5", "search.step_equivalents=60", "search.candidates=1"),
+    *("finetune.epochs=1", "evaluation.bootstrap=100"),
+)
 
 
-def run(suite: str, mode: str, seed: int, device: str, quick: bool) -> dict[str, object]:
+def run(suite: str, seed: int, mode: str, device: str, quick: bool) -> dict[str, object]:
     """One whole run."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
@@ -50,11 +55,11 @@ def run(suite: str, mode: str, seed: int, device: str, quick: bool) -> dict[str,
 def main() -> None:
     args = arguments("quickstart", __doc__, seeds=(0, 1, 2))
     rows = Rows("quickstart", args, ("suite", "mode", "seed"))
-    for suite in ("digits",) if args.quick else ("digits", "shapes"):
-        for seed in args.seeds[:1] if args.quick else args.seeds:
-            for mode in ("hypergrad", "tpe"):
-                if {"suite": suite, "mode": mode, "seed": seed} not in rows:
-                    rows.add(run(suite, mode, seed, args.device, args.quick))
+    suites, seeds = (("digits",), args.seeds[:1]) if args.quick else (("digits", "shapes"), args.seeds)
+    runs = product(suites, seeds, ("hypergrad", "tpe"))
+    todo = [r for r in runs if dict(zip(("suite", "seed", "mode"), r, strict=True)) not in rows]
+    for row in in_workers([(run, *which, args.device, args.quick) for which in todo], 1):
+        rows.add(row)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ from itertools import accumulate, product
 from typing import Any
 
 import optuna
-from cells import Cell, Row, in_workers, opened, pretrain, scores
-from common import Rows, arguments
-from methods import LENGTH, PRETRAININGS, cell_of
-from optuna_sampler import OptunaTPE
+from shared.cells import LENGTH, PRETRAININGS, Cell, cell_of, one_thread, opened, pretrain, scores
+from shared.optuna_sampler import OptunaTPE
+from shared.rows import Row, Rows, arguments
+from shared.workers import in_workers
 
 from metaft import build, spaces
 from metaft.build import Workspace
@@ -87,24 +87,24 @@ class Search:
 
     def row(self, cell: Cell, budget: str | None = None) -> Row:
         """The row of a budget in a cell; of the largest where none is named."""
-        own = {"solver": self.solver, "space": self.space, "head": self.head, "ablation": self.ablation}
-        return cell.row(**own, budget=budget or self.budgets[-1])
+        which = {"solver": self.solver, "space": self.space, "head": self.head, "ablation": self.ablation}
+        return cell.row(**which, budget=budget or self.budgets[-1])
 
     def within(self, cell: Cell) -> Cell:
         """The cell with the settings of this search."""
-        own = (*SOLVERS[self.solver], *SPACES[self.space], *HEADS[self.head])
+        chosen = (*SOLVERS[self.solver], *SPACES[self.space], *HEADS[self.head])
         more = (*(QUICK if cell.quick else ()), *(CHANGES[self.ablation] if self.ablation else ()))
-        return replace(cell, settings=(*cell.settings, *own, *more))
+        return replace(cell, settings=(*cell.settings, *chosen, *more))
 
 
 def made(work: Workspace, solver: str) -> Solver:
     """The solver of a workspace; Optuna's sampler takes the place of ours."""
-    own = build.solver(work.cfg)
+    ours = build.solver(work.cfg)
     if solver == "optuna":
-        assert isinstance(own, BlackBoxSolver)
+        assert isinstance(ours, BlackBoxSolver)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        return replace(own, sampler=OptunaTPE)
-    return own
+        return replace(ours, sampler=OptunaTPE)
+    return ours
 
 
 def compare(cell: Cell, search: Search) -> list[Row]:
@@ -147,35 +147,35 @@ def read_off(
     work: Workspace,
     searcher: Solver,
     problem: BilevelProblem,
-    whole: Journal,
+    journal: Journal,
     budget: Budget,
     before_it: float,
 ) -> Row:
     """What the search would have chosen with this budget, fine-tuned."""
-    part = before(whole, budget, 1 - work.cfg.search.final_share)
+    part = before(journal, budget, 1 - work.cfg.search.final_share)
     try:
-        found = searcher.solve(problem, budget, part)
-        tuned = finetuned(cell, work, spaces.objective_of(work.cfg, found.params))
+        result = searcher.solve(problem, budget, part)
+        tuned = finetuned(cell, work, spaces.objective_of(work.cfg, result.params))
     except DivergedError as error:
         return {"failed": str(error)}
     return {
-        "seconds": round(before_it + found.seconds, 1),
-        "step_equivalents": round(found.step_equivalents, 1),
-        "trials": found.trials,
-        "val": round(found.value, 4),
+        "seconds": round(before_it + result.seconds, 1),
+        "step_equivalents": round(result.step_equivalents, 1),
+        "trials": result.trials,
+        "val": round(result.value, 4),
         **tuned,
-        "objective": {name: float(f"{value:.3g}") for name, value in found.params.items()},
+        "objective": {name: float(f"{value:.3g}") for name, value in result.params.items()},
     }
 
 
-def before(whole: Journal, budget: Budget, share: float) -> Journal:
+def before(journal: Journal, budget: Budget, share: float) -> Journal:
     """The journal as it was when a search with this budget stopped trying: with the trial that used its share up."""
-    trials = [r for r in whole.records if r.kind == "trial"]
+    trials = [r for r in journal.records if r.kind == "trial"]
     spent = accumulate(r.outcome.step_equivalents for r in trials)
     over = [budget.spent(0, r.clock, steps) >= share for r, steps in zip(trials, spent, strict=True)]
     kept = over.index(True) + 1 if any(over) else len(trials)
     part = Journal()
-    part.starts, part.records = whole.starts[:kept], trials[:kept]
+    part.starts, part.records = journal.starts[:kept], trials[:kept]
     return part
 
 
@@ -216,19 +216,19 @@ def along(cell: Cell, search: Search) -> list[Row]:
         kept = RunFolder.create(work.cfg)
         run(work, kept)
         results = kept.results()
-    found = {name: round(split["accuracy"], 4) for name, split in results["methods"]["autoft"].items()}
-    own = results["search"]
+    accuracies = {name: round(split["accuracy"], 4) for name, split in results["methods"]["autoft"].items()}
+    spent = results["search"]
     return [
         {
             **search.row(cell),
-            "K": own["space_size"],
-            "trials": own["trials"],
-            "seconds": round(own["seconds"], 1),
-            "step_equivalents": round(own["step_equivalents"], 1),
+            "K": spent["space_size"],
+            "trials": spent["trials"],
+            "seconds": round(spent["seconds"], 1),
+            "step_equivalents": round(spent["step_equivalents"], 1),
             "steps": build.final_steps(work),
-            "share": round(own["step_equivalents"] / build.finetune_cost(work), 4),
-            "id_test": found.pop("id_test"),
-            "ood_test": {name.removeprefix("ood_test/"): value for name, value in found.items()},
+            "share": round(spent["step_equivalents"] / build.finetune_cost(work), 4),
+            "id_test": accuracies.pop("id_test"),
+            "ood_test": {name.removeprefix("ood_test/"): value for name, value in accuracies.items()},
         }
     ]
 
@@ -264,7 +264,7 @@ def main() -> None:
         args.seeds = args.seeds[:1]
     else:
         pretrain({seed % PRETRAININGS for seed in args.seeds}, args.device)
-    for done in in_workers(list(outstanding(args, rows)), args.workers):
+    for done in in_workers(list(outstanding(args, rows)), args.workers, one_thread):
         for row in done:
             rows.add(row)
 

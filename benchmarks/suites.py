@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from cells import Cell, Row, in_workers, opened, pretrain, score, scores
-from common import Rows, arguments
+from shared.cells import ID_STYLES, Cell, one_thread, opened, pretrain, score, scores
+from shared.choices import chosen
+from shared.rows import Row, Rows, arguments
+from shared.workers import in_workers
 
 from metaft import build, spaces
 from metaft.build import Workspace
@@ -34,11 +36,9 @@ from metaft.errors import DivergedError
 from metaft.finetune.loop import train
 from metaft.objective import Objective
 
-ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
 LRS = (5e-4, 1e-3, 2e-3)
 ORACLE_LRS = (5e-4, 1e-3)
 WEIGHTS = {"l2_sp": ("l2init", (0.01, 0.1)), "kd": ("kd", (0.3, 1.0))}
-CHOSEN_BY = {"ft": "id_val", "oracle": "own_val"}  # all others by ood_val
 RANDOM_OBJECTIVES = 40
 KEYS = ("suite", "pretrain", "seed", "method", "number")
 
@@ -73,9 +73,9 @@ def fits(cell: Cell) -> list[Row]:
     for method, (term, weights) in WEIGHTS.items():
         for number, weight in enumerate(weights):
             add(method, Objective({"ce": 1.0, term: weight}, lr, wd), number=number, weight=weight)
-    own = replace(plain, plain=Objective({"ce": 1.0}, lr, wd), fitted=lambda _: tuned[lr])
+    settings = replace(plain, plain=Objective({"ce": 1.0}, lr, wd), fitted=lambda _: tuned[lr])
     for method in ("wise_ft", "ft_ood_val", "dfr"):
-        rows.append(measured(work, partial(build.fit, work, method, own), cell.row(method=method, lr=lr))[0])
+        rows.append(measured(work, partial(build.fit, work, method, settings), cell.row(method=method, lr=lr))[0])
     return rows
 
 
@@ -83,9 +83,9 @@ def oracle(cell: Cell, number: int) -> list[Row]:
     """The oracle at one learning rate, and how it does on its own validation images."""
     work = opened(cell)
     plain = build.fit_settings(work, None)
-    own = replace(plain, plain=replace(plain.plain, lr=ORACLE_LRS[number]))
+    settings = replace(plain, plain=replace(plain.plain, lr=ORACLE_LRS[number]))
     where = cell.row(method="oracle", number=number, lr=ORACLE_LRS[number])
-    row, model = measured(work, partial(build.fit, work, "oracle", own), where)
+    row, model = measured(work, partial(build.fit, work, "oracle", settings), where)
     seen = work.splits.oracle_data
     return [row if model is None or seen is None else {**row, "own_val": score(work, model, seen.id_val)}]
 
@@ -98,12 +98,6 @@ def random_objective(cell: Cell, number: int) -> list[Row]:
     objective = spaces.objective_of(work.cfg, space.plain(u))
     fit = partial(train, work.classifier, objective, work.splits.search_data, build.fit_settings(work, None), "random")
     return [measured(work, fit, cell.row(method="random", number=number, lr=objective.lr))[0]]
-
-
-def chosen(rows: Sequence[Row], method: str) -> Row:
-    """The row of a method with the best validation accuracy."""
-    by = CHOSEN_BY.get(method, "ood_val")
-    return max((r for r in rows if r["method"] == method and "failed" not in r), key=lambda r: float(r[by]))
 
 
 def timings(device: str) -> Iterator[Row]:
@@ -165,7 +159,7 @@ def main() -> None:
     if not args.quick and Cell("timing", 0, 0, args.device, False).row(method="ft") not in rows:
         for row in timings(args.device):
             rows.add(row)
-    for done in in_workers(todo, args.workers):
+    for done in in_workers(todo, args.workers, one_thread):
         for row in reversed(done):  # the row that says a cell is done comes last
             rows.add(row)
 

@@ -16,7 +16,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
@@ -24,8 +23,9 @@ import hyperopt
 import numpy as np
 import optuna
 import torch
-from blackbox import PROBLEMS
-from common import Rows, arguments
+from shared.blackbox import PROBLEMS
+from shared.rows import Rows, arguments
+from shared.workers import pool
 
 from metaft.space import Categorical, Dimension, Float, Int, Space
 from metaft.search.tpe import TPE
@@ -218,8 +218,8 @@ def main() -> None:
     cells = [(p, s, seed) for p in args.problems for s in args.samplers for seed in seeds]
     todo = [c for c in cells if dict(zip(("problem", "sampler", "seed"), c, strict=True)) not in rows]
     _quiet()
-    with get_context("spawn").Pool(args.workers, _quiet) as pool:
-        for row in pool.imap(partial(_cell, trials=trials), todo):
+    with pool(args.workers, _quiet) as made:
+        for row in made.map(partial(_cell, trials=trials), todo):
             rows.add(row)
     for sampler in (s for s in args.samplers if s in ASKS):
         if {"problem": "log11", "sampler": sampler, "seed": 0} not in rows:

@@ -1,11 +1,18 @@
-"""The benchmarks' own rules: resumable, never across versions, every choice made on validation."""
+"""The benchmarks' rules: resumable, stoppable, never across versions, every choice on validation, pages current."""
 
 from __future__ import annotations
 
+import fcntl
+import importlib
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +33,9 @@ QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
     *("choice", "executors", "methods", "ftp_cost", "solvers"),
 )
+MAKERS = ("figures", "pretrain", "results")
+PEERS = {"tpe": "hyperopt"}  # packages that a benchmark imports and the tests do without
+PAGES = ("README.md", "RESULTS.md")
 
 
 @pytest.fixture
@@ -34,8 +44,98 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
 
 
+def test_nothing_but_what_runs_and_its_pages():
+    names = {path.name for path in (ROOT / "benchmarks").iterdir()} - {"__pycache__"}
+    assert names == {f"{name}.py" for name in (*QUICK, *MAKERS)} | {*PAGES, "results", "shared"}
+
+
+def test_the_index_names_all_that_runs():
+    rows = re.findall(r"^\| `(\w+)\.py` \|", (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(rows) == sorted((*QUICK, *MAKERS))
+
+
+@pytest.mark.parametrize("name", [*QUICK, *MAKERS])
+def test_help_says_how_to_run_it(name, benchmarks, monkeypatch, capsys):
+    if name in PEERS:
+        pytest.importorskip(PEERS[name])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(name).main()
+    assert f"python benchmarks/{name}.py" in capsys.readouterr().out
+
+
+def test_the_page_of_results_is_current(benchmarks, monkeypatch, capsys, tmp_path):
+    import results
+
+    monkeypatch.setattr(sys, "argv", ["results.py", "--check"])
+    assert results.main() == 0, capsys.readouterr().out
+    monkeypatch.setattr(results, "OUT", tmp_path / "RESULTS.md")
+    assert results.main() == 1
+    assert capsys.readouterr().out.splitlines() == ["current", "out of date: run python benchmarks/results.py"]
+
+
+LONG = """
+import fcntl, subprocess, sys, time
+from pathlib import Path
+from shared.workers import in_workers
+
+def work(name):
+    held = open(name, "w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=[held.fileno()])
+    Path(name + ".begun").touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(in_workers([(work, name) for name in sys.argv[1:]], 2))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_what_is_stopped_takes_its_workers_with_it(number, code, tmp_path):
+    """Each worker shares a lock with a process that it has started; a lock is free once both are gone."""
+    (tmp_path / "long.py").write_text(LONG)
+    names = [str(tmp_path / name) for name in "abc"]
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "long.py"), *names],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert comes_true(lambda: len(list(tmp_path.glob("*.begun"))) == 2, seconds=60)
+        parent.send_signal(number)
+        assert parent.wait(timeout=20) == code
+    finally:
+        parent.kill()
+        parent.wait()
+    assert comes_true(lambda: not any(locked(name) for name in names[:2]), seconds=20)
+    assert not Path(names[2] + ".begun").exists(), "work that waits is not begun"
+
+
+def comes_true(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not (true := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return true
+
+
+def locked(name: str) -> bool:
+    with Path(name).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_workers_give_back_what_their_jobs_return(benchmarks):
+    from shared.workers import in_workers
+
+    assert sorted(in_workers([(divmod, 7, 2), (divmod, 9, 4)], 2)) == [(2, 1), (3, 1)]
+
+
 def test_rows_are_kept_and_found_again(benchmarks, tmp_path):
-    from common import Rows
+    from shared.rows import Rows
 
     args = Namespace(out=tmp_path / "rows.json", device="cpu", seeds=[0])
     Rows("some", args, ("suite", "seed")).add({"suite": "shapes", "seed": 0, "value": 1.5})
@@ -50,7 +150,7 @@ def test_rows_are_kept_and_found_again(benchmarks, tmp_path):
 
 
 def test_rows_of_another_version_are_refused(benchmarks, tmp_path):
-    from common import Rows
+    from shared.rows import Rows
 
     path = tmp_path / "rows.json"
     path.write_text(json.dumps({"meta": {"suite_version": SUITE_VERSION + 1}, "rows": []}))
@@ -59,7 +159,7 @@ def test_rows_of_another_version_are_refused(benchmarks, tmp_path):
 
 
 def test_choices_are_made_on_validation(benchmarks):
-    from suites import chosen
+    from shared.choices import chosen
 
     good = {"id_val": 0.9, "ood_val": 0.2, "own_val": 0.5, "id_test": 0.0, "ood_test": {"fog": 0.0}}
     robust = {"id_val": 0.1, "ood_val": 0.7, "own_val": 0.1, "id_test": 0.0, "ood_test": {"fog": 0.0}}
@@ -72,7 +172,7 @@ def test_choices_are_made_on_validation(benchmarks):
 
 
 def test_knobs_are_chosen_on_validation(benchmarks):
-    from methods import tuned
+    from shared.choices import tuned
 
     common = {"suite": "shapes/poster", "tuning": True, "id_test": 1.0}
     rows = [
@@ -88,7 +188,7 @@ def test_knobs_are_chosen_on_validation(benchmarks):
 
 def test_cells_of_the_methods_benchmark(benchmarks):
     """The seeds go through every pretraining and ID style, tuning stays apart, and labels cut id_train alone."""
-    from methods import TUNING_SEED, cell_of
+    from shared.cells import TUNING_SEED, cell_of
 
     cells = [cell_of("shapes", seed, "cpu", False) for seed in range(5)]
     assert {c.pretrain for c in cells} == {0, 1, 2}
@@ -124,7 +224,7 @@ def test_budgets_have_names(benchmarks):
 
 def test_sign_flips_against_scipy(benchmarks):
     from scipy.stats import permutation_test
-    from solvers_tables import sign_flip
+    from shared.numbers import sign_flip
 
     values = [1.5, -0.3, 2.2, 0.4, 0.9]
     theirs = permutation_test((values,), np.mean, permutation_type="samples", alternative="greater", n_resamples=1e4)
@@ -133,7 +233,7 @@ def test_sign_flips_against_scipy(benchmarks):
 
 
 def test_optuna_searches_our_spaces(benchmarks):
-    from optuna_sampler import OptunaTPE
+    from shared.optuna_sampler import OptunaTPE
 
     space = Space([Float("w", 0.0, 10.0, scale="asinh"), Int("n", 1, 5), Categorical("kind", ("a", "b"))])
     sampler = OptunaTPE(space, seed=0)

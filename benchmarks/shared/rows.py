@@ -1,4 +1,4 @@
-"""What every benchmark shares: arguments, provenance, and a file of rows that is filled cell by cell."""
+"""What every benchmark has: arguments, provenance, and a file of rows that is filled cell by cell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import torch
 from metaft.data import SUITE_VERSION
 from metaft.files import to_json, write
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent.parent / "results"
 PACKAGES = ("torch", "higher", "open_clip_torch", "numpy", "scikit-learn")
+Row = dict[str, Any]
 
 
 def arguments(
@@ -60,27 +62,33 @@ class Rows:
             "seeds": args.seeds,
             "suite_version": SUITE_VERSION,
         }
-        self.rows: list[dict[str, Any]] = read(self._path) if self._path.exists() else []
+        self.rows: list[Row] = read(self._path) if self._path.exists() else []
 
     def __contains__(self, cell: Mapping[str, Any]) -> bool:
         return any(all(row[k] == cell[k] for k in self._keys) for row in self.rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep a row, in the place of one with the same keys, and write the file."""
-        others = [own for own in self.rows if any(own.get(k) != row.get(k) for k in self._keys)]
+        others = [other for other in self.rows if any(other.get(k) != row.get(k) for k in self._keys)]
         self.rows = [*others, dict(row)]
         rows_text = ",\n".join(to_json(r) for r in self.rows)
         write(self._path, f'{{"meta": {to_json(self._meta, indent=1)},\n"rows": [\n{rows_text}\n]}}\n')
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+@cache
+def committed(name: str) -> tuple[Row, ...]:
+    """The committed rows of a benchmark on the CPU."""
+    return tuple(read(RESULTS / "cpu" / f"{name}.json"))
+
+
+def read(path: Path) -> list[Row]:
     """The rows of a result file, if they are of the current version of the embedded suites and models."""
-    found = json.loads(path.read_text())
-    version = found["meta"].get("suite_version")
+    result = json.loads(path.read_text())
+    version = result["meta"].get("suite_version")
     if version != SUITE_VERSION:
         raise SystemExit(f"{path}: suite version {version}, but the suites are at {SUITE_VERSION}: measure again")
-    return list(found["rows"])
+    return list(result["rows"])
 
 
 def _processor(device: str) -> str:

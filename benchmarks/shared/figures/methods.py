@@ -1,17 +1,19 @@
-"""Draw ID against OOD accuracy of results/cpu/methods.json on logit axes: python benchmarks/methods_figure.py"""
+"""ID against OOD accuracy of every method, on logit axes."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import fmean
-from typing import Any
 
-from common import RESULTS, read
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
+
+from shared.figures.curves import DPI
+from shared.numbers import Cells, grouped
+from shared.rows import Row
+from shared.tables.methods import fitted
 
 TICKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 KINDS = {
@@ -23,7 +25,6 @@ KINDS = {
     "#d0a000": ("autoft", "autoft_wise"),
 }
 COLOURS = {method: colour for colour, methods in KINDS.items() for method in methods}
-DPI = 110
 _NEAR = [sign * step for step in range(0, 160, 4) for sign in (1, -1)]
 
 
@@ -34,16 +35,14 @@ def logit(p: float) -> float:
 
 def draw() -> Figure:
     """A panel a suite: a point for each method, means over cells, and the way of WiSE-FT between two of them."""
-    rows = [r for r in read(RESULTS / "cpu" / "methods.json") if not r["tuning"] and r["labels"] is None]
-    suites = ("shapes", "digits")
     figure = Figure(figsize=(12, 6.2), dpi=DPI, layout="constrained")
     panels: dict[Axes, dict[str, tuple[float, float]]] = {}
-    for axes, suite in zip(figure.subplots(1, 2), suites, strict=True):
-        own = [r for r in rows if r["suite"].startswith(suite) and "failed" not in r]
-        points = {m: _mean([r for r in own if r["method"] == m]) for m in dict.fromkeys(r["method"] for r in own)}
+    for axes, suite in zip(figure.subplots(1, 2), ("shapes", "digits"), strict=True):
+        methods = fitted(suite)
+        points = {method: _mean(cells.values()) for method, cells in methods.items()}
         for method, (x, y) in points.items():
             axes.plot(x, y, "o" if method != "oracle" else "^", color=COLOURS[method], markersize=6)
-        _curve(axes, [r["curve"] for r in own if r["method"] == "wise_ft"])
+        _curve(axes, methods["wise_ft"])
         _scale(axes, list(points.values()))
         axes.set_title(suite)
         panels[axes] = points
@@ -80,16 +79,13 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _mean(rows: Sequence[dict[str, Any]]) -> tuple[float, float]:
+def _mean(rows: Collection[Row]) -> tuple[float, float]:
     """Logits of the mean accuracies."""
     return logit(fmean(r["id_test"] for r in rows)), logit(fmean(fmean(r["ood_test"].values()) for r in rows))
 
 
-def _curve(axes: Axes, curves: Sequence[Sequence[dict[str, Any]]]) -> None:
-    by_alpha = defaultdict(list)
-    for curve in curves:
-        for point in curve:
-            by_alpha[point["alpha"]].append(point)
+def _curve(axes: Axes, wise_ft: Cells) -> None:
+    by_alpha = grouped((point for r in wise_ft.values() for point in r["curve"]), "alpha")
     x, y = zip(*(_mean(points) for _, points in sorted(by_alpha.items())), strict=True)
     axes.plot(x, y, "-", color="#5a8f3c", linewidth=1, alpha=0.7, zorder=0)
 
@@ -103,7 +99,3 @@ def _scale(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
         axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 / (1 + math.exp(-v)):.0f}"))
         axis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.25, linewidth=0.5)
-
-
-if __name__ == "__main__":
-    draw().savefig(RESULTS / "figures" / "methods.png", dpi=DPI)

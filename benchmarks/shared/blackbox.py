@@ -139,8 +139,8 @@ def conditional(seed: int) -> BlackBox:
     penalty = dict(zip(kinds, rng.permutation([0.0, 0.2, 0.5]), strict=True))
     best = {kind: rng.uniform(0.2, 0.8, 3) for kind in kinds}
     shared = rng.uniform(0.2, 0.8, 2)
-    own = [Float(f"{kind}{i}", 1e-5, 1, log=True, when=("kind", (kind,))) for kind in kinds for i in range(3)]
-    space = Space([Categorical("kind", kinds), Float("s0", 0, 1), Float("s1", 1e-4, 10, log=True), *own])
+    optional = [Float(f"{kind}{i}", 1e-5, 1, log=True, when=("kind", (kind,))) for kind in kinds for i in range(3)]
+    space = Space([Categorical("kind", kinds), Float("s0", 0, 1), Float("s1", 1e-4, 10, log=True), *optional])
 
     def regret(p: Params) -> float:
         kind = p["kind"]

@@ -1,4 +1,4 @@
-"""Draw the searches of results/cpu/solvers.json: python benchmarks/solvers_figure.py"""
+"""Searches of shapes: what each solver has reached over time and over steps."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from common import RESULTS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from solvers_tables import HEADS, SIZES, found
+
+from shared.figures.curves import DPI, band
+from shared.tables.solvers import HEADS, SIZES, searched
 
 COLOURS = {"hypergrad": "#1b5fa8", "hybrid": "#8a5fa8", "tpe": "#c2571a", "optuna": "#5a8f3c", "random": "#8a8a8a"}
 AXES = {"search, s": 0, "search, step equivalents": 1}
@@ -17,12 +18,12 @@ AXES = {"search, s": 0, "search, step equivalents": 1}
 
 def draw() -> Figure:
     """The lowest outer loss so far over time and over steps, median and quartiles over cells, by space and head."""
-    figure = Figure(figsize=(16, 7), layout="constrained")
+    figure = Figure(figsize=(16, 7), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(SIZES), len(HEADS) * len(AXES), sharey="row")
     for line, (space, size) in zip(grid, SIZES.items(), strict=True):
         for axes, (head, (label, column)) in zip(line, product(HEADS, AXES.items()), strict=True):
             for solver in COLOURS:
-                _curve(axes, [r["curve"] for r in found(solver, head, space).values()], column, solver)
+                _curve(axes, [r["curve"] for r in searched(solver, head, space).values()], column, solver)
             axes.set(xlabel=label, xscale="log", title=f"K = {size}, {HEADS[head]} head")
             axes.grid(alpha=0.25, which="both", linewidth=0.4)
     figure.supylabel("lowest outer loss of a trial so far")
@@ -37,14 +38,8 @@ def _curve(axes: Axes, curves: list[list[list[float]]], column: int, solver: str
     begins = [curve[0][column] for curve in curves]
     at = np.geomspace(max(begins), min(ends), 80)
     values = np.array([[_lowest(curve, column, x) for x in at] for curve in curves])
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-    axes.fill_between(at, low, high, color=COLOURS[solver], alpha=0.15, linewidth=0)
-    axes.plot(at, middle, color=COLOURS[solver], label=solver, linewidth=2 if solver == "hypergrad" else 1.2)
+    band(axes, at, values, COLOURS[solver], solver, bold=solver == "hypergrad")
 
 
 def _lowest(curve: list[list[Any]], column: int, x: float) -> float:
     return min(float(trial[2]) for trial in curve if trial[column] <= x and trial[2] is not None)
-
-
-if __name__ == "__main__":
-    draw().savefig(RESULTS / "figures" / "solvers.png", dpi=110)

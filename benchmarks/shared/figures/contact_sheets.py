@@ -1,32 +1,24 @@
-"""Draw the pictures of the embedded suites: results/figures/shapes.png and digits.png.
-
-    python benchmarks/contact_sheet.py [--out FOLDER]
-
-A row of shapes.png is a style with one picture of each class, as a test draws them at the default settings; digits.png
-has a row for each hand and one of real handwritten digits.
-"""
+"""Pictures of the embedded suites."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from common import RESULTS
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from metaft.data import digits, shapes
 from metaft.data.styles import COLOURS, STYLE_SETS, STYLES, style_rows
+from shared.figures.curves import DPI
 
 SEED = 0
 
 
-def sheet(rows: Sequence[tuple[str, Tensor]], columns: Sequence[str], path: Path) -> None:
+def sheet(rows: Sequence[tuple[str, Tensor]], columns: Sequence[str]) -> Figure:
     """A grid of pictures [n, 3, S, S] a row, with names at both sides."""
-    figure = Figure(figsize=(0.62 * len(columns) + 1.7, 0.62 * len(rows) + 0.5), dpi=110)
+    figure = Figure(figsize=(0.62 * len(columns) + 1.7, 0.62 * len(rows) + 0.5), dpi=DPI)
     axes = figure.subplots(len(rows), len(columns), gridspec_kw={"wspace": 0.06, "hspace": 0.06}, squeeze=False)
     figure.subplots_adjust(
         left=1.6 / figure.get_figwidth(), right=0.99, bottom=0.01, top=1 - 0.4 / figure.get_figheight()
@@ -40,8 +32,7 @@ def sheet(rows: Sequence[tuple[str, Tensor]], columns: Sequence[str], path: Path
             if r == 0:
                 cell.set_title(columns[c], fontsize=8)
         axes[r, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    return figure
 
 
 def shape_rows() -> list[tuple[str, Tensor]]:
@@ -72,13 +63,11 @@ def digit_rows() -> list[tuple[str, Tensor]]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RESULTS / "figures")
-    args = parser.parse_args()
-    sheet(shape_rows(), shapes.NAMES, args.out / "shapes.png")
-    sheet(digit_rows(), digits.NAMES, args.out / "digits.png")
+def shapes_sheet() -> Figure:
+    """A row a style with one picture of each class, as a test draws them at the default settings."""
+    return sheet(shape_rows(), shapes.NAMES)
 
 
-if __name__ == "__main__":
-    main()
+def digits_sheet() -> Figure:
+    """A row a hand, and two of real handwritten digits."""
+    return sheet(digit_rows(), digits.NAMES)

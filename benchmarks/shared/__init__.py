@@ -1,0 +1,1 @@
+"""What the benchmarks stand on; nothing in here runs by itself."""

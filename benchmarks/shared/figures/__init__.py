@@ -1,0 +1,1 @@
+"""The figures in results/figures, each a function that draws it."""

@@ -1,0 +1,54 @@
+"""Samplers, the last choice of a noisy search, and executors."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from metaft.report.tables import markdown
+from shared.numbers import grouped, with_quartiles
+from shared.rows import committed
+
+SAMPLERS = ("metaft", "optuna", "optuna univariate", "hyperopt", "random")
+
+
+def samplers() -> str:
+    """Regret after 200 trials by problem and sampler, median and quartiles over seeds, and diverging proposals."""
+    searches = grouped((r for r in committed("tpe") if r["regret"]), "problem", "sampler")
+    table = []
+    for problem in dict.fromkeys(problem for problem, _ in searches):
+        regrets = ([r["regret"]["200"] for r in searches[problem, s]] for s in SAMPLERS)
+        table.append([problem, *map(with_quartiles, regrets)])
+    diverged = (fmean(r["diverged"] for r in searches["cliff", s]) for s in SAMPLERS)
+    table.append(["cliff: trials 21 to 100 that diverge, %", *(f"{100 * share:.1f}" for share in diverged)])
+    return markdown(["median regret at 200 (quartiles)", *SAMPLERS], table)
+
+
+def asks() -> str:
+    """Milliseconds of one proposal by sampler and length of history."""
+    timed = [r for r in committed("tpe") if r["ask_ms"]]
+    histories = list(timed[0]["ask_ms"])
+    table = [[r["sampler"], *(f"{r['ask_ms'][n]:.1f}" for n in histories)] for r in timed]
+    return markdown(["one proposal in 11 dimensions, ms, after", *(f"{int(n):,} trials" for n in histories)], table)
+
+
+def choices() -> str:
+    """Regret of what a noisy search settles on, by the share of evaluations for the last choice."""
+    rows = [r for r in committed("choice") if r["candidates"] in (1, 16)]
+    shares = sorted({r["share"] for r in rows})
+    table = []
+    for (noise, total), searches in sorted(grouped(rows, "noise", "evaluations").items()):
+        by_share = grouped(searches, "share")
+        regrets = (fmean(r["regret"] for r in by_share[share,]) for share in shares)
+        table.append([f"noise {noise:g}, {total} evaluations", *(f"{regret:.3f}" for regret in regrets)])
+    return markdown(["mean regret of the choice", *(f"{100 * s:.0f} %" if s else "least value" for s in shares)], table)
+
+
+def workers() -> str:
+    """Trials a second by executor."""
+    return markdown(
+        ["executor", "workers", "trials a second", "ratio to one"],
+        [
+            [r["executor"], str(r["workers"]), f"{r['throughput']:.2f}", f"{r['ratio']:.2f}"]
+            for r in committed("executors")
+        ],
+    )

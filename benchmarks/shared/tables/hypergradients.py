@@ -1,0 +1,62 @@
+"""What hypergradients cost and how exact they are."""
+
+from __future__ import annotations
+
+from metaft.report.tables import markdown
+from shared.numbers import mib
+from shared.rows import committed
+
+GROUPS = {False: "one group", True: "with groups"}
+
+
+def hypergradients() -> str:
+    """Time and memory of each way to a hypergradient, on one inner loop."""
+    loop = [r for r in committed("hypergradient") if (r["model"], r["batch"], r["T"]) == ("vit-128", 256, 10)]
+    table = []
+    for r in sorted(loop, key=lambda r: float(r["ratio"])):
+        budget = f", budget {mib(r['budget_bytes'])} MiB" if r["budget_bytes"] else ""
+        cost = (f"{r['ratio']:.2f}", mib(r["peak_bytes"]), f"{r['slope_P']:.1f}")
+        table.append([r["estimator"], r["storage"] + budget, *cost])
+    return markdown(["estimator", "storage", "time / plain", "peak, MiB", "growth a step, P"], table)
+
+
+def conditioning() -> str:
+    """Errors against float64 on the toy CLIP, and what more hyperparameters and longer loops cost."""
+    return markdown(["worst of three seeds, or one run", ""], [*_errors(), *_growth()])
+
+
+def _errors() -> list[list[str]]:
+    toy = [r for r in committed("hypergradient") if r["model"] == "toy" and r["storage"] in ("keep", "replay")]
+    table = []
+    for dtype, estimator in (("float32", "unroll"), ("float32", "forward"), ("bfloat16", "unroll")):
+        rows = [r for r in toy if (r["dtype"], r["estimator"]) == (dtype, estimator)]
+        what = f"toy CLIP, digits, T = {rows[0]['T']}, {estimator}, {dtype}: error against float64, cosine"
+        errors = f"{100 * max(r['rel_error'] for r in rows):.2g} %, {min(r['cosine'] for r in rows):.6f}"
+        table.append([what, errors])
+    return table
+
+
+def _growth() -> list[list[str]]:
+    rows = committed("hypergradient")
+    many = next(r for r in rows if r["grouped"])
+    table = [[f"seconds with K = {many['K']} against K = 11", f"{many['ratio_to_K_11']:.2f}"]]
+    for storage in ("replay", "segments"):
+        short, long = (r["peak_bytes"] for r in rows if (r["batch"], r["storage"]) == (32, storage))
+        table.append([f"peak of {storage} at T = 64 against T = 16", f"{long / short:.2f}"])
+    return table
+
+
+def exactness() -> str:
+    """The worst case over seeds of each check."""
+    rows = committed("exactness")
+    table = []
+    for grouped, kind in GROUPS.items():
+        in_groups = [r for r in rows if r["grouped"] == grouped]
+        for eps in (1e-8, 1e-2):
+            worst = max(r["max_difference"] for r in in_groups if (r["check"], r["eps"]) == ("trajectory", eps))
+            table.append([f"20 steps against torch.optim.AdamW, eps {eps:g}, {kind}", f"{worst:.1e}"])
+        hypergradients = [r for r in in_groups if r["check"] == "hypergradient"]
+        worst = max(r["max_rel_error"] for r in hypergradients)
+        count = len(hypergradients[0]["rel_error"])
+        table.append([f"{count} hypergradients against central differences, {kind}", f"{worst:.1e}"])
+    return markdown(["float64, toy CLIP, all terms active, worst of three seeds", "difference"], table)
