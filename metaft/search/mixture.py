@@ -103,10 +103,14 @@ def log_density(mixture: Mixture, x: Floats) -> Floats:
     return log_densities(mixture, x)[0]
 
 
-def log_densities(mixture: Mixture, x: Floats, inside: Floats | None = None) -> tuple[Floats, Floats]:
+def log_densities(
+    mixture: Mixture, x: Floats, inside: Floats | None = None, *, rough: bool = False
+) -> tuple[Floats, Floats]:
     """The log density [m] of points x [m, d], and that of the marginals' product, sum_j log sum_k w_k k_j(x_j).
 
-    `inside` is `log_inside(mixture.mu, mixture.sigma)` where that is known.
+    Args:
+        inside: `log_inside(mixture.mu, mixture.sigma)` where that is known.
+        rough: marginals to about 1e-5, in a fifth of the time; for mixtures with a prior, which are nowhere 0.
     """
     inside = log_inside(mixture.mu, mixture.sigma) if inside is None else inside
     at, mu, sigma, inside = (np.ascontiguousarray(of.T) for of in (x, mixture.mu, mixture.sigma, inside))
@@ -117,14 +121,19 @@ def log_densities(mixture: Mixture, x: Floats, inside: Floats | None = None) -> 
         kernels = _log_kernels(at[block], mu[block], sigma[block], inside[block], mixture.columns.part(block))
         for kernel in kernels:
             joint += kernel
-        kernels += mixture.log_weights
-        apart[block] = _log_sum_exp(kernels)
-    joint += mixture.log_weights
-    return _log_sum_exp(joint), apart.sum(axis=0)
+        apart[block] = (_log_sum_single if rough else _log_sum_exp)(kernels, mixture.log_weights)
+    return _log_sum_exp(joint, mixture.log_weights), apart.sum(axis=0)
 
 
-def _log_sum_exp(a: Floats) -> Floats:
-    """log sum exp over the last axis, in place; scipy's takes twice as long on a proposal's arrays."""
+def _log_sum_single(a: Floats, log_weights: Floats) -> Floats:
+    """log sum w exp(a) over the last axis in single precision."""
+    total: Floats = np.log(np.exp(a, dtype=np.float32) @ np.exp(log_weights, dtype=np.float32))
+    return total
+
+
+def _log_sum_exp(a: Floats, log_weights: Floats) -> Floats:
+    """log sum w exp(a) over the last axis, in place; scipy's takes twice as long on a proposal's arrays."""
+    a += log_weights
     peak = a.max(axis=-1, keepdims=True)
     a -= peak
     np.maximum(a, NOTHING, out=a)

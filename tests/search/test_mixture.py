@@ -154,6 +154,8 @@ def test_blocks_change_no_density(monkeypatch):
     for block in (1, 2 * 9 * 41, 10**9):
         monkeypatch.setattr(mixtures, "BLOCK", block)
         np.testing.assert_array_equal(log_densities(m, points), expected)
+        np.testing.assert_allclose(log_densities(m, points, rough=True), expected, rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(log_densities(m, points[4:6]), np.array(expected)[:, 4:6])
     far = Mixture(np.log([0.5, 0.5]), np.array([[0.01], [0.5]]), np.array([[1e-3], [1.0]]), REAL)
     alone = Mixture(np.log([0.5]), far.mu[1:], far.sigma[1:], REAL)
     assert log_density(far, np.array([[0.9]])) == log_density(alone, np.array([[0.9]])), "the other is nothing there"

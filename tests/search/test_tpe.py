@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaft.objective.space import Categorical, Float, Int, Space
+from metaft.search import tpe
 from metaft.search.random import Uniform
 from metaft.search.sampler import History
 from metaft.search.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
@@ -151,6 +152,14 @@ def test_what_is_kept_between_proposals_changes_none(multivariate):
         fresh = TPE(MIXED, seed=2, multivariate=multivariate)
         assert sampler.propose(history, number) == fresh.propose(history, number)
     assert sampler.ask() == TPE(MIXED, seed=2).ask(), "proposals leave no trace in what was asked and told"
+
+
+def test_rough_densities_change_no_proposal(monkeypatch):
+    """Proposals are those of a sampler that looks closely at every draw."""
+    histories = [*course(0)[25:], *course(3)[25:]]
+    expected = [TPE(MIXED, seed=2).propose(h, i) for i, h in enumerate(histories)]
+    monkeypatch.setattr(tpe, "ROUGH", math.inf)
+    assert [TPE(MIXED, seed=2).propose(h, i) for i, h in enumerate(histories)] == expected
 
 
 def test_asking_and_telling_is_proposing_from_a_history():
