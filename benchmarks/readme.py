@@ -132,11 +132,19 @@ def _short(value: float) -> str:
 
 
 def asks() -> str:
-    """Milliseconds of one proposal by sampler and length of history."""
+    """Milliseconds of one proposal by sampler and history, and the ratio to Optuna's default after the longest."""
     found = [r for r in rows("tpe") if r["ask_ms"]]
-    histories = list(found[0]["ask_ms"])
-    table = [[r["sampler"], *(f"{r['ask_ms'][n]:.1f}" for n in histories)] for r in found]
-    return markdown(["one proposal in 11 dimensions, ms, after", *(f"{int(n):,} trials" for n in histories)], table)
+    *_, longest = histories = list(found[0]["ask_ms"])
+    table = [
+        [
+            f"{r['sampler']}, {r['history']}",
+            *(f"{r['ask_ms'][n]:.1f}" for n in histories),
+            f"{r['ratio_to_optuna'][longest]:.2f}",
+        ]
+        for r in found
+    ]
+    head = ["one proposal in 11 dimensions, ms, after", *(f"{int(n):,} trials" for n in histories)]
+    return markdown([*head, "ratio to Optuna's default"], table)
 
 
 def choices() -> str:
