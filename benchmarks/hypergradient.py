@@ -28,6 +28,7 @@ import higher
 import open_clip
 import torch
 import torch.nn.functional as F
+from metaft.search.trial import BilledStep
 from shared.memory import peak_bytes
 from shared.rows import Rows, arguments
 from shared.workers import pool
@@ -39,9 +40,8 @@ from metaft.finetune.loop import adamw
 from metaft.inner import Footprint, InnerState, Options, Plan, Step, estimate, measure, second_order_attention
 from metaft.inner.storage import SHARE, free_memory
 from metaft.objective import WeightedLoss, base_name
-from metaft.training.batches import TrainBatch
 from metaft.search.outer import ce_calibrated
-from metaft.search.trial import BilledStep
+from metaft.training.batches import TrainBatch
 
 TOY = "toy"
 LAYERS = {"vit-128": 4, "vit-128x12": 12}

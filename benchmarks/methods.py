@@ -30,6 +30,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from metaft.finetune.settings import FitSettings
 from shared.cells import (
     ID_STYLES,
     LENGTH,
@@ -55,10 +56,9 @@ from metaft.errors import DivergedError
 from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
-from metaft.finetune.settings import FitSettings
-from metaft.space import Space
 from metaft.search.journal import Journal
 from metaft.search.tpe import TPE, Failed
+from metaft.space import Space
 
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
 LABELS = (10, 50)  # images a class

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from metaft.data.styles import COLOURS, STYLES, style_rows
 from torch import Tensor
 
 from metaft.clip.embedded import EMBEDDED, TOY, checkpoint
 from metaft.clip.export import save
 from metaft.clip.load import RANDOM, Clip, load
 from metaft.data import digits, shapes
-from metaft.data.styles import COLOURS, STYLES, style_rows
 
 POOL = 40_000
 BATCH = 256

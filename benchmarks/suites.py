@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from metaft.data.styles import COLOURS, STYLES, style_rows
 from shared.cells import ID_STYLES, Cell, one_thread, opened, pretrain, score, scores
 from shared.choices import chosen
 from shared.rows import Row, Rows, arguments
@@ -31,7 +32,6 @@ from metaft import build, spaces
 from metaft.build import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.data import digits, shapes
-from metaft.data.styles import COLOURS, STYLES, style_rows
 from metaft.errors import DivergedError
 from metaft.finetune.loop import train
 from metaft.objective import Objective

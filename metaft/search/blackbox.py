@@ -1,12 +1,13 @@
-"""Search by values alone: ask a sampler for points, evaluate them, tell it what came of it."""
+"""Search by values alone: let a sampler propose points from what came of the earlier ones, and evaluate them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from metaft.config.schema import FinalChoice
 from metaft.errors import DataError, DivergedError
@@ -14,9 +15,9 @@ from metaft.search.bilevel import BilevelProblem, Budget, Choice
 from metaft.search.dispatch import Dispatch
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
-from metaft.search.journal import Journal, Record, Start
+from metaft.search.journal import Journal, Record
 from metaft.search.outcome import Outcome
-from metaft.search.sampler import Failed, Sampler, Stopped, Told
+from metaft.search.sampler import Failed, History, Sampler, Stopped, Told
 from metaft.search.session import Session
 from metaft.space import Space
 
@@ -33,7 +34,7 @@ class BlackBoxSolver:
         final: the last choice.
         executor: where trials run.
         stopping: trials above the median of the others at the same inner step are stopped.
-        warm_start: the journal of an earlier search of the same space, whose trials the sampler observes first.
+        warm_start: the journal of an earlier search of the same space, whose trials the sampler learns from first.
     """
 
     sampler: Callable[[Space, int], Sampler]
@@ -47,7 +48,7 @@ class BlackBoxSolver:
         """Any budget holds a trial."""
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
-        """Ask, evaluate, tell, until the budget is used; then choose.
+        """Propose and evaluate until the budget is used; then choose.
 
         Raises:
             DataError: the journal, or the one of the warm start, is of another space.
@@ -60,37 +61,53 @@ class BlackBoxSolver:
             return session.conclude(dispatch)
 
     def explore(self, session: Session, dispatch: Dispatch, share: float = 1.0) -> None:
-        """Ask, evaluate, tell, until so much of the budget is used."""
-        sampler = self.sampler(session.problem.space, self.seed)
-        self._recall(sampler, session)
-        unfinished = deque(_restored(sampler, session))
+        """Propose and evaluate until so much of the budget is used; trials that never ended are run again first."""
+        self._recall(session)
+        problem, journal = session.problem, session.journal
+        sampler, history = self.sampler(problem.space, self.seed), recorded(journal, problem.space)
+        first, ended = len(history) - len(journal.starts), {r.number for r in session.trials}
+        unfinished = deque(s for s in journal.starts if s.number not in ended)
         failures = 0
         while True:
             while dispatch.room and (unfinished or not session.exhausted(share)):
                 if unfinished:
                     job = session.job(unfinished.popleft(), stopping=self.stopping)
                 else:
-                    trial = sampler.ask()
-                    job = session.begin(trial.number, trial.params, stopping=self.stopping)
+                    number = len(journal.starts)
+                    params = sampler.propose(history, number) if number else problem.space.plain(problem.start)
+                    job = session.begin(number, params, stopping=self.stopping)
+                    history = history.begun(params)
                 dispatch.submit(job)
             if dispatch.busy == 0:
                 return
             job, outcome, reports = dispatch.next()
             session.end(job, outcome, reports)
-            sampler.tell(job.number, told(outcome))
+            history = history.told(first + job.number, told(outcome))
             failures = failures + 1 if outcome.status in ("failed", "lost") else 0
             if failures == FAILURES:
                 raise DivergedError(f"search: {FAILURES} trials in a row failed (the last: {outcome.reason})")
 
-    def _recall(self, sampler: Sampler, session: Session) -> None:
-        """Let the sampler observe an earlier search's trials, which this journal keeps from its beginning."""
+    def _recall(self, session: Session) -> None:
+        """Put an earlier search's trials at the beginning of a journal that is empty."""
         journal = session.journal
         if self.warm_start is not None and not (journal.starts or journal.records):
             for record in earlier(self.warm_start, session.problem.space):
                 journal.append(replace(record, kind="prior"))
-        for record in journal.records:
-            if record.kind == "prior":
-                sampler.observe(record.params, told(record.outcome))
+
+
+def recorded(journal: Journal, space: Space) -> History:
+    """The history that a journal holds: the trials of an earlier search, then its own by number, unfinished or not."""
+    ended = {r.number: r.outcome for r in journal.records if r.kind == "trial"}
+    trials: list[tuple[Mapping[str, Any], Outcome | None]] = [
+        *((r.params, r.outcome) for r in journal.records if r.kind == "prior"),
+        *((s.params, ended.get(s.number)) for s in journal.starts),
+    ]
+    history = History.empty(space)
+    for row, (params, outcome) in enumerate(trials):
+        history = history.begun(params)
+        if outcome is not None:
+            history = history.told(row, told(outcome))
+    return history
 
 
 def earlier(path: Path, space: Space) -> list[Record]:
@@ -104,19 +121,6 @@ def earlier(path: Path, space: Space) -> list[Record]:
     journal = Journal(path, read_only=True)
     journal.bind(space)
     return [r for r in journal.records if r.kind == "trial"]
-
-
-def _restored(sampler: Sampler, session: Session) -> list[Start]:
-    """Bring the sampler to where the journal ends; the trials that began and did not end."""
-    ended = {r.number: r.outcome for r in session.trials}
-    if not session.journal.starts:
-        sampler.enqueue(session.problem.space.plain(session.problem.start))
-    for start in session.journal.starts:
-        sampler.enqueue(start.params)
-        number = sampler.ask().number
-        if number in ended:
-            sampler.tell(number, told(ended[number]))
-    return [s for s in session.journal.starts if s.number not in ended]
 
 
 def told(outcome: Outcome) -> Told:

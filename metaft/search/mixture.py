@@ -13,6 +13,8 @@ from scipy.special import ndtr, ndtri
 Floats = NDArray[np.float64]
 
 CATEGORY_SMOOTHING = 0.3  # mass of a categorical kernel off its own choice
+BLOCK = 2**15  # numbers that are worked on at once, so that they stay in the processor's cache
+NOTHING = -700.0  # exp of it is nothing beside 1; of less, it is a number without full precision that takes long
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,6 @@ class Columns:
     categorical: tuple[bool, ...]
 
     @cached_property
-    def real(self) -> list[int]:
-        """Columns of real numbers."""
-        return [j for j, edges in enumerate(self.edges) if edges is None]
-
-    @cached_property
     def whole(self) -> list[tuple[int, Floats]]:
         """Columns of whole numbers with their edges."""
         return [(j, e) for j, e in enumerate(self.edges) if e is not None and not self.categorical[j]]
@@ -42,9 +39,13 @@ class Columns:
         """Columns of choices with their edges."""
         return [(j, e) for j, e in enumerate(self.edges) if e is not None and self.categorical[j]]
 
+    def part(self, block: slice) -> Columns:
+        """Some neighbouring columns."""
+        return Columns(self.edges[block], self.categorical[block])
+
     def apart(self) -> list[Columns]:
         """Each column alone."""
-        return [Columns((e,), (c,)) for e, c in zip(self.edges, self.categorical, strict=True)]
+        return [self.part(slice(j, j + 1)) for j in range(len(self.edges))]
 
     def snap(self, x: Floats) -> Floats:
         """Points [m, d] with every number moved to the middle of its cell, where its column has cells."""
@@ -102,56 +103,94 @@ def log_density(mixture: Mixture, x: Floats) -> Floats:
     return log_densities(mixture, x)[0]
 
 
-def log_densities(mixture: Mixture, x: Floats) -> tuple[Floats, Floats]:
-    """The log density [m] of points x [m, d], and that of the marginals' product, sum_j log sum_k w_k k_j(x_j)."""
-    kernels = _log_kernels(mixture, x)
-    joint = _log_sum_exp(kernels.sum(axis=0) + mixture.log_weights)
-    kernels += mixture.log_weights
-    return joint, _log_sum_exp(kernels).sum(axis=0)
+def log_densities(
+    mixture: Mixture, x: Floats, inside: Floats | None = None, *, rough: bool = False
+) -> tuple[Floats, Floats]:
+    """The log density [m] of points x [m, d], and that of the marginals' product, sum_j log sum_k w_k k_j(x_j).
+
+    Args:
+        inside: `log_inside(mixture.mu, mixture.sigma)` where that is known.
+        rough: marginals to about 1e-5, in a fifth of the time; for mixtures with a prior, which are nowhere 0.
+    """
+    inside = log_inside(mixture.mu, mixture.sigma) if inside is None else inside
+    at, mu, sigma, inside = (np.ascontiguousarray(of.T) for of in (x, mixture.mu, mixture.sigma, inside))
+    joint, apart = np.zeros((len(x), len(mixture.mu))), np.empty(at.shape)
+    width = max(1, BLOCK // max(1, joint.size))
+    for begin in range(0, len(at), width):
+        block = slice(begin, begin + width)
+        kernels = _log_kernels(at[block], mu[block], sigma[block], inside[block], mixture.columns.part(block))
+        for kernel in kernels:
+            joint += kernel
+        apart[block] = (_log_sum_single if rough else _log_sum_exp)(kernels, mixture.log_weights)
+    return _log_sum_exp(joint, mixture.log_weights), apart.sum(axis=0)
 
 
-def _log_sum_exp(a: Floats) -> Floats:
-    """log sum exp over the last axis, in place; scipy's takes twice as long on a proposal's arrays."""
+def _log_sum_single(a: Floats, log_weights: Floats) -> Floats:
+    """log sum w exp(a) over the last axis in single precision."""
+    total: Floats = np.log(np.exp(a, dtype=np.float32) @ np.exp(log_weights, dtype=np.float32))
+    return total
+
+
+def _log_sum_exp(a: Floats, log_weights: Floats) -> Floats:
+    """log sum w exp(a) over the last axis, in place; scipy's takes twice as long on a proposal's arrays."""
+    a += log_weights
     peak = a.max(axis=-1, keepdims=True)
     a -= peak
+    np.maximum(a, NOTHING, out=a)
     total: Floats = np.log(np.exp(a, out=a).sum(axis=-1)) + peak[..., 0]
     return total
 
 
-def _log_kernels(mixture: Mixture, x: Floats) -> Floats:
-    """Log of each kernel at each point in each column, [d, m, n]; 0 where the point has no number."""
-    at, mu, sigma, columns = x.T[:, :, None], mixture.mu.T[:, None], mixture.sigma.T[:, None], mixture.columns
-    kernels = np.empty(np.broadcast_shapes(at.shape, mu.shape))
-    kernels[columns.real] = _log_normal(at[columns.real], mu[columns.real], sigma[columns.real])
+def _log_kernels(x: Floats, mu: Floats, sigma: Floats, inside: Floats, columns: Columns) -> Floats:
+    """Log of kernels [d, n] at points [d, m], [d, m, n]; 0 where the point has no number."""
+    at, mu, sigma, inside = x[:, :, None], mu[:, None], sigma[:, None], inside[:, None]
+    kernels = _log_normal(at, mu, sigma, inside)
     for j, edges in columns.whole:
-        kernels[j] = _log_mass(at[j], mu[j], sigma[j], edges)
+        kernels[j] = _log_mass(at[j], mu[j], sigma[j], inside[j], edges)
     for j, edges in columns.choices:
         kernels[j] = _log_choice(at[j], mu[j], edges)
-    kernels[np.isnan(x.T)] = 0.0
+    kernels[np.isnan(x)] = 0.0
     return kernels
 
 
-def _log_normal(x: Floats, mu: Floats, sigma: Floats) -> Floats:
+def _log_normal(x: Floats, mu: Floats, sigma: Floats, inside: Floats) -> Floats:
     """Log of normal kernels cut to [0, 1]."""
-    z = (x - mu) * (np.sqrt(0.5) / sigma)
+    z = x - mu
+    z *= np.sqrt(0.5) / sigma
     z *= z
-    density: Floats = np.subtract(-np.log(sigma * np.sqrt(2 * np.pi)) - _log_inside(mu, sigma), z, out=z)
+    density: Floats = np.subtract(-np.log(sigma * np.sqrt(2 * np.pi)) - inside, z, out=z)
     return density
 
 
-def _log_inside(mu: Floats, sigma: Floats) -> Floats:
-    """Log mass of normal kernels within [0, 1]."""
+def log_inside(mu: Floats, sigma: Floats) -> Floats:
+    """Log mass of normal kernels within [0, 1], element by element."""
     mass: Floats = np.log(ndtr((1 - mu) / sigma) - ndtr(-mu / sigma))
     return mass
 
 
-def _log_mass(x: Floats, mu: Floats, sigma: Floats, edges: Floats) -> Floats:
+class LogInside:
+    """`log_inside` of kernels [n, d], computed only for those that the last call did not have in the same place."""
+
+    def __init__(self) -> None:
+        self._mu = self._sigma = self._mass = np.empty((0, 1))
+
+    def __call__(self, mu: Floats, sigma: Floats) -> Floats:
+        """Their log masses [n, d]."""
+        n, mass, fresh = min(len(mu), len(self._mu)), np.empty_like(mu), np.ones(mu.shape, dtype=np.bool_)
+        mass[:n] = self._mass[:n]
+        fresh[:n] = (mu[:n] != self._mu[:n]) | (sigma[:n] != self._sigma[:n])
+        mass[fresh] = log_inside(mu[fresh], sigma[fresh])
+        self._mu, self._sigma, self._mass = mu, sigma, mass
+        return mass
+
+
+def _log_mass(x: Floats, mu: Floats, sigma: Floats, inside: Floats, edges: Floats) -> Floats:
     """Log mass of the points' cells under cut normal kernels."""
     cell = cell_of(x, edges)
     ends = np.append(edges, np.nan)
     low, high = ((ends[np.minimum(cell + k, len(edges))] - mu) / sigma for k in (0, 1))
     with np.errstate(divide="ignore"):  # far out in a tail; the prior kernel is never there
-        mass: Floats = np.log(ndtr(high) - ndtr(low)) - _log_inside(mu, sigma)
+        mass: Floats = np.log(ndtr(high) - ndtr(low)) - inside
     return mass
 
 

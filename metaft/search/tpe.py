@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaft.search.mixture import Columns, Floats, Mixture, cell_of, log_densities, sample
-from metaft.search.parzen import fit, single_floor
-from metaft.search.sampler import Failed, Stopped, Told, Trial
+from metaft.config.schema import TPEConfig
+from metaft.search.mixture import Columns, Floats, LogInside, Mixture, cell_of, log_densities, sample
+from metaft.search.parzen import SortedRows, among, fit, single_floor
+from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, AskTell, Failed, History, Stopped, Told, Trial
 from metaft.space import MAX_CELLS, Categorical, Dimension, Float, Int, Space
 
-__all__ = ["TPE", "Failed", "Stopped", "Told", "Trial"]
+__all__ = ["BAD", "OK", "RUNNING", "STOPPED", "TPE", "Failed", "Stopped", "Told", "Trial"]
 
-OK, STOPPED, BAD, RUNNING = range(4)  # how an observation ranks before its value is looked at
 CROWDING = 1.2  # exponent of g
 GOOD, MAX_GOOD = 0.15, 25  # share and number of observations that make l
 JOINT_CANDIDATES, SINGLE_CANDIDATES = 32, 8
+ROUGH = 0.01  # more than rough scores are off
 FRESH_TRIES = 200  # uniform draws in search of a point that was never tried
 
 
-class TPE:
-    """Ask for a point, tell its value; smaller is better.
+class TPE(AskTell):
+    """Proposes points as the good ones among those observed, and unlike the others; smaller is better.
 
     The best ceil(0.15 n) of n told observations, at most 25, make the density l; the others, and trials still running,
     make g. Candidates are drawn from l, each dimension from a kernel of its own choice; of those never tried, the one
@@ -33,121 +34,80 @@ class TPE:
     the dimensions apart. The joint model knows what goes together, the marginals average over more observations, and
     the exponent drives the search out of a region that is crowded without getting better. The first `startup`
     proposals are uniform. A proposal is a function of (history, seed, its number) alone: the order in which trials end
-    changes nothing.
+    changes nothing. What was sorted and fitted for the last one is kept for a history that goes on from there.
 
     Args:
         space: what is searched; dimensions with conditions are allowed.
         seed: of all draws.
-        startup: observations from which on the model proposes.
+        startup: observations from which on the model proposes, 10.
         candidates: draws from l for each proposal; None: 32, or 8 where each dimension is chosen by itself.
-        multivariate: as said; otherwise each dimension is chosen by its own densities, without regard to the others.
+        multivariate: True, as said; otherwise each dimension is chosen by its own densities, without regard to the
+            others.
         weights: kernels in l weigh as much as their observation is better than the best of the others
             (`improvement`), or all the same (`uniform`; then only the order of values matters).
 
     Source: Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011; multivariate kernels: Falkner
     et al., BOHB, ICML 2018; weights and bandwidths: Watanabe, arXiv 2304.11127.
+
+    >>> sampler = TPE(Space([Float("x", -1.0, 1.0)]), seed=0)
+    >>> for _ in range(40):
+    ...     trial = sampler.ask()
+    ...     sampler.tell(trial.number, trial.params["x"] ** 2)
+    >>> abs(sampler.ask().params["x"]) < 0.1
+    True
     """
 
     def __init__(
         self,
         space: Space,
         seed: int = 0,
-        *,
-        startup: int = 10,
-        candidates: int | None = None,
-        multivariate: bool = True,
-        weights: Literal["improvement", "uniform"] = "improvement",
+        **options: Any,
     ) -> None:
-        self.space, self._seed = space, seed
-        self._startup, self._multivariate, self._weights = startup, multivariate, weights
-        self._candidates = candidates or (JOINT_CANDIDATES if multivariate else SINGLE_CANDIDATES)
+        super().__init__(space)
+        self._seed, self._options = seed, TPEConfig(**options)
+        standard = JOINT_CANDIDATES if self._options.multivariate else SINGLE_CANDIDATES
+        self._candidates = self._options.candidates or standard
         self._columns = columns_of(space)
         self._conditions = _conditions(space)
-        self._x = np.empty((0, len(space)))
-        self._kind, self._y = np.empty(0, dtype=np.int64), np.empty(0)  # of each row of x
-        self._rows: list[int] = []  # by number of a trial
-        self._seen: set[bytes] = set()
-        self._queue: list[dict[str, Any]] = []
+        self._sorted_rows = SortedRows()
+        self._inside = [LogInside() for _ in range(1 if self._options.multivariate else len(space))]  # of g
 
-    def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Propose this point before any of the model's own.
-
-        Raises:
-            ValueError: it is no point of the space.
-        """
-        self.space.to_unit(params)
-        self._queue.append(dict(params))
-
-    def observe(self, params: Mapping[str, Any], value: Told) -> None:
-        """Take in a value from elsewhere, which is no trial of this search.
-
-        Raises:
-            ValueError: it is no point of the space.
-        """
-        self._add(params, value)
-
-    def ask(self) -> Trial:
-        """The next proposal."""
-        number = len(self._rows)
-        params = self._queue.pop(0) if self._queue else self._propose(number)
-        self._rows.append(self._add(params, None))
-        return Trial(number, params)
-
-    def tell(self, number: int, value: Told) -> None:
-        """The value of a proposal; a failure or a number that is not finite counts as the worst.
-
-        Raises:
-            ValueError: no such proposal, or it was told already.
-        """
-        if not 0 <= number < len(self._rows):
-            raise ValueError(f"tell: no trial {number} was asked for; allowed: 0 to {len(self._rows) - 1}")
-        row = self._rows[number]
-        if self._kind[row] != RUNNING:
-            raise ValueError(f"tell: trial {number} was told before; allowed: each trial once")
-        self._kind[row], self._y[row] = _kind_and_value(value)
-
-    def _add(self, params: Mapping[str, Any], value: Told | None) -> int:
-        u = self.space.to_unit(params).numpy()
-        self._x = np.vstack([self._x, u])
-        self._seen.add(u.tobytes())
-        kind, y = (RUNNING, math.inf) if value is None else _kind_and_value(value)
-        self._kind, self._y = np.append(self._kind, kind), np.append(self._y, y)
-        return len(self._y) - 1
-
-    def _propose(self, number: int) -> dict[str, Any]:
+    def propose(self, history: History, number: int) -> dict[str, Any]:
         """The first candidate that was never tried; where all were, the first."""
-        rng = np.random.default_rng([self._seed, number])
-        tried = None
-        for u in self._candidates_from(rng):
+        rng, tried = np.random.default_rng([self._seed, number]), None
+        for u in self._candidates_from(history, rng):
             params = self.space.plain(torch.from_numpy(u))
-            if self.space.to_unit(params).numpy().tobytes() not in self._seen:
+            if not history.holds(params):
                 return params
             tried = tried or params
         assert tried is not None
         return tried
 
-    def _candidates_from(self, rng: np.random.Generator) -> Iterator[Floats]:
+    def _candidates_from(self, history: History, rng: np.random.Generator) -> Iterator[Floats]:
         """The model's candidates, best first, once there is enough to learn from; then uniform points."""
-        if (self._kind != RUNNING).sum() >= self._startup:
-            yield from self._ranked(rng)
+        if (history.kind != RUNNING).sum() >= self._options.startup:
+            yield from self._ranked(history, rng)
         yield from rng.random((FRESH_TRIES, len(self.space)))
 
-    def _ranked(self, rng: np.random.Generator) -> Floats:
+    def _ranked(self, history: History, rng: np.random.Generator) -> Iterator[Floats]:
         """Draws from l [candidates, d], those with the largest l / g first."""
-        good, bad = split(self._kind, self._y)
-        values = np.where(self._kind == OK, self._y, math.inf)
-        weights = improvement(values[good], values[bad]) if self._weights == "improvement" else np.ones(len(good))
-        x, worst = self._x, np.ones(len(bad))
-        if self._multivariate:
-            better, worse = fit(x[good], weights, self._columns), fit(x[bad], worst, self._columns)
-            return _sorted(self._blank(sample(better, self._candidates, rng)), better, worse)
+        good, bad = split(history.kind, history.y)
+        values = np.where(history.kind == OK, history.y, math.inf)
+        weights = (
+            improvement(values[good], values[bad]) if self._options.weights == "improvement" else np.ones(len(good))
+        )
+        sides = ((good, weights), (bad, np.ones(len(bad))))
+        x, order = history.x, self._sorted_rows(history.x)
+        if self._options.multivariate:
+            better, worse = (fit(x[rows], w, self._columns, order=among(order, rows)) for rows, w in sides)
+            yield from _best_first(self._blank(sample(better, self._candidates, rng)), better, worse, self._inside[0])
+            return
         apart = []
         for j, column in enumerate(self._columns.apart()):
-            better, worse = (
-                fit(*_there(x[rows, j : j + 1], w), column, single_floor) for rows, w in ((good, weights), (bad, worst))
-            )
-            apart.append(_sorted(sample(better, self._candidates, rng), better, worse))
-        return self._blank(np.hstack(apart))
+            better, worse = (_alone(x[:, j : j + 1], order[j : j + 1], rows, w, column) for rows, w in sides)
+            draws = sample(better, self._candidates, rng)
+            apart.append(_sorted(draws, _log(better, draws), worse, self._inside[j](worse.mu, worse.sigma)))
+        yield from self._blank(np.hstack(apart))
 
     def _blank(self, x: Floats) -> Floats:
         """Candidates [m, d] without the numbers of dimensions whose condition does not hold."""
@@ -159,16 +119,35 @@ class TPE:
         return x
 
 
-def _sorted(draws: Floats, better: Mixture, worse: Mixture) -> Floats:
-    """Draws [m, d], those with the largest l / g^1.2 first."""
-    score = sum(log_densities(better, draws)) - CROWDING * sum(log_densities(worse, draws))
+def _best_first(draws: Floats, better: Mixture, worse: Mixture, kept: LogInside) -> Iterator[Floats]:
+    """Draws [m, d], those with the largest l / g^1.2 first.
+
+    Mostly no more than the first is asked for, and that is among the few that are best by rough densities.
+    """
+    log_l, inside = _log(better, draws), kept(worse.mu, worse.sigma)
+    rough = log_l - CROWDING * _log(worse, draws, inside, rough=True)
+    near = rough > rough.max() - ROUGH
+    yield from _sorted(draws[near], log_l[near], worse, inside)[:1]
+    yield from _sorted(draws, log_l, worse, inside)
+
+
+def _sorted(draws: Floats, log_l: Floats, worse: Mixture, inside: Floats) -> Floats:
+    """Draws [m, d] of log l [m], those with the largest l / g^1.2 first."""
+    score = log_l - CROWDING * _log(worse, draws, inside)
     return draws[np.argsort(-score, kind="stable")]
 
 
-def _there(x: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """The rows of one column [n, 1] that are numbers, and their weights."""
-    numbers = ~np.isnan(x[:, 0])
-    return x[numbers], weights[numbers]
+def _log(mixture: Mixture, draws: Floats, inside: Floats | None = None, *, rough: bool = False) -> Floats:
+    """The log density [m] of draws [m, d] plus that of the marginals' product."""
+    joint, apart = log_densities(mixture, draws, inside, rough=rough)
+    return joint + apart
+
+
+def _alone(x: Floats, order: NDArray[np.int64], rows: NDArray[np.int64], weights: Floats, column: Columns) -> Mixture:
+    """The mixture over one column [n, 1] of those of some rows that are numbers."""
+    numbers = ~np.isnan(x[rows, 0])
+    rows = rows[numbers]
+    return fit(x[rows], weights[numbers], column, single_floor, among(order, rows))
 
 
 def columns_of(space: Space) -> Columns:
@@ -184,20 +163,12 @@ def _edges(d: Dimension) -> Floats | None:
 
 def _conditions(space: Space) -> list[tuple[int, int, Floats]]:
     """For every dimension with a condition: its column, its parent's, and where the parent must be for it."""
-    found = []
+    conditions = []
     for j, d in enumerate(space):
         if d.when is not None:
             parent = space.names.index(d.when[0])
-            found.append((j, parent, np.array([space.dimensions[parent].to_unit(v) for v in d.when[1]])))
-    return found
-
-
-def _kind_and_value(told: Told) -> tuple[int, float]:
-    """Of what kind an observation is, and its value (infinite for what gave none)."""
-    value = math.inf if isinstance(told, Failed) else told.value if isinstance(told, Stopped) else told
-    if not math.isfinite(value):
-        return BAD, math.inf
-    return STOPPED if isinstance(told, Stopped) else OK, float(value)
+            conditions.append((j, parent, np.array([space.dimensions[parent].to_unit(v) for v in d.when[1]])))
+    return conditions
 
 
 def split(kind: NDArray[np.int64], y: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metaft.search.mixture import CATEGORY_SMOOTHING, Columns, Mixture, cell_of, log_density, sample
-from metaft.search.parzen import fit, joint_floor, single_floor
+from metaft.search import mixture as mixtures
+from metaft.search.mixture import (
+    CATEGORY_SMOOTHING,
+    Columns,
+    LogInside,
+    Mixture,
+    cell_of,
+    log_densities,
+    log_density,
+    log_inside,
+    sample,
+)
+from metaft.search.parzen import SortedRows, among, fit, joint_floor, single_floor, sorted_rows
 
 LOG_EDGES = np.log(np.arange(1, 9)) / np.log(8)  # of the whole numbers 1 to 7 on a log scale
 FIVE, THREE = np.linspace(0, 1, 6), np.linspace(0, 1, 4)
@@ -134,3 +145,41 @@ def test_the_prior_is_the_last_kernel_and_of_mean_weight():
 
 def test_cells():
     assert cell_of(np.array([0.0, 0.2, 0.999, 1.0, np.nan]), FIVE).tolist() == [0, 1, 4, 4, 5]
+
+
+def test_blocks_change_no_density(monkeypatch):
+    m = mixture(MIXED, n=40)
+    points = MIXED.snap(np.random.default_rng(1).random((9, 4)))
+    expected = log_densities(m, points)
+    for block in (1, 2 * 9 * 41, 10**9):
+        monkeypatch.setattr(mixtures, "BLOCK", block)
+        np.testing.assert_array_equal(log_densities(m, points), expected)
+        np.testing.assert_allclose(log_densities(m, points, rough=True), expected, rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(log_densities(m, points[4:6]), np.array(expected)[:, 4:6])
+    far = Mixture(np.log([0.5, 0.5]), np.array([[0.01], [0.5]]), np.array([[1e-3], [1.0]]), REAL)
+    alone = Mixture(np.log([0.5]), far.mu[1:], far.sigma[1:], REAL)
+    assert log_density(far, np.array([[0.9]])) == log_density(alone, np.array([[0.9]])), "the other is nothing there"
+
+
+def test_sorting_goes_on_from_what_was_sorted():
+    rng = np.random.default_rng(0)
+    x = rng.integers(4, size=(30, 3)) / 4  # with equal ones
+    x[rng.random((30, 3)) < 0.2] = np.nan
+    expected = [np.argsort(x[:n], axis=0, kind="stable").T for n in range(31)]
+    kept = SortedRows()
+    for n in (0, 1, 2, 3, 20, 30, 5, 30):
+        np.testing.assert_array_equal(kept(x[:n]), expected[n])
+    np.testing.assert_array_equal(kept(x[::-1]), np.argsort(x[::-1], axis=0, kind="stable").T)
+    rows = np.flatnonzero(rng.random(30) < 0.5)
+    np.testing.assert_array_equal(among(sorted_rows(x), rows), sorted_rows(x[rows]))
+
+
+def test_masses_are_computed_again_only_where_something_changed(monkeypatch):
+    rng, computed = np.random.default_rng(0), []
+    mu, sigma, kept = rng.random((20, 3)), rng.random((20, 3)) + 0.1, LogInside()
+    counted = lambda *args: (computed.append(args[0].size), log_inside(*args))[1]  # noqa: E731
+    monkeypatch.setattr(mixtures, "log_inside", counted)
+    other = np.where(np.arange(20)[:, None] == 4, 0.5, sigma)
+    for rows, bandwidths in ((20, sigma), (20, other), (19, other), (20, sigma)):
+        np.testing.assert_array_equal(kept(mu[:rows], bandwidths[:rows]), log_inside(mu[:rows], bandwidths[:rows]))
+    assert computed == [60, 3, 0, 6]

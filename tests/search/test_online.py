@@ -11,8 +11,8 @@ from metaft import build, config, spaces
 from metaft.errors import ConfigError
 from metaft.finetune.loop import train
 from metaft.objective import Objective, load_objective
-from metaft.training.schedule import paces, warmup_cosine
 from metaft.search.journal import Journal
+from metaft.training.schedule import paces, warmup_cosine
 from tests.conftest import SMALL
 
 ONLINE = (*SMALL, "search.mode=hypergrad", "hypergrad.regime=online", "finetune.epochs=3", "hypergrad.lr=0.2")

@@ -5,20 +5,22 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from metaft.errors import ConfigError, DataError, DivergedError
-from metaft.space import Categorical, Float, Space
 from metaft.search.bilevel import BilevelProblem, Budget
-from metaft.search.blackbox import BlackBoxSolver
+from metaft.search.blackbox import BlackBoxSolver, recorded
 from metaft.search.hypergrad import HypergradSolver, Scout
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
+from metaft.search.sampler import RUNNING, History
 from metaft.search.session import FinalChoice
 from metaft.search.tpe import TPE
+from metaft.space import Categorical, Float, Space
 from tests.search.problems import Bowl, Cliff, Faulty, Slow
 
 tpe, uniform = partial(BlackBoxSolver, TPE), partial(BlackBoxSolver, Uniform)
@@ -93,6 +95,39 @@ def test_resumed_equals_uninterrupted(solver, kept, budget, tmp_path):
     result = solver(seed=5, final=final).solve(Bowl(noise=0.1), budget, Journal(part))
     assert (result.params, result.value) == (expected.params, expected.value)
     assert Journal(part).records == whole.records
+
+
+class Watched(TPE):
+    """Keeps what it is asked."""
+
+    asked: ClassVar[list[tuple[int, History]]] = []
+
+    def propose(self, history, number):
+        self.asked.append((number, history))
+        return super().propose(history, number)
+
+
+def test_a_resumed_search_reads_its_history_and_replays_nothing(tmp_path):
+    earlier, path = tmp_path / "earlier.jsonl", tmp_path / "t.jsonl"
+    uniform(seed=3).solve(Bowl(), Budget(trials=6), Journal(earlier))
+    solver = BlackBoxSolver(Watched, warm_start=earlier)
+    Watched.asked.clear()
+    solver.solve(Bowl(), Budget(trials=12), whole := Journal(path))
+    uninterrupted = dict(Watched.asked)
+    assert list(uninterrupted) == list(range(1, 12)), "the recipe is not proposed"
+    trials = [r for r in whole.records if r.kind == "trial"]
+    part = Journal()
+    part.records, part.starts = [r for r in whole.records[:14] if r not in trials[3:5]], whole.starts[:9]
+    history = recorded(part, Bowl().space)
+    order = [*(r.params for r in part.records[:6]), *(s.params for s in part.starts)]
+    assert [Bowl().space.plain(torch.from_numpy(u)) for u in history.x] == [pytest.approx(p) for p in order]
+    assert np.flatnonzero(history.kind == RUNNING).tolist() == [9, 10, 14], "what began and did not end"
+    Watched.asked.clear()
+    solver.solve(Bowl(), Budget(trials=12), part)
+    assert [number for number, _ in Watched.asked] == [9, 10, 11]
+    for number, now in Watched.asked:
+        for name in ("x", "kind", "y"):
+            np.testing.assert_array_equal(getattr(now, name), getattr(uninterrupted[number], name))
 
 
 @each_solver

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaft.space import Categorical, Float, Int, Space
+from metaft.search import tpe
 from metaft.search.random import Uniform
+from metaft.search.sampler import History
 from metaft.search.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
+from metaft.space import Categorical, Float, Int, Space
 
 GOLDEN = Path(__file__).parent / "golden-tpe.json"
 SPHERE = Space([Float(f"x{i}", -5.0, 5.0) for i in range(5)])
@@ -122,6 +125,72 @@ def test_proposals_against_a_golden_file():
                         pytest.approx(expected, rel=1e-9) if key in ("lr", "w", "only_a") else expected
                     )
             sampler.observe(params, value)
+
+
+def course(seed: int) -> list[History]:
+    """Histories as a search makes them: one trial after the other begins and ends, some of them late."""
+    rng, history, running, histories = np.random.default_rng(seed), History.empty(MIXED), [], []
+    while len(history) < 40:
+        if running and rng.random() < 0.5:
+            row = running.pop(rng.integers(len(running)))
+            value = mixed(MIXED.plain(torch.from_numpy(history.x[row])))
+            history = history.told(row, rng.choice([value, Stopped(value), Failed("no")], p=[0.8, 0.1, 0.1]))
+        else:
+            running.append(len(history))
+            history = history.begun(MIXED.plain(torch.from_numpy(rng.integers(9, size=len(MIXED)) / 8)))
+        histories.append(history)
+    return histories
+
+
+@pytest.mark.parametrize("multivariate", [True, False])
+def test_what_is_kept_between_proposals_changes_none(multivariate):
+    """One sampler is asked about histories that grow, about two in turn, and about older and unrelated ones again."""
+    first, second = course(0), course(1)
+    turns = [h for pair in zip(first[15:], second[15:], strict=False) for h in pair]
+    sampler = TPE(MIXED, seed=2, multivariate=multivariate)
+    for number, history in enumerate([*first, *turns, first[40], History.empty(MIXED), second[-1]]):
+        fresh = TPE(MIXED, seed=2, multivariate=multivariate)
+        assert sampler.propose(history, number) == fresh.propose(history, number)
+    assert sampler.ask() == TPE(MIXED, seed=2).ask(), "proposals leave no trace in what was asked and told"
+
+
+def test_rough_densities_change_no_proposal(monkeypatch):
+    """Proposals are those of a sampler that looks closely at every draw."""
+    histories = [*course(0)[25:], *course(3)[25:]]
+    expected = [TPE(MIXED, seed=2).propose(h, i) for i, h in enumerate(histories)]
+    monkeypatch.setattr(tpe, "ROUGH", math.inf)
+    assert [TPE(MIXED, seed=2).propose(h, i) for i, h in enumerate(histories)] == expected
+
+
+def test_asking_and_telling_is_proposing_from_a_history():
+    sampler, history = TPE(MIXED, seed=5), History.empty(MIXED)
+    recipe = MIXED.plain(torch.full((len(MIXED),), 0.5, dtype=torch.float64))
+    sampler.observe(recipe, 7.0)
+    history = history.begun(recipe).told(0, 7.0)
+    for number in range(30):
+        trial = sampler.ask()
+        assert trial.number == number
+        assert trial.params == TPE(MIXED, seed=5).propose(history, number)
+        history = history.begun(trial.params)
+        if number % 3:
+            sampler.tell(number, mixed(trial.params))
+            history = history.told(number + 1, mixed(trial.params))
+    assert Uniform(SPHERE, 3).propose(History.empty(SPHERE), 8) == played(Uniform(SPHERE, 3), sphere, 8).ask().params
+
+
+def test_a_history_grows_by_making_others():
+    empty, point = History.empty(MIXED), MIXED.plain(torch.zeros(len(MIXED), dtype=torch.float64))
+    running = empty.begun(point)
+    ended = [running.told(0, told) for told in (3.0, Stopped(2.0), Failed("no"), math.nan, Stopped(math.inf))]
+    assert (len(empty), len(running), running.kind.tolist(), running.y.tolist()) == (0, 1, [RUNNING], [math.inf])
+    assert [int(h.kind[0]) for h in ended] == [OK, STOPPED, BAD, BAD, BAD]
+    assert [float(h.y[0]) for h in ended] == [3.0, 2.0, math.inf, math.inf, math.inf]
+    assert np.isnan(running.x[0]).tolist() == [False] * 6 + [True], "only_bc is not there"
+    assert running.holds(point)
+    assert not running.holds({**point, "only_a": 0.5})
+    assert not empty.holds(point)
+    with pytest.raises(ValueError, match="missing or unknown"):
+        empty.begun({"lr": 0.1})
 
 
 def test_running_trials_change_the_next_proposal():

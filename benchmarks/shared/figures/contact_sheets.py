@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from metaft.data.styles import COLOURS, STYLE_SETS, STYLES, style_rows
 from numpy.typing import NDArray
 from torch import Tensor
 
 from metaft.data import digits, shapes
-from metaft.data.styles import COLOURS, STYLE_SETS, STYLES, style_rows
 from shared.figures.curves import DPI
 
 SEED = 0
