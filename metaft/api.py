@@ -159,8 +159,8 @@ def finetune(
     learned = _objective(objective)
     chosen = method or ("ft" if learned is None else "autoft")
     if learned is None and chosen in LEARNED:
-        found = f"none, and {chosen} trains with one"
-        raise ConfigError([Fault("objective", found, "an Objective, or the path of an objective.yaml")])
+        none = f"none, and {chosen} trains with one"
+        raise ConfigError([Fault("objective", none, "an Objective, or the path of an objective.yaml")])
     cfg = _config(settings, method=chosen)
     work = _opened(cfg, objects, learned)
     fit = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))(chosen)
@@ -199,8 +199,8 @@ def compare(
     chosen = [name for name in cfg.evaluation.methods if name in fitting.servable(work)]
     results = pipeline.blank(work)
     if learned is None and set(chosen) & set(LEARNED):
-        found = _searched(work)
-        learned, results = found.objective, replace(results, mode=work.cfg.search.mode, search=found.to_dict())
+        searched = _searched(work)
+        learned, results = searched.objective, replace(results, mode=work.cfg.search.mode, search=searched.to_dict())
     fits = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))
     return pipeline.compare(work, fits, chosen, pipeline.with_objective(results, learned))
 
@@ -224,8 +224,10 @@ def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Object
     if settings is not None or objects:
         work = _opened(_config(settings), objects)
     if work.splits.classes.names != fitted.classnames:
-        found = f"{len(work.splits.classes.names)} classes, other than the {len(fitted.classnames)} it was trained with"
-        raise ConfigError([Fault("classnames", found, "the same in the same order")])
+        others = (
+            f"{len(work.splits.classes.names)} classes, other than the {len(fitted.classnames)} it was trained with"
+        )
+        raise ConfigError([Fault("classnames", others, "the same in the same order")])
     scores = fitting.scored(_with_tests(work), fitted.classifier)
     drift = fitting.drift(fitted.work)(fitted.classifier)
     results = pipeline.with_objective(pipeline.blank(work), fitted.objective)
@@ -302,8 +304,8 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
     odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
     faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
     if objects and cfg.search.executor != "serial":
-        found = f"{cfg.search.executor!r}, whose workers make the problem from settings"
-        faults.append(Fault("search.executor", found, "serial, where objects are given"))
+        elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
+        faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))
     return faults
 
 

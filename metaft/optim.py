@@ -86,8 +86,8 @@ class FTPAdamW(torch.optim.AdamW):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         if self._exclude and "param_names" not in group:
-            found = "patterns, but parameters without names"
-            raise ConfigError([Fault("exclude", found, "named parameters, such as model.named_parameters()")])
+            nameless = "patterns, but parameters without names"
+            raise ConfigError([Fault("exclude", nameless, "named parameters, such as model.named_parameters()")])
         if self._exclude:
             out = set(matching(group["param_names"], self._exclude))
             pairs = zip(group["param_names"], group["params"], strict=True)
@@ -120,8 +120,8 @@ class FTPAdamW(torch.optim.AdamW):
             self.register_step_post_hook(self._after)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_hook", "_exclude", "_excluded", "_fresh")
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+        names = ("_hook", "_exclude", "_excluded", "_fresh")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -198,8 +198,9 @@ class FTPAdamW(torch.optim.AdamW):
 def _fusable(entry: Any) -> bool:
     """Whether torch's fused AdamW takes a parameter, a named one, or all of a group."""
     if isinstance(entry, dict):
-        own = entry["params"]
-        return not isinstance(own, Iterator) and all(map(_fusable, [own] if isinstance(own, Tensor) else own))
+        params = entry["params"]
+        members = [params] if isinstance(params, Tensor) else params
+        return not isinstance(params, Iterator) and all(map(_fusable, members))
     p = entry[1] if isinstance(entry, tuple) else entry
     return isinstance(p, Tensor) and p.is_floating_point() and p.device.type in ("cpu", "cuda")
 

@@ -32,9 +32,7 @@ def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | 
     dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg)]
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
-    return Space(
-        [d for whole in searched for d in (per_group[whole.name] if whole.name in objective.per_group else [whole])]
-    )
+    return Space([d for one in searched for d in (per_group[one.name] if one.name in objective.per_group else [one])])
 
 
 def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:

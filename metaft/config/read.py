@@ -154,12 +154,12 @@ def _fault(detail: ErrorDetails) -> Fault:
     field = ".".join(str(k) for k in detail["loc"]) or "settings"
     if detail["type"] == "value_error":
         return Fault(field, str(detail["ctx"]["error"]), "a possible combination")
-    found = f"{detail['input']!r} ({type(detail['input']).__name__})"
+    value = f"{detail['input']!r} ({type(detail['input']).__name__})"
     context = detail.get("ctx", {})
     if detail["type"] == "literal_error":
         words = re.findall(r"'([^']+)'", str(context["expected"]))
-        return Fault(field, found, ", ".join(words), nearest(str(detail["input"]), words))
-    return Fault(field, found, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
+        return Fault(field, value, ", ".join(words), nearest(str(detail["input"]), words))
+    return Fault(field, value, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
 
 
 def flatten(config: Config) -> Mapping[str, Any]:

@@ -44,12 +44,12 @@ class LoRA(Hook):
         matrices = [name for name, p in pretrained.items() if p.ndim == 2]
         if self._given is not None:
             return matching(matrices, self._given, "finetune.lora_targets", "matrix")
-        found = [name for name in matrices if any(matching([name], [p]) for p in ATTENTION)]
-        if not found:
+        attention = [name for name in matrices if any(matching([name], [p]) for p in ATTENTION)]
+        if not attention:
             what = "no attention matrix among the trained parameters"
             allowed = f"patterns of names like {', '.join(map(bare, matrices[:3]))}"
             raise ConfigError([Fault("finetune.lora_targets", what, allowed)])
-        return found
+        return attention
 
     def variables(self, pretrained: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """Fresh factors, and the head as it is."""

@@ -51,12 +51,12 @@ def picked(tensors: Tensors, numbers: Sequence[int]) -> list[Tensor]:
     return [tensors[i] for i in numbers]
 
 
-def placed(tensors: Tensors, numbers: Sequence[int], own: Tensors) -> list[Tensor]:
+def placed(tensors: Tensors, numbers: Sequence[int], others: Tensors) -> list[Tensor]:
     """The tensors with others in the place of those of these numbers."""
-    whole = list(tensors)
-    for i, t in zip(numbers, own, strict=True):
-        whole[i] = t
-    return whole
+    replaced = list(tensors)
+    for i, t in zip(numbers, others, strict=True):
+        replaced[i] = t
+    return replaced
 
 
 class Only(Hook):
@@ -71,23 +71,23 @@ class Only(Hook):
         self._hook, self._numbers = hook, numbers
 
     def initial(self, anchors: Tensors) -> State:
-        """The hook's own, for the chosen variables."""
+        """The hook's first state, for the chosen variables."""
         return self._hook.initial(self._of(anchors))
 
     def before(
         self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
     ) -> tuple[Tensors, State]:
-        """The hook's own in its place."""
-        own, state = self._hook.before(self._of(grads), self._of(values), self._of(anchors), state, knobs)
-        return placed(grads, self._numbers, own), state
+        """What the hook says of the chosen variables; the others as they are."""
+        changed, state = self._hook.before(self._of(grads), self._of(values), self._of(anchors), state, knobs)
+        return placed(grads, self._numbers, changed), state
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The hook's own in its place."""
-        own, state = self._hook.after(self._of(values), self._of(anchors), state, knobs)
-        return placed(values, self._numbers, own), state
+        """What the hook says of the chosen variables; the others as they are."""
+        changed, state = self._hook.after(self._of(values), self._of(anchors), state, knobs)
+        return placed(values, self._numbers, changed), state
 
     def result(self, values: Tensors, state: State) -> Tensors:
-        """The hook's own in its place."""
+        """What the hook says of the chosen variables; the others as they are."""
         return placed(values, self._numbers, self._hook.result(self._of(values), state))
 
     def _of(self, tensors: Tensors) -> list[Tensor]:

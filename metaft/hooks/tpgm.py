@@ -45,19 +45,19 @@ class TPGM(Hook):
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The proposal, projected by radii that have learned on it."""
         seen, radii, chosen = state[0], Radii.of(state[1:]), self._chosen(anchors)
-        own, centres = picked(values, chosen), picked(anchors, chosen)
-        drifts = [p - a for p, a in zip(own, centres, strict=True)]
+        moving, centres = picked(values, chosen), picked(anchors, chosen)
+        drifts = [p - a for p, a in zip(moving, centres, strict=True)]
         radii = radii._replace(norms=[row_norms(c, self.norm) for c in drifts])
         half = torch.stack([n.min() / 2 for n in radii.norms])
         radii = radii._replace(radius=torch.where(radii.radius.isinf(), half, radii.radius)).within()
         lengths = padded(radii.norms)
         for _ in range(self._iterations):
-            point = placed(values, chosen, self._projected(own, centres, radii))
+            point = placed(values, chosen, self._projected(moving, centres, radii))
             grads = picked(self._probe(point, int(seen)), chosen)
             pulls = padded([row_pulls(g, c, self.norm) for g, c in zip(grads, drifts, strict=True)])
             gradient = radius_gradient(pulls, lengths, radii.radius, lengths)
             radii, seen = radii.adapted(gradient, knobs["speed"]).within(), seen + 1
-        return placed(values, chosen, self._projected(own, centres, radii)), (seen, *radii.state)
+        return placed(values, chosen, self._projected(moving, centres, radii)), (seen, *radii.state)
 
     def _chosen(self, anchors: Tensors) -> Sequence[int]:
         return range(len(anchors)) if self._numbers is None else self._numbers

@@ -64,11 +64,11 @@ def drift_rows(results: Document) -> list[list[str]]:
     """The cells of `drift_table`."""
     drifts, costs = results.get("drift") or {}, results.get("cost") or {}
     rows = []
-    for name, own in drifts.items():
+    for name, drift in drifts.items():
         cost = costs.get(name, {})
         took = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
-        features = [f"{value:.3f}" for value in own["features"].values()]
-        rows.append([name, *took, f"{own['weights']['all']:.3g}", *features])
+        features = [f"{value:.3f}" for value in drift["features"].values()]
+        rows.append([name, *took, f"{drift['weights']['all']:.3g}", *features])
     return rows
 
 
@@ -91,8 +91,8 @@ def objective_rows(results: Document) -> list[list[str]]:
     if not objective:
         return [["objective", "value"]]
     knobs = {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
-    whole = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
-    rows = [[name, _number(value)] for name, value in whole.items()]
+    values = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
+    rows = [[name, _number(value)] for name, value in values.items()]
     if objective.get("head"):
         rows.append(["head", objective["head"].replace("_", " ")])
     if objective.get("schedule"):
@@ -103,9 +103,10 @@ def objective_rows(results: Document) -> list[list[str]]:
 def group_rows(results: Document) -> list[list[str]]:
     """The cells of what each parameter group has for itself, header first."""
     groups = (results.get("objective") or {}).get("groups") or {}
-    flat = {group: {**own, **own.get("terms", {})} for group, own in groups.items()}
-    names = [name for name in dict.fromkeys(name for own in flat.values() for name in own) if name != "terms"]
-    return [["group", *names], *([group, *(_number(own.get(n, "")) for n in names)] for group, own in flat.items())]
+    flat = {group: {**values, **values.get("terms", {})} for group, values in groups.items()}
+    names = [name for name in dict.fromkeys(name for values in flat.values() for name in values) if name != "terms"]
+    rows = [[group, *(_number(values.get(name, "")) for name in names)] for group, values in flat.items()]
+    return [["group", *names], *rows]
 
 
 def page(results: Document) -> str:

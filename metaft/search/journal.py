@@ -136,11 +136,11 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         content = path.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
+        complete, _, torn = content.rpartition(b"\n")
         if torn and self._file is not None:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
-            write(path, whole + b"\n" if whole else HEADER)
-        lines = whole.decode("utf-8", errors="replace").splitlines()
+            write(path, complete + b"\n" if complete else HEADER)
+        lines = complete.decode("utf-8", errors="replace").splitlines()
         try:
             if lines and json.loads(lines[0]).get("version") != VERSION:
                 raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
@@ -174,9 +174,9 @@ def _record(raw: dict[str, Any]) -> Record:
     )
 
 
-def _difference(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> str:
-    """The first parameter in which two spaces differ, what was found of it and what is wanted."""
-    here, there = ({d["name"]: d for d in side} for side in (found, wanted))
+def _difference(kept: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> str:
+    """The first parameter in which two spaces differ, what the journal has of it and what is wanted."""
+    here, there = ({d["name"]: d for d in side} for side in (kept, wanted))
     for name in (*there, *here):
         if here.get(name) != there.get(name):
             sides = (_text(here.get(name), there.get(name)), _text(there.get(name), here.get(name)))

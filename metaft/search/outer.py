@@ -22,12 +22,12 @@ def best_log_temperature(logits: Tensor, labels: Tensor, steps: int = 30) -> Ten
     Source: Guo et al., On calibration of modern neural networks, ICML 2017, section 4.2.
     """
     z = logits.detach().double()
-    own = z.gather(1, labels[:, None])[:, 0]
+    of_label = z.gather(1, labels[:, None])[:, 0]
     low, high = z.new_tensor(-4.0), z.new_tensor(4.0)
     for _ in range(steps):
         middle = (low + high) / 2
         p = F.softmax(z * (-middle).exp(), dim=1)
-        too_sharp = ((p * z).sum(dim=1) - own).mean() > 0
+        too_sharp = ((p * z).sum(dim=1) - of_label).mean() > 0
         low, high = torch.where(too_sharp, middle, low), torch.where(too_sharp, high, middle)
     return ((low + high) / 2).to(logits.dtype)
 
@@ -46,8 +46,8 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
     In [0, 1]; the same for every temperature, so mere confidence changes nothing.
     """
-    own = F.one_hot(labels, logits.shape[1]).bool()
-    margins = logits[own] - logits.masked_fill(own, -torch.inf).amax(dim=1)
+    is_label = F.one_hot(labels, logits.shape[1]).bool()
+    margins = logits[is_label] - logits.masked_fill(is_label, -torch.inf).amax(dim=1)
     return torch.sigmoid(-margins / margins.abs().mean().clamp_min(1e-12)).mean()
 
 

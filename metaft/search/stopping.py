@@ -35,8 +35,8 @@ class MedianRule:
 
 def medians(trials: Sequence[Record]) -> dict[int, float]:
     """The median outer loss at every step that enough trials have reported on, stopped ones included."""
-    found: dict[int, list[float]] = defaultdict(list)
+    losses_at: dict[int, list[float]] = defaultdict(list)
     for trial in trials:
         for step, loss in trial.reports:
-            found[step].append(loss if math.isfinite(loss) else math.inf)
-    return {step: median(losses) for step, losses in found.items() if len(losses) >= ENOUGH}
+            losses_at[step].append(loss if math.isfinite(loss) else math.inf)
+    return {step: median(losses) for step, losses in losses_at.items() if len(losses) >= ENOUGH}

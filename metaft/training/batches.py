@@ -50,18 +50,18 @@ class TrainBatch(NamedTuple):
         return [(len(rows) / b, self._part(i, rows)) for i, rows in enumerate(torch.arange(b).chunk(count))]
 
     def _part(self, number: int, rows: Tensor) -> TrainBatch:
-        whole, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)
+        of_batch, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)
 
         def reference() -> tuple[Tensor, Tensor]:
-            assert whole is not None
-            logits, features = whole()
+            assert of_batch is not None
+            logits, features = of_batch()
             return logits[part], features[part]
 
         return TrainBatch(
             self.images[part],
             self.labels[part],
             None if self.tokens is None else self.tokens[part],
-            None if whole is None else reference,
+            None if of_batch is None else reference,
             None if self.seed is None else self.seed + number,
             self.pace,
         )

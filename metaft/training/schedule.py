@@ -38,6 +38,6 @@ def paces(schedule: str, steps: int, warmup: float, horizon: int, stretch: float
         stretch: the most by which they are raised, at least 1: long steps from moments of 0 destroy a model.
     """
     shares = [SCHEDULES[schedule](t, steps, warmup) for t in range(steps)]
-    whole = sum(warmup_cosine(t, horizon, warmup) for t in range(horizon))
-    factor = min(stretch, max(1.0, math.sqrt(whole / sum(shares))))
+    tuning = sum(warmup_cosine(t, horizon, warmup) for t in range(horizon))
+    factor = min(stretch, max(1.0, math.sqrt(tuning / sum(shares))))
     return tuple(factor * share for share in shares)
