@@ -31,7 +31,7 @@ from metaft.runfolder import RunFolder
 from metaft.search.bilevel import Budget, Solver
 from metaft.search.blackbox import earlier
 from metaft.search.journal import Journal
-from metaft.search.online import check_budget
+from metaft.search.online import window_faults
 from metaft.search.problem import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 
@@ -78,12 +78,14 @@ def prepared(work: Workspace) -> Search:
     cfg = work.cfg
     search = Search(problem_in(work), solver(cfg), budget(cfg))
     if is_online(cfg):
-        check_budget(search.problem, cfg.hypergrad, cfg.hypergrad.share * fitting.finetune_cost(work))
-        return search
+        faults = window_faults(search.problem, cfg.hypergrad, cfg.hypergrad.share * fitting.finetune_cost(work))
+    else:
+        faults = search.solver.faults(search.problem, search.budget)
+    if faults:
+        raise ConfigError(faults)
     journal = earlier_journal(cfg)
     if journal is not None:
         earlier(journal, search.problem.space)
-    search.solver.check(search.problem, search.budget)
     return search
 
 

@@ -168,6 +168,16 @@ class Classes:
     templates: tuple[str, ...]
 
 
+def _refuse_unusable(classes: Classes, splits: Sequence[Split]) -> None:
+    """Raise a DataError where there is nothing to tell apart or nothing to train or judge on."""
+    if len(classes.names) < 2:
+        names = ", ".join(classes.names)
+        raise DataError(f"data: {len(classes.names)} class found ({names}); allowed: at least two classes")
+    for split in splits:
+        if len(split) == 0:
+            raise DataError(f"{split.name}: no images found; allowed: at least one")
+
+
 @dataclass(frozen=True)
 class SearchData:
     """All that a search, or a training method, may see. It has no test split."""
@@ -178,14 +188,7 @@ class SearchData:
     classes: Classes
 
     def __post_init__(self) -> None:
-        if len(self.classes.names) < 2:
-            raise DataError(
-                f"data: {len(self.classes.names)} class found ({', '.join(self.classes.names)}); "
-                "allowed: at least two classes"
-            )
-        for split in (self.id_train, self.id_val, self.ood_val):
-            if len(split) == 0:
-                raise DataError(f"{split.name}: no images found; allowed: at least one")
+        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val))
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ class Splits:
     labelled_half: Split | None = None
 
     def __post_init__(self) -> None:
-        _ = self.search_data  # its checks
+        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val))
 
     @property
     def search_data(self) -> SearchData:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from metaft.errors import Fault
 from metaft.search.journal import Journal
 from metaft.search.outcome import Outcome
 from metaft.space import Space
@@ -116,12 +117,8 @@ class Forecasting(Protocol):
 class Solver(Protocol):
     """Anything that searches a problem within a budget, writing each trial to the journal as it ends."""
 
-    def check(self, problem: BilevelProblem, budget: Budget) -> None:
-        """Refuse, before anything of it is spent, a budget in which nothing can be done.
-
-        Raises:
-            ConfigError: with the setting and the least that would do.
-        """
+    def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
+        """Why nothing can be done within a budget, each limit with the least that would do; none where it can."""
         ...
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metaft.config.schema import FinalChoice
-from metaft.errors import DataError, DivergedError
+from metaft.errors import DataError, DivergedError, Fault
 from metaft.search.bilevel import BilevelProblem, Budget, Choice
 from metaft.search.dispatch import Dispatch
 from metaft.search.executors.serial import Serial
@@ -44,8 +44,9 @@ class BlackBoxSolver:
     stopping: bool = False
     warm_start: Path | None = None
 
-    def check(self, problem: BilevelProblem, budget: Budget) -> None:
-        """Any budget holds a trial."""
+    def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
+        """None: any budget holds a trial."""
+        return []
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
         """Propose and evaluate until the budget is used; then choose.

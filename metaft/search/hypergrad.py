@@ -66,7 +66,9 @@ class HypergradSolver:
         Raises:
             ConfigError: the budget does not hold the hypergradients of one outer step.
         """
-        self.check(problem, budget)
+        faults = self.faults(problem, budget)
+        if faults:
+            raise ConfigError(faults)
         with Session(problem, budget, journal, self.seed, self.final) as session:
             self._explore(session)
             descents = _Descents(self._starts(problem, session.trials), self.settings)
@@ -81,24 +83,21 @@ class HypergradSolver:
             self._tell(descents, session)
             return session.conclude(proposed=[problem.space.plain(u) for u in descents.ends])
 
-    def check(self, problem: BilevelProblem, budget: Budget) -> None:
-        """Refuse a budget without an outer step, before anything of it is spent.
-
-        Raises:
-            ConfigError: it does not hold the hypergradients that one takes.
-        """
+    def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
+        """The limits that do not hold the hypergradients of one outer step."""
         needed, tried = max(PILOT, self.settings.average), 0 if self.scout else len(ladder(problem))
+        faults = []
         if budget.trials is not None and budget.trials < tried + needed:
             too_few = f"{budget.trials}, but an outer step takes {needed} hypergradients"
             after = f", after {tried} trials of learning rates" if tried else ""
-            raise ConfigError([Fault("search.trials", too_few + after, f"at least {tried + needed}")])
-        if budget.step_equivalents is None or not isinstance(problem, Forecasting):
-            return
-        share = 1 - (self.scout.share if self.scout else 0.0)
-        least = needed * problem.forecast().step_equivalents / (share * (1 - self.final.final_share))
-        if budget.step_equivalents < least:
-            too_few = f"{budget.step_equivalents:g}, too few for the {needed} hypergradients of one outer step"
-            raise ConfigError([Fault("search.step_equivalents", too_few, f"at least {math.ceil(least)}")])
+            faults.append(Fault("search.trials", too_few + after, f"at least {tried + needed}"))
+        if budget.step_equivalents is not None and isinstance(problem, Forecasting):
+            share = 1 - (self.scout.share if self.scout else 0.0)
+            least = needed * problem.forecast().step_equivalents / (share * (1 - self.final.final_share))
+            if budget.step_equivalents < least:
+                too_few = f"{budget.step_equivalents:g}, too few for the {needed} hypergradients of one outer step"
+                faults.append(Fault("search.step_equivalents", too_few, f"at least {math.ceil(least)}"))
+        return faults
 
     def _explore(self, session: Session) -> None:
         """The scout's trials, or those of the ladder, unless the first descent has begun."""

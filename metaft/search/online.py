@@ -20,19 +20,14 @@ from metaft.search.problem import FinetuneProblem
 from metaft.training.schedule import warmup_cosine
 
 
-def check_budget(problem: FinetuneProblem, how: DescentConfig, budget: float) -> float:
-    """What one window costs, in step equivalents.
-
-    Raises:
-        ConfigError: the budget does not hold the windows of one outer step.
-    """
-    cost = problem.forecast().step_equivalents
-    fewest = Descent(problem.start, how).needed
-    if budget < fewest * cost:
-        too_few = f"{budget:.0f} step equivalents, but an outer step takes {fewest} windows of {cost:.0f} each"
-        more = f"at least {fewest * cost / budget:.1f} times as much, or a longer fine-tune"
-        raise ConfigError([Fault("hypergrad.share", too_few, more)])
-    return cost
+def window_faults(problem: FinetuneProblem, how: DescentConfig, budget: float) -> list[Fault]:
+    """Why a budget in step equivalents does not hold the windows of one outer step; none where it does."""
+    cost, fewest = problem.forecast().step_equivalents, Descent(problem.start, how).needed
+    if budget >= fewest * cost:
+        return []
+    too_few = f"{budget:.0f} step equivalents, but an outer step takes {fewest} windows of {cost:.0f} each"
+    more = f"at least {fewest * cost / budget:.1f} times as much, or a longer fine-tune"
+    return [Fault("hypergrad.share", too_few, more)]
 
 
 @dataclass
@@ -69,7 +64,10 @@ class Online:
     every: int = field(init=False)
 
     def __post_init__(self) -> None:
-        cost = check_budget(self.problem, self.how, self.budget)
+        faults = window_faults(self.problem, self.how, self.budget)
+        if faults:
+            raise ConfigError(faults)
+        cost = self.problem.forecast().step_equivalents
         self.every = math.ceil(self.total / math.floor(self.budget / cost))
         self.journal.bind(self.problem.space)
         self._descent = Descent(self.problem.start, self.how)
