@@ -196,7 +196,7 @@ def compare(
     learned = _objective(objective)
     cfg = _config(settings, methods=methods, mode=mode)
     work = _with_tests(_opened(cfg, objects, learned))
-    chosen = [name for name in cfg.evaluation.methods if name in fitting.servable(work)]
+    chosen = _servable(work, cfg.evaluation.methods, strict=methods is not None)
     results = pipeline.blank(work)
     if learned is None and set(chosen) & set(LEARNED):
         searched = _searched(work)
@@ -251,7 +251,7 @@ def _config(
     if methods is not None:
         raw["evaluation"]["methods"] = list(methods)
     if method is not None or methods is not None:
-        raw["finetune"]["method"] = method or next(iter(methods or ()), cfg.finetune.method)
+        raw["finetune"]["method"] = method or "zero_shot"  # which any data can serve; `methods` says what is fitted
     return from_mapping(raw)
 
 
@@ -307,6 +307,19 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
         elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
         faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))
     return faults
+
+
+def _servable(work: Workspace, methods: Sequence[str], *, strict: bool) -> list[str]:
+    """The methods that the data can serve; where they were asked for by name, all of them have to be."""
+    able = fitting.servable(work)
+    faults = [
+        Fault("methods", f"{name!r}, which these data cannot serve", ", ".join(able))
+        for name in methods
+        if name not in able
+    ]
+    if strict and faults:
+        raise ConfigError(faults)
+    return [name for name in methods if name in able]
 
 
 def _with_tests(work: Workspace) -> Workspace:

@@ -306,6 +306,13 @@ def test_a_model_without_its_architecture_is_not_written(objects, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_methods_that_need_more_data_are_named(objects):
+    with pytest.raises(ConfigError, match=r"methods: 'oracle', which these data cannot serve; allowed: zero_shot, "):
+        metaft.compare(SMALL, methods=["zero_shot", "oracle"], **objects)
+    several = {**SMALL, "evaluation.methods": ["zero_shot", "oracle"]}
+    assert metaft.compare(several, **objects).methods == ("zero_shot",), "left out where nobody insists"
+
+
 def test_other_classes_are_refused(objects):
     fitted = metaft.finetune(SMALL, method="zero_shot", **objects)
     with pytest.raises(ConfigError, match="classnames: 2 classes, other than the 2 it was trained with"):
