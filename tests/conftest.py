@@ -1,4 +1,4 @@
-"""Shared fixtures: two threads, and one opened workspace of small splits."""
+"""Shared fixtures: one thread, and one opened workspace of small splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from metaft import build, config
 from metaft.build import Workspace
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # a second one would wait for others' processors
 
 SMALL = (
     "data.options.id_train=200",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
-from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
+from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Outer, StepFunction
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.state import State, Tree
 
@@ -32,7 +32,8 @@ def differentiate(
     Any torch model and any loss will do: the step is yours, as long as it is differentiable in the state and in h.
 
     Args:
-        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given.
+        step: (state, batch, h) to the next state, of the same structure; it may not change what it is given. For
+            `metaft.Implicit` it is an object with a method `loss(state, batch, h)`, the inner loss [].
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one a step.
         h: floating-point tensors of any shape by name.
@@ -57,7 +58,9 @@ def differentiate(
     """
     chosen = ESTIMATORS[estimator].make(HypergradConfig()) if estimator in ESTIMATORS else estimator
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
-    loop = Loop(_Nested(step), Tree.of(state), _sequence(batches), h, lambda end: outer(end.nested))
+    start = Tree.of(state)
+    between = _NestedWithLoss(step, start) if isinstance(step, HasLoss) else _Nested(step)
+    loop = Loop(between, start, _sequence(batches), h, lambda end: outer(end.nested))
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
@@ -114,3 +117,14 @@ class _Nested:
     def __call__(self, state: Tree, batch: Any, h: Mapping[str, Any]) -> Tree:
         with second_order_attention():
             return Tree.of(self.step(state.nested, batch, h))
+
+
+@dataclass(frozen=True)
+class _NestedWithLoss(_Nested):
+    """The same of a step that shows its loss."""
+
+    like: Tree
+
+    def loss(self, params: Sequence[Tensor], batch: Any, h: Mapping[str, Any]) -> Tensor:
+        step = cast(HasLoss, self.step)
+        return step.loss(self.like.replaced(params).nested, batch, h)
