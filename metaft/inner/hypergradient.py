@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
-from metaft.inner.implicit import HasLoss
-from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
+from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Outer, StepFunction
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.state import State, Tree
 
@@ -34,8 +33,8 @@ def differentiate(
 
     Args:
         step: (state, batch, h) to the next state, of the same structure; it may not change what it is given, whose
-            tensors require gradients. For `Implicit` an object that has the loss it descends, `loss(state, batch, h)`,
-            too.
+            tensors require gradients. For `metaft.Implicit` it is an object with a method `loss(state, batch, h)`,
+            the inner loss [], too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one a step.
         h: floating-point tensors of any shape by name.
@@ -61,8 +60,9 @@ def differentiate(
     """
     chosen = ESTIMATORS[estimator].make(HypergradConfig()) if estimator in ESTIMATORS else estimator
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
-    tree = Tree.of(state)
-    loop = Loop(_nested(step, tree), tree, _sequence(batches), h, lambda end: outer(end.nested))
+    start = Tree.of(state)
+    between = _NestedWithLoss(step, start) if isinstance(step, HasLoss) else _Nested(step)
+    loop = Loop(between, start, _sequence(batches), h, lambda end: outer(end.nested))
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
@@ -122,14 +122,11 @@ class _Nested:
 
 
 @dataclass(frozen=True)
-class _Lossy(_Nested):
-    """The same of a step that shows its loss, as `implicit` needs it; `like` has the structure of its states."""
+class _NestedWithLoss(_Nested):
+    """The same of a step that shows its loss."""
 
     like: Tree
 
     def loss(self, params: Sequence[Tensor], batch: Any, h: Mapping[str, Any]) -> Tensor:
-        return self.step.loss(self.like.replaced(params).nested, batch, h)  # type: ignore[attr-defined, no-any-return]
-
-
-def _nested(step: StepFunction, like: Tree) -> _Nested:
-    return _Lossy(step, like) if isinstance(step, HasLoss) else _Nested(step)
+        step = cast(HasLoss, self.step)
+        return step.loss(self.like.replaced(params).nested, batch, h)

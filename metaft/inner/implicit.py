@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig
 from metaft.inner.attention import second_order_attention
-from metaft.inner.loop import Estimator, Gradients, Loop, Trace, outer_adjoint
+from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Trace, outer_adjoint
 from metaft.inner.registry import LINEAR_SOLVERS
 from metaft.inner.solvers import ConjugateGradients, LinearSolver
 from metaft.tensors import Tensors
@@ -87,12 +85,3 @@ class Implicit(Estimator):
         solution = self.solve(hessian, [adjoint.params[i] for i in live])
         pulled = torch.autograd.grad(grads, list(h.values()), solution, allow_unused=True, materialize_grads=True)
         return value, {name: -x for name, x in zip(h, pulled, strict=True)}
-
-
-@runtime_checkable
-class HasLoss(Protocol):
-    """A step that shows the loss it descends."""
-
-    def loss(self, params: Any, batch: Any, h: Mapping[str, Any], /) -> Tensor:
-        """The inner loss []."""
-        ...

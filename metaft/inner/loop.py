@@ -42,6 +42,15 @@ class DualStep(Protocol):
         ...
 
 
+@runtime_checkable
+class HasLoss(Protocol):
+    """A step that shows the loss it descends."""
+
+    def loss(self, params: Any, batch: Any, h: Mapping[str, Any], /) -> Tensor:
+        """The inner loss []."""
+        ...
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""

@@ -73,12 +73,15 @@ class InnerState(_Row):
         return InnerState(params, exp_avg, exp_avg_sq, self.step, tuple(rest))
 
 
+PLACE = object()  # None may be part of a state
+
+
 @dataclass(frozen=True)
 class Tree(_Row):
     """A state made of any nested tuples, lists and dicts; what is no floating-point tensor is carried along.
 
     Args:
-        others: the contents in order, with None in the place of each tensor.
+        others: the contents in order, with `PLACE` in the place of each tensor.
         structure: how they nest.
     """
 
@@ -91,13 +94,13 @@ class Tree(_Row):
         """The contents of a nested state."""
         contents, structure = pytree.tree_flatten(nested)
         tensors = tuple(x for x in contents if _is_real(x))
-        return cls(tensors, tuple(None if _is_real(x) else x for x in contents), structure)
+        return cls(tensors, tuple(PLACE if _is_real(x) else x for x in contents), structure)
 
     @property
     def nested(self) -> Any:
         """The state as it was given."""
         rest = iter(self.tensors)
-        return pytree.tree_unflatten([next(rest) if x is None else x for x in self.others], self.structure)
+        return pytree.tree_unflatten([next(rest) if x is PLACE else x for x in self.others], self.structure)
 
     @property
     def params(self) -> tuple[Tensor, ...]:

@@ -10,33 +10,8 @@ import torch
 from scipy.special import log_softmax, logsumexp
 from torch.autograd import gradcheck, gradgradcheck
 
-from metaft.objective import TERMS, StepState, terms
-
-B, C, D = 6, 4, 5
-
-
-def state(seed: int = 0, b: int = B, c: int = C) -> StepState:
-    """A random state in float64, away from every kink."""
-    g = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=g, dtype=torch.float64)
-
-    def unit(*shape):
-        return torch.nn.functional.normalize(normal(*shape), dim=-1)
-
-    reference = (normal(b, c), unit(b, D))
-    params = {"a.weight": normal(3, 2), "b.bias": normal(4)}
-    return StepState(
-        logits=2 * normal(b, c),
-        image_features=unit(b, D),
-        labels=torch.randint(c, (b,), generator=g),
-        text_features=unit(b, D),
-        logit_scale=torch.tensor(3.0, dtype=torch.float64),
-        reference=lambda: reference,
-        params=params,
-        pretrained={k: p + normal(*p.shape) for k, p in params.items()},
-    )
+from metaft.objective.registry import TERMS, terms
+from tests.objective.states import B, C, D, state
 
 
 def _entropy(s):
@@ -181,23 +156,6 @@ def test_edges_are_finite(name, edge):
     if value.requires_grad:
         (gradient,) = torch.autograd.grad(value, leaf)
         assert torch.isfinite(gradient).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"logits": torch.zeros(B)}, "logits"),
-        ({"logits": torch.zeros(0, C)}, "logits"),
-        ({"labels": torch.zeros(B + 1, dtype=torch.int64)}, "labels"),
-        ({"labels": torch.zeros(B)}, "labels"),
-        ({"image_features": torch.zeros(B - 1, D)}, "image_features"),
-        ({"text_features": torch.zeros(B, D + 1)}, "text_features"),
-        ({"pretrained": {"a.weight": torch.zeros(1)}}, "pretrained"),
-    ],
-)
-def test_wrong_shapes_are_named(change, field):
-    with pytest.raises(ValueError, match=f"^{field}: "):
-        replace(state(), **change)
 
 
 def test_what_a_term_needs_is_named():
