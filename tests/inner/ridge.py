@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from metaft.inner.differentiate import estimate
+from metaft.inner.hypergradient import estimate
 from torch import Tensor
 
 from metaft.inner.state import InnerState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from metaft.inner.differentiate import estimate
+from metaft.inner.hypergradient import estimate
 
 from metaft.errors import ConfigError
 from metaft.inner.implicit import Implicit
