@@ -18,10 +18,10 @@ from shared.blackbox import BlackBox, mixed11
 from shared.rows import Rows, arguments
 
 from metaft.search.bilevel import Budget, Outcome
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal, Record
-from metaft.search.session import FinalChoice
-from metaft.search.tpe import TPE
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.session import FinalChoice
+from metaft.search.tpe.tpe import TPE
 
 NOISES = (0.05, 0.1, 0.2)
 EVALUATIONS = (60, 200)

@@ -40,7 +40,7 @@ from metaft.finetune.loop import adamw
 from metaft.inner import Footprint, InnerState, Options, Plan, Step, estimate, measure, second_order_attention
 from metaft.inner.storage import SHARE, free_memory
 from metaft.objective import WeightedLoss, base_name
-from metaft.search.outer import ce_calibrated
+from metaft.search.problem.outer import ce_calibrated
 from metaft.training.batches import TrainBatch
 
 TOY = "toy"

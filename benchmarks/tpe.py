@@ -30,7 +30,7 @@ from shared.blackbox import PROBLEMS
 from shared.rows import Rows, arguments
 from shared.workers import pool
 
-from metaft.search.tpe import TPE
+from metaft.search.tpe.tpe import TPE
 from metaft.space import Categorical, Dimension, Float, Int, Space
 
 TRIALS = 200

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
-
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from typing import Any, Unpack
 
 from metaft import pipeline
 from metaft.build import fits as fitting
-from metaft.build.check import faults_of
-from metaft.build.workspace import Workspace, device, workspace, workspace_on
+from metaft.build.objects import Objects, workspace_of
+from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import export
-from metaft.clip.given import clip_of
-from metaft.clip.load import load
 from metaft.config.read import from_mapping
 from metaft.config.read import load as load_settings
-from metaft.config.schema import Config, DataConfig
+from metaft.config.schema import Config
 from metaft.cost import Cost
-from metaft.data import registry
-from metaft.data.captions import templates
-from metaft.data.objects import splits_of
-from metaft.data.types import Classes
-from metaft.errors import ConfigError, Fault, unknown
+from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
@@ -43,29 +34,6 @@ EXAMPLE: dict[str, Any] = {  # of the examples in docstrings: the toy CLIP on a 
     "finetune": {"epochs": 1},
     "evaluation": {"bootstrap": 100},
 }
-
-
-class Objects(TypedDict, total=False):
-    """A person's own objects, which take the place of the settings under `model` and `data`.
-
-    Args:
-        model: made by open_clip; it is copied, never changed.
-        preprocess: open_clip's evaluation transform; without one the model's own is taken.
-        tokenizer: open_clip's, of the model.
-        architecture: the model's name in open_clip, by which `Fitted.save` can write it down.
-        classnames: of the labels 0, 1, ...
-        templates: captions, each with one `{}` for a class name; without any, open_clip's simple ones.
-        splits: datasets by name (`id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`); see
-            `metaft.data.objects.splits_of`.
-    """
-
-    model: nn.Module
-    preprocess: Callable[[Any], Tensor]
-    tokenizer: Callable[[list[str]], Tensor]
-    architecture: str
-    classnames: Sequence[str]
-    templates: Sequence[str]
-    splits: Mapping[str, Dataset[Any]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +81,7 @@ def search(settings: Settings = None, *, mode: str | None = None, **objects: Unp
     Args:
         settings: a YAML file, a dict (nested, or with dotted keys) or a `Config`; None: the embedded example.
         mode: hypergrad, tpe or random; by default that of the settings, else hypergrad.
-        objects: see `Objects`; the splits need no tests.
+        objects: see `metaft.build.objects.Objects`; the splits need no tests.
 
     Raises:
         ConfigError: every fault of the settings and arguments at once.
@@ -144,7 +112,7 @@ def finetune(
         settings: as of `search`.
         objective: what a search has found, or the path of its objective.yaml.
         method: one that `--list methods` shows; by default autoft with an objective, ft without.
-        objects: see `Objects`.
+        objects: see `metaft.build.objects.Objects`.
 
     Raises:
         ConfigError: a fault of the settings, the arguments or the objective; `autoft` without an objective.
@@ -182,7 +150,7 @@ def compare(
         methods: those that `--list methods` shows; by default `evaluation.methods`.
         objective: for `autoft`; without one it is searched for first.
         mode: as of `search`.
-        objects: see `Objects`.
+        objects: see `metaft.build.objects.Objects`.
 
     Raises:
         ConfigError, DataError, CheckpointError: as `search`; there are no test splits.
@@ -265,48 +233,8 @@ def _searched(work: Workspace) -> SearchResult:
 
 
 def _opened(cfg: Config, objects: Objects, learned: Objective | None = None) -> Workspace:
-    """The workspace of settings and objects.
-
-    Raises:
-        ConfigError: every fault of both at once.
-    """
-    faults = [*faults_of(cfg), *_faults_of(cfg, objects)]
-    if faults:
-        raise ConfigError(faults)
-    if not objects:
-        return pipeline.checked(workspace(cfg), learned)
-    where = device(cfg)
-    if "model" in objects:
-        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), where)
-    else:
-        clip = load(cfg.model.name, cfg.model.pretrained, where)
-    if "splits" not in objects:
-        suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
-        splits = registry.load(cfg.data, cfg.seed, clip.view)
-    else:
-        suite = {"format": "objects", "version": None}
-        captions = tuple(objects.get("templates") or templates("simple"))
-        classes = Classes(tuple(objects["classnames"]), captions)
-        splits = splits_of(objects["splits"], classes, clip.view, objects.get("preprocess"), cfg.seed)
-    return pipeline.checked(workspace_on(cfg, clip, splits, suite), learned)
-
-
-def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
-    """Arguments that are unknown, missing beside others, or say again what the settings say."""
-    known = tuple(Objects.__annotations__)
-    faults = [unknown("argument", name, known) for name in objects if name not in known]
-    pairs = (("model", "tokenizer"), ("splits", "classnames"))
-    for given, needed in (*pairs, *((b, a) for a, b in pairs)):
-        if given in objects and needed not in objects:
-            faults.append(Fault(needed, f"not given, but {given} is", "both or neither"))
-    if "splits" in objects and cfg.data != DataConfig():
-        faults.append(Fault("splits", "given, and settings under data too", "one of them"))
-    odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
-    faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
-    if objects and cfg.search.executor != "serial":
-        elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
-        faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))
-    return faults
+    """The workspace of settings and objects, if it can serve them."""
+    return pipeline.checked(workspace_of(cfg, objects), learned)
 
 
 def _servable(work: Workspace, methods: Sequence[str], *, strict: bool) -> list[str]:

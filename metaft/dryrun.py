@@ -20,7 +20,7 @@ from metaft.objective.heads import ZERO_SHOT
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
 from metaft.search.outcome import Outcome
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD
 
 

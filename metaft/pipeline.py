@@ -29,11 +29,11 @@ from metaft.provenance import provenance
 from metaft.results import Results, SearchResult
 from metaft.runfolder import RunFolder
 from metaft.search.bilevel import Budget, Solver
-from metaft.search.blackbox import earlier
 from metaft.search.journal import Journal
-from metaft.search.online import window_faults
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
+from metaft.search.solvers.blackbox import earlier
+from metaft.search.solvers.online import window_faults
 
 
 @dataclass(frozen=True)

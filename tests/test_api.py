@@ -84,7 +84,7 @@ def test_the_face_is_complete():
 
 def test_search_and_finetune_are_packages_too():
     from metaft import search
-    from metaft.search.tpe import TPE
+    from metaft.search.tpe.tpe import TPE
 
     assert metaft.TPE is TPE
     assert search.__name__ in ("search", "metaft.search")

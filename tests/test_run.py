@@ -19,7 +19,7 @@ from metaft.data import SUITE_VERSION
 from metaft.objective import load_objective
 from metaft.run import main
 from metaft.runfolder import Checkpoints
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 
 SPLITS = {"id_test", "ood_test/handwritten"}
 ANCHORS = {"ft_ood_val", "dfr", "oracle"}

@@ -22,8 +22,8 @@ from metaft.inner.step import Step
 from metaft.objective.registry import TERMS
 from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.problem import FinetuneProblem, InnerRuns
-from metaft.search.scales import pulls
+from metaft.search.problem.finetune import FinetuneProblem, InnerRuns
+from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
 

@@ -10,13 +10,13 @@ from metaft.build.problem import problem_factory
 from metaft.build.workspace import Workspace, devices
 from metaft.config.schema import Config
 from metaft.search.bilevel import Budget, Solver
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.executors.registry import EXECUTORS, Place
-from metaft.search.hypergrad import HypergradSolver, Scout
 from metaft.search.journal import Journal
-from metaft.search.online import Online
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, SAMPLERS
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.hypergrad import HypergradSolver, Scout
+from metaft.search.solvers.online import Online
 
 
 def solver(cfg: Config) -> Solver:

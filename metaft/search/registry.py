@@ -60,12 +60,14 @@ class OuterLoss:
 OUTER_LOSSES: dict[str, OuterLoss] = {
     "ce": OuterLoss("cross-entropy", Lazy("torch.nn.functional:cross_entropy")),
     "ce_calibrated": OuterLoss(
-        "cross-entropy with its temperature fitted inside", Lazy("metaft.search.outer:ce_calibrated")
+        "cross-entropy with its temperature fitted inside", Lazy("metaft.search.problem.outer:ce_calibrated")
     ),
     "margin": OuterLoss(
-        "smooth error rate of margins, the same at every temperature", Lazy("metaft.search.outer:margin")
+        "smooth error rate of margins, the same at every temperature", Lazy("metaft.search.problem.outer:margin")
     ),
     "error": OuterLoss(
-        "error rate; hypergrad takes the gradient of margin", Lazy("metaft.search.outer:error"), stand_in="margin"
+        "error rate; hypergrad takes the gradient of margin",
+        Lazy("metaft.search.problem.outer:error"),
+        stand_in="margin",
     ),
 }

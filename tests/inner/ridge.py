@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from metaft.inner.hypergradient import estimate
 from torch import Tensor
 
+from metaft.inner.hypergradient import estimate
 from metaft.inner.state import InnerState
 
 D, N, RATE = 6, 20, 0.3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from metaft.inner.hypergradient import estimate
 
 from metaft.errors import ConfigError
+from metaft.inner.hypergradient import estimate
 from metaft.inner.implicit import Implicit
 from metaft.inner.loop import Loop
 from metaft.inner.solvers import ConjugateGradients, Neumann

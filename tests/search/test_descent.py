@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from metaft.search.descent import PILOT, WINDOW, Descent, Steps
+from metaft.search.solvers.descent import PILOT, WINDOW, Descent, Steps
 
 
 def vector(*numbers: float) -> torch.Tensor:

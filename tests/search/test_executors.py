@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from metaft.search.bilevel import Budget
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.executors import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
-from metaft.search.tpe import TPE
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.tpe.tpe import TPE
 from tests.search.problems import Bowl, Faulty, Mortal, Sleeper
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,13 +13,13 @@ import torch
 
 from metaft.errors import ConfigError, DataError, DivergedError
 from metaft.search.bilevel import BilevelProblem, Budget
-from metaft.search.blackbox import BlackBoxSolver, recorded
-from metaft.search.hypergrad import HypergradSolver, Scout
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
 from metaft.search.sampler import RUNNING, History
-from metaft.search.session import FinalChoice
-from metaft.search.tpe import TPE
+from metaft.search.solvers.blackbox import BlackBoxSolver, recorded
+from metaft.search.solvers.hypergrad import HypergradSolver, Scout
+from metaft.search.solvers.session import FinalChoice
+from metaft.search.tpe.tpe import TPE
 from metaft.space import Categorical, Float, Space
 from tests.search.problems import Bowl, Cliff, Faulty, Slow
 

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaft.search import tpe
 from metaft.search.random import Uniform
 from metaft.search.sampler import History
-from metaft.search.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
+from metaft.search.tpe import tpe
+from metaft.search.tpe.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
 from metaft.space import Categorical, Float, Int, Space
 
 GOLDEN = Path(__file__).parent / "golden-tpe.json"

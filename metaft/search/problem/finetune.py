@@ -21,10 +21,10 @@ from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.inner.storage import footprint_of, planned
 from metaft.search.bilevel import Forecast, Outcome, Report
-from metaft.search.outer import Floor
-from metaft.search.point import Point
+from metaft.search.problem.outer import Floor
+from metaft.search.problem.point import Point
+from metaft.search.problem.rollout import Rollout
 from metaft.search.registry import OUTER_LOSSES
-from metaft.search.rollout import Rollout
 from metaft.space import Space
 from metaft.training.batches import DrawnBatches, TrainBatch, TrainBatches
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from metaft.config.schema import TPEConfig
-from metaft.search.mixture import Columns, Floats, LogInside, Mixture, cell_of, log_densities, sample
-from metaft.search.parzen import SortedRows, among, fit, single_floor
 from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, AskTell, Failed, History, Stopped, Told, Trial
+from metaft.search.tpe.mixture import Columns, Floats, LogInside, Mixture, cell_of, log_densities, sample
+from metaft.search.tpe.parzen import SortedRows, among, fit, single_floor
 from metaft.space import MAX_CELLS, Categorical, Dimension, Float, Int, Space
 
 __all__ = ["BAD", "OK", "RUNNING", "STOPPED", "TPE", "Failed", "Stopped", "Told", "Trial"]

@@ -19,7 +19,7 @@ from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.metrics import accuracy
 from metaft.search.outcome import Outcome, Status
-from metaft.search.outer import Floor
+from metaft.search.problem.outer import Floor
 from metaft.search.registry import OuterLoss
 from metaft.training.batches import DrawnBatches, TrainBatch
 

@@ -16,11 +16,11 @@ from metaft.config.schema import FinalChoice
 from metaft.errors import DivergedError
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Sloped, seed_for
-from metaft.search.dispatch import Dispatch
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import Outcome
+from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.stopping import medians
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported

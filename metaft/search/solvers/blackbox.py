@@ -12,13 +12,13 @@ from typing import Any
 from metaft.config.schema import FinalChoice
 from metaft.errors import DataError, DivergedError, Fault
 from metaft.search.bilevel import BilevelProblem, Budget, Choice
-from metaft.search.dispatch import Dispatch
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import Journal, Record
 from metaft.search.outcome import Outcome
 from metaft.search.sampler import Failed, History, Sampler, Stopped, Told
-from metaft.search.session import Session
+from metaft.search.solvers.dispatch import Dispatch
+from metaft.search.solvers.session import Session
 from metaft.space import Space
 
 FAILURES = 10  # errors in a row after which a search gives up

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from metaft.search.mixture import Columns, Floats, Mixture
+from metaft.search.tpe.mixture import Columns, Floats, Mixture
 
 
 def joint_floor(n: int) -> float:

@@ -16,12 +16,12 @@ from metaft.errors import ConfigError, Fault
 from metaft.names import Name
 from metaft.progress import note, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, seed_for
-from metaft.search.blackbox import BlackBoxSolver
-from metaft.search.descent import PILOT, Descent
-from metaft.search.dispatch import Dispatch
 from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record
-from metaft.search.session import Session
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.descent import PILOT, Descent
+from metaft.search.solvers.dispatch import Dispatch
+from metaft.search.solvers.session import Session
 
 LADDER = (1 / 3, 1 / 10)  # of the recipe's learning rates, tried before the first descent
 SPREAD = 0.25  # deviation in the unit cube of further starts from the first
