@@ -44,9 +44,9 @@ def test_severity_goes_from_the_id_style_to_the_others():
     photo = load(
         "shapes", style="photo", val_styles=["clipart"], test_styles=["sketch"], colour_correlation=0, test=200
     )
-    own = float(photo.tests["id_test"].source.pixels(range(200)).float().std(dim=(1, 2, 3)).mean())
+    there = float(photo.tests["id_test"].source.pixels(range(200)).float().std(dim=(1, 2, 3)).mean())
     near, half, far = (spread(s) for s in (0.0, 0.5, 1.0))
-    assert near == pytest.approx(own, rel=0.1), "pictures like the ID style's"
+    assert near == pytest.approx(there, rel=0.1), "pictures like the ID style's"
     assert far < half < near, "fog has little contrast"
     assert between(STYLES["photo"], STYLES["fog"], 0.0) == STYLES["photo"]
     assert between(STYLES["photo"], STYLES["fog"], 1.0) == STYLES["fog"]

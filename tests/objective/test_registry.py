@@ -36,8 +36,8 @@ def _hinge(s):
 
 def _flyp(s):
     similarity = float(s.logit_scale) * s.image_features.numpy() @ s.text_features.numpy().T
-    own = np.arange(len(similarity))
-    return (_ce(similarity, own) + _ce(similarity.T, own)) / 2
+    pairs = np.arange(len(similarity))
+    return (_ce(similarity, pairs) + _ce(similarity.T, pairs)) / 2
 
 
 def _kd(s):
