@@ -13,10 +13,9 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
-from metaft.data.types import Classes, ImageView, Ready, Split, Splits, hold_out
+from metaft.data.types import MEMORY, Classes, ImageView, Ready, Split, Splits, hold_out
 from metaft.errors import ConfigError, DataError, Fault, nearest
 
-MEMORY = 2 * 2**30  # bytes of pixels kept for a split; beyond it, a dataset is asked again for every batch
 NEEDED = ("id_train", "ood_val")
 NAMES = ("id_train", "id_val", "ood_val", "id_test", "ood_test/NAME")
 PAIR = "a pair (image, label)"

@@ -11,11 +11,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metaft.data.types import ImageSource, ImageView, PixelArray
+from metaft.data.types import MEMORY, ImageSource, ImageView, PixelArray
 from metaft.errors import DataError
 from metaft.progress import warn
-
-MEMORY = 2 * 2**30  # bytes of decoded pixels kept for a split; beyond it, images are decoded when asked for
 
 
 @dataclass(frozen=True)

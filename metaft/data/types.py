@@ -13,6 +13,8 @@ from torch import Tensor
 
 from metaft.errors import DataError
 
+MEMORY = 2 * 2**30  # bytes of pixels kept for a split; beyond it, images are read each time they are asked for
+
 
 @dataclass(frozen=True)
 class ImageView:
