@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from metaft import config
 from metaft.build.fits import fit_settings
@@ -35,17 +36,25 @@ def tuned(work, data, context):
 
 
 @pytest.fixture(scope="session")
-def short(work):
-    """Twenty steps with a check after ten, with a learned objective and small knobs."""
-    learned = Objective({"ce": 1.0, "kd": 0.3, "l2init": 0.01}, 1e-3, 0.1, method="spd", knobs={"strength": 0.5})
-    settings = replace(fit_settings(work, learned), steps=20, checks=2)
-    return FitContext(replace(settings, finetune=settings.finetune.model_copy(update={"knobs": KNOBS})))
+def few(work):
+    """The workspace with a hundred images of ood_val."""
+    return replace(work, splits=replace(work.splits, ood_val=work.splits.ood_val.subset(torch.arange(100))))
 
 
 @pytest.fixture(scope="session")
-def fits(work, short):
+def short(work):
+    """Twenty steps of twenty images with a check after ten, with a learned objective and small knobs."""
+    learned = Objective({"ce": 1.0, "kd": 0.3, "l2init": 0.01}, 1e-3, 0.1, method="spd", knobs={"strength": 0.5})
+    settings = replace(fit_settings(work, learned), steps=20, checks=2)
+    return FitContext(
+        replace(settings, finetune=settings.finetune.model_copy(update={"knobs": KNOBS, "batch_size": 20}))
+    )
+
+
+@pytest.fixture(scope="session")
+def fits(few, short):
     """Every method after these twenty steps, fitted when first asked for."""
-    return fits_of(work, short)
+    return fits_of(few, short)
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,19 @@ def test_only_the_oracle_sees_more_than_a_search(work):
             assert seen == work.splits.search_data
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_does_better_in_distribution(work, fits, name):
-    def score(model):
-        split = work.splits.id_train
-        return accuracy(predict(model, split, 200), split.labels)
+def on_id_train(work, model) -> float:
+    split = work.splits.id_train
+    return accuracy(predict(model, split, 200), split.labels)
 
-    before, after = score(work.classifier), score(fits.model(name))
+
+@pytest.fixture(scope="module")
+def before(work):
+    return on_id_train(work, work.classifier)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_does_better_in_distribution(work, fits, before, name):
+    after = on_id_train(work, fits.model(name))
     if name in MAY_STAY:
         assert after >= before
     elif name not in NO_BETTER_IN_DISTRIBUTION:
@@ -58,12 +64,12 @@ def test_exports(work, fits, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_goes_on_to_the_same_end(work, short, fits, name):
+def test_goes_on_to_the_same_end(few, short, fits, name):
     """20 steps are 10, a file, and 10 more, bit for bit; a method of several trainings is interrupted in each."""
     keeper, shelf = Keeper(stop=True), Memory()
     interruptions = 0
     while True:
-        again = fits_of(work, replace(short, keeper=keeper), shelf)
+        again = fits_of(few, replace(short, keeper=keeper), shelf)
         try:
             fit = again(name)
             break

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaft.space import Float, Space
 from metaft.search.bilevel import Outcome
+from metaft.space import Float, Space
 
 
 class Bowl:

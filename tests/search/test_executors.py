@@ -11,7 +11,7 @@ import pytest
 
 from metaft.search.bilevel import Budget
 from metaft.search.blackbox import BlackBoxSolver
-from metaft.search.executors import EXECUTORS, Place
+from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
