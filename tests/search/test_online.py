@@ -20,12 +20,13 @@ from metaft.search.journal import Journal
 from metaft.training.schedule import paces, warmup_cosine
 from tests.conftest import SMALL
 
+SHARE = 3  # of the fine-tune: a window after every other of its steps
 ONLINE = (*SMALL, "search.mode=hypergrad", "hypergrad.regime=online", "finetune.epochs=3", "hypergrad.lr=0.2")
 
 
 @pytest.fixture(scope="module")
 def online_work(work):
-    return replace(work, cfg=config.load(None, [*ONLINE, "hypergrad.share=6"]))
+    return replace(work, cfg=config.load(None, [*ONLINE, f"hypergrad.share={SHARE}"]))
 
 
 def begin(work) -> Objective:
@@ -59,11 +60,17 @@ def test_a_window_at_the_start_is_a_hypergradient(work):
     assert there[1].tolist() == here[1].tolist()
 
 
-def test_one_training_gives_model_and_schedule(online_work, tmp_path):
-    journal = Journal(tmp_path / "trials.jsonl")
-    model, steering = steered(online_work, journal)
+@pytest.fixture(scope="module")
+def through(online_work):
+    """A steered training that nothing interrupts: its model, what steered it, its journal."""
+    journal = Journal()
+    return *steered(online_work, journal), journal
+
+
+def test_one_training_gives_model_and_schedule(online_work, through, tmp_path):
+    model, steering, journal = through
     assert len(journal.records) == -(-steering.total // steering.every)
-    assert steering.step_equivalents <= 6 * finetune_cost(online_work)
+    assert steering.step_equivalents <= SHARE * finetune_cost(online_work)
     stages = tuple((start, objective_of(online_work.cfg, p)) for start, p in steering.schedule[1:])
     assert len(stages) >= 2
     learned = replace(begin(online_work), schedule=stages)
@@ -100,9 +107,8 @@ def test_windows_start_where_the_training_stands(online_work):
     assert not torch.allclose(ours, problem.step.forward(seen[2].params, images).logits, atol=1e-2)
 
 
-def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, tmp_path):
-    whole = Journal()
-    steered(online_work, whole)
+def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, through, tmp_path):
+    *_, whole = through
     part = tmp_path / "trials.jsonl"
     with pytest.raises(KeyboardInterrupt):
         steered(online_work, Journal(part), stop_at=5)

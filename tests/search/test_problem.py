@@ -70,17 +70,19 @@ def test_cost_is_counted_and_repeats(work):
         ("unroll", "segments", 14),  # two spans, the first of two steps run again
         ("truncated", "replay", 9),
         ("one_step", "keep", 5),
-        ("forward", "keep", 2 * 3 * 11),
+        ("forward", "keep", 2 * 3 * 4),
+        pytest.param("forward", "keep", 2 * 3 * 11, marks=pytest.mark.full),
         ("implicit", "keep", 3 + 1 + 2 * 5),
     ],
 )
 def test_cost_of_estimators(work, estimator, storage, cost):
     """The bill is what the registry says it will be."""
     own = [f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.last=2", "inner.steps=3"]
-    own += [
-        "hypergrad.iterations=4",
-        *(["objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}"] if estimator == "implicit" else []),
-    ]
+    own.append("hypergrad.iterations=4")
+    if estimator == "implicit":
+        own.append("objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}")
+    if estimator == "forward" and cost == 2 * 3 * 4:
+        own.append("objective.terms=[hinge, l2init]")  # with lr and wd K = 4
     problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, *own])))
     problem.hypergradient(problem.start, seed=0)
     outcome, _ = problem.hypergradient(problem.start, seed=0)
