@@ -7,63 +7,79 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metaft import build, config, spaces
+from metaft import config
+from metaft.build.fits import finetune_cost, fit_settings
+from metaft.build.problem import problem_in
+from metaft.build.solver import online
+from metaft.build.space import objective_of
 from metaft.errors import ConfigError
+from metaft.finetune.context import FitContext
 from metaft.finetune.loop import train
 from metaft.objective import Objective, load_objective
 from metaft.search.journal import Journal
 from metaft.training.schedule import paces, warmup_cosine
 from tests.conftest import SMALL
 
+SHARE = 3  # of the fine-tune: a window after every other of its steps
 ONLINE = (*SMALL, "search.mode=hypergrad", "hypergrad.regime=online", "finetune.epochs=3", "hypergrad.lr=0.2")
 
 
 @pytest.fixture(scope="module")
 def online_work(work):
-    return replace(work, cfg=config.load(None, [*ONLINE, "hypergrad.share=6"]))
+    return replace(work, cfg=config.load(None, [*ONLINE, f"hypergrad.share={SHARE}"]))
 
 
 def begin(work) -> Objective:
-    problem = build.problem_in(work)
-    return spaces.objective_of(work.cfg, problem.space.plain(problem.start))
+    problem = problem_in(work)
+    return objective_of(work.cfg, problem.space.plain(problem.start))
+
+
+def trained(work, objective, steer=None):
+    """A fine-tune on an objective, as `autoft` does it."""
+    context = FitContext(fit_settings(work, objective))
+    return train(work.fresh(), objective, work.splits.search_data, context, "autoft", steer=steer)
 
 
 def steered(work, journal, stop_at=None):
-    """A training steered by hypergradients, as run.py has it, and what steered it."""
-    online = build.online(work, journal)
+    """A training steered by hypergradients, as the pipeline has it, and what steered it."""
+    steering = online(work, problem_in(work), journal)
 
     def steer(step, steps, state):
         if step == stop_at:
             raise KeyboardInterrupt
-        return spaces.objective_of(work.cfg, online(step, state))
+        return objective_of(work.cfg, steering(step, state))
 
-    settings = build.fit_settings(work, begin(work))
-    return train(build.fresh(work), begin(work), work.splits.search_data, settings, "autoft", steer=steer), online
+    return trained(work, begin(work), steer), steering
 
 
 def test_a_window_at_the_start_is_a_hypergradient(work):
-    problem = build.problem_in(work)
+    problem = problem_in(work)
     there = problem.window(problem.start, 3, problem.step.initial(), problem.paces)
     here = problem.hypergradient(problem.start, 3)
     assert there[0].value == here[0].value
     assert there[1].tolist() == here[1].tolist()
 
 
-def test_one_training_gives_model_and_schedule(online_work, tmp_path):
-    journal = Journal(tmp_path / "trials.jsonl")
-    model, online = steered(online_work, journal)
-    assert len(journal.records) == -(-online.total // online.every)
-    assert online.step_equivalents <= 6 * build.finetune_cost(online_work)
-    stages = tuple((start, spaces.objective_of(online_work.cfg, p)) for start, p in online.schedule[1:])
+@pytest.fixture(scope="module")
+def through(online_work):
+    """A steered training that nothing interrupts: its model, what steered it, its journal."""
+    journal = Journal()
+    return *steered(online_work, journal), journal
+
+
+def test_one_training_gives_model_and_schedule(online_work, through, tmp_path):
+    model, steering, journal = through
+    assert len(journal.records) == -(-steering.total // steering.every)
+    assert steering.step_equivalents <= SHARE * finetune_cost(online_work)
+    stages = tuple((start, objective_of(online_work.cfg, p)) for start, p in steering.schedule[1:])
     assert len(stages) >= 2
     learned = replace(begin(online_work), schedule=stages)
     learned.save(tmp_path / "objective.yaml")
     assert load_objective(tmp_path / "objective.yaml") == learned
-    settings = build.fit_settings(online_work, learned)
-    again = train(build.fresh(online_work), learned, online_work.splits.search_data, settings, "autoft")
+    again = trained(online_work, learned)
     for name, p in model.state_dict().items():
         assert torch.equal(p, again.state_dict()[name]), name
-    plain = train(build.fresh(online_work), begin(online_work), online_work.splits.search_data, settings, "autoft")
+    plain = trained(online_work, begin(online_work))
     assert not torch.equal(plain.head.weight, model.head.weight)
 
 
@@ -76,11 +92,13 @@ def test_windows_start_where_the_training_stands(online_work):
         return objective
 
     objective = begin(online_work)
-    settings = replace(build.fit_settings(online_work, objective), steps=4, checks=1)
-    train(build.fresh(online_work), objective, online_work.splits.search_data, settings, "autoft", steer=look)
-    problem = build.problem_in(online_work)
-    batches = problem._batches.drawn(4, settings.batch_size, torch.Generator().manual_seed(settings.seed))
-    pace = warmup_cosine(2, 4, settings.warmup)
+    context = FitContext(replace(fit_settings(online_work, objective), steps=4, checks=1))
+    train(online_work.fresh(), objective, online_work.splits.search_data, context, "autoft", steer=look)
+    problem = problem_in(online_work)
+    settings = context.settings
+    generator = torch.Generator().manual_seed(settings.seed)
+    batches = problem._batches.drawn(4, settings.finetune.batch_size, generator)
+    pace = warmup_cosine(2, 4, settings.finetune.warmup)
     following = problem.step.plain(seen[2], batches[2]._replace(pace=pace), objective.values())
     with torch.no_grad():  # outputs, as key biases, which move none, drift apart by rounding
         images = batches[0].images
@@ -89,9 +107,8 @@ def test_windows_start_where_the_training_stands(online_work):
     assert not torch.allclose(ours, problem.step.forward(seen[2].params, images).logits, atol=1e-2)
 
 
-def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, tmp_path):
-    whole = Journal()
-    steered(online_work, whole)
+def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, through, tmp_path):
+    *_, whole = through
     part = tmp_path / "trials.jsonl"
     with pytest.raises(KeyboardInterrupt):
         steered(online_work, Journal(part), stop_at=5)
@@ -108,13 +125,13 @@ def test_a_share_without_an_outer_step_is_refused(work):
     with pytest.raises(
         ConfigError, match=r"hypergrad\.share: 2 step equivalents, but an outer step takes 2 windows of 10 each"
     ):
-        build.online(small, Journal())
+        online(small, problem_in(small), Journal())
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_an_inner_schedule_is_torchs(work, schedule):
     """The inner loop with a pace against torch.optim.AdamW whose learning rate is set by hand."""
-    problem = build.problem_in(
+    problem = problem_in(
         replace(work, cfg=config.load(None, [*SMALL, f"inner.schedule={schedule}", "inner.steps=5", "inner.stretch=1"]))
     )
     h = {"ce": 1.0, "lr": 1e-3, "wd": 0.1}
@@ -133,13 +150,3 @@ def test_an_inner_schedule_is_torchs(work, schedule):
         adam.step()
     for ours, other in zip(state.params, theirs, strict=True):
         assert torch.allclose(ours, other, atol=1e-6)
-
-
-def test_a_short_loop_goes_as_far_as_the_fine_tune():
-    whole = sum(warmup_cosine(t, 248, 0.1) for t in range(248))
-    for schedule in ("constant", "cosine"):
-        plain, raised = (paces(schedule, 20, 0.1, 248, stretch) for stretch in (1.0, 100.0))
-        factor = (whole / sum(plain)) ** 0.5
-        assert raised == pytest.approx([factor * p for p in plain])
-        assert paces(schedule, 20, 0.1, 248, 2.0) == pytest.approx([2.0 * p for p in plain])
-    assert paces("constant", 20, 0.1, 10, 4.0) == (1.0,) * 20, "a longer loop is not slowed down"

@@ -11,7 +11,8 @@ from scipy.optimize import minimize_scalar
 from torch.autograd import gradcheck
 
 from metaft.metrics import accuracy
-from metaft.search.problem.outer import OUTER_LOSSES, PRICE, Floor, best_log_temperature, ce_calibrated, margin
+from metaft.search.problem.outer import PRICE, Floor, best_log_temperature, ce_calibrated, margin
+from metaft.search.registry import OUTER_LOSSES
 
 
 def data(seed: int):

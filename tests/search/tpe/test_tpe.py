@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from metaft.search.random import Uniform
 from metaft.search.sampler import History
-from metaft.search.tpe import tpe
-from metaft.search.tpe.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
+from metaft.search.tpe.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split, tpe
 from metaft.space import Categorical, Float, Int, Space
 
 GOLDEN = Path(__file__).parent / "golden-tpe.json"
@@ -107,7 +106,7 @@ def test_the_order_of_completion_changes_nothing():
 
 
 def test_proposals_against_a_golden_file():
-    """Written by `python -m tests.search.test_tpe`; every proposal follows from the history in the file."""
+    """Written by `python -m tests.search.tpe.test_tpe`; every proposal follows from the history in the file."""
     golden = json.loads(GOLDEN.read_text())
     assert len(golden) == 2
     for name, history in golden.items():
