@@ -1,4 +1,4 @@
-"""The public functions: each takes settings, or a person's own objects, and gives a typed result."""
+"""The public functions: each takes settings, or the user's own objects, and returns a typed result."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from metaft.search.journal import Journal
 from metaft.search.registry import HYPERGRAD
 
 Settings = str | Path | Mapping[str, Any] | Config | None
-LEARNED = ("autoft", "autoft_wise")  # methods that stand on a learned objective
-EXAMPLE: dict[str, Any] = {  # of the examples in docstrings: the toy CLIP on a few digits, seconds on a CPU
+LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
+EXAMPLE: dict[str, Any] = {  # settings of the docstrings' examples: the toy CLIP on a few digits, seconds on a CPU
     "data": {"options": {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}},
     "inner": {"steps": 2, "batch_size": 8},
     "search": {"trials": 2, "candidates": 1},
@@ -46,15 +46,15 @@ EXAMPLE: dict[str, Any] = {  # of the examples in docstrings: the toy CLIP on a 
 
 
 class Objects(TypedDict, total=False):
-    """A person's own objects, which take the place of the settings under `model` and `data`.
+    """The user's own objects, which replace the settings under `model` and `data`.
 
     Args:
-        model: made by open_clip; it is copied, never changed.
-        preprocess: open_clip's evaluation transform; without one the model's own is taken.
-        tokenizer: open_clip's, of the model.
-        architecture: the model's name in open_clip, by which `Fitted.save` can write it down.
-        classnames: of the labels 0, 1, ...
-        templates: captions, each with one `{}` for a class name; without any, open_clip's simple ones.
+        model: a model made by open_clip; it is copied, never changed.
+        preprocess: open_clip's evaluation transform; by default the model's own.
+        tokenizer: the model's, from open_clip.
+        architecture: the model's name in open_clip; `Fitted.save` needs it.
+        classnames: the names of the labels 0, 1, ..., in this order.
+        templates: captions, each with one `{}` for a class name; by default open_clip's simple ones.
         splits: datasets by name (`id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`); see
             `metaft.data.objects.splits_of`.
     """
@@ -74,9 +74,9 @@ class Fitted:
 
     Args:
         classifier: images to logits: `fitted.classifier(images).logits`, [B, 3, S, S] to [B, C].
-        method: that fitted it.
-        objective: what it was trained with, where it was a learned one.
-        cost: in steps at `finetune.batch_size`, and seconds; with what the method stands on.
+        method: the name of the method that fitted it.
+        objective: the learned objective it was trained with, if any.
+        cost: step equivalents at `finetune.batch_size`, and seconds; methods that this one builds on are included.
 
     >>> from metaft.api import EXAMPLE
     >>> fitted = finetune(EXAMPLE, method="ft")
@@ -93,11 +93,11 @@ class Fitted:
 
     @property
     def classnames(self) -> tuple[str, ...]:
-        """The classes in the order of the logits."""
+        """The class names in the order of the logits, C of them."""
         return self.work.splits.classes.names
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that open_clip opens, with the head and `load.py`, which shows how.
+        """Write a folder that open_clip can open, with the head and a `load.py` that shows how to use both.
 
         Raises:
             ConfigError: the model was given without its `architecture`.
@@ -113,11 +113,11 @@ def search(settings: Settings = None, *, mode: str | None = None, **objects: Unp
     Args:
         settings: a YAML file, a dict (nested, or with dotted keys) or a `Config`; None: the embedded example.
         mode: hypergrad, tpe or random; by default that of the settings, else hypergrad.
-        objects: see `Objects`; the splits need no tests.
+        objects: see `Objects`; test splits are not needed.
 
     Raises:
         ConfigError: every fault of the settings and arguments at once.
-        DataError, CheckpointError: what cannot be read, and why.
+        DataError, CheckpointError: data or weights that cannot be read.
         DivergedError: no trial gave a finite value.
 
     Source: Choi et al., AutoFT, arXiv 2401.10220 (by black-box search).
@@ -141,14 +141,14 @@ def finetune(
     """Fine-tune with a learned objective, or by another method.
 
     Args:
-        settings: as of `search`.
+        settings: as for `search`.
         objective: what a search has found, or the path of its objective.yaml.
         method: one that `--list methods` shows; by default autoft with an objective, ft without.
         objects: see `Objects`.
 
     Raises:
         ConfigError: a fault of the settings, the arguments or the objective; `autoft` without an objective.
-        DataError, CheckpointError: what cannot be read, and why.
+        DataError, CheckpointError: data or weights that cannot be read.
         DivergedError: the training left the range in which its numbers mean anything.
 
     >>> from metaft.api import EXAMPLE
@@ -159,8 +159,8 @@ def finetune(
     learned = _objective(objective)
     chosen = method or ("ft" if learned is None else "autoft")
     if learned is None and chosen in LEARNED:
-        none = f"none, and {chosen} trains with one"
-        raise ConfigError([Fault("objective", none, "an Objective, or the path of an objective.yaml")])
+        missing = f"none, and {chosen} trains with one"
+        raise ConfigError([Fault("objective", missing, "an Objective, or the path of an objective.yaml")])
     cfg = _config(settings, method=chosen)
     work = _opened(cfg, objects, learned)
     fit = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))(chosen)
@@ -178,15 +178,15 @@ def compare(
     """Fit methods and evaluate each on every test split; a method that diverges is left out and named.
 
     Args:
-        settings: as of `search`.
-        methods: those that `--list methods` shows; by default `evaluation.methods`.
+        settings: as for `search`.
+        methods: names that `--list methods` shows; by default `evaluation.methods`.
         objective: for `autoft`; without one it is searched for first.
-        mode: as of `search`.
+        mode: as for `search`.
         objects: see `Objects`.
 
     Raises:
-        ConfigError, DataError, CheckpointError: as `search`; there are no test splits.
-        DivergedError: the search found nothing.
+        ConfigError, DataError, CheckpointError: as for `search`; a ConfigError too without any test split.
+        DivergedError: no trial of the search gave a finite value.
 
     >>> from metaft.api import EXAMPLE
     >>> results = compare(EXAMPLE, methods=["zero_shot", "ft"])
@@ -206,14 +206,14 @@ def compare(
 
 
 def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Objects]) -> Results:
-    """A fine-tuned classifier on every test split.
+    """Evaluate a fine-tuned classifier on every test split.
 
     Args:
-        fitted: what `finetune` gave.
-        settings, objects: of other data than it was trained with, of the same classes; by default its own tests.
+        fitted: what `finetune` returned.
+        settings, objects: other data than it was trained with, of the same classes; by default the tests of its data.
 
     Raises:
-        ConfigError, DataError: as `compare`; other classes.
+        ConfigError, DataError: as for `compare`; a ConfigError too for other classes.
 
     >>> from metaft.api import EXAMPLE
     >>> results = evaluate(finetune(EXAMPLE, method="zero_shot"))
@@ -241,7 +241,7 @@ def _config(
     method: str | None = None,
     methods: Sequence[str] | None = None,
 ) -> Config:
-    """The settings with what a call says on top."""
+    """The settings, overridden by the arguments of a call."""
     if isinstance(settings, Mapping):
         cfg = from_mapping(settings)
     else:
@@ -275,11 +275,11 @@ def _opened(cfg: Config, objects: Objects, learned: Objective | None = None) -> 
         raise ConfigError(faults)
     if not objects:
         return pipeline.checked(workspace(cfg), learned)
-    where = device(cfg)
+    chosen_device = device(cfg)
     if "model" in objects:
-        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), where)
+        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), chosen_device)
     else:
-        clip = load(cfg.model.name, cfg.model.pretrained, where)
+        clip = load(cfg.model.name, cfg.model.pretrained, chosen_device)
     if "splits" not in objects:
         suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
         splits = registry.load(cfg.data, cfg.seed, clip.view)
@@ -292,7 +292,7 @@ def _opened(cfg: Config, objects: Objects, learned: Objective | None = None) -> 
 
 
 def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
-    """Arguments that are unknown, missing beside others, or say again what the settings say."""
+    """Faults of arguments that are unknown, lack their partner, or give again what the settings give."""
     known = tuple(Objects.__annotations__)
     faults = [unknown("argument", name, known) for name in objects if name not in known]
     pairs = (("model", "tokenizer"), ("splits", "classnames"))
@@ -304,13 +304,17 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
     odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
     faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
     if objects and cfg.search.executor != "serial":
-        elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
-        faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))
+        parallel = f"{cfg.search.executor!r}, whose workers make the problem from settings"
+        faults.append(Fault("search.executor", parallel, "serial, where objects are given"))
     return faults
 
 
 def _with_tests(work: Workspace) -> Workspace:
-    """The workspace, if it has tests."""
+    """The workspace, if it has a test split.
+
+    Raises:
+        ConfigError: it has none.
+    """
     if not work.splits.tests:
         raise ConfigError([Fault("splits", "no test among them", "id_test, ood_test/NAME")])
     return work
