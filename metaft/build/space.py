@@ -26,13 +26,15 @@ def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | 
     Each name in `objective.per_group` has a dimension `NAME@GROUP` for each of the parameter groups.
 
     Args:
-    Each name in `objective.per_group` has a dimension `NAME@GROUP` for every parameter group instead.
+        units: factors of the terms' standard ranges, by default 1; ranges under `objective.bounds` are not scaled.
     """
     objective = cfg.objective
     dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg)]
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
-    return Space([d for one in searched for d in (per_group[one.name] if one.name in objective.per_group else [one])])
+    return Space(
+        [part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])],
+    )
 
 
 def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:
