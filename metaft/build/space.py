@@ -32,9 +32,7 @@ def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | 
     dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg)]
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
-    return Space(
-        [part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])],
-    )
+    return Space([part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])])
 
 
 def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:

@@ -39,7 +39,7 @@ class Trainee:
         variables: what the optimizer moves, by name; `anchors` are their first values.
         optimizer: torch's AdamW, with a group for each parameter group.
         loss: the weighted sum of terms.
-        objective: of the last step, at first of the training.
+        objective: what the current step descends.
         extra: the hook's state.
         step: the number of steps done.
     """

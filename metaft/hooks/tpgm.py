@@ -26,7 +26,7 @@ class TPGM(Hook):
 
     Args:
         probe: (values, number) to the gradients of the validation loss there, on batch `number`, which counts up.
-        iterations: steps on the radii after each update.
+        iterations: steps on the radii before each projection.
         norm: `mars` or `l2` (see `metaft.hooks.ball`).
         numbers: of the variables that are projected; None: all.
 

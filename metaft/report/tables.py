@@ -55,7 +55,7 @@ def methods_table(results: Document, metric: str = "accuracy") -> str:
 
 
 def drift_table(results: Document) -> str:
-    """What each method took, and how far it went from theta_0."""
+    """What each method cost, and how far it went from theta_0."""
     rows = drift_rows(results)
     return markdown(DRIFT, rows) if rows else ""
 
@@ -66,14 +66,14 @@ def drift_rows(results: Document) -> list[list[str]]:
     rows = []
     for name, drift in drifts.items():
         cost = costs.get(name, {})
-        took = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
+        costs_text = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
         features = [f"{value:.3f}" for value in drift["features"].values()]
-        rows.append([name, *took, f"{drift['weights']['all']:.3g}", *features])
+        rows.append([name, *costs_text, f"{drift['weights']['all']:.3g}", *features])
     return rows
 
 
 def search_table(results: Document) -> str:
-    """What was searched, at what cost."""
+    """The search's size, result and cost."""
     search = results.get("search") or {}
     rows = [[key.replace("_", " "), _number(value)] for key, value in search.items() if not isinstance(value, list)]
     return markdown(["search", results.get("mode") or "none (objective given)"], rows) if rows else ""
@@ -110,7 +110,7 @@ def group_rows(results: Document) -> list[list[str]]:
 
 
 def page(results: Document) -> str:
-    """results.md."""
+    """The contents of results.md."""
     failed = results.get("failed") or {}
     parts = [
         f"# {results['title']}",
