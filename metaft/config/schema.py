@@ -122,7 +122,7 @@ class SearchConfig(FinalChoice, OuterConfig):
     init_share: float = Field(0.3, gt=0, lt=1)  # the share of the budget for that TPE
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
     executor: str = "serial"
-    workers: int = Field(1, ge=1)  # of the executor; each builds the model for itself
+    workers: int = Field(1, ge=1)  # of the executor; each builds its own model
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
     warm_start: Path | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
 

@@ -40,7 +40,7 @@ def needs_root(data: DataConfig) -> list[Fault]:
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
-    """Read the tree; class folders of id_train, sorted, are the labels.
+    """Read the tree; the class folders of id_train, sorted, give the labels.
 
     Raises:
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.

@@ -41,7 +41,7 @@ def train(
 ) -> Classifier:
     """Fine-tune a copy of the classifier on an objective.
 
-    The state is kept at every check; a training whose state is there is resumed from it, with the same result.
+    The state is kept at every check; a training whose state was kept is resumed from it, with the same result.
 
     Args:
         name: the method's, for the log and the keeper.

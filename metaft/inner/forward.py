@@ -23,7 +23,7 @@ Direction = Mapping[str, Tensor]  # a direction in h: by name, in its hyperparam
 
 @dataclass(frozen=True)
 class Forward(Estimator):
-    """The exact hypergradient by forward mode: tangents d state_t / d h_k go along with the state.
+    """The exact hypergradient by forward mode: tangents d state_t / d h_k are carried along with the state.
 
     Memory does not grow with T; time grows with the number of hyperparameters.
 

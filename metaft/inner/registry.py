@@ -19,7 +19,7 @@ def _nothing(name: str) -> bool:
 
 
 def _outside_the_loss(name: str) -> bool:
-    """Whether a hyperparameter acts beside the inner loss, in the optimizer or in a hook."""
+    """Whether a hyperparameter acts outside the inner loss, in the optimizer or in a hook."""
     parsed = Name.parse(name)
     return parsed.is_knob or parsed.of_optimizer
 

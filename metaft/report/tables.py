@@ -11,7 +11,7 @@ from metaft.report.document import Document
 DRIFT = ["method", "step equivalents", "seconds", "drift of weights", "of features, id_val", "ood_val"]
 DRIFT_NOTE = (
     "Drift: L2 distance of all weights to theta_0, and mean squared distance of unit image features. Costs include "
-    "what a method stands on, without a search."
+    "those of methods that a method builds on, but not a search's."
 )
 CEILING = "oracle was trained on labelled images of the OOD tests' own distribution: a ceiling, not a competitor."
 
@@ -80,7 +80,7 @@ def search_table(results: Document) -> str:
 
 
 def objective_table(results: Document) -> str:
-    """The objective that `autoft` was trained with, and below it what each parameter group has for itself."""
+    """The objective that `autoft` was trained with, and below it the values of each parameter group's own."""
     tables = (objective_rows(results), group_rows(results))
     return "\n\n".join(markdown(header, rows) for header, *rows in tables if rows)
 
@@ -101,7 +101,7 @@ def objective_rows(results: Document) -> list[list[str]]:
 
 
 def group_rows(results: Document) -> list[list[str]]:
-    """The cells of what each parameter group has for itself, header first."""
+    """The cells of the values of each parameter group's own, header first."""
     groups = (results.get("objective") or {}).get("groups") or {}
     flat = {group: {**values, **values.get("terms", {})} for group, values in groups.items()}
     names = [name for name in dict.fromkeys(name for values in flat.values() for name in values) if name != "terms"]

@@ -25,9 +25,9 @@ class Descent:
 
         -lr_t max(0, 1 - s^2 w / m^2) m / sqrt(m^2 + s^2)
 
-    that is by Adam's step, shrunk by how much of the mean may be noise: a mean that cannot be told from 0 moves nothing.
-    An explosion (a derivative that is not finite or too long, or a run that diverged) moves nothing either: the descent goes
-    back to the last point with a usable derivative and halves its trust region, which grows again with every step.
+    that is by Adam's step, shrunk by how much of the mean may be noise: a mean that cannot be told from 0 does not
+    count. An explosion (a derivative that is not finite or too long, or a run that diverged) moves nothing: the descent
+    goes back to the last point with a usable derivative and halves its trust region, which grows again with every step.
 
     Source: the shrinkage is James and Stein's with positive part, coordinate by coordinate (Efron and Morris, 1973);
     the step is that of Kingma and Ba, Adam, 2015, with one decay for both moments.

@@ -34,7 +34,7 @@ class Processes:
 
     @classmethod
     def of(cls, problem: BilevelProblem, place: Place) -> Processes:
-        """On the devices of a place; each worker makes the problem for itself."""
+        """On the devices of a place; each worker makes its own problem."""
         return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:

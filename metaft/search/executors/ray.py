@@ -37,7 +37,7 @@ class RayWorkers:
 
     @classmethod
     def of(cls, problem: BilevelProblem, place: Place) -> RayWorkers:
-        """On the devices of a place; each worker makes the problem for itself."""
+        """On the devices of a place; each worker makes its own problem."""
         return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:
