@@ -66,9 +66,9 @@ def drift_rows(results: Document) -> list[list[str]]:
     rows = []
     for name, drift in drifts.items():
         cost = costs.get(name, {})
-        costs_text = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
+        cost_cells = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
         features = [f"{value:.3f}" for value in drift["features"].values()]
-        rows.append([name, *costs_text, f"{drift['weights']['all']:.3g}", *features])
+        rows.append([name, *cost_cells, f"{drift['weights']['all']:.3g}", *features])
     return rows
 
 

@@ -39,12 +39,12 @@ class Processes:
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker, or to a new one."""
-        known = self._processes
-        slot = next(i for i in range(self.capacity) if i not in known or known[i].job is None)
-        if slot not in known:
+        processes = self._processes
+        slot = next(i for i in range(self.capacity) if i not in processes or processes[i].job is None)
+        if slot not in processes:
             device = self._devices[slot % len(self._devices)]
-            known[slot] = _Process(self._factory, device, self._threads)
-        known[slot].begin(job)
+            processes[slot] = _Process(self._factory, device, self._threads)
+        processes[slot].begin(job)
 
     def next(self) -> Done:
         """The result of whichever job ends first; without an outcome if its worker died.
