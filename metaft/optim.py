@@ -94,7 +94,7 @@ class FTPAdamW(torch.optim.AdamW):
             self._excluded.update(p for name, p in pairs if name in excluded)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state, anchors and radii included.
+        """Load a state, anchors and radii included.
 
         Raises:
             CheckpointError: it has no anchors, as another optimizer's; theta_0 would be lost unnoticed.
@@ -114,7 +114,7 @@ class FTPAdamW(torch.optim.AdamW):
         super().load_state_dict(state_dict)
 
     def _attach(self) -> None:
-        """Register `_before` and `_after` around every step, unless they are."""
+        """Register `_before` and `_after` around every step, unless they are registered already."""
         if self._before not in self._optimizer_step_pre_hooks.values():
             self.register_step_pre_hook(self._before)
             self.register_step_post_hook(self._after)

@@ -38,7 +38,7 @@ from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 
 @dataclass(frozen=True)
 class Search:
-    """A search that can begin: its budget holds at least one step."""
+    """A problem, a solver and a budget: a search that is ready to begin."""
 
     problem: FinetuneProblem
     solver: Solver

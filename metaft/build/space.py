@@ -74,7 +74,7 @@ def recipe(cfg: Config, searched: Space) -> Tensor:
 
 
 def fixed(cfg: Config) -> dict[str, float]:
-    """The values that are not searched, with lr and wd for groups that train no parameter where groups have theirs."""
+    """The values that are not searched; if lr or wd are per group, plain ones too, for groups that train nothing."""
     plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
     return {**{name: plain[name] for name in cfg.objective.per_group if name in plain}, **cfg.objective.fixed}
 

@@ -68,7 +68,7 @@ def notes(path: Path) -> dict[str, str]:
 
 
 def restore(classifier: Classifier, path: Path) -> Classifier:
-    """Load a checkpoint that `save` wrote into a classifier of the same architecture, in place.
+    """Load a checkpoint of `save` into a classifier of the same architecture, which is changed in place.
 
     Raises:
         CheckpointError: it is missing, unreadable or of another architecture.

@@ -96,7 +96,7 @@ class InnerConfig(StepConfig):
 
 
 class FinalChoice(Section):
-    """How a search settles: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
+    """A search's last choice: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
 
     candidates: int = Field(16, ge=1)  # the most trials that are evaluated again, beside the recipe
     final_share: float = Field(0.1, gt=0, lt=1)  # the share of all evaluations for that; the rest of it buys more seeds

@@ -61,7 +61,7 @@ class Options(BaseModel):
 
 
 def load(options: Options, seed: int, view: ImageView) -> Splits:
-    """Draw every split; each has its own seed, so that a change of one's size changes no other image."""
+    """Draw every split; each has its own seed, so that changing one's size changes no image of the others."""
     import numpy as np
     import torch
 

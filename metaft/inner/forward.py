@@ -91,7 +91,7 @@ def _pushed(loop: Loop, state: State, tangent: State, batch: Any, direction: Dir
 
 @contextmanager
 def _dual_level() -> Iterator[None]:
-    """Forward mode, without the warnings of torch's own use of what it deprecates, on first use."""
+    """Forward mode, without the deprecation warnings that torch's first use of it raises within torch."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=FutureWarning)
         warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=DeprecationWarning)

@@ -80,7 +80,7 @@ def search_table(results: Document) -> str:
 
 
 def objective_table(results: Document) -> str:
-    """The objective that `autoft` was trained with, and below it the values of each parameter group's own."""
+    """The objective that `autoft` was trained with, and below it the values that parameter groups have of their own."""
     tables = (objective_rows(results), group_rows(results))
     return "\n\n".join(markdown(header, rows) for header, *rows in tables if rows)
 
@@ -101,7 +101,7 @@ def objective_rows(results: Document) -> list[list[str]]:
 
 
 def group_rows(results: Document) -> list[list[str]]:
-    """The cells of the values of each parameter group's own, header first."""
+    """The cells of the values that parameter groups have of their own, header first."""
     groups = (results.get("objective") or {}).get("groups") or {}
     flat = {group: {**values, **values.get("terms", {})} for group, values in groups.items()}
     names = [name for name in dict.fromkeys(name for values in flat.values() for name in values) if name != "terms"]

@@ -140,7 +140,7 @@ class HypergradSolver:
 
 
 def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
-    """The recipe and the recipe with lower learning rates, in natural units; empty if none is searched."""
+    """The recipe and the recipe with lower learning rates, in natural units; empty if no rate is searched."""
     space, recipe = problem.space, problem.space.plain(problem.start)
     rates = [name for name in recipe if Name.parse(name).base == "lr"]
     lower = [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in LADDER if rates]
