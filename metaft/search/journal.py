@@ -41,7 +41,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Record:
-    """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a `check` of a derivative;
+    """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a derivative's `check`;
     or a trial of an earlier search (`prior`).
 
     `reports` are (inner step, outer loss) in the run; `clock` is the search's wall-clock time at the end, in seconds.
