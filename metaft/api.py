@@ -1,4 +1,4 @@
-"""The public functions: each takes settings, or a person's own objects, and gives a typed result."""
+"""The public functions: each takes settings, or the user's own objects, and returns a typed result."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from metaft.search.journal import Journal
 from metaft.search.registry import HYPERGRAD
 
 Settings = str | Path | Mapping[str, Any] | Config | None
-LEARNED = ("autoft", "autoft_wise")  # methods that stand on a learned objective
-EXAMPLE: dict[str, Any] = {  # of the examples in docstrings: the toy CLIP on a few digits, seconds on a CPU
+LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
+EXAMPLE: dict[str, Any] = {  # settings of the docstrings' examples: the toy CLIP on a few digits, seconds on a CPU
     "data": {"options": {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}},
     "inner": {"steps": 2, "batch_size": 8},
     "search": {"trials": 2, "candidates": 1},
@@ -42,9 +42,9 @@ class Fitted:
 
     Args:
         classifier: images to logits: `fitted.classifier(images).logits`, [B, 3, S, S] to [B, C].
-        method: that fitted it.
-        objective: what it was trained with, where it was a learned one.
-        cost: in steps at `finetune.batch_size`, and seconds; with what the method stands on.
+        method: the name of the method that fitted it.
+        objective: the learned objective it was trained with, if any.
+        cost: step equivalents at `finetune.batch_size`, and seconds; methods that this one builds on are included.
 
     >>> from metaft.api import EXAMPLE
     >>> fitted = finetune(EXAMPLE, method="ft")
@@ -61,11 +61,11 @@ class Fitted:
 
     @property
     def classnames(self) -> tuple[str, ...]:
-        """The classes in the order of the logits."""
+        """The class names in the order of the logits, C of them."""
         return self.work.splits.classes.names
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that open_clip opens, with the head and `load.py`, which shows how.
+        """Write a folder that open_clip can open, with the head and a `load.py` that shows how to use both.
 
         Raises:
             ConfigError: the model was given without its `architecture`.
@@ -81,11 +81,11 @@ def search(settings: Settings = None, *, mode: str | None = None, **objects: Unp
     Args:
         settings: a YAML file, a dict (nested, or with dotted keys) or a `Config`; None: the embedded example.
         mode: hypergrad, tpe or random; by default that of the settings, else hypergrad.
-        objects: see `metaft.build.objects.Objects`; the splits need no tests.
+        objects: see `metaft.build.objects.Objects`; test splits are not needed.
 
     Raises:
         ConfigError: every fault of the settings and arguments at once.
-        DataError, CheckpointError: what cannot be read, and why.
+        DataError, CheckpointError: data or weights that cannot be read.
         DivergedError: no trial gave a finite value.
 
     Source: Choi et al., AutoFT, arXiv 2401.10220 (by black-box search).
@@ -109,14 +109,14 @@ def finetune(
     """Fine-tune with a learned objective, or by another method.
 
     Args:
-        settings: as of `search`.
+        settings: as for `search`.
         objective: what a search has found, or the path of its objective.yaml.
         method: one that `--list methods` shows; by default autoft with an objective, ft without.
         objects: see `metaft.build.objects.Objects`.
 
     Raises:
         ConfigError: a fault of the settings, the arguments or the objective; `autoft` without an objective.
-        DataError, CheckpointError: what cannot be read, and why.
+        DataError, CheckpointError: data or weights that cannot be read.
         DivergedError: the training left the range in which its numbers mean anything.
 
     >>> from metaft.api import EXAMPLE
@@ -127,8 +127,8 @@ def finetune(
     learned = _objective(objective)
     chosen = method or ("ft" if learned is None else "autoft")
     if learned is None and chosen in LEARNED:
-        none = f"none, and {chosen} trains with one"
-        raise ConfigError([Fault("objective", none, "an Objective, or the path of an objective.yaml")])
+        missing = f"none, and {chosen} trains with one"
+        raise ConfigError([Fault("objective", missing, "an Objective, or the path of an objective.yaml")])
     cfg = _config(settings, method=chosen)
     work = _opened(cfg, objects, learned)
     fit = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))(chosen)
@@ -146,15 +146,15 @@ def compare(
     """Fit methods and evaluate each on every test split; a method that diverges is left out and named.
 
     Args:
-        settings: as of `search`.
-        methods: those that `--list methods` shows; by default `evaluation.methods`.
+        settings: as for `search`.
+        methods: names that `--list methods` shows; by default `evaluation.methods`.
         objective: for `autoft`; without one it is searched for first.
-        mode: as of `search`.
+        mode: as for `search`.
         objects: see `metaft.build.objects.Objects`.
 
     Raises:
-        ConfigError, DataError, CheckpointError: as `search`; there are no test splits.
-        DivergedError: the search found nothing.
+        ConfigError, DataError, CheckpointError: as for `search`; a ConfigError too without any test split.
+        DivergedError: no trial of the search gave a finite value.
 
     >>> from metaft.api import EXAMPLE
     >>> results = compare(EXAMPLE, methods=["zero_shot", "ft"])
@@ -174,14 +174,14 @@ def compare(
 
 
 def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Objects]) -> Results:
-    """A fine-tuned classifier on every test split.
+    """Evaluate a fine-tuned classifier on every test split.
 
     Args:
-        fitted: what `finetune` gave.
-        settings, objects: of other data than it was trained with, of the same classes; by default its own tests.
+        fitted: what `finetune` returned.
+        settings, objects: other data than it was trained with, of the same classes; by default the tests of its data.
 
     Raises:
-        ConfigError, DataError: as `compare`; other classes.
+        ConfigError, DataError: as for `compare`; a ConfigError too for other classes.
 
     >>> from metaft.api import EXAMPLE
     >>> results = evaluate(finetune(EXAMPLE, method="zero_shot"))
@@ -209,7 +209,7 @@ def _config(
     method: str | None = None,
     methods: Sequence[str] | None = None,
 ) -> Config:
-    """The settings with what a call says on top."""
+    """The settings, overridden by the arguments of a call."""
     if isinstance(settings, Mapping):
         cfg = from_mapping(settings)
     else:
@@ -251,7 +251,11 @@ def _servable(work: Workspace, methods: Sequence[str], *, strict: bool) -> list[
 
 
 def _with_tests(work: Workspace) -> Workspace:
-    """The workspace, if it has tests."""
+    """The workspace, if it has a test split.
+
+    Raises:
+        ConfigError: it has none.
+    """
     if not work.splits.tests:
         raise ConfigError([Fault("splits", "no test among them", "id_test, ood_test/NAME")])
     return work

@@ -21,15 +21,15 @@ from metaft.errors import ConfigError, Fault, unknown
 
 
 class Objects(TypedDict, total=False):
-    """A person's own objects, which take the place of the settings under `model` and `data`.
+    """The user's own objects, which replace the settings under `model` and `data`.
 
     Args:
-        model: made by open_clip; it is copied, never changed.
-        preprocess: open_clip's evaluation transform; without one the model's own is taken.
-        tokenizer: open_clip's, of the model.
-        architecture: the model's name in open_clip, by which `Fitted.save` can write it down.
-        classnames: of the labels 0, 1, ...
-        templates: captions, each with one `{}` for a class name; without any, open_clip's simple ones.
+        model: a model made by open_clip; it is copied, never changed.
+        preprocess: open_clip's evaluation transform; by default the model's own.
+        tokenizer: the model's, from open_clip.
+        architecture: the model's name in open_clip; `Fitted.save` needs it.
+        classnames: the names of the labels 0, 1, ..., in this order.
+        templates: captions, each with one `{}` for a class name; by default open_clip's simple ones.
         splits: datasets by name (`id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`); see
             `metaft.data.objects.splits_of`.
     """

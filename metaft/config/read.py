@@ -42,7 +42,7 @@ def from_mapping(settings: Mapping[str, Any]) -> Config:
     """Defaults with settings on top, nested (`{"inner": {"steps": 7}}`) or by dotted keys (`{"inner.steps": 7}`).
 
     Raises:
-        ConfigError: as `load`.
+        ConfigError: as for `load`.
     """
     faults: list[Fault] = []
     raw: dict[str, Any] = {}
@@ -80,7 +80,7 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
 
 
 def _put(key: str, value: Any, raw: dict[str, Any], faults: list[Fault]) -> None:
-    """Set a dotted key; a mapping joins what its group holds."""
+    """Set a dotted key in `raw`; a mapping is merged into the group that it is for."""
     if isinstance(value, Mapping) and "." not in key and key in _sections():
         for name, inner in value.items():
             _put(f"{key}.{name}", inner, raw, faults)
@@ -163,7 +163,7 @@ def _fault(detail: ErrorDetails) -> Fault:
 
 
 def flatten(config: Config) -> Mapping[str, Any]:
-    """Dotted names to values, as JSON types."""
+    """The settings by dotted name, with values as JSON types."""
     flat: dict[str, Any] = {}
     for key, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):

@@ -40,22 +40,22 @@ class View(Protocol):
 
     @property
     def size(self) -> int:
-        """S."""
+        """S, the side of an image in pixels."""
         ...
 
     def normalise(self, pixels: Tensor, /) -> Tensor:
-        """What a source gives [B, 3, S, S] to what the model takes, float32, on the same device."""
+        """A source's pixels [B, 3, S, S] to the model's input, float32, of the same shape and on the same device."""
         ...
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The view of images that come as the model takes them."""
+    """The view of images that are the model's input already."""
 
     size: int
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """The same in float32."""
+        """The same numbers in float32, [B, 3, S, S]."""
         return pixels.float()
 
 
@@ -99,7 +99,7 @@ class Split:
             yield self.batch(indices, device)
 
     def counts(self, classes: int) -> list[int]:
-        """Images per class."""
+        """The number of images of each class, `classes` of them."""
         return torch.bincount(self.labels, minlength=classes).tolist()
 
     def subset(self, indices: Tensor, name: str | None = None) -> Split:
@@ -135,7 +135,7 @@ def joined(name: str, first: Split, second: Split) -> Split:
 
 
 def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """What is left of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
+    """The rest of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
     generator = torch.Generator().manual_seed(seed)
     kept, held = [], []
     for label in train.labels.unique():
@@ -214,7 +214,7 @@ class Splits:
 
     @property
     def search_data(self) -> SearchData:
-        """The part without tests."""
+        """The splits that a search may see, without tests."""
         return SearchData(self.id_train, self.id_val, self.ood_val, self.classes)
 
     @property
@@ -225,7 +225,7 @@ class Splits:
 
     @property
     def oracle_data(self) -> SearchData | None:
-        """The labelled half in place of the ID images: nine tenths to train on, one to choose the best step by."""
+        """The labelled half in place of the ID images: nine tenths to train on, one to choose by."""
         if self.labelled_half is None:
             return None
         n = len(self.labelled_half)

@@ -14,7 +14,7 @@ from metaft.space import Categorical, Dimension, Int
 class Knob:
     """A hyperparameter with its range and its default.
 
-    A real knob joins the search space of `search.method`; a whole number or a choice shapes the method and does not.
+    A real knob joins the search space of `search.method`; whole numbers and choices are set, never searched.
     """
 
     dimension: Dimension
@@ -46,7 +46,7 @@ def settled(knobs: Sequence[Knob], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def faults(field: str, knobs: Sequence[Knob], given: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with values given by name."""
+    """Faults of values given by name: unknown knobs, and values that a knob does not admit."""
     known = {knob.name: knob for knob in knobs}
     odd = [unknown(f"{field}.{name}", str(name), known) for name in given if name not in known]
     wrong = [(known[name], v) for name, v in given.items() if name in known and not known[name].admits(v)]

@@ -25,8 +25,8 @@ class TPGM(Hook):
     moves in units of the longest row, where the paper's code moves it by 0.01 in absolute units.
 
     Args:
-        probe: the gradients of the validation loss at given values, on the batch of a number that counts up.
-        iterations: how often the radii learn in one call.
+        probe: (values, number) to the gradients of the validation loss there, on batch `number`, which counts up.
+        iterations: steps on the radii before each projection.
         norm: `mars` or `l2` (see `metaft.hooks.ball`).
         numbers: of the variables that are projected; None: all.
 
@@ -37,13 +37,13 @@ class TPGM(Hook):
         self._probe, self._iterations, self.norm, self._numbers = probe, iterations, norm, numbers
 
     def initial(self, anchors: Tensors) -> State:
-        """How many batches were seen, and radii to be set by the first proposal."""
+        """The number of batches seen, [], and radii that the first proposal will set."""
         norms = [row_norms(a, self.norm) for a in picked(anchors, self._chosen(anchors))]
         radii = Radii.initial([torch.zeros_like(n) for n in norms])
         return (torch.zeros((), dtype=torch.int64), *radii.state)
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The proposal, projected by radii that have learned on it."""
+        """The proposed values, projected after the radii have learned on them."""
         seen, radii, chosen = state[0], Radii.of(state[1:]), self._chosen(anchors)
         moving, centres = picked(values, chosen), picked(anchors, chosen)
         drifts = [p - a for p, a in zip(moving, centres, strict=True)]

@@ -25,7 +25,7 @@ def differentiate(
     outer: Outer,
     estimator: str | Estimator = "unroll",
 ) -> tuple[Tensor, Gradients]:
-    """The outer loss of the end of an inner loop, and its derivative by each hyperparameter.
+    """The outer loss at the end of an inner loop, and its derivative with respect to each hyperparameter.
 
         state_t = step(state_{t-1}, batch_t, h) for t = 1 .. T;  value = outer(state_T);  d value / d h
 
@@ -36,14 +36,14 @@ def differentiate(
             tensors require gradients. For `metaft.Implicit` it is an object with a method `loss(state, batch, h)`,
             the inner loss [], too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
-        batches: T of them, one a step.
+        batches: T of them, one per step.
         h: floating-point tensors of any shape by name.
         outer: the outer loss [] of a final state.
         estimator: a name that `--list estimators` shows, or an estimator with options (`metaft.Unroll`,
             `metaft.Truncated`, `metaft.Forward`, `metaft.Implicit`).
 
     Returns:
-        The outer loss, detached, and d value / d h by name, each of the shape of what it is for.
+        The outer loss, detached, and d value / d h by name, each in its hyperparameter's shape.
 
     Raises:
         ConfigError: an unknown estimator, no batches, or nothing in `h`.
@@ -79,7 +79,7 @@ def estimate(
     estimator: str = "unroll",
     **options: Any,
 ) -> tuple[Tensor, Gradients]:
-    """The same of a loop over a `State`, with an estimator by its name in the settings.
+    """As `differentiate`, for a loop over a `State` and an estimator by its name in the settings.
 
     Args:
         storage: a name of `metaft.inner.registry.STORAGES`.
@@ -103,7 +103,7 @@ def _sequence(batches: Iterable[Any]) -> Sequence[Any]:
 
 
 def _faults_of(loop: Loop) -> list[Fault]:
-    """What makes a loop that has no hypergradient."""
+    """Faults of a loop without a hypergradient: no steps, no hyperparameters, or one that is no real tensor."""
     faults = [] if loop.batches else [Fault("inner.steps", "0 steps", "at least 1")]
     odd = [name for name, x in loop.h.items() if not (isinstance(x, torch.Tensor) and x.is_floating_point())]
     faults += [Fault(f"h[{name!r}]", repr(loop.h[name]), "a floating-point tensor") for name in odd]
@@ -112,7 +112,7 @@ def _faults_of(loop: Loop) -> list[Fault]:
 
 @dataclass(frozen=True)
 class _Nested:
-    """A step between nested states as one between trees."""
+    """A step between nested states, as one between trees."""
 
     step: StepFunction
 

@@ -21,8 +21,8 @@ class Implicit(Estimator):
 
         d/dh = - d/dh <grad L(theta_T, h), v>,  (H + damping I) v = d outer / d theta,  H the Hessian of L
 
-    on the last batch. Right where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight decay
-    do not appear. The step shows L as its method `loss`.
+    on the last batch. It is exact where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight
+    decay do not appear. The step has L as its method `loss`.
 
     Args:
         solve: the linear solver.
@@ -51,20 +51,20 @@ class Implicit(Estimator):
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Implicit:
-        """As the settings say."""
+        """The estimator with the linear solver and the damping of the settings."""
         return cls(LINEAR_SOLVERS[settings.linear_solver].make(settings), settings.damping)
 
     @property
     def products(self) -> int:  # type: ignore[override]
-        """The solver's, and the mixed derivative."""
+        """The solver's products at most, and one for the mixed derivative."""
         return self.solve.iterations + 1
 
     def cost(self, loop: Loop) -> float:
-        """One step equivalent a step, one for the gradient at the end, two for each product."""
+        """One step equivalent per step, one for the gradient at the end, two for each product."""
         return len(loop.batches) + 1 + 2.0 * self.products
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
-        """The outer loss and its derivative; nothing is traced."""
+        """The outer loss and its derivative; the trace stays empty."""
         if not isinstance(loop.step, HasLoss):
             raise TypeError("step: has no `loss(params, batch, h)`; `implicit` needs the inner loss")
         state = loop.plain(loop.state, 0, len(loop.batches))

@@ -19,6 +19,6 @@ class Uniform(AskTell):
         self._seed = seed
 
     def propose(self, history: History, number: int) -> dict[str, Any]:
-        """A draw that belongs to (seed, number)."""
+        """A uniform draw, in natural units, that depends on (seed, number) alone."""
         draw = np.random.default_rng([self._seed, number]).random(len(self.space))
         return self.space.plain(torch.from_numpy(draw))

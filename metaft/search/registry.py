@@ -1,4 +1,4 @@
-"""What a search can be made of, by name: samplers and outer losses, one line each."""
+"""Samplers and outer losses by name, one line each."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class OuterLoss:
 
     @property
     def smooth(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """What is differentiated."""
+        """The function that is differentiated: of this loss, or of its stand-in."""
         return self.function if self.stand_in is None else OUTER_LOSSES[self.stand_in].function
 
 

@@ -1,4 +1,4 @@
-"""What proposes points, what it learns from, and how to drive it by hand."""
+"""The interface of samplers, the history that they learn from, and a queue to drive one by hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Told in place of a value where a trial was stopped early; it ranks behind all that came to their end."""
+    """Told in place of a value where a trial was stopped early; it ranks behind all trials that ran to their end."""
 
     value: float
 
@@ -40,18 +40,18 @@ class Stopped:
 Told = float | Failed | Stopped
 
 
-OK, STOPPED, BAD, RUNNING = range(4)  # how an observation ranks before its value is looked at
+OK, STOPPED, BAD, RUNNING = range(4)  # how observations rank before their values are compared
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """The points that were tried, in order, and what came of each; it does not change: more of it is another one.
+    """The points that were tried, in order, with their values; it never changes: methods that add to it give a new one.
 
     Args:
         space: of the points.
-        x: the points [n, d] in the unit cube; not a number where a dimension is not there.
-        kind: of each point [n], OK, STOPPED, BAD or RUNNING.
-        y: of each point [n], its value, infinite where there is none.
+        x: the points [n, d] in the unit cube; NaN where a dimension is absent.
+        kind: OK, STOPPED, BAD or RUNNING for each point, [n].
+        y: the values [n], infinite where there is none.
     """
 
     space: Space
@@ -61,14 +61,14 @@ class History:
 
     @classmethod
     def empty(cls, space: Space) -> History:
-        """Nothing was tried."""
+        """The history of a search that has not begun."""
         return cls(space, np.empty((0, len(space))), np.empty(0, dtype=np.int64), np.empty(0))
 
     def __len__(self) -> int:
         return len(self.y)
 
     def begun(self, params: Mapping[str, Any]) -> History:
-        """With one point more, in natural units, that is running.
+        """The history with one more point, in natural units, that is running.
 
         Raises:
             ValueError: it is no point of the space.
@@ -77,7 +77,7 @@ class History:
         return History(self.space, np.vstack([self.x, u]), np.append(self.kind, RUNNING), np.append(self.y, math.inf))
 
     def told(self, row: int, value: Told) -> History:
-        """With this told of a point."""
+        """The history with a value told of the point in a row."""
         kind, y = self.kind.copy(), self.y.copy()
         kind[row], y[row] = _ranked(value)
         return History(self.space, self.x, kind, y)
@@ -85,12 +85,12 @@ class History:
     def holds(self, params: Mapping[str, Any]) -> bool:
         """Whether a point was tried."""
         u = self.space.to_unit(params).numpy()
-        there = ~np.isnan(u)
-        return bool((self.x[:, there] == u[there]).all(axis=1).any())
+        present = ~np.isnan(u)
+        return bool((self.x[:, present] == u[present]).all(axis=1).any())
 
 
 def _ranked(told: Told) -> tuple[int, float]:
-    """Of what kind an observation is, and its value (infinite for what gave none)."""
+    """The kind of an observation, and its value (infinite if it has none)."""
     value = math.inf if isinstance(told, Failed) else told.value if isinstance(told, Stopped) else told
     if not math.isfinite(value):
         return BAD, math.inf
@@ -115,7 +115,7 @@ class AskTell(ABC):
     def __init__(self, space: Space) -> None:
         self.space = space
         self._history = History.empty(space)
-        self._rows: list[int] = []  # of the history, by number of a trial
+        self._rows: list[int] = []  # rows of the history, by number of a trial
         self._queue: deque[dict[str, Any]] = deque()
 
     @abstractmethod
@@ -123,7 +123,7 @@ class AskTell(ABC):
         """See `Sampler`."""
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Ask for this point before any that is proposed.
+        """Let `ask` give this point before any that is proposed.
 
         Raises:
             ValueError: it is no point of the space.
@@ -132,7 +132,7 @@ class AskTell(ABC):
         self._queue.append(dict(params))
 
     def observe(self, params: Mapping[str, Any], value: Told) -> None:
-        """Take in a value from elsewhere, which is no trial of this search.
+        """Learn from a point and a value that are no trial of this search.
 
         Raises:
             ValueError: it is no point of the space.
@@ -140,7 +140,7 @@ class AskTell(ABC):
         self._history = self._history.begun(params).told(len(self._history), value)
 
     def ask(self) -> Trial:
-        """The next point of the queue, or the next proposal."""
+        """The next trial: the next point of the queue, or a proposal."""
         number = len(self._rows)
         params = self._queue.popleft() if self._queue else self.propose(self._history, number)
         self._rows.append(len(self._history))
@@ -148,7 +148,7 @@ class AskTell(ABC):
         return Trial(number, params)
 
     def tell(self, number: int, value: Told) -> None:
-        """The value of a trial; a failure or a number that is not finite counts as the worst.
+        """Tell the value of a trial; a failure or a number that is not finite counts as the worst.
 
         Raises:
             ValueError: no such trial, or it was told already.

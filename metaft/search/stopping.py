@@ -1,4 +1,4 @@
-"""Early stopping of hopeless trials by what others had reached at the same inner step."""
+"""Early stopping of hopeless trials by the outer losses of others at the same inner step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MedianRule:
 
     Args:
         medians: by inner step.
-        reports: (step, outer loss) as they came.
+        reports: (step, outer loss) in the order of the calls.
     """
 
     medians: Mapping[int, float]

@@ -38,8 +38,8 @@ class InnerRuns:
         batches: of the ID training images.
         batch_size: of the inner loop.
         paces: the factor of the learning rate in each step; as many as there are steps.
-        warm_start: the moments come from so many steps of the recipe, taken once; theta starts from theta_0 all the
-            same.
+        warm_start: the number of steps of the recipe, taken once, whose moments a run begins with; theta starts from
+            theta_0 all the same.
     """
 
     step: Step
@@ -55,12 +55,12 @@ class FinetuneProblem:
     Args:
         runs: the inner loop.
         data: what a search may see; the outer set is a split of it.
-        space: names of terms, `lr` and `wd`.
+        space: the searched terms, `lr`, `wd` and knobs.
         start: the recipe in the unit cube [K].
         fixed: what is not searched, by name.
-        outer: the outer set and the loss on it. At most `outer_batch_size` of its images make one outer evaluation. By
-            `id_drop_max` (a share) ID validation accuracy may lie below the recipe's; what it lies lower is added to
-            the outer loss at a price.
+        outer: the outer set and the loss on it. At most `outer_batch_size` of its images make one outer evaluation. ID
+            validation accuracy may be below the recipe's by `id_drop_max` (a share); a larger drop is added to the
+            outer loss at a price.
         hypergrad: how hypergradients are computed; one longer than `explosion` is traced back to a step and a term.
         device: where it runs.
     """
@@ -114,13 +114,13 @@ class FinetuneProblem:
     def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
         """The value at u and its derivative d value / d u, float64 [K] (0 for whole numbers and categories).
 
-        Nothing is clipped or averaged; a run out of memory gives a derivative that is not a number. Where it explodes,
+        Nothing is clipped or averaged; a run that exhausts the memory gives NaN for a derivative. Where it explodes,
         the outcome's `reason` names the inner step and the term.
         """
         return self._differentiated(u, self._rollout(seed), self._initial())
 
     def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
-        """The same for an inner loop that starts from a state, at a pace for each of its steps."""
+        """As `hypergradient`, for an inner loop that starts from a state, with a pace for each of its steps."""
         return self._differentiated(u, self._rollout(seed, paces), state)
 
     def _differentiated(self, u: Tensor, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
@@ -209,13 +209,13 @@ class FinetuneProblem:
         diverged = diverged_step(loop)
         if diverged is not None:
             return f"the inner loop diverged at step {diverged} of {self.steps}"
-        what = f"hypergradient of length {length:.3g}"
+        symptom = f"hypergradient of length {length:.3g}"
         if not trace.lengths:
             name = self._hypergrad.estimator
-            return f"{what}; {name} goes through no steps backwards, so none can be named"
+            return f"{symptom}; {name} goes through no steps backwards, so none can be named"
         guilty, h = culprit_step(trace), {**point.rest, **point.h}
         if guilty is None:
-            return f"{what}, from the outer loss"
+            return f"{symptom}, from the outer loss"
         terms = []
 
         def look(t: int, state: InnerState, batch: TrainBatch, adjoint: InnerState) -> None:
@@ -224,7 +224,7 @@ class FinetuneProblem:
 
         self._estimator(loop, Trace(link=look))
         number, term = terms[0]
-        return f"{what}, from inner step {number} of {self.steps}, term {term}"
+        return f"{symptom}, from inner step {number} of {self.steps}, term {term}"
 
     def outer_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: the outer set, or a random part of it."""

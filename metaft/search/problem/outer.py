@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metaft.metrics import accuracy
 
-PRICE = 10.0  # of ID accuracy below its floor, in units of the outer loss for all of it: 0.1 for each point
+PRICE = 10.0  # outer loss for ID accuracy below its floor: 0.1 for each percentage point
 
 
 def best_log_temperature(logits: Tensor, labels: Tensor, steps: int = 30) -> Tensor:
@@ -58,12 +58,12 @@ def error(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Floor:
-    """ID accuracy that a search is to keep: what lies below costs PRICE.
+    """The ID accuracy that a search is to keep; what is missing from it costs PRICE times as much.
 
     Args:
         images, labels: of the ID validation set.
         accuracy: the floor.
-        margin: the same of the `margin` loss, from above, for the gradient.
+        margin: the most that the `margin` loss may be, in place of the floor where a gradient is needed.
     """
 
     images: Tensor

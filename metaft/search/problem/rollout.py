@@ -1,7 +1,7 @@
-"""One inner run at work: its batches, its outer loss, its bill.
+"""One inner run: its batches, its outer loss and its bill.
 
 A bill is the same however often a run is repeated: what is done once for all runs of a problem (theta_0's outputs for
-distillation, moments of a warm start, the bytes of a step's graph) is on none.
+distillation, moments of a warm start, the bytes of a step's graph) is on no bill.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rollout:
 
     Args:
         step: one inner step.
-        batches: one a step.
+        batches: one per step.
         images, labels: the outer batch.
         outer_loss: of logits [B, C] and labels [B].
         batch_size: of the inner loop, in which costs are counted.
@@ -57,7 +57,7 @@ class Rollout:
         self.loss = math.inf
 
     def outer(self, state: InnerState) -> Tensor:
-        """What is differentiated of a state; counts a forward, notes the accuracy and, as `loss`, the outer loss."""
+        """The smooth loss [] of a state; bills a forward pass, and sets the accuracy and, as `loss`, the outer loss."""
         logits = self._logits(state, self._images)
         self._metric = accuracy(logits.detach(), self._labels)
         self.loss = float(self._outer_loss.function(logits.detach(), self._labels))
@@ -79,16 +79,16 @@ class Rollout:
         return self.loss
 
     def billed(self, rest: Mapping[str, Any], products: int) -> BilledStep:
-        """The step with what is not differentiated filled in, whose calls are on this bill."""
+        """The step with the values `rest` filled in, which are not differentiated; its calls are billed to this run."""
         return BilledStep(self._step, rest, self.count, products)
 
     def count(self, step_equivalents: float) -> None:
-        """Add to the bill."""
+        """Add step equivalents to the bill."""
         self._cost += step_equivalents
 
     @contextmanager
     def once(self) -> Iterator[None]:
-        """What is done in here is on nobody's bill."""
+        """A context whose work is not billed, as it is done once for all runs."""
         before = self._cost
         yield
         self._cost = before
@@ -101,7 +101,7 @@ class Rollout:
             return self.outcome(math.inf, 0, "oom")
 
     def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
-        """How the run ended, with its bill."""
+        """The outcome of the run, with its bill so far; a loss that is not finite means that it diverged."""
         if status in ("ok", "stopped") and not math.isfinite(loss):
             status = "diverged"
         return Outcome(
@@ -116,7 +116,7 @@ class Rollout:
 
 
 class BilledStep:
-    """The inner step as estimators call it, each call on the bill.
+    """The inner step as estimators call it; each call is billed.
 
     `products` is how many second-order products follow one call of `loss`.
     """
@@ -125,7 +125,7 @@ class BilledStep:
         self._step, self._rest, self._count, self._products = step, rest, count, products
 
     def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState:
-        """The next state, differentiable; what differentiates it once is on the bill."""
+        """The next state, differentiable; differentiating it once is billed with it."""
         self._count(1.0 + REVERSE_SWEEP)
         return self._step(state, batch, {**self._rest, **h})
 
@@ -140,6 +140,6 @@ class BilledStep:
         return self._step.dual(state, batch, {**self._rest, **h})
 
     def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
-        """The inner loss; its gradient and the products are on the bill."""
+        """The inner loss []; its gradient and the products are billed with it."""
         self._count(1.0 + REVERSE_SWEEP * self._products)
         return self._step.loss(params, batch, {**self._rest, **h})

@@ -1,4 +1,4 @@
-"""How strong each term pulls where a fine-tune begins, so that equal weights mean equal strength."""
+"""How strongly each term pulls where a fine-tune begins, so that equal weights mean equal strength."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from metaft.inner.step import Step
 from metaft.training.batches import TrainBatch
 
-LIMIT = 1e3  # a term that hardly pulls, or pulls hard, there is not scaled by more
+LIMIT = 1e3  # the most by which a term is scaled up or down
 
 
 def pulls(step: Step, batch: TrainBatch, recipe: Mapping[str, float], terms: Iterable[str]) -> dict[str, float]:
     """For each term |grad ce| / |grad term|, from one batch: the weight at which it pulls as hard as cross-entropy.
 
     Measured one step of the recipe away from theta_0, where terms that measure a distance from theta_0 have gradients
-    too. A term without any has no scale of its own: 1.
+    too. A term without a gradient there gets 1.
     """
     state = step.plain(step.initial(), batch, recipe)
 

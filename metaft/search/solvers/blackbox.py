@@ -1,4 +1,4 @@
-"""Search by values alone: let a sampler propose points from what came of the earlier ones, and evaluate them."""
+"""Search by values alone: a sampler proposes points, given the outcomes of earlier ones, and they are evaluated."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class BlackBoxSolver:
     """Any sampler as a solver; the recipe is its first trial.
 
     Args:
-        sampler: makes it from a space and a seed: `metaft.search.tpe.TPE`, `metaft.search.random.Uniform`.
+        sampler: makes one from a space and a seed, such as `metaft.search.tpe.TPE`.
         seed: of the sampler, and of the trials' inner and outer batches.
-        final: the last choice.
-        executor: where trials run.
-        stopping: trials above the median of the others at the same inner step are stopped.
+        final: how the last choice is made.
+        executor: makes the executor that runs trials, from the problem.
+        stopping: whether trials above the median of the others at the same inner step are stopped.
         warm_start: the journal of an earlier search of the same space, whose trials the sampler learns from first.
     """
 
@@ -62,7 +62,7 @@ class BlackBoxSolver:
             return session.conclude(dispatch)
 
     def explore(self, session: Session, dispatch: Dispatch, share: float = 1.0) -> None:
-        """Propose and evaluate until so much of the budget is used; trials that never ended are run again first."""
+        """Propose and evaluate until `share` of the budget is used; trials that never ended are run again first."""
         self._recall(session)
         problem, journal = session.problem, session.journal
         sampler, history = self.sampler(problem.space, self.seed), recorded(journal, problem.space)
@@ -115,7 +115,7 @@ def earlier(path: Path, space: Space) -> list[Record]:
     """The trials in the journal of an earlier search.
 
     Raises:
-        DataError: there is none, or it is of another space.
+        DataError: there is no journal, or it is of another space.
     """
     if not path.exists():
         raise DataError(f"{path}: no such journal; allowed: the folder of a run that searched")
@@ -125,7 +125,7 @@ def earlier(path: Path, space: Space) -> list[Record]:
 
 
 def told(outcome: Outcome) -> Told:
-    """What a sampler learns from an outcome."""
+    """An outcome in the form in which samplers learn from it."""
     if outcome.status == "stopped":
         return Stopped(outcome.value)
     return outcome.value if outcome.status == "ok" else Failed(outcome.reason or outcome.status)

@@ -1,4 +1,4 @@
-"""Jobs at work on an executor; one whose worker died is written down and tried once more."""
+"""Running jobs on an executor; one whose worker died is recorded and tried once more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metaft.search.executors.work import Done, Executor, Job
 from metaft.search.journal import Journal, Lost
 from metaft.search.outcome import Outcome
 
-TRIES = 2
+TRIES = 2  # of a job whose worker dies
 
 
 class Dispatch:
@@ -19,7 +19,7 @@ class Dispatch:
 
     Args:
         executor: where jobs run.
-        journal: where deaths of workers are kept, so that a job is not tried more often by resuming.
+        journal: where deaths of workers are recorded, so that a job is not tried more often by resuming.
     """
 
     def __init__(self, executor: Executor, journal: Journal) -> None:
@@ -37,7 +37,7 @@ class Dispatch:
         self.busy += 1
 
     def next(self) -> tuple[Job, Outcome, tuple[tuple[int, float], ...]]:
-        """Wait for a job to end: the job, its outcome, and (inner step, outer loss) on its way."""
+        """Wait for a job to end; gives it with its outcome and its reports (inner step, outer loss)."""
         while True:
             done = self._executor.next()
             self.busy -= 1
@@ -49,7 +49,7 @@ class Dispatch:
             self.submit(done.job)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """All of some jobs, as they end."""
+        """Run all these jobs; gives each with its outcome, in the order in which they end."""
         waiting = deque(jobs)
         while waiting or self.busy:
             while waiting and self.room:
@@ -58,7 +58,7 @@ class Dispatch:
             yield job, outcome
 
     def _deaths(self, done: Done) -> int:
-        """Write a death down; how often this job's worker has died."""
+        """Record the death of a job's worker; gives how often that has happened to this job."""
         lost = Lost(done.job.kind, done.job.number, done.job.seed)
         self._journal.lose(lost)
         warn(f"search: the worker of {lost.kind} {lost.number} died")

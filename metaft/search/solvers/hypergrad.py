@@ -29,10 +29,10 @@ SPREAD = 0.25  # deviation in the unit cube of further starts from the first
 
 @dataclass(frozen=True)
 class Scout:
-    """A black-box search that goes ahead, for categories and coarse scale: descents begin at its best trial.
+    """A black-box search before the descents, for categories and the coarse scale: they begin at its best trial.
 
     Args:
-        share: of the budget.
+        share: of the budget that it may use.
     """
 
     solver: BlackBoxSolver
@@ -51,7 +51,7 @@ class HypergradSolver:
         settings: how a descent moves; `starts` descents go one after the other as each settles, the later ones from
             points around the first's, and the search ends when the last one has settled; every `check_every` trials the
             derivative is compared with a slope along a random direction, where the problem offers one (0: never).
-        final: the last choice.
+        final: how the last choice is made.
         scout: a black-box search before the first descent.
     """
 
@@ -100,7 +100,7 @@ class HypergradSolver:
         return faults
 
     def _explore(self, session: Session) -> None:
-        """The scout's trials, or those of the ladder, unless the first descent has begun."""
+        """Run the scout's trials, or those of the ladder, unless the first descent has begun."""
         if any(r.gradient is not None for r in session.trials):
             return
         if self.scout is not None:
@@ -126,7 +126,7 @@ class HypergradSolver:
             yield (first + SPREAD * noise).clamp(0.05, 0.95)
 
     def _tell(self, descents: _Descents, session: Session) -> None:
-        """What the user should know of how it went."""
+        """Tell the user of explosions, and of whether the descents settled or the budget ended first."""
         trials = session.trials
         if descents.explosions:
             reasons = [r.outcome.reason for r in trials if r.outcome.reason]
@@ -139,7 +139,7 @@ class HypergradSolver:
 
 
 def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
-    """The recipe and the recipe with lower learning rates; nothing where none is searched."""
+    """The recipe and the recipe with lower learning rates, in natural units; empty if no rate is searched."""
     space, recipe = problem.space, problem.space.plain(problem.start)
     rates = [name for name in recipe if Name.parse(name).base == "lr"]
     lower = [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in LADDER if rates]
@@ -149,10 +149,10 @@ def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
 class _Descents:
     """Descents one after the other, as each settles: a function of the records it was given."""
 
-    def __init__(self, starts: Iterator[Tensor], how: DescentConfig) -> None:
-        self._starts, self._how = starts, how
+    def __init__(self, starts: Iterator[Tensor], settings: DescentConfig) -> None:
+        self._starts, self._settings = starts, settings
         self._past: list[Descent] = []
-        self.now = Descent(next(starts), how)
+        self.now = Descent(next(starts), settings)
         self.settled = False
 
     def take(self, record: Record) -> None:
@@ -165,14 +165,14 @@ class _Descents:
             self.settled = start is None
             if start is not None:
                 self._past.append(self.now)
-                self.now = Descent(start, self._how)
+                self.now = Descent(start, self._settings)
 
     @property
     def explosions(self) -> int:
-        """Of all descents."""
+        """The number of explosions in all descents."""
         return sum(d.explosions for d in (*self._past, self.now))
 
     @property
     def ends(self) -> list[Tensor]:
-        """Where the descents that have moved lead to."""
+        """The end [K] of each descent that has moved, as its mean."""
         return [d.mean for d in (*self._past, self.now) if d.points]

@@ -39,10 +39,10 @@ class Online:
     training gives the model and the schedule. The gradient looks no further than the window's end.
 
     Args:
-        problem: its inner loop is the window.
+        problem: the problem whose inner loop is the window.
         journal: takes a trial for each window, from which an interrupted training goes on.
         seed: of the windows' batches.
-        how: the descent's steps.
+        how: the settings of the descent.
         total: steps of the training.
         warmup: share of them over which the learning rate rises.
         budget: step equivalents that the windows may add.
@@ -74,7 +74,7 @@ class Online:
         self._points = [self._point()]  # at first, then after each window
 
     def __call__(self, step: int, state: Callable[[], InnerState]) -> dict[str, Any]:
-        """The point that a training goes on with after so many steps, in natural units."""
+        """The point that a training goes on with after `step` steps, in natural units."""
         while self._seen * self.every <= step:
             if self._seen * self.every == step and len(self.journal.records) == self._seen:
                 self._open(step, state())
@@ -83,14 +83,14 @@ class Online:
 
     @property
     def _seen(self) -> int:
-        """How many windows the descent has learned from."""
+        """The number of windows that the descent has learned from."""
         return len(self._points) - 1
 
     def _point(self) -> dict[str, Any]:
         return self.problem.space.plain(self._descent.u)
 
     def _open(self, step: int, state: InnerState) -> None:
-        """A window from here, into the journal."""
+        """Differentiate through the window that opens at a step, and journal it as a trial."""
         ahead = range(step, step + self.problem.steps)
         paces = [max(warmup_cosine(t, self.total, self.warmup), 1e-3) for t in ahead]
         u, seed = self._descent.u, seed_for(self.seed, "window", self._seen)
@@ -105,7 +105,7 @@ class Online:
 
     @property
     def schedule(self) -> list[tuple[float, dict[str, Any]]]:
-        """Every point, with the share of the training's steps from which it held."""
+        """Every point, with the share of the training's steps from which it holds."""
         for record in self.journal.records[self._seen :]:
             self._take(record)
         changes = [(i, after) for i, (before, after) in enumerate(pairwise(self._points)) if after != before]
@@ -113,5 +113,5 @@ class Online:
 
     @property
     def step_equivalents(self) -> float:
-        """What the windows have cost."""
+        """The cost of the windows so far."""
         return sum(r.outcome.step_equivalents for r in self.journal.records)

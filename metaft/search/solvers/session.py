@@ -1,4 +1,4 @@
-"""What all solvers share: a budget, trials that are journalled and billed, and the last choice."""
+"""What all solvers share: a budget, trials with their journal, and the last choice."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.stopping import medians
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
-HYPERGRADIENT = 3.0  # evaluations that a hypergradient is worth
+HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
 
 
 def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -> tuple[int, int]:
-    """After a search of so many evaluations: how many finalists beside the recipe, and on how many seeds each.
+    """The number of finalists beside the recipe, and of seeds for each, after a search of `evaluations`.
 
-    They take a share of all evaluations. Best trials come first, what is left goes to more seeds.
+    Together they take `final_share` of all evaluations. More finalists come first, what is left goes to more seeds.
 
     Args:
-        most: at most so many finalists, where they are fewer than `final.candidates`.
+        most: a further limit on finalists, beside `final.candidates`.
     """
     allowed = final.final_share / (1 - final.final_share) * evaluations
-    best = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
-    return best, max(1, math.floor(allowed / (best + 1)))
+    count = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
+    return count, max(1, math.floor(allowed / (count + 1)))
 
 
 class Session:
-    """One search at work, a context manager that shows its progress.
+    """One search, as a context manager that shows its progress.
 
     A journal with records is continued: its trials count towards the budget and their numbers go on.
 
@@ -71,7 +71,7 @@ class Session:
         return self.journal.trials
 
     def exhausted(self, share: float = 1.0) -> bool:
-        """Whether so much of the budget, less the last choice's share, is used up; shows how far it is.
+        """Whether `share` of the budget, less the last choice's part, is used up; updates the progress bar.
 
         Trials under way count with the mean cost of the others.
         """
@@ -86,22 +86,22 @@ class Session:
 
     @property
     def step_equivalents(self) -> float:
-        """Cost so far."""
+        """The cost of this search so far; trials of an earlier one do not count."""
         return sum(r.outcome.step_equivalents for r in self.journal.records if r.kind != "prior")
 
     def begin(self, number: int, params: Mapping[str, Any], *, stopping: bool) -> Job:
-        """A new trial at a point in natural units, as a job, which the others' medians may stop with `stopping`."""
+        """The job of a new trial at a point in natural units; with `stopping`, the medians of others may stop it."""
         start = Start(number, dict(params), seed_for(self._seed, "trial", number))
         self.journal.start(start)
         return self.job(start, stopping=stopping)
 
     def job(self, start: Start, *, stopping: bool) -> Job:
-        """A trial that began, as a job."""
+        """The job of a trial that has begun."""
         rule = medians(self.trials) if stopping else None
         return Job("trial", start.number, start.params, start.seed, rule)
 
     def end(self, job: Job, outcome: Outcome, reports: tuple[tuple[int, float], ...] = ()) -> None:
-        """Keep what came of a job."""
+        """Journal the outcome of a job."""
         self._record(Record(job.kind, job.number, job.params, job.seed, outcome, reports=reports))
 
     def hypergradient(self, u: Tensor) -> tuple[Outcome, Tensor]:
@@ -133,11 +133,11 @@ class Session:
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
     def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
-        """Evaluate points that are proposed, the best trials and the recipe on fresh seeds; settle on the best mean.
+        """Evaluate proposed points, the best trials and the recipe on fresh seeds; settle on the best mean.
 
         Args:
-            proposed: points in natural units that are no trials; they are numbered after them, and with any at most
-                one trial beside the recipe is looked at again.
+            proposed: points in natural units that are no trials; they are numbered after them, and if there are any,
+                at most one trial beside the recipe is evaluated again.
 
         Raises:
             DivergedError: no trial, or no finalist on all of its seeds, gave a finite value.
@@ -149,8 +149,8 @@ class Session:
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
         evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
-        best, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
-        again = ok[: max(0, best - len(proposed))]
+        count, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
+        again = ok[: max(0, count - len(proposed))]
         chosen = {len(trials) + i: params for i, params in enumerate(proposed)}
         chosen |= {r.number: r.params for r in (*again, trials[0])}
         values = self._evaluated(chosen, rounds, dispatch or Dispatch(Serial(self.problem), self.journal))

@@ -12,18 +12,18 @@ from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 
-CATEGORY_SMOOTHING = 0.3  # mass of a categorical kernel off its own choice
+CATEGORY_SMOOTHING = 0.3  # mass that a categorical kernel gives to the other choices
 BLOCK = 2**15  # numbers that are worked on at once, so that they stay in the processor's cache
-NOTHING = -700.0  # exp of it is nothing beside 1; of less, it is a number without full precision that takes long
+NOTHING = -700.0  # its exp is negligible beside 1; that of less may be subnormal, which is slow
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the d columns hold.
+    """The kinds of value in d columns.
 
     Args:
-        edges: of each column, None for a real number, else where its cells begin and end in [0, 1], ascending.
-        categorical: of each column, whether its cells are choices without order.
+        edges: for each column, None for real numbers, else where its cells begin and end in [0, 1], ascending.
+        categorical: for each column, whether its cells are choices without order.
     """
 
     edges: tuple[Floats | None, ...]
@@ -40,11 +40,11 @@ class Columns:
         return [(j, e) for j, e in enumerate(self.edges) if e is not None and self.categorical[j]]
 
     def part(self, block: slice) -> Columns:
-        """Some neighbouring columns."""
+        """The columns of a slice."""
         return Columns(self.edges[block], self.categorical[block])
 
     def apart(self) -> list[Columns]:
-        """Each column alone."""
+        """Each column as `Columns` of its own."""
         return [self.part(slice(j, j + 1)) for j in range(len(self.edges))]
 
     def snap(self, x: Floats) -> Floats:
@@ -66,7 +66,7 @@ class Mixture(NamedTuple):
     """n kernels over d columns, one kernel for all columns of a point.
 
     Numbers have normal kernels cut to [0, 1] (of whole numbers, the mass of a cell counts); choices have a kernel with
-    most mass on the own choice and the rest shared by the others, or uniform where `mu` is not a number.
+    most mass on the choice at `mu` and the rest shared by the others, or uniform where `mu` is not a number.
     """
 
     log_weights: Floats  # [n]
@@ -79,20 +79,20 @@ def sample(mixture: Mixture, count: int, rng: np.random.Generator) -> Floats:
     """Points [count, d] from the product of the marginals: in each column a kernel by weight and a draw from it."""
     weights, d = np.exp(mixture.log_weights), len(mixture.columns.edges)
     rows = rng.choice(len(weights), size=(count, d), p=weights / weights.sum())
-    mu, sigma = (np.take_along_axis(of, rows, axis=0) for of in (mixture.mu, mixture.sigma))
+    mu, sigma = (np.take_along_axis(values, rows, axis=0) for values in (mixture.mu, mixture.sigma))
     low, high = ndtr(-mu / sigma), ndtr((1 - mu) / sigma)
     u = rng.random(mu.shape)
     x: Floats = np.clip(mu + sigma * ndtri(low + u * (high - low)), 0.0, 1.0)
-    elsewhere = rng.random(mu.shape) < CATEGORY_SMOOTHING
+    smoothed = rng.random(mu.shape) < CATEGORY_SMOOTHING
     for j, edges in mixture.columns.choices:
-        x[:, j] = _chosen(mu[:, j], elsewhere[:, j], u[:, j], len(edges) - 1)
+        x[:, j] = _chosen(mu[:, j], smoothed[:, j], u[:, j], len(edges) - 1)
     return mixture.columns.snap(x)
 
 
-def _chosen(mu: Floats, elsewhere: NDArray[np.bool_], u: Floats, count: int) -> Floats:
-    """The own choice, one of the others, or any where there is none of its own."""
+def _chosen(mu: Floats, smoothed: NDArray[np.bool_], u: Floats, count: int) -> Floats:
+    """The choice at `mu`, or where smoothed one of the others; any choice where `mu` is not a number."""
     other = mu + (1 + np.floor(u * (count - 1))) / count
-    return np.where(np.isnan(mu), u, np.where(elsewhere, other % 1.0, mu))
+    return np.where(np.isnan(mu), u, np.where(smoothed, other % 1.0, mu))
 
 
 def log_density(mixture: Mixture, x: Floats) -> Floats:
@@ -113,16 +113,16 @@ def log_densities(
         rough: marginals to about 1e-5, in a fifth of the time; for mixtures with a prior, which are nowhere 0.
     """
     inside = log_inside(mixture.mu, mixture.sigma) if inside is None else inside
-    at, mu, sigma, inside = (np.ascontiguousarray(of.T) for of in (x, mixture.mu, mixture.sigma, inside))
-    joint, apart = np.zeros((len(x), len(mixture.mu))), np.empty(at.shape)
+    at, mu, sigma, inside = (np.ascontiguousarray(values.T) for values in (x, mixture.mu, mixture.sigma, inside))
+    joint, marginals = np.zeros((len(x), len(mixture.mu))), np.empty(at.shape)
     width = max(1, BLOCK // max(1, joint.size))
     for begin in range(0, len(at), width):
         block = slice(begin, begin + width)
         kernels = _log_kernels(at[block], mu[block], sigma[block], inside[block], mixture.columns.part(block))
         for kernel in kernels:
             joint += kernel
-        apart[block] = (_log_sum_single if rough else _log_sum_exp)(kernels, mixture.log_weights)
-    return _log_sum_exp(joint, mixture.log_weights), apart.sum(axis=0)
+        marginals[block] = (_log_sum_single if rough else _log_sum_exp)(kernels, mixture.log_weights)
+    return _log_sum_exp(joint, mixture.log_weights), marginals.sum(axis=0)
 
 
 def _log_sum_single(a: Floats, log_weights: Floats) -> Floats:
@@ -175,7 +175,7 @@ class LogInside:
         self._mu = self._sigma = self._mass = np.empty((0, 1))
 
     def __call__(self, mu: Floats, sigma: Floats) -> Floats:
-        """Their log masses [n, d]."""
+        """The log masses of these kernels within [0, 1], [n, d]."""
         n, mass, fresh = min(len(mu), len(self._mu)), np.empty_like(mu), np.ones(mu.shape, dtype=np.bool_)
         mass[:n] = self._mass[:n]
         fresh[:n] = (mu[:n] != self._mu[:n]) | (sigma[:n] != self._sigma[:n])
@@ -189,7 +189,7 @@ def _log_mass(x: Floats, mu: Floats, sigma: Floats, inside: Floats, edges: Float
     cell = cell_of(x, edges)
     ends = np.append(edges, np.nan)
     low, high = ((ends[np.minimum(cell + k, len(edges))] - mu) / sigma for k in (0, 1))
-    with np.errstate(divide="ignore"):  # far out in a tail; the prior kernel is never there
+    with np.errstate(divide="ignore"):  # far out in a tail, where the prior's kernel never is
         mass: Floats = np.log(ndtr(high) - ndtr(low)) - inside
     return mass
 
@@ -197,6 +197,6 @@ def _log_mass(x: Floats, mu: Floats, sigma: Floats, inside: Floats, edges: Float
 def _log_choice(x: Floats, mu: Floats, edges: Floats) -> Floats:
     """Log mass of the points' choices under categorical kernels."""
     count = len(edges) - 1
-    own, other = np.log(1 - CATEGORY_SMOOTHING), np.log(CATEGORY_SMOOTHING / (count - 1))
+    hit, miss = np.log(1 - CATEGORY_SMOOTHING), np.log(CATEGORY_SMOOTHING / (count - 1))
     same = cell_of(x, edges) == cell_of(mu, edges)
-    return np.where(np.isnan(mu), -np.log(count), np.where(same, own, other))
+    return np.where(np.isnan(mu), -np.log(count), np.where(same, hit, miss))

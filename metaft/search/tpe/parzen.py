@@ -29,7 +29,7 @@ def single_floor(n: int) -> float:
 def sorted_rows(x: Floats, nearly: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """The rows of x [n, d] by each column's values [d, n], equal ones by number; what is not a number comes last.
 
-    `nearly` is another order of the rows [d, n] with equal ones by number; the more it is the right one, the faster.
+    `nearly` is an order of the rows [d, n] to sort from, equal ones by number; the nearer it is, the faster the sort.
     """
     nearly = np.tile(np.arange(len(x)), (x.shape[1], 1)) if nearly is None else nearly
     order = np.argsort(np.take_along_axis(x.T, nearly, axis=1), axis=1, kind="stable")
@@ -43,7 +43,7 @@ class SortedRows:
         self._x, self._order = np.empty((0, 0)), np.empty((0, 0), dtype=np.int64)
 
     def __call__(self, x: Floats) -> NDArray[np.int64]:
-        """Their order [d, n]."""
+        """The order [d, n] of points x [n, d]."""
         nearly, known = None, len(self._x)
         if np.array_equal(x[:known], self._x, equal_nan=True):
             nearly = np.hstack([self._order, np.tile(np.arange(known, len(x)), (x.shape[1], 1))])
@@ -70,8 +70,8 @@ def fit(
     """A kernel on every observation x [n, d] by weight [n], and the prior as the last one, of mean weight.
 
     Bandwidths are the larger gap to a neighbour in each column, at least `floor(n)` and at most 1. The prior is normal
-    about the middle with bandwidth 1, over choices uniform; so is an observation's kernel in a column where it is not
-    a number. `order` is `sorted_rows(x)` where that is known.
+    about the middle with bandwidth 1, and uniform over choices; so is an observation's kernel in a column where it is
+    not a number. `order` is `sorted_rows(x)` where that is known.
 
     Source: Bergstra et al., NeurIPS 2011.
     """
@@ -89,7 +89,7 @@ def fit(
 
 
 def _gaps(x: Floats, order: NDArray[np.int64]) -> Floats:
-    """The larger distance to a neighbour [n, d], by column; 1 for what is alone or not a number."""
+    """The larger distance to a neighbour [n, d], by column; 1 for a number alone in it or what is not a number."""
     steps = np.full((len(order), len(x) + 1), np.nan)  # none before the first and after the last
     steps[:, 1:-1] = np.diff(np.take_along_axis(x.T, order, axis=1), axis=1)
     gaps = np.empty(order.shape)

@@ -1,4 +1,4 @@
-"""The Tree-structured Parzen Estimator: what has been observed, and what to try next."""
+"""The Tree-structured Parzen Estimator: from the points observed to the one to try next."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ __all__ = ["BAD", "OK", "RUNNING", "STOPPED", "TPE", "Failed", "Stopped", "Told"
 CROWDING = 1.2  # exponent of g
 GOOD, MAX_GOOD = 0.15, 25  # share and number of observations that make l
 JOINT_CANDIDATES, SINGLE_CANDIDATES = 32, 8
-ROUGH = 0.01  # more than rough scores are off
+ROUGH = 0.01  # more than the error of rough scores
 FRESH_TRIES = 200  # uniform draws in search of a point that was never tried
 
 
 class TPE(AskTell):
-    """Proposes points as the good ones among those observed, and unlike the others; smaller is better.
+    """Proposes points like the good ones among those observed, and unlike the others; smaller is better.
 
     The best ceil(0.15 n) of n told observations, at most 25, make the density l; the others, and trials still running,
-    make g. Candidates are drawn from l, each dimension from a kernel of its own choice; of those never tried, the one
-    with the largest l / g^1.2 is proposed, where log l and log g are sums of that of the joint density and of those of
-    the dimensions apart. The joint model knows what goes together, the marginals average over more observations, and
+    make g. Candidates are drawn from l, each dimension from a kernel drawn for it alone; of those never tried, the one
+    with the largest l / g^1.2 is proposed, where log l and log g each add the logs of the joint density and of the
+    marginal ones. The joint model knows what goes together, the marginals average over more observations, and
     the exponent drives the search out of a region that is crowded without getting better. The first `startup`
     proposals are uniform. A proposal is a function of (history, seed, its number) alone: the order in which trials end
-    changes nothing. What was sorted and fitted for the last one is kept for a history that goes on from there.
+    changes nothing. What was sorted and fitted for one proposal is reused for a history that continues from there.
 
     Args:
         space: what is searched; dimensions with conditions are allowed.
         seed: of all draws.
-        startup: observations from which on the model proposes, 10.
+        startup: observations before the model proposes, 10.
         candidates: draws from l for each proposal; None: 32, or 8 where each dimension is chosen by itself.
-        multivariate: True, as said; otherwise each dimension is chosen by its own densities, without regard to the
+        multivariate: True: as above; False: each dimension is chosen by its own densities, without regard to the
             others.
-        weights: kernels in l weigh as much as their observation is better than the best of the others
-            (`improvement`), or all the same (`uniform`; then only the order of values matters).
+        weights: kernels in l are weighted by how much their observation is better than the best of the others
+            (`improvement`), or equally (`uniform`; then only the order of values matters).
 
     Source: Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011; multivariate kernels: Falkner
     et al., BOHB, ICML 2018; weights and bandwidths: Watanabe, arXiv 2304.11127.
@@ -102,27 +102,27 @@ class TPE(AskTell):
             better, worse = (fit(x[rows], w, self._columns, order=among(order, rows)) for rows, w in sides)
             yield from _best_first(self._blank(sample(better, self._candidates, rng)), better, worse, self._inside[0])
             return
-        apart = []
+        by_column = []
         for j, column in enumerate(self._columns.apart()):
             better, worse = (_alone(x[:, j : j + 1], order[j : j + 1], rows, w, column) for rows, w in sides)
             draws = sample(better, self._candidates, rng)
-            apart.append(_sorted(draws, _log(better, draws), worse, self._inside[j](worse.mu, worse.sigma)))
-        yield from self._blank(np.hstack(apart))
+            by_column.append(_sorted(draws, _log(better, draws), worse, self._inside[j](worse.mu, worse.sigma)))
+        yield from self._blank(np.hstack(by_column))
 
     def _blank(self, x: Floats) -> Floats:
         """Candidates [m, d] without the numbers of dimensions whose condition does not hold."""
         for j, parent, values in self._conditions:
             edges = self._columns.edges[parent]
             assert edges is not None  # a parent has cells
-            there = np.isin(cell_of(x[:, parent], edges), cell_of(values, edges))
-            x[~there, j] = np.nan
+            present = np.isin(cell_of(x[:, parent], edges), cell_of(values, edges))
+            x[~present, j] = np.nan
         return x
 
 
 def _best_first(draws: Floats, better: Mixture, worse: Mixture, kept: LogInside) -> Iterator[Floats]:
     """Draws [m, d], those with the largest l / g^1.2 first.
 
-    Mostly no more than the first is asked for, and that is among the few that are best by rough densities.
+    Mostly only the first is asked for, and it is among the few that are best by rough densities.
     """
     log_l, inside = _log(better, draws), kept(worse.mu, worse.sigma)
     rough = log_l - CROWDING * _log(worse, draws, inside, rough=True)
@@ -132,26 +132,26 @@ def _best_first(draws: Floats, better: Mixture, worse: Mixture, kept: LogInside)
 
 
 def _sorted(draws: Floats, log_l: Floats, worse: Mixture, inside: Floats) -> Floats:
-    """Draws [m, d] of log l [m], those with the largest l / g^1.2 first."""
+    """Draws [m, d] with log l [m], those with the largest l / g^1.2 first."""
     score = log_l - CROWDING * _log(worse, draws, inside)
     return draws[np.argsort(-score, kind="stable")]
 
 
 def _log(mixture: Mixture, draws: Floats, inside: Floats | None = None, *, rough: bool = False) -> Floats:
     """The log density [m] of draws [m, d] plus that of the marginals' product."""
-    joint, apart = log_densities(mixture, draws, inside, rough=rough)
-    return joint + apart
+    joint, marginals = log_densities(mixture, draws, inside, rough=rough)
+    return joint + marginals
 
 
 def _alone(x: Floats, order: NDArray[np.int64], rows: NDArray[np.int64], weights: Floats, column: Columns) -> Mixture:
-    """The mixture over one column [n, 1] of those of some rows that are numbers."""
+    """The mixture over one column x [n, 1], of those of some rows that hold a number."""
     numbers = ~np.isnan(x[rows, 0])
     rows = rows[numbers]
     return fit(x[rows], weights[numbers], column, single_floor, among(order, rows))
 
 
 def columns_of(space: Space) -> Columns:
-    """How the model sees each dimension."""
+    """The columns of the model, one for each dimension of the space."""
     return Columns(tuple(_edges(d) for d in space), tuple(isinstance(d, Categorical) for d in space))
 
 
@@ -162,7 +162,7 @@ def _edges(d: Dimension) -> Floats | None:
 
 
 def _conditions(space: Space) -> list[tuple[int, int, Floats]]:
-    """For every dimension with a condition: its column, its parent's, and where the parent must be for it."""
+    """For each dimension with a condition: its column, its parent's, and the parent's coordinates where it exists."""
     conditions = []
     for j, d in enumerate(space):
         if d.when is not None:
@@ -186,5 +186,5 @@ def improvement(good: Floats, bad: Floats) -> Floats:
     threshold = bad.min() if len(bad) else math.inf
     if not (math.isfinite(threshold) and np.isfinite(good).all()):
         return np.ones(len(good))
-    gain = threshold / 2 - good / 2  # halves, for the sake of numbers near the largest there are
+    gain = threshold / 2 - good / 2  # halves, lest numbers near the largest float overflow
     return np.maximum(1e-12, gain / gain.max()) if gain.max() > 0 else np.ones(len(good))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from metaft.search.tpe import mixture as mixtures
 from metaft.search.tpe.mixture import (
     CATEGORY_SMOOTHING,
     Columns,
@@ -20,7 +21,6 @@ from metaft.search.tpe.mixture import (
     sample,
 )
 from metaft.search.tpe.parzen import SortedRows, among, fit, joint_floor, single_floor, sorted_rows
-from metaft.search.tpe import mixture as mixtures
 
 LOG_EDGES = np.log(np.arange(1, 9)) / np.log(8)  # of the whole numbers 1 to 7 on a log scale
 FIVE, THREE = np.linspace(0, 1, 6), np.linspace(0, 1, 4)

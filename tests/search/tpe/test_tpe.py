@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from metaft.search.random import Uniform
 from metaft.search.sampler import History
-from metaft.search.tpe.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split, tpe
+from metaft.search.tpe import tpe
+from metaft.search.tpe.tpe import BAD, OK, RUNNING, STOPPED, TPE, Failed, Stopped, improvement, split
 from metaft.space import Categorical, Float, Int, Space
 
 GOLDEN = Path(__file__).parent / "golden-tpe.json"
