@@ -41,16 +41,16 @@ def test_groups_have_hyperparameters_of_their_own(work):
     names = [f"{n}@{g}" for n in ("l1init", "l1zero", "l2init", "l2zero") for g in groups]
     names += [f"{n}@{g}" for n in ("lr", "wd") for g in groups]
     assert sorted(problem.space.names) == sorted(("dcm", "entropy", "flyp", "hinge", "kd", *names))
-    whole, split = problem_in(work), problem
-    (outcome, gradient), (same, parts) = (p.hypergradient(p.start, seed=0) for p in (whole, split))
+    together, split = problem_in(work), problem
+    (outcome, gradient), (same, parts) = (p.hypergradient(p.start, seed=0) for p in (together, split))
     assert same.value == pytest.approx(outcome.value, rel=1e-5)
     by_name = dict(zip(split.space.names, parts.tolist(), strict=True))
     for name in ("lr", "l2zero"):
         total = sum(by_name[f"{name}@{group}"] for group in groups)
-        assert total == pytest.approx(float(gradient[whole.space.names.index(name)]), rel=0.02)
-    found = objective_of(cfg, problem.space.plain(problem.start))
-    assert set(found.groups) == set(groups)
-    assert {**found.values(), "lr": 0, "wd": 0, "ce": 0} == {
+        assert total == pytest.approx(float(gradient[together.space.names.index(name)]), rel=0.02)
+    learned = objective_of(cfg, problem.space.plain(problem.start))
+    assert set(learned.groups) == set(groups)
+    assert {**learned.values(), "lr": 0, "wd": 0, "ce": 0} == {
         **problem.space.plain(problem.start),
         "lr": 0,
         "wd": 0,
@@ -59,8 +59,12 @@ def test_groups_have_hyperparameters_of_their_own(work):
 
 
 def test_a_methods_knobs_join_the_space(work):
-    own = ["search.method=ftp", "objective.bounds={ftp.speed: [0.01, 0.5]}", "objective.fixed={ce: 1, ftp.kappa: 0.5}"]
-    cfg = config.load(None, [*SMALL, *own, "finetune.knobs={ftp: {speed: 0.2, norm: l2}}"])
+    words = [
+        "search.method=ftp",
+        "objective.bounds={ftp.speed: [0.01, 0.5]}",
+        "objective.fixed={ce: 1, ftp.kappa: 0.5}",
+    ]
+    cfg = config.load(None, [*SMALL, *words, "finetune.knobs={ftp: {speed: 0.2, norm: l2}}"])
     build.check(cfg)
     problem = problem_in(replace(work, cfg=cfg))
     assert problem.space.names[-3:] == ("lr", "wd", "ftp.speed")
@@ -68,9 +72,9 @@ def test_a_methods_knobs_join_the_space(work):
     outcome, gradient = problem.hypergradient(problem.start, seed=0)
     assert outcome.value == pytest.approx(problem.evaluate(problem.space.plain(problem.start), seed=0).value, rel=1e-5)
     assert gradient[-1] != 0
-    found = objective_of(cfg, problem.space.plain(problem.start))
-    assert found.method == "ftp"
-    assert found.knobs == {"kappa": 0.5, "speed": pytest.approx(0.2), "norm": "l2"}
+    learned = objective_of(cfg, problem.space.plain(problem.start))
+    assert learned.method == "ftp"
+    assert learned.knobs == {"kappa": 0.5, "speed": pytest.approx(0.2), "norm": "l2"}
     slow = problem.evaluate({**problem.space.plain(problem.start), "ftp.speed": 0.01}, seed=0)
     assert slow.value != outcome.value
 

@@ -77,13 +77,13 @@ def test_cost_is_counted_and_repeats(work):
 )
 def test_cost_of_estimators(work, estimator, storage, cost):
     """The bill is what the registry says it will be."""
-    own = [f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.last=2", "inner.steps=3"]
-    own.append("hypergrad.iterations=4")
+    words = [f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.last=2", "inner.steps=3"]
+    words.append("hypergrad.iterations=4")
     if estimator == "implicit":
-        own.append("objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}")
+        words.append("objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}")
     if estimator == "forward" and cost == 2 * 3 * 4:
-        own.append("objective.terms=[hinge, l2init]")  # with lr and wd K = 4
-    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, *own])))
+        words.append("objective.terms=[hinge, l2init]")  # with lr and wd K = 4
+    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, *words])))
     problem.hypergradient(problem.start, seed=0)
     outcome, _ = problem.hypergradient(problem.start, seed=0)
     assert outcome.step_equivalents == pytest.approx(cost + 64 / 16)
@@ -203,5 +203,5 @@ def test_id_accuracy_below_its_floor_costs(work):
     assert kept.evaluate(recipe, 0).value == pytest.approx(plain.evaluate(recipe, 0).value, abs=0.5)
     share = 64 / 16 + 60 / 16
     assert kept.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + share / 3)
-    (_, own), (_, other) = (p.hypergradient(p.space.to_unit(far), 0) for p in (kept, plain))
-    assert float((own - other).abs().max()) > 0
+    (_, floored), (_, free) = (p.hypergradient(p.space.to_unit(far), 0) for p in (kept, plain))
+    assert float((floored - free).abs().max()) > 0

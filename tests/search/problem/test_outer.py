@@ -47,8 +47,8 @@ def test_gradient_of_the_fitted_loss():
 def test_what_is_differentiated_has_a_gradient():
     logits, labels = data(2)
     for name, loss in OUTER_LOSSES.items():
-        own = loss.function(logits.clone().requires_grad_(), labels)
-        assert own.requires_grad == (loss.stand_in is None), name
+        value = loss.function(logits.clone().requires_grad_(), labels)
+        assert value.requires_grad == (loss.stand_in is None), name
         assert loss.smooth(logits.clone().requires_grad_(), labels).requires_grad, name
     assert float(OUTER_LOSSES["error"].function(logits, logits.argmax(1))) == 0
 

@@ -108,14 +108,14 @@ def test_windows_start_where_the_training_stands(online_work):
 
 
 def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, through, tmp_path):
-    *_, whole = through
+    *_, expected = through
     part = tmp_path / "trials.jsonl"
     with pytest.raises(KeyboardInterrupt):
         steered(online_work, Journal(part), stop_at=5)
     resumed = Journal(part)
-    assert 0 < len(resumed.records) < len(whole.records)
+    assert 0 < len(resumed.records) < len(expected.records)
     steered(online_work, resumed)
-    for first, second in zip(whole.records, resumed.records, strict=True):
+    for first, second in zip(expected.records, resumed.records, strict=True):
         assert second.params == pytest.approx(first.params, rel=1e-4)
         assert second.outcome.value == pytest.approx(first.outcome.value, rel=1e-5)
 
