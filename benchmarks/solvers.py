@@ -68,7 +68,6 @@ SOLVERS: dict[str, tuple[str, ...]] = {
     "online": (HYPERGRAD, "hypergrad.regime=online", "finetune.epochs=323", "evaluation.methods=[autoft]"),
 }
 STANDARD = ("hypergrad", "tpe", "random")
-QUICK = ("inner.steps=2", "search.candidates=1", "search.outer_batch_size=64")
 
 
 def cell_for(seed: int, args: Namespace) -> Cell:
@@ -94,8 +93,7 @@ class Search:
     def within(self, cell: Cell) -> Cell:
         """The cell with the settings of this search."""
         chosen = (*SOLVERS[self.solver], *SPACES[self.space], *HEADS[self.head])
-        more = (*(QUICK if cell.quick else ()), *(CHANGES[self.ablation] if self.ablation else ()))
-        return replace(cell, settings=(*cell.settings, *chosen, *more))
+        return replace(cell, settings=(*cell.settings, *chosen, *(CHANGES[self.ablation] if self.ablation else ())))
 
 
 def made(work: Workspace, solver: str) -> Solver:

@@ -37,7 +37,10 @@ LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 traini
 PRETRAININGS = 3
 TUNING_SEED = 1000
 HYPERGRAD = ("search.mode=hypergrad", "search.seconds=null")  # 2,000 step equivalents, whatever the clock says
-QUICK_SEARCH = ("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1")
+QUICK_SEARCH = (
+    *("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1"),
+    *("inner.steps=2", "search.outer_batch_size=64"),
+)
 one_thread = partial(torch.set_num_threads, 1)  # what a worker does first
 
 
