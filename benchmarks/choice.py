@@ -17,11 +17,12 @@ import torch
 from shared.blackbox import BlackBox, mixed11
 from shared.rows import Rows, arguments
 
-from metaft.search.bilevel import Budget, Outcome
+from metaft.config.schema import FinalChoice
+from metaft.search.bilevel import Budget
+from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal, Record
-from metaft.search.solvers.blackbox import BlackBoxSolver
-from metaft.search.solvers.session import FinalChoice
-from metaft.search.tpe.tpe import TPE
+from metaft.search.outcome import Outcome
+from metaft.search.tpe import TPE
 
 NOISES = (0.05, 0.1, 0.2)
 EVALUATIONS = (60, 200)
@@ -65,7 +66,7 @@ def chosen(noise: float, seed: int, evaluations: int, share: float, candidates: 
         return problem.regret(min(trials, key=lambda r: r.outcome.value).params)
     part = Journal()
     part.starts, part.records = journal.starts[:count], list(trials)
-    solver = BlackBoxSolver(TPE, seed, FinalChoice(candidates, share))
+    solver = BlackBoxSolver(TPE, seed, FinalChoice(candidates=candidates, final_share=share))
     return problem.regret(solver.solve(problem, Budget(trials=count), part).params)
 
 

@@ -11,16 +11,20 @@ step sizes, 1e-5, 1e-6 and 1e-7 of the value: the larger suffer from curvature, 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 
 import torch
 from shared.rows import Rows, arguments
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaft import build, config
-from metaft.clip.classifier import Classifier, train_only
-from metaft.finetune.loop import adamw
+from metaft import config, pipeline
+from metaft.clip.classifier import Classifier, grouped, picked_parameters
+from metaft.config.schema import AdamWConfig, StepConfig
+from metaft.finetune.trainee import adamw
 from metaft.inner import InnerState, Step, estimate
 from metaft.objective import WeightedLoss
 from metaft.training.batches import TrainBatch
@@ -33,10 +37,30 @@ GROUPED = {"lr@head": 3e-3, "wd@stem": 0.5, "l2init@block.0.attn": 0.3}
 BATCH, STEPS = 8, 20
 
 
-def setting(seed: int) -> tuple[Classifier, list[TrainBatch]]:
+@dataclass(frozen=True)
+class Setting:
+    """A model in float64, the names of the parameters that train, and batches."""
+
+    classifier: Classifier
+    names: tuple[str, ...]
+    batches: list[TrainBatch]
+
+    @cached_property
+    def loss(self) -> WeightedLoss:
+        return WeightedLoss(grouped(self.names), sum(p.numel() for p in self.trained(self.classifier).values()))
+
+    def trained(self, model: Classifier) -> dict[str, nn.Parameter]:
+        """The parameters of a copy that train."""
+        return picked_parameters(model, self.names)
+
+    def step(self, eps: float) -> Step:
+        return Step(self.classifier, self.names, self.loss, StepConfig(eps=eps))
+
+
+def setting(seed: int) -> Setting:
     """The toy CLIP in float64, moved off the kinks of the l1 penalties, and batches of digits."""
-    work = build.workspace(config.load(None, ["data.options.id_train=400", f"seed={seed}", "device=cpu"]))
-    classifier = train_only(copy.deepcopy(work.classifier).double(), text=True, freeze=work.cfg.model.freeze)
+    work = pipeline.opened(config.load(None, ["data.options.id_train=400", f"seed={seed}", "device=cpu"]))
+    classifier = work.fresh().double()
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in classifier.parameters():
@@ -52,31 +76,28 @@ def setting(seed: int) -> tuple[Classifier, list[TrainBatch]]:
         made.append(
             TrainBatch(images, batch.labels, work.tokens[batch.labels, 0], lambda reference=reference: reference)
         )
-    return classifier, made
+    return Setting(classifier, work.trained(text=True), made)
 
 
-def trajectory(classifier: Classifier, batches: list[TrainBatch], eps: float, grouped: bool) -> float:
+def trajectory(of: Setting, h: Mapping[str, float], eps: float) -> float:
     """The largest difference to torch.optim.AdamW over 20 steps."""
-    h = {**H, **(GROUPED if grouped else {})}
-    loss_of = WeightedLoss(classifier.groups(), sum(p.numel() for p in classifier.trained().values()))
-    step, model = Step(classifier, loss_of, (0.9, 0.999), eps), copy.deepcopy(classifier)
-    optimizer = adamw(model.trained(), h, (0.9, 0.999), eps)
+    step, model = of.step(eps), copy.deepcopy(of.classifier)
+    trained = of.trained(model)
+    optimizer = adamw(trained, h, AdamWConfig(eps=eps))
     state = step.initial()
-    for batch in islice(batches, STEPS):
+    for batch in islice(of.batches, STEPS):
         state = step.plain(state, batch, h)
         out = model(batch.images, batch.tokens)
         optimizer.zero_grad()
-        loss_of(batch.observe(out, dict(model.trained()), step.pretrained), h).backward()
+        of.loss(batch.observe(out, dict(trained), step.pretrained), h).backward()
         optimizer.step()
-    pairs = zip(state.params, model.trained().values(), strict=True)
+    pairs = zip(state.params, trained.values(), strict=True)
     return max(float((ours - theirs).detach().abs().max()) for ours, theirs in pairs)
 
 
-def hypergradient(classifier: Classifier, batches: list[TrainBatch], steps: int, grouped: bool) -> dict[str, float]:
+def hypergradient(of: Setting, values: Mapping[str, float], steps: int) -> dict[str, float]:
     """The relative error of each component."""
-    loss_of = WeightedLoss(classifier.groups(), sum(p.numel() for p in classifier.trained().values()))
-    step, last = Step(classifier, loss_of, (0.9, 0.999), 1e-6), batches[-1]
-    values = {**H, **(GROUPED if grouped else {})}
+    step, last = of.step(1e-6), of.batches[-1]
     h = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def outer(state: InnerState) -> Tensor:
@@ -88,11 +109,11 @@ def hypergradient(classifier: Classifier, batches: list[TrainBatch], steps: int,
 
     def value(name: str, factor: float) -> float:
         state = step.initial()
-        for batch in batches[:steps]:
+        for batch in of.batches[:steps]:
             state = step.plain(state, batch, {**h, name: h[name] * factor})
         return judge(state)
 
-    _, gradient = estimate(step, step.initial(), batches[:steps], h, outer)
+    _, gradient = estimate(step, step.initial(), of.batches[:steps], h, outer)
     errors = {}
     for name in h:
         exact = float(gradient[name] * h[name])
@@ -106,15 +127,15 @@ def main() -> None:
     rows = Rows("exactness", args, ("check", "seed", "eps", "grouped"))
     steps = 2 if args.quick else 3
     for seed in args.seeds[:1] if args.quick else args.seeds:
-        classifier, batches = setting(seed)
-        for grouped in (False, True):
+        of = setting(seed)
+        for in_groups, h in ((False, H), (True, {**H, **GROUPED})):
             for eps in (1e-8, 1e-2):
-                cell = {"check": "trajectory", "seed": seed, "eps": eps, "grouped": grouped}
+                cell = {"check": "trajectory", "seed": seed, "eps": eps, "grouped": in_groups}
                 if cell not in rows:
-                    rows.add({**cell, "steps": STEPS, "max_difference": trajectory(classifier, batches, eps, grouped)})
-            cell = {"check": "hypergradient", "seed": seed, "eps": 1e-6, "grouped": grouped}
+                    rows.add({**cell, "steps": STEPS, "max_difference": trajectory(of, h, eps)})
+            cell = {"check": "hypergradient", "seed": seed, "eps": 1e-6, "grouped": in_groups}
             if cell not in rows:
-                errors = hypergradient(classifier, batches, steps, grouped)
+                errors = hypergradient(of, h, steps)
                 rows.add({**cell, "steps": steps, "max_rel_error": max(errors.values()), "rel_error": errors})
 
 

@@ -25,9 +25,9 @@ from shared.rows import Row, Rows, arguments
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metaft.clip.embedded import TOY
 from metaft.clip.load import RANDOM, load
-from metaft.hooks import Hook
+from metaft.clip.names import TOY
+from metaft.hooks.hook import Hook
 from metaft.hooks.spd import SPD
 from metaft.hooks.tpgm import TPGM
 from metaft.optim import FTPAdamW

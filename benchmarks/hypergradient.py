@@ -28,19 +28,22 @@ import higher
 import open_clip
 import torch
 import torch.nn.functional as F
-from metaft.search.trial import BilledStep
 from shared.memory import peak_bytes
 from shared.rows import Rows, arguments
 from shared.workers import pool
 from torch import Tensor
 
-from metaft import build, config, spaces
-from metaft.clip.classifier import Classifier, train_only
-from metaft.finetune.loop import adamw
-from metaft.inner import Footprint, InnerState, Options, Plan, Step, estimate, measure, second_order_attention
-from metaft.inner.storage import SHARE, free_memory
-from metaft.objective import WeightedLoss, base_name
-from metaft.search.problem.outer import ce_calibrated
+from metaft import config, pipeline
+from metaft.build import space as spaces
+from metaft.build.problem import problem_in
+from metaft.clip.classifier import Classifier, grouped, picked_parameters, trainable
+from metaft.config.schema import HypergradConfig, StepConfig
+from metaft.finetune.trainee import adamw
+from metaft.inner import ESTIMATORS, Footprint, InnerState, Loop, Step, second_order_attention
+from metaft.inner.storage import GIB, SHARE, Plan, footprint_of, free_memory
+from metaft.objective import WeightedLoss
+from metaft.search.outer import ce_calibrated
+from metaft.search.rollout import BilledStep
 from metaft.training.batches import TrainBatch
 
 TOY = "toy"
@@ -100,19 +103,20 @@ class Setting:
         cfg = config.load(None, [PER_GROUP] if cell.grouped else [])
         make = _embedded if cell.model == TOY else partial(_random, cell.model)
         self.classifier, made = make(cell.batch, seed, device)
-        train_only(self.classifier, text=True, freeze=cfg.model.freeze)
+        names = trainable(self.classifier, text=True, freeze=cfg.model.freeze)
         if dtype is not None:
             made = [_cast(batch, dtype) for batch in made]  # while theta_0 can still answer in float32
             self.classifier.to(dtype)
         self.last, *distinct = made
         self.batches = [distinct[t % DISTINCT] for t in range(cell.T)]
-        groups = self.classifier.groups()
-        self.count = sum(p.numel() for p in self.classifier.trained().values())
-        self.loss = WeightedLoss(groups, self.count)
-        self.eps, self.betas = cfg.inner.eps, cfg.inner.betas
-        precision = cell.dtype if dtype is None else "float32"
-        self.step = Step(self.classifier, self.loss, self.betas, self.eps, precision=precision)
-        space = spaces.space(cfg, groups)
+        for name, p in self.classifier.named_parameters():
+            p.requires_grad_(name in names)
+        self.groups = grouped(names)
+        self.count = sum(self.classifier.get_parameter(name).numel() for name in names)
+        self.loss = WeightedLoss(self.groups, self.count)
+        self.constants = StepConfig(precision=cell.dtype if dtype is None else "float32")
+        self.step = Step(self.classifier, names, self.loss, self.constants)
+        space = spaces.space(cfg, self.groups)
         self.u = spaces.recipe(cfg, space).requires_grad_()
         self.fixed = spaces.fixed(cfg)
         self.graph = space.from_unit(self.u)
@@ -122,10 +126,15 @@ class Setting:
         }
         self.state = self.step.initial()
 
+    @property
+    def loop(self) -> Loop:
+        """The inner loop, of which nothing has been measured."""
+        return Loop(self.step, self.state, self.batches, self.h, self.outer)
+
     @cached_property
     def footprint(self) -> Footprint:
         """What one step's graph takes, measured once, as a search does."""
-        return measure(self.step, self.state, self.batches[0], self.h, self.outer)
+        return footprint_of(self.loop)
 
     def outer(self, state: InnerState) -> Tensor:
         return ce_calibrated(self.step.forward(state.params, self.last.images).logits, self.last.labels)
@@ -134,20 +143,21 @@ class Setting:
         """A hypergradient by one way."""
         if way == STOCK:
             return self.stock()
-        options = Options(memory=budget, offload=way.offload, footprint=self.footprint)
-        h = self.h
-        if way.estimator == "implicit":
-            h = {name: x for name, x in h.items() if base_name(name) not in ("lr", "wd")}
-            step = BilledStep(self.step, self.h, lambda _: None, products=0)  # lr and weight decay filled in
-            return estimate(step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
-        return estimate(self.step, self.state, self.batches, h, self.outer, way.storage, way.estimator, options)
+        memory = None if budget is None else budget / GIB
+        kind, loop = ESTIMATORS[way.estimator], replace(self.loop, footprint=self.footprint)
+        settings = HypergradConfig(storage=way.storage, memory=memory, offload=way.offload)
+        if any(map(kind.refuses, self.h)):
+            able = {name: x for name, x in self.h.items() if not kind.refuses(name)}
+            loop = replace(loop, h=able, step=BilledStep(self.step, self.h, lambda _: None, products=0))
+        value, gradient = kind.make(settings)(loop)
+        return value, gradient
 
     def plain(self) -> None:
         """T steps of ordinary training."""
         model = copy.deepcopy(self.classifier)
         values = {name: float(x) for name, x in self.h.items()}
-        params = dict(model.trained())
-        optimizer = adamw(model.trained(), values, self.betas, self.eps)
+        params = dict(picked_parameters(model, self.step.pretrained))
+        optimizer = adamw(params, values, self.constants)
         for batch in self.batches:
             out = model(batch.images, batch.tokens)
             optimizer.zero_grad()
@@ -157,14 +167,13 @@ class Setting:
     def stock(self) -> Result:
         """The same loop by higher's own patched model and Adam, every graph kept."""
         leaves = {name: x.detach().requires_grad_() for name, x in self.h.items()}
-        groups = self.classifier.groups()
-        trained = self.classifier.trained()
+        trained = picked_parameters(self.classifier, self.step.pretrained)
         frozen = [p for p in self.classifier.parameters() if not p.requires_grad]
         optimizer = torch.optim.Adam(
-            [{"params": [trained[n] for n in names]} for names in groups.values()], eps=self.eps
+            [{"params": [trained[n] for n in names]} for names in self.groups.values()], eps=self.constants.eps
         )
         optimizer.add_param_group({"params": frozen})
-        lr, wd = ([leaves.get(f"{n}@{g}", leaves.get(n)) for g in (*groups, "frozen")] for n in ("lr", "wd"))
+        lr, wd = ([leaves.get(f"{n}@{g}", leaves.get(n)) for g in (*self.groups, "frozen")] for n in ("lr", "wd"))
         names = [name for name, _ in self.classifier.named_parameters()]
         with (
             second_order_attention(),
@@ -190,8 +199,8 @@ class Setting:
 def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
     """The toy CLIP, a batch of OOD validation and batches of digits."""
     overrides = [f"inner.batch_size={count}", f"inner.steps={DISTINCT}", f"seed={seed}", f"device={device}"]
-    work = build.workspace(config.load(None, [*overrides, f"data.options.id_train={DISTINCT * count}"]))
-    problem, generator = build.problem_in(work), torch.Generator().manual_seed(seed)
+    work = pipeline.opened(config.load(None, [*overrides, f"data.options.id_train={DISTINCT * count}"]))
+    problem, generator = problem_in(work), torch.Generator().manual_seed(seed)
     last = TrainBatch(*problem.outer_batch(generator), None, None)
     return work.classifier, [last, *problem.inner_batches(generator)]
 
@@ -316,7 +325,7 @@ def _key(cell: Cell, way: Way, seed: int) -> dict[str, Any]:
 
 def _budget(setting: Setting, steps: int, share: float) -> float:
     """A budget between what replay and keep are estimated to need."""
-    low, high = (setting.footprint.peak(Plan(graphs, steps), steps) for graphs in (0, steps))
+    low, high = (Plan(graphs, steps).peak(setting.footprint, steps) for graphs in (0, steps))
     return low + share * (high - low)
 
 

@@ -21,43 +21,42 @@ thread beside other workers.
 from __future__ import annotations
 
 import math
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from metaft.finetune.settings import FitSettings
 from shared.cells import (
     ID_STYLES,
     LENGTH,
     PRETRAININGS,
     TUNING_SEED,
     Cell,
+    by_test,
     cell_of,
+    fits_in,
     one_thread,
     opened,
     pretrain,
     score,
-    scores,
     tests,
 )
 from shared.choices import balance, tuned
 from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
 
-from metaft import build, spaces
-from metaft.build import Workspace
+from metaft import pipeline
+from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.errors import DivergedError
+from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.search.journal import Journal
-from metaft.search.tpe.tpe import TPE, Failed
+from metaft.search.sampler import Failed
+from metaft.search.tpe import TPE
 from metaft.space import Space
 
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
@@ -75,13 +74,12 @@ def tune(cell: Cell, method: str) -> list[Row]:
     knobs = METHODS[method].knobs
     sampler = TPE(Space([knob.dimension for knob in knobs]), seed=TUNING_SEED)
     sampler.enqueue({knob.name: knob.default for knob in knobs})
-    settings = build.fit_settings(work, None)
-    short = replace(settings, steps=settings.steps // TUNING_SHARE, checks=max(1, settings.checks // TUNING_SHARE))
-    shelf, rows = Memory(), []
+    settings = fits_in(work).context.settings
+    short = {"steps": settings.steps // TUNING_SHARE, "checks": max(1, settings.checks // TUNING_SHARE)}
+    store, rows = Memory(), []
     for number in range(2 if cell.quick else TUNING_TRIALS):
         trial = sampler.ask()
-        options = replace(short.options, knobs={method: trial.params})
-        fits = Fits(partial(build.fit, work), replace(short, options=options), shelf)
+        fits = fits_in(work, None, store, **with_knobs(work, {method: trial.params}), **short)
         row = cell.row(method=method, number=number, labels=None, tuning=True, knobs=trial.params)
         try:
             model = fits.model(method)
@@ -89,43 +87,51 @@ def tune(cell: Cell, method: str) -> list[Row]:
             sampler.tell(trial.number, Failed(str(error)))
             rows.append({**row, "failed": str(error)})
             continue
-        del shelf.kept[method]
+        del store.kept[method]
         accuracies = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
         sampler.tell(trial.number, -balance(accuracies))
         rows.append({**row, **accuracies})
     return rows
 
 
+def with_knobs(work: Workspace, knobs: Knobs) -> dict[str, Any]:
+    """The change of a fit's settings that sets knobs by method."""
+    return {"finetune": work.cfg.finetune.model_copy(update={"knobs": knobs})}
+
+
 def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...]) -> list[Row]:
     """A row for each of these methods in a cell."""
     work = opened(cell)
-    settings = build.fit_settings(work, None)
-    settings = replace(settings, options=replace(settings.options, knobs=knobs), **({} if cell.quick else LENGTH))
-    fits, drift, rows = Fits(partial(fit, work), settings), build.drift(work), []
+    fits = searching(work, fits_in(work, **with_knobs(work, knobs), **({} if cell.quick else LENGTH)))
+    results = pipeline.compare(work, fits, methods, pipeline.blank(work))
+    rows = []
     for method in methods:
         row = cell.row(method=method, labels=labels, tuning=False, knobs=knobs.get(method, {}))
-        try:
-            model, cost = fits(method)
-        except DivergedError as error:
-            rows.append({**row, "failed": str(error)})
+        if method in results.failed:
+            rows.append({**row, "failed": results.failed[method]})
             continue
+        cost, model, splits = results.cost[method], fits.model(method), work.splits
         row |= {"seconds": round(cost.seconds, 1), "step_equivalents": round(cost.step_equivalents, 1)}
-        row |= {**scores(work, model), "drift": rounded(drift(model))}
+        row |= {"id_val": score(work, model, splits.id_val), "ood_val": score(work, model, splits.ood_val)}
+        row |= by_test({split: metrics["accuracy"] for split, metrics in results.metrics[method].items()})
+        row["drift"] = rounded(results.drift[method])
         if method == "wise_ft" and labels is None:
             row["curve"] = curve(work, fits.model("ft"))
         rows.append(row)
     return rows
 
 
-def fit(work: Workspace, method: str, settings: FitSettings) -> Classifier:
-    """A method's classifier; for autoft after a search of its own."""
-    if method != "autoft":
-        return build.fit(work, method, settings)
-    problem = build.problem_in(work)
-    with tempfile.TemporaryDirectory() as folder:
-        result = build.solver(work.cfg).solve(problem, build.budget(work.cfg), Journal(Path(folder) / "trials.jsonl"))
-    settings.cost.step_equivalents += result.step_equivalents
-    return build.fit(work, method, replace(settings, learned=spaces.objective_of(work.cfg, result.params)))
+def searching(work: Workspace, fits: Fits) -> Fits:
+    """The same fits, of which autoft searches first, on its bill."""
+
+    def fit(method: str, context: FitContext) -> Classifier:
+        if method != "autoft":
+            return fits.fit(method, context)
+        search = pipeline.find(work, pipeline.prepared(work), Journal(), fits)
+        context.cost.step_equivalents += search.cost.step_equivalents
+        return fits.fit(method, context.varied(learned=search.objective))
+
+    return replace(fits, fit=fit)
 
 
 def curve(work: Workspace, end: Classifier) -> list[Row]:

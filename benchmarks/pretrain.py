@@ -2,8 +2,8 @@
 
     python benchmarks/pretrain.py [--model toy-clip|mid-clip] [--seed 0] [--steps 2000] [--device cpu] [--out FILE]
 
-Images are drawn from every style of `metaft.data.styles`: 60 % shapes, 40 % digits. A caption names the class and,
-each with probability one half, the colour and the style. Training is CLIP's symmetric contrastive loss (Radford et
+Images are drawn from every style of `metaft.data.drawing.styles`: 60 % shapes, 40 % digits. A caption names the class
+and, each with probability one half, the colour and the style. Training is CLIP's symmetric contrastive loss (Radford et
 al., ICML 2021), stopped while there is still something to learn. The script prints zero-shot accuracy per style on
 images it has not seen and writes float16 weights, by default to where `model.pretrained=seed-N` looks for them.
 """
@@ -17,13 +17,19 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from metaft.data.styles import COLOURS, STYLES, style_rows
 from torch import Tensor
 
-from metaft.clip.embedded import EMBEDDED, TOY, checkpoint
+from metaft.clip.embedded import checkpoint
 from metaft.clip.export import save
 from metaft.clip.load import RANDOM, Clip, load
-from metaft.data import digits, shapes
+from metaft.clip.names import EMBEDDED, TOY
+from metaft.data.digits import NAMES as DIGITS
+from metaft.data.digits import REAL_VALIDATION
+from metaft.data.digits import TEMPLATES as OF_DIGITS
+from metaft.data.drawing import digits, shapes
+from metaft.data.drawing.paint import style_rows
+from metaft.data.drawing.styles import COLOURS, STYLES
+from metaft.data.shapes import TEMPLATES as OF_SHAPES
 
 POOL = 40_000
 BATCH = 256
@@ -53,7 +59,7 @@ def draw_pool(seed: int, count: int, size: int) -> tuple[Tensor, list[str]]:
     captions = []
     for i in range(count):
         colour = f"{COLOUR_NAMES[colours[i]]} " if shown[i, 0] else ""
-        name = SHAPES[kinds[i]] if i < n_shapes else digits.NAMES[kinds[i]]
+        name = SHAPES[kinds[i]] if i < n_shapes else DIGITS[kinds[i]]
         thing = f"a {colour}{name}" if i < n_shapes else f"the {colour}digit {name}"
         medium = STYLE_NAMES[styles[i]] if shown[i, 1] else ("picture" if shown[i, 2] else "drawing")
         captions.append(f"a {medium} of {thing}." if shown[i, 1] or shown[i, 3] else f"{thing}.")
@@ -101,14 +107,14 @@ def report(clip: Clip, device: str) -> None:
         colours, rows = index * 7 % len(COLOURS), style_rows([style]).expand(n, -1)
         a = shapes.render(index % len(SHAPES), rows, colours, 1_000_001, index, size=size)
         b = digits.render(index % 10, index % 5, rows, colours, 1_000_001, index, size=size)
-        on_shapes = zero_shot(clip, a, torch.arange(n) % len(SHAPES), SHAPES, list(shapes.TEMPLATES), device)
-        on_digits = zero_shot(clip, b, torch.arange(n) % 10, list(digits.NAMES), list(digits.TEMPLATES), device)
+        on_shapes = zero_shot(clip, a, torch.arange(n) % len(SHAPES), SHAPES, list(OF_SHAPES), device)
+        on_digits = zero_shot(clip, b, torch.arange(n) % 10, list(DIGITS), list(OF_DIGITS), device)
         print(f"  {style:12s} shapes {on_shapes:6.1%}   digits {on_digits:6.1%}")
     pixels, labels = digits.handwritten()
     if size != digits.SIZE:
         pixels = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True)
-    n = digits.REAL_VALIDATION
-    real = zero_shot(clip, pixels[:n], labels[:n], list(digits.NAMES), list(digits.TEMPLATES), device)
+    n = REAL_VALIDATION
+    real = zero_shot(clip, pixels[:n], labels[:n], list(DIGITS), list(OF_DIGITS), device)
     print(f"  handwritten (validation part) {real:6.1%}")
 
 

@@ -24,22 +24,23 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import accumulate, product
 from typing import Any
 
 import optuna
-from shared.cells import LENGTH, PRETRAININGS, Cell, cell_of, one_thread, opened, pretrain, scores
+from shared.cells import LENGTH, PRETRAININGS, Cell, by_test, cell_of, fits_in, one_thread, opened, pretrain, scores
 from shared.optuna_sampler import OptunaTPE
 from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
 
-from metaft import build, spaces
-from metaft.build import Workspace
+from metaft import pipeline
+from metaft.build.fits import beginning, final_steps, finetune_cost
+from metaft.build.problem import problem_in
+from metaft.build.solver import solver as solver_of
+from metaft.build.space import objective_of
+from metaft.build.workspace import Workspace
 from metaft.errors import DivergedError
-from metaft.finetune.fits import Fits
 from metaft.objective import Objective
-from metaft.run import run
 from metaft.runfolder import RunFolder
 from metaft.search.bilevel import BilevelProblem, Budget, Solver
 from metaft.search.journal import Journal
@@ -67,7 +68,6 @@ SOLVERS: dict[str, tuple[str, ...]] = {
     "online": (HYPERGRAD, "hypergrad.regime=online", "finetune.epochs=323", "evaluation.methods=[autoft]"),
 }
 STANDARD = ("hypergrad", "tpe", "random")
-QUICK = ("inner.steps=2", "search.candidates=1", "search.outer_batch_size=64")
 
 
 def cell_for(seed: int, args: Namespace) -> Cell:
@@ -93,13 +93,12 @@ class Search:
     def within(self, cell: Cell) -> Cell:
         """The cell with the settings of this search."""
         chosen = (*SOLVERS[self.solver], *SPACES[self.space], *HEADS[self.head])
-        more = (*(QUICK if cell.quick else ()), *(CHANGES[self.ablation] if self.ablation else ()))
-        return replace(cell, settings=(*cell.settings, *chosen, *more))
+        return replace(cell, settings=(*cell.settings, *chosen, *(CHANGES[self.ablation] if self.ablation else ())))
 
 
 def made(work: Workspace, solver: str) -> Solver:
     """The solver of a workspace; Optuna's sampler takes the place of ours."""
-    ours = build.solver(work.cfg)
+    ours = solver_of(work.cfg)
     if solver == "optuna":
         assert isinstance(ours, BlackBoxSolver)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -111,9 +110,9 @@ def compare(cell: Cell, search: Search) -> list[Row]:
     """A search to the last budget, and a row for each budget."""
     work = opened(search.within(cell))
     start = time.perf_counter()
-    build.beginning(work)
+    beginning(work)
     before_it = time.perf_counter() - start  # seconds that the head has taken
-    problem, journal = build.problem_in(work), Journal()
+    problem, journal = problem_in(work), Journal()
     searcher = made(work, search.solver)
     searcher.solve(problem, limit(search.budgets[-1], before_it), journal)
     rows = []
@@ -155,7 +154,7 @@ def read_off(
     part = before(journal, budget, 1 - work.cfg.search.final_share)
     try:
         result = searcher.solve(problem, budget, part)
-        tuned = finetuned(cell, work, spaces.objective_of(work.cfg, result.params))
+        tuned = finetuned(cell, work, objective_of(work.cfg, result.params))
     except DivergedError as error:
         return {"failed": str(error)}
     return {
@@ -181,9 +180,7 @@ def before(journal: Journal, budget: Budget, share: float) -> Journal:
 
 def finetuned(cell: Cell, work: Workspace, objective: Objective) -> Row:
     """Scores after the final fine-tune."""
-    settings = build.fit_settings(work, objective)
-    fits = Fits(partial(build.fit, work), settings if cell.quick else replace(settings, **LENGTH))
-    return scores(work, fits.model("autoft"))
+    return scores(work, fits_in(work, objective, **({} if cell.quick else LENGTH)).model("autoft"))
 
 
 TERMS = ("dcm", "entropy", "flyp", "hinge", "kd", "l1init", "l1zero", "l2init", "l2zero")
@@ -206,18 +203,17 @@ def recipe(cell: Cell, head: str) -> list[Row]:
     """Plain fine-tuning from a head, the searches' first trial; from the probe's it is `lp_ft`."""
     work = opened(cell)
     row = cell.row(solver="recipe", space=None, head=head, K=0, budget=None, ablation=None)
-    return [{**row, **finetuned(cell, work, replace(build.fit_settings(work, None).plain, head=head))}]
+    return [{**row, **finetuned(cell, work, replace(fits_in(work).context.settings.plain, head=head))}]
 
 
 def along(cell: Cell, search: Search) -> list[Row]:
     """One steered fine-tune, as `python -m metaft.run` does it."""
+    within = search.within(cell)
     with tempfile.TemporaryDirectory() as folder:
-        work = opened(replace(search.within(cell), settings=(*search.within(cell).settings, f"out={folder}/run")))
-        kept = RunFolder.create(work.cfg)
-        run(work, kept)
-        results = kept.results()
-    accuracies = {name: round(split["accuracy"], 4) for name, split in results["methods"]["autoft"].items()}
-    spent = results["search"]
+        work = opened(replace(within, settings=(*within.settings, f"out={folder}/run")))
+        results = pipeline.run(work, RunFolder.create(work.cfg), pipeline.prepared(work))
+    spent = results.search
+    assert spent is not None
     return [
         {
             **search.row(cell),
@@ -225,10 +221,9 @@ def along(cell: Cell, search: Search) -> list[Row]:
             "trials": spent["trials"],
             "seconds": round(spent["seconds"], 1),
             "step_equivalents": round(spent["step_equivalents"], 1),
-            "steps": build.final_steps(work),
-            "share": round(spent["step_equivalents"] / build.finetune_cost(work), 4),
-            "id_test": accuracies.pop("id_test"),
-            "ood_test": {name.removeprefix("ood_test/"): value for name, value in accuracies.items()},
+            "steps": final_steps(work),
+            "share": round(spent["step_equivalents"] / finetune_cost(work), 4),
+            **by_test({split: metrics["accuracy"] for split, metrics in results.metrics["autoft"].items()}),
         }
     ]
 

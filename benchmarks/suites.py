@@ -22,17 +22,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from metaft.data.styles import COLOURS, STYLES, style_rows
-from shared.cells import ID_STYLES, Cell, one_thread, opened, pretrain, score, scores
+from shared.cells import ID_STYLES, Cell, fits_in, one_thread, opened, pretrain, score, scores
 from shared.choices import chosen
 from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
 
-from metaft import build, spaces
-from metaft.build import Workspace
+from metaft.build import space as spaces
+from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.data import digits, shapes
+from metaft.cost import Cost
+from metaft.data.drawing import digits, shapes
+from metaft.data.drawing.paint import style_rows
+from metaft.data.drawing.styles import COLOURS, STYLES
+from metaft.data.shapes import NAMES
 from metaft.errors import DivergedError
+from metaft.finetune.fits import Fit, Memory
 from metaft.finetune.loop import train
 from metaft.objective import Objective
 
@@ -56,13 +60,13 @@ def measured(work: Workspace, fit: Callable[[], Classifier], row: Row) -> tuple[
 def fits(cell: Cell) -> list[Row]:
     """Every model of a cell but the oracle's and the random objectives'."""
     work = opened(cell)
-    plain = build.fit_settings(work, None)
-    wd = plain.plain.wd
+    context = fits_in(work).context
+    wd = context.settings.plain.wd
     rows = [cell.row(method="zero_shot", **scores(work, work.classifier))]
     tuned: dict[float, Classifier | None] = {}
 
     def add(method: str, objective: Objective, **values: Any) -> Classifier | None:
-        fit = partial(train, work.classifier, objective, work.splits.search_data, plain, method)
+        fit = partial(train, work.classifier, objective, work.splits.search_data, context, method)
         row, model = measured(work, fit, cell.row(method=method, lr=objective.lr, **values))
         rows.append(row)
         return model
@@ -73,19 +77,21 @@ def fits(cell: Cell) -> list[Row]:
     for method, (term, weights) in WEIGHTS.items():
         for number, weight in enumerate(weights):
             add(method, Objective({"ce": 1.0, term: weight}, lr, wd), number=number, weight=weight)
-    settings = replace(plain, plain=Objective({"ce": 1.0}, lr, wd), fitted=lambda _: tuned[lr])
+    best = tuned[lr]
+    assert best is not None, "what has been chosen has been fitted"
+    on_it = fits_in(work, store=Memory({"ft": Fit(best, Cost())}), plain=Objective({"ce": 1.0}, lr, wd))
     for method in ("wise_ft", "ft_ood_val", "dfr"):
-        rows.append(measured(work, partial(build.fit, work, method, settings), cell.row(method=method, lr=lr))[0])
+        rows.append(measured(work, partial(on_it.model, method), cell.row(method=method, lr=lr))[0])
     return rows
 
 
 def oracle(cell: Cell, number: int) -> list[Row]:
     """The oracle at one learning rate, and how it does on its own validation images."""
     work = opened(cell)
-    plain = build.fit_settings(work, None)
-    settings = replace(plain, plain=replace(plain.plain, lr=ORACLE_LRS[number]))
+    plain = fits_in(work).context.settings.plain
+    fits_at = fits_in(work, plain=replace(plain, lr=ORACLE_LRS[number]))
     where = cell.row(method="oracle", number=number, lr=ORACLE_LRS[number])
-    row, model = measured(work, partial(build.fit, work, "oracle", settings), where)
+    row, model = measured(work, partial(fits_at.model, "oracle"), where)
     seen = work.splits.oracle_data
     return [row if model is None or seen is None else {**row, "own_val": score(work, model, seen.id_val)}]
 
@@ -96,7 +102,7 @@ def random_objective(cell: Cell, number: int) -> list[Row]:
     space = spaces.space(work.cfg)
     u = torch.rand(len(space), generator=torch.Generator().manual_seed(10_000 + number))
     objective = spaces.objective_of(work.cfg, space.plain(u))
-    fit = partial(train, work.classifier, objective, work.splits.search_data, build.fit_settings(work, None), "random")
+    fit = partial(train, work.classifier, objective, work.splits.search_data, fits_in(work).context, "random")
     return [measured(work, fit, cell.row(method="random", number=number, lr=objective.lr))[0]]
 
 
@@ -104,13 +110,14 @@ def timings(device: str) -> Iterator[Row]:
     """Seconds of 300 plain steps at batch 64, and pictures drawn a second: each the best of three."""
     where = Cell("timing", 0, 0, device, False)
     work = opened(Cell("shapes/photo", 0, 0, device, False))
-    settings = replace(build.fit_settings(work, None), steps=300, checks=1)
-    fit = best_of_three(lambda: train(work.classifier, settings.plain, work.splits.search_data, settings, "timing"))
+    context = fits_in(work, steps=300, checks=1).context
+    plain, data = context.settings.plain, work.splits.search_data
+    fit = best_of_three(lambda: train(work.classifier, plain, data, context, "timing"))
     yield where.row(method="ft", steps=300, seconds=fit)
     n = 10_000
     index, rows = np.arange(n), style_rows(STYLES)[torch.arange(n) % len(STYLES)]
     drawn = {
-        "shapes": lambda: shapes.render(index % len(shapes.NAMES), rows, index % len(COLOURS), 0, index),
+        "shapes": lambda: shapes.render(index % len(NAMES), rows, index % len(COLOURS), 0, index),
         "digits": lambda: digits.render(index % 10, index % 5, rows, index % len(COLOURS), 0, index),
     }
     for suite, draw in drawn.items():

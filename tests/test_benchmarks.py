@@ -18,20 +18,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaft.data import SUITE_VERSION
+from metaft.data.registry import SUITE_VERSION
 from metaft.search.bilevel import Budget
+from metaft.search.blackbox import BlackBoxSolver
+from metaft.search.hypergrad import HypergradSolver
 from metaft.search.journal import Journal
 from metaft.search.sampler import Failed
-from metaft.search.solvers.blackbox import BlackBoxSolver
-from metaft.search.solvers.hypergrad import HypergradSolver
-from metaft.search.tpe.tpe import TPE
+from metaft.search.tpe import TPE
 from metaft.space import Categorical, Float, Int, Space
 from tests.search.problems import Bowl
 
 ROOT = Path(__file__).parent.parent
 QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
-    *("choice", "executors", "methods", "ftp_cost", "solvers"),
+    *("choice", "executors", "methods", "ftp_cost", "solvers", "startup"),
 )
 MAKERS = ("figures", "pretrain", "results")
 PEERS = {"tpe": "hyperopt"}  # packages that a benchmark imports and the tests do without
@@ -208,7 +208,7 @@ def test_a_smaller_budget_is_read_from_the_journal_of_a_larger(benchmarks):
         whole, own = Journal(), Journal()
         solver.solve(Bowl(noise=0.01), limit("steps:400"), whole)
         alone = solver.solve(Bowl(noise=0.01), limit("steps:80"), own)
-        part = before(whole, limit("steps:80"), 1 - solver.final.share)
+        part = before(whole, limit("steps:80"), 1 - solver.final.final_share)
         read = solver.solve(Bowl(noise=0.01), limit("steps:80"), part)
         assert (read.params, read.value, read.trials) == (alone.params, alone.value, alone.trials)
         assert read.step_equivalents == alone.step_equivalents <= 80 + 6

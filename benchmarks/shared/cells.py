@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -12,13 +12,18 @@ from typing import Any
 
 import torch
 
-from metaft import build, config
-from metaft.build import Workspace
+from metaft import config, pipeline
+from metaft.build import fits as fitting
+from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.clip.embedded import TOY, checkpoint
+from metaft.clip.embedded import checkpoint
+from metaft.clip.names import TOY
 from metaft.clip.predict import predict
 from metaft.data.types import Split
+from metaft.finetune.context import FitContext
+from metaft.finetune.fits import Fits, Store
 from metaft.metrics import accuracy
+from metaft.objective import Objective
 from shared.rows import Row
 from shared.workers import in_workers
 
@@ -32,7 +37,10 @@ LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 traini
 PRETRAININGS = 3
 TUNING_SEED = 1000
 HYPERGRAD = ("search.mode=hypergrad", "search.seconds=null")  # 2,000 step equivalents, whatever the clock says
-QUICK_SEARCH = ("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1")
+QUICK_SEARCH = (
+    *("search.mode=hypergrad", "search.step_equivalents=40", "search.candidates=1"),
+    *("inner.steps=2", "search.outer_batch_size=64"),
+)
 one_thread = partial(torch.set_num_threads, 1)  # what a worker does first
 
 
@@ -68,7 +76,12 @@ def opened(cell: Cell) -> Workspace:
     drawn = [f"data.options.style={style}"] if suite == "shapes" else []
     where = [f"model.pretrained=seed-{cell.pretrain}", f"seed={cell.seed}", f"device={cell.device}"]
     more = [*cell.settings, *(QUICK if cell.quick else ())]
-    return build.workspace(config.load(CONFIGS / f"{suite}.yaml", [*drawn, *where, *more]))
+    return pipeline.opened(config.load(CONFIGS / f"{suite}.yaml", [*drawn, *where, *more]))
+
+
+def fits_in(work: Workspace, learned: Objective | None = None, store: Store | None = None, **changes: Any) -> Fits:
+    """The methods of a workspace, fitted with settings that are changed in these fields of `FitSettings`."""
+    return fitting.fits(work, FitContext(fitting.fit_settings(work, learned)).varied(**changes), store)
 
 
 def score(work: Workspace, model: Classifier, split: Split) -> float:
@@ -78,8 +91,13 @@ def score(work: Workspace, model: Classifier, split: Split) -> float:
 
 def tests(work: Workspace, model: Classifier) -> Row:
     """Accuracy on every test."""
-    by_test = {name.removeprefix("ood_test/"): score(work, model, split) for name, split in work.splits.tests.items()}
-    return {"id_test": by_test.pop("id_test"), "ood_test": by_test}
+    return by_test({name: score(work, model, split) for name, split in work.splits.tests.items()})
+
+
+def by_test(accuracies: Mapping[str, float]) -> Row:
+    """Accuracies by test, those out of distribution together."""
+    shares = {name.removeprefix("ood_test/"): round(share, 4) for name, share in accuracies.items()}
+    return {"id_test": shares.pop("id_test"), "ood_test": shares}
 
 
 def scores(work: Workspace, model: Classifier) -> Row:

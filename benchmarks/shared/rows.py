@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from metaft.data import SUITE_VERSION
+from metaft.data.registry import SUITE_VERSION
 from metaft.files import to_json, write
 
 RESULTS = Path(__file__).parent.parent / "results"

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from metaft.data.styles import COLOURS, STYLE_SETS, STYLES, style_rows
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metaft.data import digits, shapes
+from metaft.data.digits import NAMES as DIGITS
+from metaft.data.drawing import digits, shapes
+from metaft.data.drawing.paint import style_rows
+from metaft.data.drawing.styles import COLOURS, STYLE_SETS, STYLES
+from metaft.data.shapes import NAMES as SHAPES
 from shared.figures.curves import DPI
 
 SEED = 0
@@ -65,9 +68,9 @@ def digit_rows() -> list[tuple[str, Tensor]]:
 
 def shapes_sheet() -> Figure:
     """A row a style with one picture of each class, as a test draws them at the default settings."""
-    return sheet(shape_rows(), shapes.NAMES)
+    return sheet(shape_rows(), SHAPES)
 
 
 def digits_sheet() -> Figure:
     """A row a hand, and two of real handwritten digits."""
-    return sheet(digit_rows(), digits.NAMES)
+    return sheet(digit_rows(), DIGITS)
