@@ -19,10 +19,10 @@ from shared.rows import Rows, arguments
 
 from metaft.config.schema import FinalChoice
 from metaft.search.bilevel import Budget
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal, Record
 from metaft.search.outcome import Outcome
-from metaft.search.tpe import TPE
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.tpe.tpe import TPE
 
 NOISES = (0.05, 0.1, 0.2)
 EVALUATIONS = (60, 200)

@@ -18,11 +18,11 @@ from shared.rows import Rows, arguments
 from shared.workers import signals_leave
 
 from metaft.search.bilevel import Budget
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.journal import Journal
 from metaft.search.outcome import Outcome
-from metaft.search.tpe import TPE
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.tpe.tpe import TPE
 from metaft.space import Float, Space
 
 KINDS = (("serial", 1), ("processes", 1), ("processes", 8), ("ray", 1), ("ray", 8))

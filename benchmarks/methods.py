@@ -56,7 +56,7 @@ from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.search.journal import Journal
 from metaft.search.sampler import Failed
-from metaft.search.tpe import TPE
+from metaft.search.tpe.tpe import TPE
 from metaft.space import Space
 
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")

@@ -43,8 +43,8 @@ from metaft.errors import DivergedError
 from metaft.objective import Objective
 from metaft.runfolder import RunFolder
 from metaft.search.bilevel import BilevelProblem, Budget, Solver
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal
+from metaft.search.solvers.blackbox import BlackBoxSolver
 
 WALL = 120  # seconds; a fifth of it is read off too
 ABLATED = "steps:600"  # the budget of ablations, which then need no quiet machine

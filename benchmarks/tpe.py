@@ -4,8 +4,10 @@
 
 A row is one problem of blackbox.py, one sampler, one seed: the true regret of what was observed to be best after every
 10th trial up to 200, and the share of trials 21 to 100 that diverged. Every sampler is told what a user would tell it:
-a run that diverges gives NaN. Rows of the problem `log11` hold the milliseconds that a proposal in 11 dimensions takes
-after 10, 100, 500 and 1,000 trials, medians on one core, one sampler after the other.
+a run that diverges gives NaN. Rows of the problem `log11` hold the milliseconds of processor time that a proposal in 11
+dimensions takes after 10, 100, 500 and 1,000 trials at uniform points, whose values are chance (`history`: random) or
+best about one point (concentrated), and the ratio to Optuna's default, which takes turns with the sampler in one
+process; medians, on one thread.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import hyperopt
 import numpy as np
@@ -27,15 +30,18 @@ from shared.blackbox import PROBLEMS
 from shared.rows import Rows, arguments
 from shared.workers import pool
 
+from metaft.search.tpe.tpe import TPE
 from metaft.space import Categorical, Dimension, Float, Int, Space
-from metaft.search.tpe import TPE
 
 TRIALS = 200
 MARKS = range(10, TRIALS + 1, 10)
 HISTORIES = (10, 100, 500, 1000)
 LOG11 = Space([Float(f"x{i}", 1e-4, 10, log=True) for i in range(11)])
 
-Objective = Callable[[Mapping[str, Any]], float]
+T = TypeVar("T")
+Params = Mapping[str, Any]
+Objective = Callable[[Params], float]
+Past = list[tuple[Params, float]]  # points and their values
 
 
 def ours(space: Space, objective: Objective, trials: int, seed: int, **options: Any) -> None:
@@ -148,52 +154,83 @@ def _best(told: list[float], true: list[float]) -> float | None:
     return None if np.isnan(told).all() else true[int(np.nanargmin(told))]
 
 
-def ask_ms(sampler: str, repeats: int) -> dict[str, float]:
-    """Milliseconds of one whole proposal (all parameters, in natural units) after histories of random trials."""
-    ask = ASKS[sampler]
-    return {str(n): median(ask(n) for _ in range(repeats)) for n in HISTORIES}
+def asks(sampler: str, kind: str, repeats: int) -> dict[str, Any]:
+    """Milliseconds of one whole proposal (all parameters, in natural units) by length of history, and Optuna's ratio.
+
+    The sampler and Optuna's default take turns on a history each of the same beginning; each is told one value between
+    two proposals. The first of each is left out: it also builds what later ones find.
+    """
+    found: dict[str, list[float]] = {"ask_ms": [], "ratio_to_optuna": []}
+    for count in HISTORIES:
+        value, history = VALUES[kind], _history(kind, count)
+        turns = zip(ASKS[sampler](history, value), _optuna_asks(history, value), strict=False)
+        ours, theirs = zip(*islice(turns, 1, 1 + repeats), strict=True)
+        found["ask_ms"].append(median(ours))
+        found["ratio_to_optuna"].append(median(ours) / median(theirs))
+    return {name: dict(zip(map(str, HISTORIES), numbers, strict=True)) for name, numbers in found.items()}
 
 
-def _history(count: int) -> list[tuple[dict[str, Any], float]]:
-    rng = np.random.default_rng(0)
-    return [(LOG11.plain(torch.from_numpy(u)), float(((u - 0.4) ** 2).sum())) for u in rng.random((count, len(LOG11)))]
+VALUES: dict[str, Objective] = {
+    "random": lambda params: float(np.random.default_rng([round(1e9 * x) for x in params.values()]).random()),
+    "concentrated": lambda params: float(((LOG11.to_unit(params).numpy() - 0.4) ** 2).sum()),
+}
 
 
-def _timed(call: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - begin)
+def _history(kind: str, count: int) -> Past:
+    """Uniform points whose values are drawn by chance (`random`), or are best about one point (`concentrated`)."""
+    points = [LOG11.plain(torch.from_numpy(u)) for u in np.random.default_rng(0).random((count, len(LOG11)))]
+    return [(params, VALUES[kind](params)) for params in points]
 
 
-def _ours_asks(history: int, **options: Any) -> float:
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    """What a call gives, and the milliseconds of processor time that it takes."""
+    begin = time.process_time_ns()
+    result = call()
+    return result, 1e-6 * (time.process_time_ns() - begin)
+
+
+def _our_asks(history: Past, value: Objective, **options: Any) -> Iterator[float]:
     sampler = TPE(LOG11, 0, **options)
-    for params, value in _history(history):
-        sampler.observe(params, value)
-    return _timed(sampler.ask)
+    for params, told in history:
+        sampler.observe(params, told)
+    while True:
+        trial, ms = _timed(sampler.ask)
+        yield ms
+        sampler.tell(trial.number, value(trial.params))
 
 
-def _optuna_asks(history: int, **options: Any) -> float:
+def _optuna_asks(history: Past, value: Objective, **options: Any) -> Iterator[float]:
+    def ask() -> tuple[optuna.Trial, dict[str, Any]]:
+        trial = study.ask()
+        return trial, _suggested(LOG11, trial)
+
     study = _study(0, **options)
     kinds = {d.name: optuna.distributions.FloatDistribution(d.low, d.high, log=True) for d in LOG11}
-    study.add_trials([optuna.create_trial(params=p, distributions=kinds, value=v) for p, v in _history(history)])
-    _suggested(LOG11, study.ask())  # the first one also builds what later ones find
-    return _timed(lambda: _suggested(LOG11, study.ask()))
+    study.add_trials([optuna.create_trial(params=p, distributions=kinds, value=v) for p, v in history])
+    while True:
+        (trial, params), ms = _timed(ask)
+        yield ms
+        study.tell(trial, value(params))
 
 
-def _hyperopt_asks(history: int) -> float:
-    trials = hyperopt.Trials()
-    values = iter(v for _, v in _history(history))
-    domain = hyperopt.Domain(lambda point: next(values), _tree(LOG11))
+def _hyperopt_asks(history: Past, value: Objective) -> Iterator[float]:
+    """Its history is as long, of points that it has drawn itself."""
+    trials, domain = hyperopt.Trials(), hyperopt.Domain(lambda point: value(_flat(point)), _tree(LOG11))
     rounds = hyperopt.FMinIter(
-        hyperopt.rand.suggest, domain, trials, np.random.default_rng(0), max_evals=history, show_progressbar=False
+        hyperopt.rand.suggest, domain, trials, np.random.default_rng(0), max_evals=len(history), show_progressbar=False
     )
     rounds.exhaust()
-    return _timed(lambda: hyperopt.tpe.suggest(trials.new_trial_ids(1), domain, trials, 0))
+    while True:
+        new, ms = _timed(lambda: hyperopt.tpe.suggest(trials.new_trial_ids(1), domain, trials, 0))
+        yield ms
+        trials.insert_trial_docs(new)
+        trials.refresh()
+        rounds.serial_evaluate()
 
 
-ASKS: dict[str, Callable[[int], float]] = {
-    "metaft": _ours_asks,
-    "metaft univariate": partial(_ours_asks, multivariate=False),
+ASKS: dict[str, Callable[[Past, Objective], Iterator[float]]] = {
+    "metaft": _our_asks,
+    "metaft univariate": partial(_our_asks, multivariate=False),
     "optuna": _optuna_asks,
     "optuna univariate": partial(_optuna_asks, multivariate=False),
     "hyperopt": _hyperopt_asks,
@@ -212,7 +249,7 @@ def main() -> None:
     args = arguments(
         "tpe", __doc__, seeds=tuple(range(30)), problems=tuple(PROBLEMS), samplers=tuple(SAMPLERS), workers=2
     )
-    rows = Rows("tpe", args, ("problem", "sampler", "seed"), more=("optuna", "hyperopt", "scipy"))
+    rows = Rows("tpe", args, ("problem", "sampler", "seed", "history"), more=("optuna", "hyperopt", "scipy"))
     trials = 50 if args.quick else TRIALS
     seeds = args.seeds[:2] if args.quick else args.seeds
     cells = [(p, s, seed) for p in args.problems for s in args.samplers for seed in seeds]
@@ -221,10 +258,10 @@ def main() -> None:
     with pool(args.workers, _quiet) as made:
         for row in made.map(partial(_cell, trials=trials), todo):
             rows.add(row)
-    for sampler in (s for s in args.samplers if s in ASKS):
-        if {"problem": "log11", "sampler": sampler, "seed": 0} not in rows:
-            times = ask_ms(sampler, repeats=3 if args.quick else 15)
-            rows.add({"problem": "log11", "sampler": sampler, "seed": 0, "regret": None, "ask_ms": times})
+    for sampler, kind in ((s, k) for s in args.samplers if s in ASKS for k in VALUES):
+        row = {"problem": "log11", "sampler": sampler, "seed": 0, "history": kind}
+        if row not in rows:
+            rows.add({**row, "regret": None, **asks(sampler, kind, repeats=3 if args.quick else 15)})
 
 
 def _cell(which: tuple[str, str, int], trials: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from .inner import Forward, Implicit, Truncated, Unroll, differentiate
 from .objective import Objective, load_objective
 from .optim import FTPAdamW
 from .results import Results, SearchResult
-from .search.tpe import TPE
+from .search.tpe.tpe import TPE
 from .space import Categorical, Float, Int, Space
 
 __all__ = [

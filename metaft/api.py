@@ -1,32 +1,23 @@
-"""The public functions: each takes settings, or a person's own objects, and gives a typed result."""
+"""The public functions: each takes settings, or the user's own objects, and returns a typed result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
-
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from typing import Any, Unpack
 
 from metaft import pipeline
 from metaft.build import fits as fitting
-from metaft.build.check import faults_of
-from metaft.build.workspace import Workspace, device, workspace, workspace_on
+from metaft.build.objects import Objects, workspace_of
+from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import export
-from metaft.clip.given import clip_of
-from metaft.clip.load import load
 from metaft.config.read import from_mapping
 from metaft.config.read import load as load_settings
-from metaft.config.schema import Config, DataConfig
+from metaft.config.schema import Config
 from metaft.cost import Cost
-from metaft.data import registry
-from metaft.data.captions import templates
-from metaft.data.objects import splits_of
-from metaft.data.types import Classes
-from metaft.errors import ConfigError, Fault, unknown
+from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
@@ -35,8 +26,8 @@ from metaft.search.journal import Journal
 from metaft.search.registry import HYPERGRAD
 
 Settings = str | Path | Mapping[str, Any] | Config | None
-LEARNED = ("autoft", "autoft_wise")  # methods that stand on a learned objective
-EXAMPLE: dict[str, Any] = {  # of the examples in docstrings: the toy CLIP on a few digits, seconds on a CPU
+LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
+EXAMPLE: dict[str, Any] = {  # settings of the docstrings' examples: the toy CLIP on a few digits, seconds on a CPU
     "data": {"options": {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}},
     "inner": {"steps": 2, "batch_size": 8},
     "search": {"trials": 2, "candidates": 1},
@@ -45,38 +36,15 @@ EXAMPLE: dict[str, Any] = {  # of the examples in docstrings: the toy CLIP on a 
 }
 
 
-class Objects(TypedDict, total=False):
-    """A person's own objects, which take the place of the settings under `model` and `data`.
-
-    Args:
-        model: made by open_clip; it is copied, never changed.
-        preprocess: open_clip's evaluation transform; without one the model's own is taken.
-        tokenizer: open_clip's, of the model.
-        architecture: the model's name in open_clip, by which `Fitted.save` can write it down.
-        classnames: of the labels 0, 1, ...
-        templates: captions, each with one `{}` for a class name; without any, open_clip's simple ones.
-        splits: datasets by name (`id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`); see
-            `metaft.data.objects.splits_of`.
-    """
-
-    model: nn.Module
-    preprocess: Callable[[Any], Tensor]
-    tokenizer: Callable[[list[str]], Tensor]
-    architecture: str
-    classnames: Sequence[str]
-    templates: Sequence[str]
-    splits: Mapping[str, Dataset[Any]]
-
-
 @dataclass(frozen=True)
 class Fitted:
     """A fine-tuned classifier.
 
     Args:
         classifier: images to logits: `fitted.classifier(images).logits`, [B, 3, S, S] to [B, C].
-        method: that fitted it.
-        objective: what it was trained with, where it was a learned one.
-        cost: in steps at `finetune.batch_size`, and seconds; with what the method stands on.
+        method: the name of the method that fitted it.
+        objective: the learned objective it was trained with, if any.
+        cost: step equivalents at `finetune.batch_size`, and seconds; methods that this one builds on are included.
 
     >>> from metaft.api import EXAMPLE
     >>> fitted = finetune(EXAMPLE, method="ft")
@@ -93,11 +61,11 @@ class Fitted:
 
     @property
     def classnames(self) -> tuple[str, ...]:
-        """The classes in the order of the logits."""
+        """The class names in the order of the logits, C of them."""
         return self.work.splits.classes.names
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that open_clip opens, with the head and `load.py`, which shows how.
+        """Write a folder that open_clip can open, with the head and a `load.py` that shows how to use both.
 
         Raises:
             ConfigError: the model was given without its `architecture`.
@@ -113,11 +81,11 @@ def search(settings: Settings = None, *, mode: str | None = None, **objects: Unp
     Args:
         settings: a YAML file, a dict (nested, or with dotted keys) or a `Config`; None: the embedded example.
         mode: hypergrad, tpe or random; by default that of the settings, else hypergrad.
-        objects: see `Objects`; the splits need no tests.
+        objects: see `metaft.build.objects.Objects`; test splits are not needed.
 
     Raises:
         ConfigError: every fault of the settings and arguments at once.
-        DataError, CheckpointError: what cannot be read, and why.
+        DataError, CheckpointError: data or weights that cannot be read.
         DivergedError: no trial gave a finite value.
 
     Source: Choi et al., AutoFT, arXiv 2401.10220 (by black-box search).
@@ -141,14 +109,14 @@ def finetune(
     """Fine-tune with a learned objective, or by another method.
 
     Args:
-        settings: as of `search`.
+        settings: as for `search`.
         objective: what a search has found, or the path of its objective.yaml.
         method: one that `--list methods` shows; by default autoft with an objective, ft without.
-        objects: see `Objects`.
+        objects: see `metaft.build.objects.Objects`.
 
     Raises:
         ConfigError: a fault of the settings, the arguments or the objective; `autoft` without an objective.
-        DataError, CheckpointError: what cannot be read, and why.
+        DataError, CheckpointError: data or weights that cannot be read.
         DivergedError: the training left the range in which its numbers mean anything.
 
     >>> from metaft.api import EXAMPLE
@@ -159,8 +127,8 @@ def finetune(
     learned = _objective(objective)
     chosen = method or ("ft" if learned is None else "autoft")
     if learned is None and chosen in LEARNED:
-        found = f"none, and {chosen} trains with one"
-        raise ConfigError([Fault("objective", found, "an Objective, or the path of an objective.yaml")])
+        missing = f"none, and {chosen} trains with one"
+        raise ConfigError([Fault("objective", missing, "an Objective, or the path of an objective.yaml")])
     cfg = _config(settings, method=chosen)
     work = _opened(cfg, objects, learned)
     fit = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))(chosen)
@@ -178,15 +146,15 @@ def compare(
     """Fit methods and evaluate each on every test split; a method that diverges is left out and named.
 
     Args:
-        settings: as of `search`.
-        methods: those that `--list methods` shows; by default `evaluation.methods`.
+        settings: as for `search`.
+        methods: names that `--list methods` shows; by default `evaluation.methods`.
         objective: for `autoft`; without one it is searched for first.
-        mode: as of `search`.
-        objects: see `Objects`.
+        mode: as for `search`.
+        objects: see `metaft.build.objects.Objects`.
 
     Raises:
-        ConfigError, DataError, CheckpointError: as `search`; there are no test splits.
-        DivergedError: the search found nothing.
+        ConfigError, DataError, CheckpointError: as for `search`; a ConfigError too without any test split.
+        DivergedError: no trial of the search gave a finite value.
 
     >>> from metaft.api import EXAMPLE
     >>> results = compare(EXAMPLE, methods=["zero_shot", "ft"])
@@ -196,24 +164,24 @@ def compare(
     learned = _objective(objective)
     cfg = _config(settings, methods=methods, mode=mode)
     work = _with_tests(_opened(cfg, objects, learned))
-    chosen = [name for name in cfg.evaluation.methods if name in fitting.servable(work)]
+    chosen = _servable(work, cfg.evaluation.methods, strict=methods is not None)
     results = pipeline.blank(work)
     if learned is None and set(chosen) & set(LEARNED):
-        found = _searched(work)
-        learned, results = found.objective, replace(results, mode=work.cfg.search.mode, search=found.to_dict())
+        searched = _searched(work)
+        learned, results = searched.objective, replace(results, mode=work.cfg.search.mode, search=searched.to_dict())
     fits = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))
     return pipeline.compare(work, fits, chosen, pipeline.with_objective(results, learned))
 
 
 def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Objects]) -> Results:
-    """A fine-tuned classifier on every test split.
+    """Evaluate a fine-tuned classifier on every test split.
 
     Args:
-        fitted: what `finetune` gave.
-        settings, objects: of other data than it was trained with, of the same classes; by default its own tests.
+        fitted: what `finetune` returned.
+        settings, objects: other data than it was trained with, of the same classes; by default the tests of its data.
 
     Raises:
-        ConfigError, DataError: as `compare`; other classes.
+        ConfigError, DataError: as for `compare`; a ConfigError too for other classes.
 
     >>> from metaft.api import EXAMPLE
     >>> results = evaluate(finetune(EXAMPLE, method="zero_shot"))
@@ -224,8 +192,10 @@ def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Object
     if settings is not None or objects:
         work = _opened(_config(settings), objects)
     if work.splits.classes.names != fitted.classnames:
-        found = f"{len(work.splits.classes.names)} classes, other than the {len(fitted.classnames)} it was trained with"
-        raise ConfigError([Fault("classnames", found, "the same in the same order")])
+        others = (
+            f"{len(work.splits.classes.names)} classes, other than the {len(fitted.classnames)} it was trained with"
+        )
+        raise ConfigError([Fault("classnames", others, "the same in the same order")])
     scores = fitting.scored(_with_tests(work), fitted.classifier)
     drift = fitting.drift(fitted.work)(fitted.classifier)
     results = pipeline.with_objective(pipeline.blank(work), fitted.objective)
@@ -239,7 +209,7 @@ def _config(
     method: str | None = None,
     methods: Sequence[str] | None = None,
 ) -> Config:
-    """The settings with what a call says on top."""
+    """The settings, overridden by the arguments of a call."""
     if isinstance(settings, Mapping):
         cfg = from_mapping(settings)
     else:
@@ -249,7 +219,7 @@ def _config(
     if methods is not None:
         raw["evaluation"]["methods"] = list(methods)
     if method is not None or methods is not None:
-        raw["finetune"]["method"] = method or next(iter(methods or ()), cfg.finetune.method)
+        raw["finetune"]["method"] = method or "zero_shot"  # which any data can serve; `methods` says what is fitted
     return from_mapping(raw)
 
 
@@ -263,52 +233,29 @@ def _searched(work: Workspace) -> SearchResult:
 
 
 def _opened(cfg: Config, objects: Objects, learned: Objective | None = None) -> Workspace:
-    """The workspace of settings and objects.
+    """The workspace of settings and objects, if it can serve them."""
+    return pipeline.checked(workspace_of(cfg, objects), learned)
 
-    Raises:
-        ConfigError: every fault of both at once.
-    """
-    faults = [*faults_of(cfg), *_faults_of(cfg, objects)]
-    if faults:
+
+def _servable(work: Workspace, methods: Sequence[str], *, strict: bool) -> list[str]:
+    """The methods that the data can serve; where they were asked for by name, all of them have to be."""
+    able = fitting.servable(work)
+    faults = [
+        Fault("methods", f"{name!r}, which these data cannot serve", ", ".join(able))
+        for name in methods
+        if name not in able
+    ]
+    if strict and faults:
         raise ConfigError(faults)
-    if not objects:
-        return pipeline.checked(workspace(cfg), learned)
-    where = device(cfg)
-    if "model" in objects:
-        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), where)
-    else:
-        clip = load(cfg.model.name, cfg.model.pretrained, where)
-    if "splits" not in objects:
-        suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
-        splits = registry.load(cfg.data, cfg.seed, clip.view)
-    else:
-        suite = {"format": "objects", "version": None}
-        captions = tuple(objects.get("templates") or templates("simple"))
-        classes = Classes(tuple(objects["classnames"]), captions)
-        splits = splits_of(objects["splits"], classes, clip.view, objects.get("preprocess"), cfg.seed)
-    return pipeline.checked(workspace_on(cfg, clip, splits, suite), learned)
-
-
-def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
-    """Arguments that are unknown, missing beside others, or say again what the settings say."""
-    known = tuple(Objects.__annotations__)
-    faults = [unknown("argument", name, known) for name in objects if name not in known]
-    pairs = (("model", "tokenizer"), ("splits", "classnames"))
-    for given, needed in (*pairs, *((b, a) for a, b in pairs)):
-        if given in objects and needed not in objects:
-            faults.append(Fault(needed, f"not given, but {given} is", "both or neither"))
-    if "splits" in objects and cfg.data != DataConfig():
-        faults.append(Fault("splits", "given, and settings under data too", "one of them"))
-    odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
-    faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
-    if objects and cfg.search.executor != "serial":
-        found = f"{cfg.search.executor!r}, whose workers make the problem from settings"
-        faults.append(Fault("search.executor", found, "serial, where objects are given"))
-    return faults
+    return [name for name in methods if name in able]
 
 
 def _with_tests(work: Workspace) -> Workspace:
-    """The workspace, if it has tests."""
+    """The workspace, if it has a test split.
+
+    Raises:
+        ConfigError: it has none.
+    """
     if not work.splits.tests:
         raise ConfigError([Fault("splits", "no test among them", "id_test, ood_test/NAME")])
     return work

@@ -1,4 +1,4 @@
-"""What work takes."""
+"""The cost of work."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ class Cost:
     seconds: float = 0.0
 
     def add(self, other: Cost) -> None:
-        """Add another's."""
+        """Add another cost to this one, in place."""
         self.step_equivalents += other.step_equivalents
         self.seconds += other.seconds

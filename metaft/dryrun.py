@@ -20,7 +20,7 @@ from metaft.objective.heads import ZERO_SHOT
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
 from metaft.search.outcome import Outcome
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD
 
 
@@ -89,7 +89,7 @@ def _measure(work: Workspace) -> _Measured:
     with torch.no_grad():
         work.classifier(images).logits.sum().item()
     seconds = time.perf_counter() - start
-    problem.evaluate(recipe, seed=0)  # the first call of anything is slow
+    problem.evaluate(recipe, seed=0)  # a first call is slow
     step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
     problem.hypergradient(problem.start, seed=0)
     hypergradient = problem.hypergradient(problem.start, seed=0)[0]
@@ -105,7 +105,7 @@ def _measure(work: Workspace) -> _Measured:
 
 
 def _problem(work: Workspace, steps: int) -> FinetuneProblem:
-    """The search problem with so many inner steps."""
+    """The search problem with `steps` inner steps."""
     inner = work.cfg.inner.model_copy(update={"steps": steps, "stretch": 1.0})
     return problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
 
@@ -115,10 +115,10 @@ def _search(cfg: Config, measured: _Measured, tune_cost: float) -> tuple[float, 
     further = cfg.inner.steps - 1
     plain_cost = measured.step.step_equivalents + further
     if cfg.search.mode == HYPERGRAD:
-        one, trial_cost = measured.hypergradient, measured.forecast.step_equivalents
+        timed, trial_cost = measured.hypergradient, measured.forecast.step_equivalents
     else:
-        one, trial_cost = measured.step, plain_cost
-    rate = one.seconds / one.step_equivalents
+        timed, trial_cost = measured.step, plain_cost
+    rate = timed.seconds / timed.step_equivalents
     if is_online(cfg):
         return cfg.hypergrad.share * tune_cost, cfg.hypergrad.share * tune_cost * rate
     trials = cfg.search.trials or math.inf

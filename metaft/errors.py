@@ -27,7 +27,7 @@ class CheckpointError(MetaftError):
 
 
 class BusyError(MetaftError):
-    """Another process is writing there."""
+    """Another process is writing to the same file or folder."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Writing files that are there whole or not at all, one process at a time, and JSON that any reader takes."""
+"""Writing files atomically and by one process at a time, and JSON that any reader accepts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metaft.errors import BusyError
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write beside the place, then move there."""
+    """Write to a temporary file beside `path`, then rename it, so that no reader sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -40,7 +40,7 @@ def claim(path: Path) -> FileLock:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON; numbers that are not finite become null, for JSON has none."""
+    """JSON; numbers that are not finite become null, since JSON has none."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

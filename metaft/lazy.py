@@ -17,12 +17,12 @@ class Lazy:
     place: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call what stands there."""
+        """Import the target and call it."""
         return self.target(*args, **kwargs)
 
     @property
     def target(self) -> Any:
-        """What stands there."""
+        """The function or class itself, imported now."""
         module, _, name = self.place.partition(":")
         return reduce(getattr, name.split("."), import_module(module))
 

@@ -38,8 +38,8 @@ def _macro_f1(predicted: Ints, confidence: Floats, labels: Ints) -> float:
 
 def _ece(predicted: Ints, confidence: Floats, labels: Ints, bins: int = 15) -> float:
     """Expected calibration error over equal-width bins (Guo et al., ICML 2017): sum_b n_b/N |acc_b - conf_b|."""
-    which = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(which, weights=(predicted == labels) - confidence, minlength=bins)
+    bin_numbers = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(bin_numbers, weights=(predicted == labels) - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(labels))
 
 

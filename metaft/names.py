@@ -35,7 +35,7 @@ class Name:
 
     @property
     def is_knob(self) -> bool:
-        """Whether it is a method's own."""
+        """Whether it is a method's knob."""
         return self.method is not None
 
     @property
@@ -50,6 +50,6 @@ class Name:
 
 
 def value_for(values: Mapping[str, Any], base: str, group: str) -> Any:
-    """What holds for a parameter group: the value of `BASE@GROUP` where there is one, else that of `BASE`."""
+    """The value for a parameter group: that of `BASE@GROUP` where there is one, else that of `BASE`."""
     key = str(Name(base, group))
     return values[key] if key in values else values[base]

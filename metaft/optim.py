@@ -1,4 +1,4 @@
-"""Optimizers for anyone's own training loop."""
+"""Optimizers for training loops outside of metaft."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FTPAdamW(torch.optim.AdamW):
         kappa: in [0, 1], the strength of the pull; at 0 balls only grow. An option of parameter groups.
         speed: the share of the longest row by which a radius may move in a step. An option of parameter groups.
         norm: `mars` (row by row) or `l2` (tensor by tensor).
-        exclude: patterns of names (with `*`) of parameters that take plain AdamW steps, such as a head of its own.
+        exclude: patterns of names (with `*`) of parameters that take plain AdamW steps, such as a new head.
         **options: of torch.optim.AdamW. Where none of its implementations is asked for, the fused one is taken on CPU
             and CUDA, which more than makes up for the projection's own passes over the weights.
 
@@ -82,22 +82,22 @@ class FTPAdamW(torch.optim.AdamW):
         self._attach()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group; what the exclusions name in it takes plain steps."""
+        """Add a group; parameters in it whose names an exclusion matches take plain steps."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         if self._exclude and "param_names" not in group:
-            found = "patterns, but parameters without names"
-            raise ConfigError([Fault("exclude", found, "named parameters, such as model.named_parameters()")])
+            nameless = "patterns, but parameters without names"
+            raise ConfigError([Fault("exclude", nameless, "named parameters, such as model.named_parameters()")])
         if self._exclude:
-            out = set(matching(group["param_names"], self._exclude))
+            excluded = set(matching(group["param_names"], self._exclude))
             pairs = zip(group["param_names"], group["params"], strict=True)
-            self._excluded.update(p for name, p in pairs if name in out)
+            self._excluded.update(p for name, p in pairs if name in excluded)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state, anchors and radii included.
+        """Load a state, anchors and radii included.
 
         Raises:
-            CheckpointError: it has no anchors: another optimizer's, after which theta_0 would be lost unnoticed.
+            CheckpointError: it has no anchors, as another optimizer's; theta_0 would be lost unnoticed.
         """
         pairs = [
             (number, p)
@@ -105,30 +105,30 @@ class FTPAdamW(torch.optim.AdamW):
             for number, p in zip(theirs["params"], ours["params"], strict=False)
         ]
         states = state_dict["state"]
-        bare = [n for n, p in pairs if states.get(n) and "anchor" not in states[n] and p not in self._excluded]
-        if bare:
+        unanchored = [n for n, p in pairs if states.get(n) and "anchor" not in states[n] and p not in self._excluded]
+        if unanchored:
             raise CheckpointError(
-                f"state_dict: no anchor of parameters {', '.join(map(str, bare[:5]))}; allowed: a state of FTPAdamW "
-                "with the same exclusions"
+                f"state_dict: no anchor of parameters {', '.join(map(str, unanchored[:5]))}; allowed: a state of "
+                "FTPAdamW with the same exclusions"
             )
         super().load_state_dict(state_dict)
 
     def _attach(self) -> None:
-        """Stand before and after every step."""
+        """Register `_before` and `_after` around every step, unless they are registered already."""
         if self._before not in self._optimizer_step_pre_hooks.values():
             self.register_step_pre_hook(self._before)
             self.register_step_post_hook(self._after)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_hook", "_exclude", "_excluded", "_fresh")
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+        names = ("_hook", "_exclude", "_excluded", "_fresh")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in names}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._attach()
 
     def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Let the radii learn from the gradients, which a closure has yet to make."""
+        """Let the radii learn from the gradients, if need be once a closure has computed them."""
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
             self._learn()
@@ -142,7 +142,7 @@ class FTPAdamW(torch.optim.AdamW):
         return (args[0], then_learn), {}
 
     def _moving(self) -> Iterator[tuple[dict[str, Any], list[Tensor]]]:
-        """The parameters that are about to move, but for excluded ones: by group, device and data type."""
+        """The parameters that are about to move and are not excluded: by group, device and data type."""
         for group in self.param_groups:
             alike: dict[tuple[Any, ...], list[Tensor]] = {}
             for p in group["params"]:
@@ -164,7 +164,7 @@ class FTPAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def _after(self, *_args: Any) -> None:
-        """Project what AdamW has made of the parameters."""
+        """Project the parameters that AdamW has proposed, and set the anchors of new ones."""
         for p, anchor in self._fresh.items():
             self.state[p]["anchor"] = anchor
             self._put([p], Radii.of(self._hook.initial([anchor])))
@@ -177,7 +177,7 @@ class FTPAdamW(torch.optim.AdamW):
             self._put(params, radii)
 
     def _drifts(self, params: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each tensor and its p - p_0, all of them in turn in one piece of memory that may be written to."""
+        """Each tensor and its p - p_0, all in the same scratch memory in turn, which the caller may overwrite."""
         scratch = torch.empty(max(p.numel() for p in params), dtype=params[0].dtype, device=params[0].device)
         for p in params:
             yield p, torch.sub(p, self.state[p]["anchor"], out=scratch[: p.numel()].view(p.shape))
@@ -198,8 +198,9 @@ class FTPAdamW(torch.optim.AdamW):
 def _fusable(entry: Any) -> bool:
     """Whether torch's fused AdamW takes a parameter, a named one, or all of a group."""
     if isinstance(entry, dict):
-        own = entry["params"]
-        return not isinstance(own, Iterator) and all(map(_fusable, [own] if isinstance(own, Tensor) else own))
+        params = entry["params"]
+        members = [params] if isinstance(params, Tensor) else params
+        return not isinstance(params, Iterator) and all(map(_fusable, members))
     p = entry[1] if isinstance(entry, tuple) else entry
     return isinstance(p, Tensor) and p.is_floating_point() and p.device.type in ("cpu", "cuda")
 

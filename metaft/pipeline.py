@@ -1,4 +1,4 @@
-"""Search, fine-tune, evaluate, report: what the command line, the API and the benchmarks stand on."""
+"""Search, fine-tune, evaluate, report: what the command line, the API and the benchmarks build on."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from metaft.provenance import provenance
 from metaft.results import Results, SearchResult
 from metaft.runfolder import RunFolder
 from metaft.search.bilevel import Budget, Solver
-from metaft.search.blackbox import earlier
 from metaft.search.journal import Journal
-from metaft.search.online import check_budget
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
+from metaft.search.solvers.blackbox import earlier
+from metaft.search.solvers.online import window_faults
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search that can begin."""
+    """A problem, a solver and a budget: a search that is ready to begin."""
 
     problem: FinetuneProblem
     solver: Solver
@@ -49,8 +49,8 @@ def opened(cfg: Config, learned: Objective | None = None) -> Workspace:
     """Open the data and the model.
 
     Raises:
-        CheckpointError, DataError: what cannot be had, and why.
-        ConfigError: what they cannot serve of the settings or of the given objective.
+        CheckpointError, DataError: weights or data that cannot be opened.
+        ConfigError: settings, or a given objective, that they cannot serve.
     """
     return checked(workspace(cfg), learned)
 
@@ -68,29 +68,31 @@ def checked(work: Workspace, learned: Objective | None = None) -> Workspace:
 
 
 def prepared(work: Workspace) -> Search:
-    """Build the search, and see that it can begin.
+    """Build the search, and check that it can begin.
 
     Raises:
-        DataError: the outer set has one class; the earlier run of `search.warm_start` is not there or has searched
-            another space.
+        DataError: the outer set has one class; the earlier run of `search.warm_start` does not exist or has
+            searched another space.
         ConfigError: the budget does not hold one outer step.
     """
     cfg = work.cfg
     search = Search(problem_in(work), solver(cfg), budget(cfg))
     if is_online(cfg):
-        check_budget(search.problem, cfg.hypergrad, cfg.hypergrad.share * fitting.finetune_cost(work))
-        return search
+        faults = window_faults(search.problem, cfg.hypergrad, cfg.hypergrad.share * fitting.finetune_cost(work))
+    else:
+        faults = search.solver.faults(search.problem, search.budget)
+    if faults:
+        raise ConfigError(faults)
     journal = earlier_journal(cfg)
     if journal is not None:
         earlier(journal, search.problem.space)
-    search.solver.check(search.problem, search.budget)
     return search
 
 
 def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Objective | None = None) -> Results:
     """Search (unless an objective is given or has been found), fit every method, evaluate, report.
 
-    A method that diverges is reported and left out; the others go on. What the folder holds is not done again.
+    A method that diverges is reported and left out; the others go on. What the folder holds is not computed again.
     """
     torch.manual_seed(work.cfg.seed)
     results = folder.results() or blank(work, work.cfg.search.mode if learned is None else None)
@@ -110,7 +112,7 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
 
 
 def blank(work: Workspace, mode: str | None = None) -> Results:
-    """Results before any method."""
+    """Results without any method yet."""
     return Results({}, work.cfg.seed, provenance(work), work.cfg.report.title, mode)
 
 
@@ -135,7 +137,7 @@ def _learned(
 
 
 def _fits(work: Workspace, folder: RunFolder, learned: Objective | None) -> Fits:
-    """Fits that are kept in a run folder."""
+    """The methods' fits, kept in a run folder."""
     kept = folder.checkpoints(work)
     return fitting.fits(work, FitContext(fitting.fit_settings(work, learned), keeper=kept, log=folder.log), kept)
 
@@ -197,7 +199,7 @@ def compare(
     """Fit, evaluate and measure each method once; one that others build on is shared.
 
     Args:
-        results: what there is already; its methods are left as they are.
+        results: the results so far; their methods are not fitted again.
         keep: is given the results after each method.
         log: takes each method's drift.
     """

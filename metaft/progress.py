@@ -1,4 +1,4 @@
-"""Progress on standard error: bars where a terminal looks on, silence elsewhere and with `--quiet`."""
+"""Progress on standard error: bars on a terminal, silence elsewhere and with `--quiet`."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
 
 
 def note(text: str) -> None:
-    """A line of news, shown where bars are."""
+    """Print a line of news, where bars are shown."""
     if not _hidden():
         tqdm.write(text, file=sys.stderr)
 
 
 def warn(text: str) -> None:
-    """A line that must be seen, clear of the bars."""
+    """Print a warning clear of the bars, even with `--quiet`."""
     tqdm.write(f"warning: {text}", file=sys.stderr)

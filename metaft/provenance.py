@@ -1,4 +1,4 @@
-"""Where results come from."""
+"""The origin of results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "nump
 
 
 def provenance(work: Workspace) -> dict[str, Any]:
-    """Command, versions, commit, device and data."""
+    """The command, versions, commit, device, date, seed and data of a run, as JSON types."""
     device = work.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -58,7 +58,7 @@ def _commit() -> str | None:
 
 
 def _fingerprint(split: Split) -> str:
-    """A hash of all labels and the first images."""
+    """A hash of all labels and the first 64 images, 16 hexadecimal digits."""
     digest = hashlib.sha256(split.labels.numpy().tobytes())
     digest.update(split.source.pixels(range(min(64, len(split)))).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a search and a comparison give, typed and frozen; a results.json holds the latter."""
+"""The results of a search and of a comparison, typed and frozen; results.json holds the latter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SearchResult:
         objective: what to fine-tune with.
         value: the mean outer loss of its point on fresh seeds.
         trials: what was tried, in order.
-        cost: in steps of the inner loop, and seconds.
+        cost: step equivalents at `inner.batch_size`, and seconds.
         inner_steps: T.
         space_size: K.
         finalists: the points that were evaluated again at the end, each with its number, its values and their mean.
@@ -61,14 +61,14 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Score:
-    """A classifier on a split of n images: each metric, and its 95 % bootstrap interval."""
+    """A classifier's score on a split of n images: each metric in [0, 1], and its 95 % bootstrap interval."""
 
     metrics: Mapping[str, float]
     n: int
     ci95: Mapping[str, tuple[float, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As results.json has it."""
+        """The score in the form of results.json."""
         return {**self.metrics, "n": self.n, "ci95": {name: list(ends) for name, ends in self.ci95.items()}}
 
     @classmethod
@@ -88,12 +88,12 @@ class Results:
         seed: of the run.
         provenance: command, versions, device and data.
         title: of the report.
-        mode: of the search, where there was one.
+        mode: of the search, if there was one.
         objective: what `autoft` was trained with, as plain values.
         search: what it cost to find (see `SearchResult.to_dict`).
-        cost: by method, with what it stands on.
+        cost: by method; methods that it builds on are included.
         drift: by method, of weights and features from theta_0 (see `metaft.evaluation.drift`).
-        failed: the reasons of methods that gave no result.
+        failed: by method that gave no result, the reason.
 
     >>> import metaft
     >>> from metaft.api import EXAMPLE
@@ -137,7 +137,7 @@ class Results:
 
     @property
     def best(self) -> str | None:
-        """The method with the best mean accuracy over the OOD tests, but for the oracle; None without any.
+        """The method with the best mean accuracy over the OOD tests, the oracle aside; None without any.
 
         It is read off the tests, so its accuracy is that of a winner: report it, and choose by validation data.
         """
@@ -159,7 +159,7 @@ class Results:
         )
 
     def with_failure(self, name: str, reason: str) -> Results:
-        """The results with one more method that gave none."""
+        """The results with one more method that gave no result, and why."""
         return replace(self, failed={**self.failed, name: reason})
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,16 +180,16 @@ class Results:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Results:
         """The inverse of `to_dict`."""
-        rest = ("title", "mode", "seed", "objective", "search", "drift", "provenance", "failed")
+        unchanged = ("title", "mode", "seed", "objective", "search", "drift", "provenance", "failed")
         methods: Mapping[str, Any] = raw["methods"]
         return cls(
             scores={m: {s: Score.from_dict(score) for s, score in scores.items()} for m, scores in methods.items()},
             cost={name: Cost(**cost) for name, cost in raw.get("cost", {}).items()},
-            **{key: raw[key] for key in rest if key in raw},
+            **{key: raw[key] for key in unchanged if key in raw},
         )
 
     def write(self, folder: str | Path) -> None:
-        """Write results.json, and what it says of its origin alone as provenance.json."""
+        """Write results.json, and its provenance alone as provenance.json."""
         contents = self.to_dict()
         write(Path(folder) / "results.json", to_json(contents, indent=2) + "\n")
         write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")

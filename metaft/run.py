@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaft.errors import ConfigError, DivergedError, Fault, MetaftError
 
-if TYPE_CHECKING:  # imported where it is needed: help, lists and bad settings answer at once
+if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
     from metaft.build.workspace import Workspace
     from metaft.config import Config
     from metaft.objective.objective import Objective
@@ -86,7 +86,7 @@ def _dispatch(args: argparse.Namespace) -> int:
 
 
 def _run(cfg: Config, learned: Objective | None, resumed: Path | None) -> int:
-    """Open everything, then make a folder or go on in one; interrupted, say how to go on."""
+    """Open everything, then run in a new folder or a resumed one; when interrupted, say how to resume."""
     from metaft import pipeline
     from metaft.runfolder import RunFolder
 
@@ -107,7 +107,7 @@ def _run(cfg: Config, learned: Objective | None, resumed: Path | None) -> int:
 
 
 def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
-    """What a person sees of a run."""
+    """Print a run's table, the search's cost, failures, and where the report and the model are."""
     from metaft.build.fits import finetune_cost
 
     print(results.table())
@@ -152,7 +152,7 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Objective | None]:
 
 
 def _changed(before: Config, after: Config) -> list[Fault]:
-    """Settings that a resumed run would change; only the device may."""
+    """Faults of settings that a resumed run would change; only the device and the folder may."""
     from metaft.config import flatten
 
     old, new = flatten(before), flatten(after)
@@ -164,7 +164,7 @@ def _changed(before: Config, after: Config) -> list[Fault]:
 
 
 def _listing(registry: str, cells: Callable[[Any], list[str]], *more: str) -> Callable[[], str]:
-    """The names of a registry as a table, which is imported when it is asked for."""
+    """A function that imports a registry and gives its names as a table."""
 
     def table() -> str:
         from metaft.lazy import Lazy
@@ -181,7 +181,7 @@ def _described(kind: Any) -> list[str]:
 
 
 def _with_knobs(method: Any) -> list[str]:
-    """What a method is, and its hyperparameters: their defaults and what they may be."""
+    """A method's description, and its hyperparameters with their defaults and allowed values."""
     return [method.description, "; ".join(f"{k.name} {k.default} ({k.allowed})" for k in method.knobs)]
 
 

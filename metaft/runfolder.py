@@ -1,9 +1,8 @@
-"""A run's folder: what is kept while it works, so that nothing computed is lost."""
+"""A run's folder, written while the run works, so that nothing computed is lost."""
 
 from __future__ import annotations
 
 import io
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from metaft.search.journal import Journal
 
 
 class RunFolder:
-    """Where what a run gives goes, so that nothing computed is lost: its log, journal, checkpoints and results."""
+    """The folder of a run, with its settings, log, journal, checkpoints, results and model."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,10 +35,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, cfg: Config) -> RunFolder:
-        """A new folder with config.yaml.
+        """Make a folder with config.yaml: `out`, or one in runs/ named by the time and the settings.
 
         Raises:
-            ConfigError: there is a run in it already.
+            ConfigError: it holds a run already.
         """
         stamp = time.strftime("%Y%m%d-%H%M%S")
         path = cfg.out or Path("runs") / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
@@ -50,7 +49,7 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Keep other processes out meanwhile.
+        """A context during which no other process can claim the folder.
 
         Raises:
             BusyError: another process is at work in it.
@@ -75,7 +74,7 @@ class RunFolder:
         return Checkpoints(self.path / "checkpoints", work.fresh, work.device)
 
     def results(self) -> Results | None:
-        """What results.json holds so far, if it is there."""
+        """The contents of results.json so far; None: there is none."""
         return Results.load(self.path) if (self.path / "results.json").exists() else None
 
 
@@ -85,14 +84,14 @@ class Checkpoints:
     Args:
         folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
         fresh: makes a classifier to load into.
-        device: where states of trainings go.
+        device: onto which states of trainings are loaded.
     """
 
     def __init__(self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu") -> None:
         self._folder, self._fresh, self._device = folder, fresh, device
 
     def take(self, name: str) -> Fit | None:
-        """A method's classifier and what it took, if it is there."""
+        """A method's classifier and its cost; None: it is not in the folder."""
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
@@ -100,14 +99,14 @@ class Checkpoints:
         return Fit(model, Cost(**{key: float(value) for key, value in notes(path).items()}))
 
     def put(self, name: str, fit: Fit) -> None:
-        """Keep a method's classifier; the states of its trainings have served."""
+        """Write a method's classifier and cost, and delete the states of its trainings, which are no longer needed."""
         written = {key: repr(value) for key, value in asdict(fit.cost).items()}
         save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
         for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
             path.unlink(missing_ok=True)
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """The state of a training, if one was interrupted.
+        """The state of a training that was interrupted; None: there is none.
 
         Raises:
             CheckpointError: it cannot be read.
@@ -117,12 +116,12 @@ class Checkpoints:
             return None
         try:
             return dict(torch.load(path, map_location=self._device, weights_only=True))
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # torch raises whatever the bytes lead it to
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CheckpointError(f"{path}: {reason}; allowed: a training's state, or no such file") from error
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write the state of a training, whole or not at all."""
+        """Write the state of a training, so that a reader sees a complete file."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         write(self._training(name), buffer.getvalue())

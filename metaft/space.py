@@ -14,9 +14,9 @@ if TYPE_CHECKING:  # torch is imported where a tensor is made: settings describe
 _SHARPNESS, _KNEE = 12.0, 0.75  # of the softplus scale: exponential below the knee, linear above
 _LINEAR = 1e-3  # of the asinh scale: the share of the range up to which it is linear
 
-MAX_CELLS = 1000  # whole numbers with more values are taken for real ones where a density is fitted
+MAX_CELLS = 1000  # whole numbers with more values are treated as real where a density is fitted
 
-When = tuple[str, tuple[Any, ...]]  # a parent's name, and those of its values with which a dimension is there
+When = tuple[str, tuple[Any, ...]]  # a parent's name, and those of its values for which a dimension exists
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Float:
     low + (high - low) (g(u) - g(0)) / (g(1) - g(0)) with g(u) = softplus(12 (u - 0.75)), which grows exponentially
     up to its knee, can represent low = 0 and has a gradient there; asinh,
     low + (high - low) a sinh(u asinh(1 / a)) with a = 0.001, which is linear up to a share a of the range and
-    exponential above: small values have a gradient that does not vanish with them. `log=True` is short for the scale.
+    exponential above: small values have a gradient that does not vanish with them. `log=True` means `scale="log"`.
 
     Raises:
         ValueError: low is not below high, or a log scale does not start above 0.
@@ -96,7 +96,7 @@ def _softplus_share(u: Tensor) -> Tensor:
 
 
 def _shared(share: Callable[[Tensor], Tensor], u_of: Callable[[float], float]) -> Scale:
-    """The scale of which u says which share of the range lies below."""
+    """The scale from the share of the range below u, and from its inverse."""
     return Scale(
         lambda u, low, high: low + (high - low) * share(u),
         lambda value, low, high: u_of((value - low) / (high - low)),
@@ -209,11 +209,11 @@ Dimension = Float | Int | Categorical
 class Space:
     """Named dimensions in a fixed order.
 
-    A dimension with `when=(parent, values)` is there only where its parent, a whole number or a category further up,
-    is there and has one of these values; elsewhere its name is missing from a point and its coordinate is not a number.
+    A dimension with `when=(parent, values)` exists only where its parent, a whole number or a category further up,
+    exists and has one of these values; elsewhere its name is missing from a point, and its coordinate is NaN.
 
     Raises:
-        ValueError: two dimensions of one name, or none at all; a condition on what is not a parent or never holds.
+        ValueError: two dimensions of one name, or none at all; a condition on no possible parent, or that never holds.
 
     >>> space = Space([Float("lr", 1e-5, 1e-1, log=True), Int("rank", 1, 4)])
     >>> space.to_unit({"lr": 1e-3, "rank": 1}).tolist()

@@ -16,5 +16,5 @@ def dot(a: Tensors, b: Tensors) -> Tensor:
 
 
 def with_zeros(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
-    """The tensors, with zeros like its twin in the place of each that is None."""
+    """The tensors, with zeros in place of each that is None, in the shape of its twin in `like`."""
     return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]

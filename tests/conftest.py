@@ -10,7 +10,7 @@ from PIL import Image
 from metaft import build, config
 from metaft.build import Workspace
 
-torch.set_num_threads(1)
+torch.set_num_threads(1)  # a second one would wait for others' processors
 
 SMALL = (
     "data.options.id_train=200",

@@ -84,7 +84,7 @@ def test_the_face_is_complete():
 
 def test_search_and_finetune_are_packages_too():
     from metaft import search
-    from metaft.search.tpe import TPE
+    from metaft.search.tpe.tpe import TPE
 
     assert metaft.TPE is TPE
     assert search.__name__ in ("search", "metaft.search")
@@ -304,6 +304,13 @@ def test_a_model_without_its_architecture_is_not_written(objects, tmp_path):
     with pytest.raises(ConfigError, match="architecture: not given with the model"):
         fitted.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_methods_that_need_more_data_are_named(objects):
+    with pytest.raises(ConfigError, match=r"methods: 'oracle', which these data cannot serve; allowed: zero_shot, "):
+        metaft.compare(SMALL, methods=["zero_shot", "oracle"], **objects)
+    several = {**SMALL, "evaluation.methods": ["zero_shot", "oracle"]}
+    assert metaft.compare(several, **objects).methods == ("zero_shot",), "left out where nobody insists"
 
 
 def test_other_classes_are_refused(objects):

@@ -20,11 +20,11 @@ import pytest
 
 from metaft.data.registry import SUITE_VERSION
 from metaft.search.bilevel import Budget
-from metaft.search.blackbox import BlackBoxSolver
-from metaft.search.hypergrad import HypergradSolver
 from metaft.search.journal import Journal
 from metaft.search.sampler import Failed
-from metaft.search.tpe import TPE
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.hypergrad import HypergradSolver
+from metaft.search.tpe.tpe import TPE
 from metaft.space import Categorical, Float, Int, Space
 from tests.search.problems import Bowl
 

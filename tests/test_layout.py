@@ -16,7 +16,14 @@ import metaft
 ROOT = Path(metaft.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 HEAVY = ("torch", "open_clip", "matplotlib", "sklearn")
-FACES = {"build", "config", "inner", "objective"}  # packages that lend names to those outside
+FACES = {
+    "build",
+    "config",
+    "inner",
+    "objective",
+    "search/problem",
+    "search/tpe",
+}  # packages that lend names to those outside
 
 
 def module_file(dotted: str) -> Path | None:

@@ -8,9 +8,9 @@ import pytest
 
 from metaft import progress
 from metaft.search.bilevel import Budget
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
+from metaft.search.solvers.blackbox import BlackBoxSolver
 from tests.search.problems import Bowl
 
 

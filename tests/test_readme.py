@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 from pathlib import Path
@@ -55,10 +56,25 @@ def test_commands_in_order(small, tmp_path, monkeypatch, picture_tree, capsys):
     assert (tmp_path / "runs" / "report.html").exists()
 
 
-@pytest.mark.parametrize("example", [*re.findall(r"```python\n(.*?)```", TEXT, re.S), *EXAMPLES])
-def test_python_examples_run(example):
-    code = example.read_text(encoding="utf-8") if isinstance(example, Path) else example
-    exec(compile(code, "example", "exec"), {})
+SCRIPTS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_python_scripts_run(script, tmp_path, monkeypatch, picture_tree, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "README.md", "exec"), {})
+    assert "| autoft " in capsys.readouterr().out
+
+
+def test_newcomers_have_a_script_with_settings_and_one_with_objects():
+    assert len(SCRIPTS) == 2
+    assert "settings" in SCRIPTS[0]
+    assert "ImageFolder" in SCRIPTS[1]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(example):
+    runpy.run_path(str(example), run_name="__main__")
 
 
 def test_the_table_is_that_of_the_results():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -13,36 +18,89 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from metaft import build, config
+from metaft import config
+from metaft.build.workspace import Workspace
 from metaft.clip.embedded import TOY, checkpoint
-from metaft.data import SUITE_VERSION
+from metaft.data.registry import SUITE_VERSION
 from metaft.objective import load_objective
 from metaft.run import main
 from metaft.runfolder import Checkpoints
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
+from tests.conftest import SMALL
 
+ROOT = Path(__file__).parent.parent
 SPLITS = {"id_test", "ood_test/handwritten"}
 ANCHORS = {"ft_ood_val", "dfr", "oracle"}
+ALL = {*ANCHORS, "zero_shot", "ft", "wise_ft", "autoft"}
+FEW = "evaluation.methods=[zero_shot, autoft]"
+NONE = ("evaluation.methods=[zero_shot]", "finetune.method=zero_shot")  # nothing is trained after the search
+TINY = (*SMALL, "data.options.ood_val=100")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended: its folder, its exit code and what it said."""
+
+    folder: Path
+    code: int
+    out: str
+    err: str
+
+    @property
+    def results(self) -> dict:
+        return results_of(self.folder)
+
+    @property
+    def journal(self) -> list[dict]:
+        return [json.loads(line) for line in (self.folder / "search" / "trials.jsonl").read_text().splitlines()]
+
+
+def results_of(folder: Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A run of these words at seed 3, made once for all tests; none may change its folder."""
+
+    @cache
+    def run(*words: str) -> Ended:
+        folder = tmp_path_factory.mktemp("ended") / "run"
+        with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+            code = main([*words, "--out", str(folder), "--seed", "3", *TINY])
+        return Ended(folder, code, out.getvalue(), err.getvalue())
+
+    return run
 
 
 @pytest.fixture
-def metaft(small, tmp_path, monkeypatch):
+def metaft(tmp_path, monkeypatch):
     """Call the command line in an empty folder, with the small settings appended."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str, overrides: tuple[str, ...] = small) -> int:
+    def call(*words: str, overrides: tuple[str, ...] = TINY) -> int:
         return main([*words, *overrides])
 
     return call
 
 
-@pytest.mark.parametrize("mode", ["hypergrad", "tpe", "random"])
-def test_a_whole_run(metaft, tmp_path, mode, capsys):
-    assert metaft("--mode", mode, "--out", "run", "--seed", "3") == 0
-    run = tmp_path / "run"
-    results = json.loads((run / "results.json").read_text())
+@pytest.mark.parametrize(
+    ("mode", "methods"),
+    [
+        ("hypergrad", ALL),
+        ("tpe", {"zero_shot", "autoft"}),
+        ("random", {"zero_shot", "autoft"}),
+        pytest.param("tpe", ALL, marks=pytest.mark.full),
+        pytest.param("random", ALL, marks=pytest.mark.full),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} methods",
+)
+def test_a_whole_run(ended, mode, methods):
+    end = ended("--mode", mode, *([] if methods == ALL else [FEW]))
+    assert end.code == 0
+    run, results = end.folder, end.results
     assert (results["mode"], results["seed"]) == (mode, 3)
-    assert set(results["methods"]) == {*ANCHORS, "zero_shot", "ft", "wise_ft", "autoft"}
+    assert set(results["methods"]) == methods
     assert results["provenance"]["suite"] == {"format": "digits", "version": SUITE_VERSION}
     for method in results["methods"].values():
         assert set(method) == SPLITS
@@ -54,15 +112,14 @@ def test_a_whole_run(metaft, tmp_path, mode, capsys):
     assert {"trials", "best_value", "inner_steps", "step_equivalents", "seconds", "space_size"} <= set(search)
     assert (search["trials"], search["space_size"]) == (6, 11)
     assert results["provenance"]["versions"]["torch"] == torch.__version__.partition("+")[0]
-    kinds = [json.loads(line).get("kind") for line in (run / "search" / "trials.jsonl").read_text().splitlines()]
+    kinds = [line.get("kind") for line in end.journal]
     assert [k for k in kinds if k not in ("start", "final")] == [None, "space", *["trial"] * 6]
     assert kinds[-2:] == ["final"] * 2
     assert yaml.safe_load((run / "objective.yaml").read_text())["terms"]["ce"] == 1.0
     for name in ("config.yaml", "provenance.json", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
         assert (run / name).stat().st_size > 0, name
-    out, err = capsys.readouterr()
-    assert "| autoft " in out
-    assert err == "", "silent where no terminal looks on"
+    assert "| autoft " in end.out
+    assert end.err == "", "silent where no terminal looks on"
     model = open_clip.create_model("toy-clip", pretrained=str(run / "model" / "open_clip_model.safetensors"))
     kept = load_file(run / "checkpoints" / "autoft.safetensors")
     torch.testing.assert_close(model.state_dict()["visual.proj"], kept["clip.visual.proj"])
@@ -70,7 +127,7 @@ def test_a_whole_run(metaft, tmp_path, mode, capsys):
 
 def test_an_objective_is_replayed_without_a_search(metaft, tmp_path):
     (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0, l2init: 0.01}\nlr: 1e-4\nwd: 0.1\n")
-    assert metaft("--objective", "o.yaml", "--out", "run") == 0
+    assert metaft("--objective", "o.yaml", "--out", "run", FEW) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["mode"], results["search"]) == (None, None)
     assert results["objective"]["terms"] == {"ce": 1.0, "l2init": 0.01}
@@ -88,17 +145,17 @@ def test_an_objective_of_other_groups_is_refused(metaft, tmp_path, capsys):
 
 def test_an_objective_with_groups_trains_them(metaft, tmp_path):
     (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-3\nwd: 0\ngroups: {stem: {lr: 0}}\n")
-    assert metaft("--objective", "o.yaml", "--out", "run") == 0
+    assert metaft("--objective", "o.yaml", "--out", "run", FEW) == 0
     kept, start = load_file(tmp_path / "run/checkpoints/autoft.safetensors"), load_file(checkpoint(TOY, 0))
     assert torch.equal(kept["clip.visual.conv1.weight"], start["visual.conv1.weight"].float())
     assert not torch.equal(kept["clip.visual.proj"], start["visual.proj"].float())
 
 
-@pytest.mark.parametrize("after", [2, 5, 8])
-def test_an_interrupted_run_is_resumed_to_the_same_end(metaft, tmp_path, monkeypatch, capsys, after):
-    assert metaft("--mode", "tpe", "--out", "whole") == 0
+@pytest.mark.parametrize("after", [5, *(pytest.param(n, marks=pytest.mark.full) for n in (2, 8, 9, 11))])
+def test_an_interrupted_run_is_resumed_to_the_same_end(ended, metaft, tmp_path, monkeypatch, capsys, after):
+    """Interrupted in the search (six trials, two finalists) or, from 9 on, as methods are fitted."""
+    whole = ended("--mode", "tpe", FEW)
     calls = 0
-    evaluate, fresh = FinetuneProblem.evaluate, build.fresh
 
     def interrupt(real):
         def wrapped(*args, **kwargs):
@@ -110,25 +167,22 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(metaft, tmp_path, monkeyp
 
         return wrapped
 
-    monkeypatch.setattr(FinetuneProblem, "evaluate", interrupt(evaluate))
-    monkeypatch.setattr(build, "fresh", interrupt(fresh))
-    assert metaft("--mode", "tpe", "--out", "part") == 130
+    with monkeypatch.context() as patched:
+        patched.setattr(FinetuneProblem, "evaluate", interrupt(FinetuneProblem.evaluate))
+        patched.setattr(Workspace, "fresh", interrupt(Workspace.fresh))
+        assert metaft("--mode", "tpe", FEW, "--out", "part", "--seed", "3") == 130
     assert "python -m metaft.run --resume part" in capsys.readouterr().err
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
     assert main(["--resume", "part"]) == 0
-    whole, part = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "part"))
-    assert part["methods"] == whole["methods"]
-    assert part["objective"] == whole["objective"]
-    assert (tmp_path / "part" / "search" / "trials.jsonl").read_text().count("\n") == (
-        tmp_path / "whole" / "search" / "trials.jsonl"
-    ).read_text().count("\n")
+    part = results_of(tmp_path / "part")
+    assert part["methods"] == whole.results["methods"]
+    assert part["objective"] == whole.results["objective"]
+    assert (tmp_path / "part" / "search" / "trials.jsonl").read_text().count("\n") == len(whole.journal)
 
 
 def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
     """Every method of the run, each interrupted once at its first check."""
     methods = "evaluation.methods=[zero_shot, ft, wise_ft, ftp, autoft]"
-    words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd")
+    words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd", "search.trials=2")
     assert metaft(*words, "--out", "whole") == 0
     save, stopped = Checkpoints.save, set()
 
@@ -174,8 +228,13 @@ def test_a_training_state_that_cannot_be_read_is_named(metaft, tmp_path, monkeyp
     assert "ft.training" in capsys.readouterr().err
 
 
-def test_resume_takes_no_other_settings(metaft, capsys):
-    assert metaft("--mode", "random", "--out", "run") == 0
+@pytest.fixture
+def copied(ended, metaft, tmp_path):
+    """The folder `run`, a copy of a finished run."""
+    return shutil.copytree(ended("--mode", "random", FEW).folder, tmp_path / "run")
+
+
+def test_resume_takes_no_other_settings(copied, metaft, capsys):
     assert main(["--resume", "run", "inner.steps=9"]) == 2
     assert "inner.steps: 9 in a resumed run; allowed: 2, as the run began" in capsys.readouterr().err
     assert main(["--resume", "run", "finetune.method=ftp"]) == 2
@@ -185,18 +244,18 @@ def test_resume_takes_no_other_settings(metaft, capsys):
 
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
-from metaft.runfolder import RunFolder
-with RunFolder(Path(sys.argv[1])).claimed():
-    print("held", flush=True)
-    time.sleep(60)
+from metaft.files import claim
+lock = claim(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
 """
 
 
-def test_a_second_process_is_refused(metaft, tmp_path, capsys):
-    assert metaft("--mode", "random", "--out", "run") == 0
-    with subprocess.Popen([sys.executable, "-c", HOLD, "run"], stdout=subprocess.PIPE, text=True) as other:
+def test_a_second_process_is_refused(copied, capsys):
+    words, pipe = [sys.executable, "-c", HOLD, str(copied)], subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         assert main(["--resume", "run"]) == 2
@@ -205,25 +264,22 @@ def test_a_second_process_is_refused(metaft, tmp_path, capsys):
     assert main(["--resume", "run"]) == 0
 
 
-def test_trials_in_processes_are_those_of_one(metaft, tmp_path):
-    own = ("--mode", "random", "evaluation.methods=[zero_shot]", "finetune.method=zero_shot", "--device", "cpu")
-    assert metaft(*own, "--out", "one") == 0
-    assert metaft(*own, "--out", "two", "search.executor=processes", "search.workers=2") == 0
-    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two"))
-    assert two["objective"]["lr"] == one["objective"]["lr"]
-    assert two["search"]["best_value"] == pytest.approx(one["search"]["best_value"], rel=1e-4)
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_trials_in_processes_are_those_of_one(ended, workers):
+    words = ("--mode", "random", *NONE, "--device", "cpu")
+    one, other = ended(*words), ended(*words, "search.executor=processes", f"search.workers={workers}")
+    assert one.code == other.code == 0
+    assert other.results["objective"]["lr"] == one.results["objective"]["lr"]
+    assert other.results["search"]["best_value"] == pytest.approx(one.results["search"]["best_value"], rel=1e-4)
 
 
-def test_a_warm_start_learns_from_an_earlier_run(metaft, tmp_path, capsys):
-    own = ("--mode", "tpe", "evaluation.methods=[zero_shot]", "finetune.method=zero_shot")
-    assert metaft(*own, "--out", "first") == 0
-    assert metaft(*own, "--out", "second", "--seed", "1", "search.warm_start=first") == 0
-    kinds = [
-        json.loads(line).get("kind") for line in (tmp_path / "second/search/trials.jsonl").read_text().splitlines()
-    ]
-    assert kinds[:5] == [None, "space", "prior", "prior", "prior"]
+def test_a_warm_start_learns_from_an_earlier_run(ended, metaft, tmp_path, capsys):
+    earlier = f"search.warm_start={ended('--mode', 'tpe', FEW).folder}"
+    assert metaft("--mode", "tpe", *NONE, "--out", "second", "--seed", "1", earlier) == 0
+    lines = (tmp_path / "second" / "search" / "trials.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("kind") for line in lines][:5] == [None, "space", "prior", "prior", "prior"]
     capsys.readouterr()
-    assert metaft(*own, "--out", "third", "search.warm_start=first", "objective.bounds={kd: [0.1, 1.0]}") == 3
+    assert metaft("--mode", "tpe", *NONE, "--out", "third", earlier, "objective.bounds={kd: [0.1, 1.0]}") == 3
     assert "kd is low 0.0, high 10.0; allowed: low 0.1, high 1.0, as in this search" in capsys.readouterr().err
     assert not (tmp_path / "third").exists()
 
@@ -266,10 +322,16 @@ def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_a_search_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
-    assert metaft("--mode", "hypergrad", "--out", "run", "objective.bounds={lr: [1e20, 1e30]}") == 4
+@pytest.mark.parametrize(
+    "methods",
+    [{"zero_shot", "ft", "autoft"}, pytest.param(ALL, marks=pytest.mark.full)],
+    ids=["3 methods", "7 methods"],
+)
+def test_a_search_that_diverges_keeps_the_rest(metaft, tmp_path, capsys, methods):
+    words = ("--out", "run", f"evaluation.methods=[{', '.join(sorted(methods))}]")
+    assert metaft("--mode", "hypergrad", *words, "objective.bounds={lr: [1e20, 1e30]}") == 4
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["methods"]) == {*ANCHORS, "zero_shot", "ft", "wise_ft"}
+    assert set(results["methods"]) == methods - {"autoft"}
     assert "narrow objective.bounds" in capsys.readouterr().err
 
 

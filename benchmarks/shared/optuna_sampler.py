@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 import torch
+from optuna.trial import TrialState
 
+from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, AskTell, History
 from metaft.space import Categorical, Float, Int, Space
-from metaft.search.sampler import Failed, Stopped, Told, Trial
+
+STATES = {OK: TrialState.COMPLETE, STOPPED: TrialState.COMPLETE, BAD: TrialState.FAIL, RUNNING: TrialState.RUNNING}
 
 
 def distribution(dimension: Float | Int | Categorical) -> optuna.distributions.BaseDistribution:
@@ -22,52 +25,40 @@ def distribution(dimension: Float | Int | Categorical) -> optuna.distributions.B
     return optuna.distributions.FloatDistribution(0.0, 1.0)
 
 
-class OptunaTPE:
-    """Optuna's default TPE; real dimensions are told in the unit interval, whatever their scale."""
+class OptunaTPE(AskTell):
+    """Optuna's default TPE; real dimensions are searched in the unit interval, whatever their scale.
+
+    Each proposal comes from a study of its own, so that it is a function of (history, seed, number).
+    """
 
     def __init__(self, space: Space, seed: int = 0) -> None:
-        self.space = space
-        self._study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-        self._open: dict[int, optuna.Trial] = {}
+        super().__init__(space)
+        self._seed = seed
+        self._distributions = {d.name: distribution(d) for d in space}
 
-    def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Propose this point first."""
-        self._study.enqueue_trial(self._inside(params))
+    def propose(self, history: History, number: int) -> dict[str, Any]:
+        """What Optuna suggests after these trials, of which those without a value have failed."""
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+        study.add_trials([self._trial(*row) for row in zip(history.x, history.kind, history.y, strict=True)])
+        params = study.ask(self._distributions).params
+        return {d.name: _outside(d, params[d.name]) for d in self.space}
 
-    def observe(self, params: Mapping[str, Any], value: Told) -> None:
-        """Take in a value from elsewhere."""
-        distributions = {d.name: distribution(d) for d in self.space}
-        self._study.add_trial(
-            optuna.create_trial(params=self._inside(params), distributions=distributions, value=_number(value))
+    def _trial(self, u: np.ndarray, kind: int, y: float) -> optuna.trial.FrozenTrial:
+        state = STATES[kind]
+        return optuna.create_trial(
+            params={d.name: _inside(d, float(x)) for d, x in zip(self.space, u, strict=True)},
+            distributions=self._distributions,
+            value=float(y) if math.isfinite(y) else None,
+            state=state,
         )
 
-    def ask(self) -> Trial:
-        """The next point."""
-        trial = self._study.ask({d.name: distribution(d) for d in self.space})
-        self._open[trial.number] = trial
-        params = {d.name: self._outside(d, trial.params[d.name]) for d in self.space}
-        return Trial(trial.number, params)
 
-    def tell(self, number: int, value: Told) -> None:
-        """Optuna takes a run without a value as failed."""
-        number_or_none = _number(value)
-        trial = self._open.pop(number)
-        if number_or_none is None:
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._study.tell(trial, number_or_none)
-
-    def _inside(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {d.name: d.to_unit(params[d.name]) if isinstance(d, Float) else params[d.name] for d in self.space}
-
-    def _outside(self, dimension: Float | Int | Categorical, value: Any) -> Any:
-        if not isinstance(dimension, Float):
-            return value
-        return float(dimension.from_unit(torch.tensor(value, dtype=torch.float64)))
+def _inside(dimension: Float | Int | Categorical, u: float) -> Any:
+    return u if isinstance(dimension, Float) else dimension.from_unit(torch.tensor(u, dtype=torch.float64))
 
 
-def _number(value: Told) -> float | None:
-    if isinstance(value, Failed):
-        return None
-    number = value.value if isinstance(value, Stopped) else value
-    return number if math.isfinite(number) else None
+def _outside(dimension: Float | Int | Categorical, value: Any) -> Any:
+    if not isinstance(dimension, Float):
+        return value
+    return float(dimension.from_unit(torch.tensor(value, dtype=torch.float64)))

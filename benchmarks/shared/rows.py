@@ -65,7 +65,7 @@ class Rows:
         self.rows: list[Row] = read(self._path) if self._path.exists() else []
 
     def __contains__(self, cell: Mapping[str, Any]) -> bool:
-        return any(all(row[k] == cell[k] for k in self._keys) for row in self.rows)
+        return any(all(row.get(k) == cell.get(k) for k in self._keys) for row in self.rows)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep a row, in the place of one with the same keys, and write the file."""

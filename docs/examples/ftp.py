@@ -2,7 +2,7 @@
 
 import torch
 
-from metaft.optim import FTPAdamW
+from metaft import FTPAdamW
 
 model = torch.nn.Linear(8, 3)  # yours, with its pretrained weights
 optimizer = FTPAdamW(model.named_parameters(), lr=1e-5, exclude=["bias"])

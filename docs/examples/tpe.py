@@ -1,7 +1,7 @@
 """The TPE sampler alone, on a space with a condition; a trial that diverges is told as failed."""
 
-from metaft.objective.space import Categorical, Float, Int, Space
-from metaft.search.tpe import TPE, Failed
+from metaft import TPE, Categorical, Float, Int, Space
+from metaft.search.tpe import Failed
 
 space = Space(
     [

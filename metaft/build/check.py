@@ -1,4 +1,4 @@
-"""What is at fault: names in the settings against the registries, then the opened data, then the search.
+"""Faults that settings show before anything is opened: unknown names, impossible ranges, contradictions.
 
 Names are looked up without importing what they name.
 """
@@ -28,10 +28,10 @@ DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
 
 
 def check(cfg: Config) -> None:
-    """Check every name in the settings against its registry, and what names must agree on.
+    """Refuse settings with a fault; see `faults_of`.
 
     Raises:
-        ConfigError: with every fault found.
+        ConfigError: every fault at once.
     """
     faults = faults_of(cfg)
     if faults:
@@ -39,12 +39,12 @@ def check(cfg: Config) -> None:
 
 
 def faults_of(cfg: Config) -> list[Fault]:
-    """Every name in the settings that no registry holds, and settings that do not go together."""
+    """Faults of names that no registry holds, of ranges, and of settings that do not go together."""
     return [*_names(cfg), *_bounds(cfg), *_solver(cfg), *_knobs(cfg), *_data(cfg), *_device(cfg)]
 
 
 def _names(cfg: Config) -> list[Fault]:
-    """Names that no registry holds."""
+    """Faults of names that no registry holds."""
     knobs, objective, search = _searched_knobs(cfg), cfg.objective, cfg.search
     searched = {*objective.terms, "lr", "wd", *knobs} - set(objective.fixed)
     grouped = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
@@ -72,12 +72,12 @@ def _names(cfg: Config) -> list[Fault]:
 
 
 def _searched_knobs(cfg: Config) -> dict[str, Knob]:
-    """The knobs of `search.method` by their names in the space."""
+    """The knobs of `search.method` by their names in the space; none where it is not a registered hook."""
     return searchable_knobs(cfg.search.method) if cfg.search.method in HOOKS else {}
 
 
 def _knobs(cfg: Config) -> list[Fault]:
-    """Values that a method's knobs cannot have."""
+    """Faults of values that a method's knobs do not admit."""
     by_method = {name: values for name, values in cfg.finetune.knobs.items() if name in METHODS}
     faults = [
         fault
@@ -91,7 +91,7 @@ def _knobs(cfg: Config) -> list[Fault]:
 
 
 def _solver(cfg: Config) -> list[Fault]:
-    """Search settings that the solver of `search.mode` cannot use."""
+    """Faults of search settings that the solver of `search.mode` cannot use."""
     search, gradients = cfg.search, cfg.search.mode == HYPERGRAD
     others = ", ".join(name for name in EXECUTORS if name != "serial")
     sampled = search.mode not in (None, HYPERGRAD)
@@ -125,7 +125,7 @@ def _solver(cfg: Config) -> list[Fault]:
 
 
 def _bounds(cfg: Config) -> list[Fault]:
-    """Ranges that make no dimension."""
+    """Faults of ranges from which no dimension can be made."""
     faults, knobs = [], _searched_knobs(cfg)
     scale = SCALES.get(cfg.objective.weight_scale)
     for name, (low, high) in cfg.objective.bounds.items():
@@ -146,7 +146,7 @@ def _data(cfg: Config) -> list[Fault]:
 
 
 def _device(cfg: Config) -> list[Fault]:
-    """Only the form of the name: whether it is there is asked where the model is loaded, and may be elsewhere."""
+    """The fault of a malformed name; the process that loads the model finds out whether the device exists."""
     if DEVICE.fullmatch(cfg.device):
         return []
     return [Fault("device", repr(cfg.device), "auto, cpu, cuda, cuda:N")]

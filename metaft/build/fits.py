@@ -1,4 +1,4 @@
-"""Methods fitted and looked at, as the settings say."""
+"""Fitting methods and evaluating them, as the settings say."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from metaft.results import Score
 
 
 def final_steps(work: Workspace) -> int:
-    """How many steps every method's fine-tune has."""
+    """The number of optimizer steps of every method's fine-tune: epochs times full batches."""
     finetune, n = work.cfg.finetune, len(work.splits.id_train)
     return finetune.epochs * (n // min(n, finetune.batch_size))
 
 
 def finetune_cost(work: Workspace) -> float:
-    """What one fine-tune costs, in steps of the inner loop's batch size."""
+    """The cost of one fine-tune in step equivalents, which are steps at the inner loop's batch size."""
     cfg, n = work.cfg, len(work.splits.id_train)
     return final_steps(work) * min(cfg.finetune.batch_size, n) / min(cfg.inner.batch_size, n)
 
@@ -57,7 +57,7 @@ def fits(work: Workspace, context: FitContext, store: Store | None = None) -> Fi
 
 
 def beginning(work: Workspace) -> Classifier:
-    """What a learned objective's fine-tune begins with: theta_0, or theta_0 with the head of `objective.head`."""
+    """The classifier that a learned objective's fine-tune begins with: theta_0, with the head of `objective.head`."""
     head = work.cfg.objective.head
     if head == ZERO_SHOT:
         return work.classifier
@@ -65,23 +65,23 @@ def beginning(work: Workspace) -> Classifier:
 
 
 def servable(work: Workspace) -> list[str]:
-    """The methods that this data set can serve."""
+    """The names of the methods that this data set can serve: those whose `sees` does not give None."""
     return [name for name, method in METHODS.items() if method.sees(work.splits) is not None]
 
 
 def methods(work: Workspace) -> list[str]:
-    """The methods to compare, without those that this data set cannot serve, and the one whose model is kept."""
+    """The names of the methods to compare and of the one whose model is kept, if the data set can serve them."""
     able, cfg = servable(work), work.cfg
     return [name for name in dict.fromkeys((*cfg.evaluation.methods, cfg.finetune.method)) if name in able]
 
 
 def drift(work: Workspace) -> Drift:
-    """How far a classifier is from theta_0, as a function of it."""
+    """The function that measures how far a classifier is from theta_0."""
     return Drift(work.classifier, work.splits.search_data, work.cfg.evaluation.batch_size, work.device)
 
 
 def scored(work: Workspace, classifier: Classifier) -> dict[str, Score]:
-    """A classifier on every test split."""
+    """A classifier's scores by test split."""
     cfg = work.cfg
     return evaluate(
         classifier,

@@ -1,4 +1,4 @@
-"""What is at fault once the data and the model are open: methods, patterns of names, groups of an objective."""
+"""Faults that show only once the data and the model are open: methods, patterns of names, groups of an objective."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from metaft.objective.objective import Objective
 
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
-    """Settings that this data and this model cannot serve, and what they cannot serve of a given objective."""
+    """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
     return [*_method(work), *_patterns(work), *([] if learned is None else _objective(work, learned))]
 
 
 def _method(work: Workspace) -> list[Fault]:
-    """The method whose model is to be kept, where the data set cannot serve it."""
+    """The fault of a `finetune.method` that the data set cannot serve."""
     kept, able = work.cfg.finetune.method, servable(work)
     if kept in able:
         return []
@@ -28,7 +28,7 @@ def _method(work: Workspace) -> list[Fault]:
 
 
 def _patterns(work: Workspace) -> list[Fault]:
-    """Patterns of parameter names that match none."""
+    """Faults of patterns that match no parameter name."""
     cfg, faults = work.cfg, list[Fault]()
     try:
         names = work.trained(text=False)
@@ -42,12 +42,12 @@ def _patterns(work: Workspace) -> list[Fault]:
 
 
 def _objective(work: Workspace, objective: Objective) -> list[Fault]:
-    """Groups that the model has not, and a method that is no hook or has no such knobs."""
+    """Faults of groups that the model does not have, of a method that is no hook, and of its knobs."""
     known = {group_of(name) for name, _ in work.classifier.named_parameters()}
     faults = [unknown("objective: groups", group, known) for group in objective.groups if group not in known]
     if objective.method is None:
         return faults
     if objective.method not in HOOKS:
         return [*faults, unknown("objective: method", objective.method, HOOKS)]
-    where = f"objective: method.{objective.method}"
-    return faults + knob_faults(where, HOOKS[objective.method].knobs, objective.knobs)
+    field = f"objective: method.{objective.method}"
+    return faults + knob_faults(field, HOOKS[objective.method].knobs, objective.knobs)

@@ -1,4 +1,4 @@
-"""The search problem that settings mean."""
+"""Building the search problem that settings describe."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from metaft.inner.step import Step
 from metaft.objective.registry import TERMS
 from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.problem import FinetuneProblem, InnerRuns
-from metaft.search.scales import pulls
+from metaft.search.problem.finetune import FinetuneProblem, InnerRuns
+from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
 
 
 def bilevel_problem(cfg: Config) -> BilevelProblem:
-    """The search problem of these settings."""
+    """Load the model and the data of these settings, and build the search problem on them."""
     return problem_in(workspace(cfg))
 
 
 def problem_factory(cfg: Config) -> ProblemFactory:
-    """What makes the search problem on a device in another process."""
+    """A picklable function from a device's name to the search problem, for workers in other processes."""
     return partial(_problem_on, cfg)
 
 
-def _problem_on(cfg: Config, where: str) -> BilevelProblem:
-    return bilevel_problem(cfg.model_copy(update={"device": where}))
+def _problem_on(cfg: Config, device: str) -> BilevelProblem:
+    return bilevel_problem(cfg.model_copy(update={"device": device}))
 
 
 def problem_in(work: Workspace) -> FinetuneProblem:
     """The search problem of an open workspace.
 
     Raises:
-        DataError: the outer set has one class, so that no model can do better on it than by naming that class.
+        DataError: the outer set has one class only, so that always naming that class is already perfect on it.
     """
     cfg = work.cfg
     _check_outer(work)
@@ -96,9 +96,9 @@ def _groups(step: Step) -> tuple[str, ...]:
 
 
 def _units(work: Workspace, runs: InnerRuns) -> dict[str, float]:
-    """The weight at which each searched term pulls as hard as cross-entropy."""
+    """The weight at which each searched term pulls as hard as cross-entropy, by name."""
     cfg = work.cfg
-    reference = Reference(work.classifier, work.splits.id_train, work.device)  # so that the search's stays empty
+    reference = Reference(work.classifier, work.splits.id_train, work.device)  # not the search's, which stays empty
     batches = replace(runs.batches, reference=reference)
     (batch,) = batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))
     recipe = {"ce": 1.0, "lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}

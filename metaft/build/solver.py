@@ -1,4 +1,4 @@
-"""The solver that settings mean, and its limits."""
+"""Building the solver that settings describe, and its budget."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from metaft.build.problem import problem_factory
 from metaft.build.workspace import Workspace, devices
 from metaft.config.schema import Config
 from metaft.search.bilevel import Budget, Solver
-from metaft.search.blackbox import BlackBoxSolver
 from metaft.search.executors.registry import EXECUTORS, Place
-from metaft.search.hypergrad import HypergradSolver, Scout
 from metaft.search.journal import Journal
-from metaft.search.online import Online
-from metaft.search.problem import FinetuneProblem
+from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, SAMPLERS
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.hypergrad import HypergradSolver, Scout
+from metaft.search.solvers.online import Online
 
 
 def solver(cfg: Config) -> Solver:
     """The solver of `search.mode`."""
     if cfg.search.mode != HYPERGRAD:
-        assert cfg.search.mode is not None, "run.py and the API have asked for one"
+        assert cfg.search.mode is not None, "run.py and the API require a mode"
         return black_box(cfg, cfg.search.mode)
     scout = Scout(black_box(cfg, "tpe"), cfg.search.init_share) if cfg.search.init == "tpe" else None
     return HypergradSolver(cfg.seed, cfg.hypergrad, cfg.search, scout)
 
 
 def black_box(cfg: Config, sampler: str) -> BlackBoxSolver:
-    """The solver that asks a registered sampler."""
+    """The solver that evaluates what a registered sampler proposes."""
     search, kind = cfg.search, SAMPLERS[sampler]
     place = Place(problem_factory(cfg), search.workers, devices(cfg))
     options = {} if kind.section is None else getattr(cfg, kind.section).model_dump()
@@ -44,12 +44,12 @@ def black_box(cfg: Config, sampler: str) -> BlackBoxSolver:
 
 
 def budget(cfg: Config) -> Budget:
-    """The search's limits."""
+    """The search's limits in trials, seconds and step equivalents."""
     return Budget(trials=cfg.search.trials, seconds=cfg.search.seconds, step_equivalents=cfg.search.step_equivalents)
 
 
 def earlier_journal(cfg: Config) -> Path | None:
-    """The journal of the run that `search.warm_start` names."""
+    """The path of the journal of the run that `search.warm_start` names, if any."""
     run = cfg.search.warm_start
     return None if run is None else run / "search" / "trials.jsonl"
 

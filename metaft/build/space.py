@@ -1,4 +1,4 @@
-"""The search space that settings mean, and how its points become objectives."""
+"""The search space that settings describe, and how its points become objectives."""
 
 from __future__ import annotations
 
@@ -16,25 +16,23 @@ from metaft.objective.objective import Objective
 from metaft.space import SCALES, Float, Space
 
 WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
-LR_FACTOR = 100.0  # lr is searched this far to both sides of plain fine-tuning's
+LR_FACTOR = 100.0  # lr is searched this far below and above plain fine-tuning's
 WEIGHT_DECAY = (0.0, 1.0)
 
 
 def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | None = None) -> Space:
     """The searched terms, then `lr` and `wd`, then the real knobs of `search.method`, each in its range.
 
-    What `objective.per_group` names has a dimension `NAME@GROUP` for each of these parameter groups.
+    Each name in `objective.per_group` has a dimension `NAME@GROUP` for each of the parameter groups.
 
     Args:
-        units: factors of the terms' standard ranges, 1 where none is given; ranges under `objective.bounds` stay.
+        units: factors of the terms' standard ranges, by default 1; ranges under `objective.bounds` are not scaled.
     """
     objective = cfg.objective
     dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg)]
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
-    return Space(
-        [d for whole in searched for d in (per_group[whole.name] if whole.name in objective.per_group else [whole])]
-    )
+    return Space([part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])])
 
 
 def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:
@@ -67,7 +65,7 @@ def knobs(cfg: Config) -> dict[str, Knob]:
 
 
 def recipe(cfg: Config, searched: Space) -> Tensor:
-    """Where a search starts: plain fine-tuning with `objective.recipe` on top, in [0.05, 0.95]^K."""
+    """The point where a search starts: plain fine-tuning overridden by `objective.recipe`, [K] in [0.05, 0.95]."""
     settings = cfg.finetune.knobs.get(cfg.search.method or "", {})
     defaults = {name: settings.get(knob.name, knob.default) for name, knob in knobs(cfg).items()}
     plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, **defaults, **cfg.objective.recipe}
@@ -76,7 +74,7 @@ def recipe(cfg: Config, searched: Space) -> Tensor:
 
 
 def fixed(cfg: Config) -> dict[str, float]:
-    """What is not searched; lr and wd stand here too where every group has its own, for groups without parameters."""
+    """The values that are not searched; if lr or wd are per group, plain ones too, for groups that train nothing."""
     plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
     return {**{name: plain[name] for name in cfg.objective.per_group if name in plain}, **cfg.objective.fixed}
 
@@ -85,5 +83,5 @@ def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
     """A point of the space, with the fixed terms, as an objective."""
     method = cfg.search.method
     values = {} if method is None else settled(HOOKS[method].knobs, cfg.finetune.knobs.get(method, {}))
-    shape = {str(Name(knob, method=method)): value for knob, value in values.items()}
-    return replace(Objective.from_values({**shape, **fixed(cfg), **params}, method), head=cfg.objective.head)
+    knob_values = {str(Name(knob, method=method)): value for knob, value in values.items()}
+    return replace(Objective.from_values({**knob_values, **fixed(cfg), **params}, method), head=cfg.objective.head)

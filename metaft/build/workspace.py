@@ -21,13 +21,13 @@ from metaft.finetune.fits import Memory
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a run works on.
+    """The settings of a run with all that is opened for it.
 
     Args:
         classifier: theta_0; nothing changes it.
         tokens: caption tokens [C, M, L].
-        suite: the data format and its version, None but for an embedded suite.
-        begun: what a search and the fine-tune of its objective begin with, fitted once.
+        suite: the data format, and its version, which is None unless it is an embedded suite.
+        begun: the models that a search and the fine-tune of its objective begin with, each fitted once.
     """
 
     cfg: Config
@@ -52,26 +52,27 @@ def workspace(cfg: Config) -> Workspace:
     """Load the model, open every split, build the zero-shot classifier.
 
     Raises:
-        CheckpointError, DataError, ConfigError: what cannot be had, and why.
+        CheckpointError, DataError, ConfigError: weights, data or a device that cannot be opened.
     """
-    where = device(cfg)
-    clip = load(cfg.model.name, cfg.model.pretrained, where)
+    chosen_device = device(cfg)
+    clip = load(cfg.model.name, cfg.model.pretrained, chosen_device)
     suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
     return workspace_on(cfg, clip, registry.load(cfg.data, cfg.seed, clip.view), suite)
 
 
 def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, Any]) -> Workspace:
     """The workspace of a loaded model and opened splits."""
-    where = device(cfg)
-    tokens = caption_tokens(clip, splits.classes, where)
-    return Workspace(cfg, where, clip, zero_shot(clip, splits.classes, where), splits, tokens, suite)
+    chosen_device = device(cfg)
+    tokens = caption_tokens(clip, splits.classes, chosen_device)
+    classifier = zero_shot(clip, splits.classes, chosen_device)
+    return Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
 
 
 def device(cfg: Config) -> torch.device:
     """The configured device; `auto` is a GPU where there is one.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: the device does not exist.
     """
     if cfg.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,7 +84,7 @@ def device(cfg: Config) -> torch.device:
 
 
 def devices(cfg: Config) -> list[str]:
-    """The devices of workers, in turn: all GPUs where `auto` finds any, else the configured device alone."""
+    """The devices that workers take in turn: all GPUs where `auto` finds any, else the configured device alone."""
     if cfg.device == "auto" and torch.cuda.is_available():
         return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return [str(device(cfg))]

@@ -1,1 +1,1 @@
-"""CLIP models through open_clip: loading, classifying, writing down."""
+"""CLIP models through open_clip: loading, classifying, saving."""

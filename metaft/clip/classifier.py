@@ -30,7 +30,7 @@ class Classifier(nn.Module):
     """CLIP's image tower and a linear head; the text tower joins where captions are given.
 
     logits = W f(x) + b, with f(x) of unit length. Everything happens in `forward`, because a model patched by
-    `higher` keeps stale weights in whatever else is called.
+    `higher` keeps stale weights in every other method.
     """
 
     def __init__(self, clip: nn.Module, weight: Tensor, bias: Tensor) -> None:
@@ -52,7 +52,7 @@ class Classifier(nn.Module):
         """The part of each parameter that moves no output: key biases, by parameter name.
 
         A key bias adds the same number to all logits of a softmax. Its gradient is zero in theory and rounding in
-        practice, which AdamW would blow up to full steps. Attention that normalises its keys has none.
+        practice, which AdamW would blow up to full steps. Where attention normalises its keys, a key bias acts.
         """
         parts = {}
         for prefix, module in self.named_modules():
@@ -132,13 +132,13 @@ def trainable(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> t
 
 
 def picked_parameters(classifier: Classifier, names: Iterable[str]) -> dict[str, nn.Parameter]:
-    """The parameters of these names."""
+    """The parameters with these names, in the order of the names."""
     parameters = dict(classifier.named_parameters())
     return {name: parameters[name] for name in names}
 
 
 def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Tensor:
-    """Tokens of every class in every template, [C, M, L]."""
+    """Tokens of every class in every template, [C, M, L]: M templates, L tokens."""
     captions = [template.format(name) for name in classes.names for template in classes.templates]
     tokens = clip.tokenizer(captions).to(device)
     return tokens.reshape(len(classes.names), len(classes.templates), -1)

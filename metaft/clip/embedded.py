@@ -1,4 +1,4 @@
-"""The embedded models: architectures that open_clip is told of, and where the weights of each pretraining lie."""
+"""The embedded models: architectures registered with open_clip, and the files of their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ for _name in EMBEDDED:
 
 
 def checkpoint(name: str, seed: int) -> Path:
-    """Where the weights of an embedded model's pretraining seed lie, or will once they are made.
+    """The file of an embedded model's weights from a pretraining seed, whether it exists yet or not.
 
     The toy's seed 0 ships in the package. `benchmarks/pretrain.py` makes the others, in the folder that METAFT_CACHE
     names or else in ~/.cache/metaft.
@@ -30,7 +30,7 @@ def checkpoint(name: str, seed: int) -> Path:
 
 
 def resolve(name: str, pretrained: str | None) -> str | None:
-    """The file that `pretrained` means for an embedded model: nothing is seed 0, `seed-N` another pretraining.
+    """The file that `pretrained` means for an embedded model: None is seed 0, `seed-N` another pretraining.
 
     Raises:
         CheckpointError: that pretraining has not been made on this machine.

@@ -1,4 +1,4 @@
-"""Writing classifiers down: a folder that open_clip opens, and plain checkpoints."""
+"""Saving classifiers: a folder that open_clip opens, and plain checkpoints."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     classifier's logits are unit image features times the head, as load.py shows.
 
     Raises:
-        ConfigError: the architecture is not known, so that open_clip could not open the folder.
+        ConfigError: the architecture is unknown, so that open_clip could not open the folder.
     """
     if not clip.config:
         allowed = "the name that open_clip made the model by, such as architecture='ViT-B-32'"
@@ -56,22 +56,22 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
 
 
 def save(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write tensors by name, with notes; the file is there whole or not at all."""
-    apart = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}  # none may share memory
-    write(path, safetensors.torch.save(apart, notes))
+    """Write tensors by name, with notes as the file's metadata; a reader sees a complete file or none."""
+    copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}  # none may share memory
+    write(path, safetensors.torch.save(copies, notes))
 
 
 def notes(path: Path) -> dict[str, str]:
-    """The notes in a file of tensors."""
+    """The notes that `save` wrote into a file, by name."""
     with safetensors.safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
 
 
 def restore(classifier: Classifier, path: Path) -> Classifier:
-    """Load a classifier's own checkpoint into it.
+    """Load a checkpoint of `save` into a classifier of the same architecture, which is changed in place.
 
     Raises:
-        CheckpointError: missing, unreadable or of another architecture.
+        CheckpointError: it is missing, unreadable or of another architecture.
     """
     try:
         classifier.load_state_dict(safetensors.torch.load_file(path))

@@ -1,4 +1,4 @@
-"""A person's own open_clip model, made ready for training and differentiation."""
+"""The user's own open_clip model, prepared for training and differentiation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
     """A copy of a model that `open_clip.create_model` made, in float32 and evaluation mode.
 
     Args:
-        architecture: its name in open_clip; without it the model cannot be written down for open_clip.
+        architecture: its name in open_clip; without it the model cannot be saved for open_clip.
 
     Raises:
         ConfigError: open_clip did not make the model, or does not know the architecture.
@@ -28,8 +28,8 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
     preprocess = getattr(getattr(model, "visual", None), "preprocess_cfg", None)
     if missing or preprocess is None:
         lacks = ", ".join(missing) or "visual.preprocess_cfg"
-        found = f"a {type(model).__name__} without {lacks}, which open_clip did not make"
-        raise ConfigError([Fault("model", found, "a model from open_clip.create_model_and_transforms")])
+        described = f"a {type(model).__name__} without {lacks}, which open_clip did not make"
+        raise ConfigError([Fault("model", described, "a model from open_clip.create_model_and_transforms")])
     config = {} if architecture is None else open_clip.get_model_config(architecture)
     if config is None:
         raise ConfigError([Fault("architecture", repr(architecture), "a name of open_clip.list_models()")])

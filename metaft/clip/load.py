@@ -27,12 +27,12 @@ LOADING_ERRORS = (
     *(RuntimeError, ValueError, OSError, KeyError, EOFError, UserWarning),
     *(pickle.UnpicklingError, SafetensorError),
 )
-RANDOM = "random"  # the word for `pretrained` that asks for untrained weights
+RANDOM = "random"  # the value of `pretrained` that asks for untrained weights
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A CLIP model with all that is needed to feed it and to write it down again."""
+    """A CLIP model with its tokenizer, its image view and the configurations by which open_clip loads it again."""
 
     model: nn.Module
     tokenizer: Callable[[list[str]], Tensor]
@@ -49,7 +49,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") 
     Args:
         name: an open_clip architecture, `local-dir:PATH`, or an embedded model.
         pretrained: a tag, a file, `random` for untrained weights, `seed-N` for a pretraining of an embedded model, or
-            None where the name brings its weights.
+            None where the name includes its weights.
         device: where the model goes.
 
     Raises:
@@ -73,7 +73,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") 
             raise CheckpointError(_explain(name, pretrained, error)) from error
     preprocess = dict(model.visual.preprocess_cfg)
     config = open_clip.get_model_config(name)
-    assert config is not None  # create_model has found it
+    assert config is not None, "create_model has read it"
     return Clip(without_inplace(model).float().eval(), tokenizer, image_view(preprocess), config, preprocess)
 
 
@@ -86,7 +86,7 @@ def without_inplace(model: nn.Module) -> nn.Module:
 
 
 def image_view(preprocess: dict[str, Any]) -> ImageView:
-    """open_clip's evaluation transform, cut before it turns pixels into normalised numbers.
+    """open_clip's evaluation transform, without its last steps, which turn pixels into normalised numbers.
 
     Raises:
         CheckpointError: the transform does not end in ToTensor and Normalize.
@@ -101,22 +101,22 @@ def image_view(preprocess: dict[str, Any]) -> ImageView:
 
 
 def _explain(name: str, pretrained: str | None, error: Exception) -> str:
-    """What open_clip's error means for the person who named a model."""
-    found = f"model.pretrained: {pretrained!r} cannot be loaded into {name!r}"
+    """What open_clip's error means for the user who named a model."""
+    failure = f"model.pretrained: {pretrained!r} cannot be loaded into {name!r}"
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
         return f"model.pretrained: nothing given for {name!r}; allowed: a file, 'random', or a tag of {tags}"
     if isinstance(error, UserWarning):
-        return f"{found}: {error} Use the architecture whose name ends in '-quickgelu'"
+        return f"{failure}: {error} Use the architecture whose name ends in '-quickgelu'"
     reason = str(error).splitlines()[0]
     if Path(pretrained).is_file() and isinstance(error, RuntimeError):
-        return f"{found}: its weights are of another architecture ({reason}); allowed: a checkpoint of {name!r}"
-    return f"{found}: {reason}; allowed: an existing file, 'random', or a tag of {tags}"
+        return f"{failure}: its weights are of another architecture ({reason}); allowed: a checkpoint of {name!r}"
+    return f"{failure}: {reason}; allowed: an existing file, 'random', or a tag of {tags}"
 
 
 @contextmanager
 def _strict_warnings() -> Iterator[None]:
-    """open_clip only warns when weights were trained with another activation; here that is an error."""
+    """Make an error of open_clip's warning that weights were trained with another activation."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="QuickGELU mismatch")
         yield
@@ -124,7 +124,7 @@ def _strict_warnings() -> Iterator[None]:
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """open_clip logs to the root logger what the raised error says too."""
+    """Silence open_clip, which logs to the root logger what the raised error says as well."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

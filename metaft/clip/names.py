@@ -9,14 +9,15 @@ from pathlib import Path
 TOY = "toy-clip"  # 32 px, width 96, 4 layers
 MID = "mid-clip"  # 64 px, width 384, 8 layers: for a GPU
 EMBEDDED = (TOY, MID)
-FOLDER = Path(__file__).parent / "toy"  # of their configurations, and of the weights that ship
+FOLDER = Path(__file__).parent / "toy"  # holds their configurations, and the weights in the package
 
 
 def architectures() -> list[str]:
-    """open_clip's architectures and the embedded ones; those that a program has added where it has imported open_clip.
+    """The names of open_clip's architectures and of the embedded ones, sorted.
 
-    open_clip has a file for each of its architectures, by whose name it goes. Importing it takes seconds, in which it
-    loads all of torchvision's models.
+    They are the names of open_clip's configuration files, one for each architecture, since importing open_clip takes
+    seconds, in which it loads all of torchvision's models. Where a program has imported it, open_clip is asked, so that
+    architectures which the program has added are included.
     """
     if "open_clip" in sys.modules:
         return sorted({*sys.modules["open_clip"].list_models(), *EMBEDDED})

@@ -42,7 +42,7 @@ def from_mapping(settings: Mapping[str, Any]) -> Config:
     """Defaults with settings on top, nested (`{"inner": {"steps": 7}}`) or by dotted keys (`{"inner.steps": 7}`).
 
     Raises:
-        ConfigError: as `load`.
+        ConfigError: as for `load`.
     """
     faults: list[Fault] = []
     raw: dict[str, Any] = {}
@@ -80,7 +80,7 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
 
 
 def _put(key: str, value: Any, raw: dict[str, Any], faults: list[Fault]) -> None:
-    """Set a dotted key; a mapping joins what its group holds."""
+    """Set a dotted key in `raw`; a mapping is merged into the group that it is for."""
     if isinstance(value, Mapping) and "." not in key and key in _sections():
         for name, inner in value.items():
             _put(f"{key}.{name}", inner, raw, faults)
@@ -154,16 +154,16 @@ def _fault(detail: ErrorDetails) -> Fault:
     field = ".".join(str(k) for k in detail["loc"]) or "settings"
     if detail["type"] == "value_error":
         return Fault(field, str(detail["ctx"]["error"]), "a possible combination")
-    found = f"{detail['input']!r} ({type(detail['input']).__name__})"
+    value = f"{detail['input']!r} ({type(detail['input']).__name__})"
     context = detail.get("ctx", {})
     if detail["type"] == "literal_error":
         words = re.findall(r"'([^']+)'", str(context["expected"]))
-        return Fault(field, found, ", ".join(words), nearest(str(detail["input"]), words))
-    return Fault(field, found, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
+        return Fault(field, value, ", ".join(words), nearest(str(detail["input"]), words))
+    return Fault(field, value, detail["msg"].removeprefix("Input should be ").removeprefix("a valid "))
 
 
 def flatten(config: Config) -> Mapping[str, Any]:
-    """Dotted names to values, as JSON types."""
+    """The settings by dotted name, with values as JSON types."""
     flat: dict[str, Any] = {}
     for key, value in config.model_dump(mode="json").items():
         if isinstance(value, dict):

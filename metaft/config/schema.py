@@ -1,7 +1,8 @@
 """The settings, by sections: typed, frozen, with their defaults.
 
-A section is the very object that the code takes, or is made of such: a descent takes a `DescentConfig`, and the section
-`hypergrad` is one. So no default stands twice. Names that registries hold are checked by `metaft.build.check`.
+A section is the very object that the code takes, or inherits from such objects: a descent takes a `DescentConfig`, and
+the section `hypergrad` is one. So every default is written once. Names that registries hold are checked by
+`metaft.build.check`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class ModelConfig(Section):
 class ObjectiveConfig(Section):
     """What is searched: term weights, learning rate and weight decay, and the recipe the search starts from.
 
-    `fixed` gives what is not searched, lr and wd among it if they are not to be.
+    `fixed` holds the values that are not searched, which may include lr and wd.
     """
 
     terms: tuple[str, ...] = (
@@ -55,7 +56,7 @@ class ObjectiveConfig(Section):
     penalty_scale: Literal["standard", "released"] = "standard"
     weight_scale: str = "asinh"  # of term weights in the unit cube: asinh, softplus, log or linear
     weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
-    per_group: tuple[str, ...] = ()  # lr, wd and penalties that each parameter group has for itself
+    per_group: tuple[str, ...] = ()  # lr, wd and penalties of which each parameter group has its own
     head: str = ZERO_SHOT  # the last layer that a learned objective begins with: zero_shot or linear_probe
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
@@ -78,36 +79,36 @@ class AdamWConfig(Section):
 
 
 class StepConfig(AdamWConfig):
-    """One inner step."""
+    """How one inner step is computed."""
 
     accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
 
 
 class InnerConfig(StepConfig):
-    """The inner loop."""
+    """The inner loop: its length, its batches and its learning rates."""
 
     steps: int = Field(20, ge=1)
     batch_size: int = Field(32, ge=1)
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
-    stretch: float = Field(4.0, ge=1)  # learning rates are raised at most so much, for T steps to go as far as finetune
+    stretch: float = Field(4.0, ge=1)  # the most by which rates are raised for T steps to go as far as finetune
     warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
 
 
 class FinalChoice(Section):
-    """How a search settles: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
+    """A search's last choice: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
 
-    candidates: int = Field(16, ge=1)  # at most so many best trials are evaluated again, with the recipe
-    final_share: float = Field(0.1, gt=0, lt=1)  # of all evaluations, for that; what is left goes to more seeds
+    candidates: int = Field(16, ge=1)  # the most trials that are evaluated again, beside the recipe
+    final_share: float = Field(0.1, gt=0, lt=1)  # the share of all evaluations for that; the rest of it buys more seeds
 
 
 class OuterConfig(Section):
-    """What counts as better."""
+    """What the search minimises, and on which images."""
 
     outer_loss: str = "ce_calibrated"
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
-    outer_batch_size: int = Field(150, ge=1)  # parts of the outer set show how much its choice of images matters
-    id_drop_max: float | None = Field(None, ge=0, le=1)  # id_val accuracy may fall so far below the recipe's; null: any
+    outer_batch_size: int = Field(150, ge=1)  # at most; random parts show how much the choice of images matters
+    id_drop_max: float | None = Field(None, ge=0, le=1)  # how far id_val accuracy may be below the recipe's; null: any
 
 
 class SearchConfig(FinalChoice, OuterConfig):
@@ -117,11 +118,11 @@ class SearchConfig(FinalChoice, OuterConfig):
     trials: int | None = Field(None, ge=1)
     seconds: float | None = Field(60.0, gt=0)
     step_equivalents: float | None = Field(2000.0, gt=0)
-    init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE that goes ahead
-    init_share: float = Field(0.3, gt=0, lt=1)  # of the budget, for that
+    init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE run first
+    init_share: float = Field(0.3, gt=0, lt=1)  # the share of the budget for that TPE
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
     executor: str = "serial"
-    workers: int = Field(1, ge=1)  # of the executor; each builds the model for itself
+    workers: int = Field(1, ge=1)  # of the executor; each builds its own model
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
     warm_start: Path | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
 
@@ -145,10 +146,10 @@ class DescentConfig(Section):
 
     lr: float = Field(0.15, gt=0, le=1)  # the most that a coordinate of the unit cube moves in the first outer step
     decay: float = Field(10.0, gt=0)  # outer steps t shrink it as 1 / sqrt(1 + t / decay)
-    momentum: float = Field(0.8, ge=0, lt=1)  # how much of the last mean hypergradient is kept
-    average: int = Field(1, ge=1)  # hypergradients of different inner seeds for one outer step
-    clip: float = Field(1.0, gt=0)  # the greatest length of a hypergradient
-    explosion: float = Field(100.0, gt=0)  # the length from which one is not believed
+    momentum: float = Field(0.8, ge=0, lt=1)  # the share of the last mean hypergradient that is kept
+    average: int = Field(1, ge=1)  # hypergradients of different inner seeds per outer step
+    clip: float = Field(1.0, gt=0)  # longer hypergradients are shortened to this length
+    explosion: float = Field(100.0, gt=0)  # longer hypergradients are discarded
 
 
 class StorageConfig(Section):
@@ -156,7 +157,7 @@ class StorageConfig(Section):
 
     storage: str = "auto"
     memory: float | None = Field(None, gt=0)  # GiB that `auto` may use; null: 80 % of what is free
-    offload: bool = False  # states wait in host memory
+    offload: bool = False  # keep states in host memory between the sweeps
 
 
 class HypergradConfig(DescentConfig, StorageConfig):
@@ -170,21 +171,21 @@ class HypergradConfig(DescentConfig, StorageConfig):
     scale: float = Field(1.0, gt=0)
     check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
-    share: float = Field(0.05, gt=0)  # of the fine-tune's cost that an online search may add
-    starts: int = Field(4, ge=1)  # descents, the next as one settles: from the recipe, then around it
+    share: float = Field(0.05, gt=0)  # the share of the fine-tune's cost that an online search may add
+    starts: int = Field(4, ge=1)  # descents, each begun as the last settles: from the recipe, then around it
 
 
 class TPEConfig(Section):
     """The Parzen-estimator sampler."""
 
-    startup: int = Field(10, ge=1)  # trials from which on the model proposes
+    startup: int = Field(10, ge=1)  # trials before the model proposes
     candidates: int | None = Field(None, ge=1)  # draws for each proposal; null: 32, or 8 if not multivariate
-    multivariate: bool = True  # a model of all dimensions; false: each for itself
-    weights: Literal["improvement", "uniform"] = "improvement"  # of good trials in the model
+    multivariate: bool = True  # one model of all dimensions; false: one for each
+    weights: Literal["improvement", "uniform"] = "improvement"  # how good trials are weighted in the model
 
 
 class HookConfig(Section):
-    """What is set for methods and their hooks."""
+    """Options of methods and their hooks."""
 
     knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
     exclude: tuple[str, ...] = ()  # patterns of parameters that ftp, spd and tpgm leave alone, such as head.*
@@ -203,7 +204,7 @@ class FinetuneConfig(HookConfig):
 
 
 class EvaluationConfig(Section):
-    """What is compared, and how."""
+    """The methods to compare, images per forward pass, and bootstrap resamples."""
 
     methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft", "ft_ood_val", "dfr", "oracle")
     batch_size: int = Field(512, ge=1)

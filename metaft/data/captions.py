@@ -17,7 +17,7 @@ def templates(setting: str) -> tuple[str, ...]:
     Raises:
         DataError: no such file, or a line without exactly one `{}`.
     """
-    import open_clip  # seconds, which names alone need not take
+    import open_clip  # takes seconds, which class names alone need not
 
     known = {"simple": open_clip.SIMPLE_IMAGENET_TEMPLATES, "openai": open_clip.OPENAI_IMAGENET_TEMPLATES}
     if setting in known:

@@ -34,7 +34,7 @@ class Options(BaseModel):
 def load(options: Options, seed: int, view: ImageView) -> Splits:
     """Draw the ID splits; deal out the real digits.
 
-    The real digits stand in the order of their writers. Validation draws, by seed and evenly over the classes, from
+    The real digits are sorted by writer. Validation draws, by seed and evenly over the classes, from
     the first 797, so that its writers are not those of the tests; the last 1,000 are alternately test images and the
     oracle's labelled half, the same ones for every seed and every size of validation.
     """
@@ -80,7 +80,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
 
 
 def _evenly(labels: Tensor, chance: Tensor) -> Tensor:
-    """All rows in random order, one of each class [B] before a second of any."""
+    """All rows [B] in random order, one of each class before a second of any."""
     from torch.nn.functional import one_hot
 
     order = chance.argsort()

@@ -1,4 +1,4 @@
-"""folder: a person's own pictures, as `root/SPLIT/class/image` or an explicit path for each split."""
+"""folder: the user's own pictures, as `root/SPLIT/class/image` or an explicit path for each split."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Options(BaseModel):
 
 
 def needs_root(data: DataConfig) -> list[Fault]:
-    """The fault of settings that say of no split where it is."""
+    """The fault of settings that give neither a root folder nor a path of id_train."""
     if data.root is None and "id_train" not in data.options:
         return [Fault("data.root", "nothing given", "the folder of your splits, or a path for each in data.options")]
     return []
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
-    """Read the tree; class folders of id_train, sorted, are the labels.
+    """Read the tree; the class folders of id_train, sorted, give the labels.
 
     Raises:
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
@@ -78,7 +78,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
 
 def _missing(path: Path) -> str:
-    """That a folder is not there, and which one beside it may be meant."""
+    """A message that a folder does not exist, and which one beside it may be meant."""
     beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
     near = nearest(path.name, beside)
     return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
@@ -94,7 +94,7 @@ def _class_folders(path: Path) -> list[str]:
 
 
 def _discover(path: Path) -> dict[str, Path]:
-    """Test sets under `ood_test`: folders of class folders; or the folder itself, if it holds the images' classes."""
+    """Test sets under `ood_test` by name: its folders of class folders, or itself as `all` if it holds the classes."""
     if not path.is_dir():
         raise DataError(f"{_missing(path)}; allowed: ood_test/NAME/class/image, or data.options.ood_test")
     inner = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))

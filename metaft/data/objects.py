@@ -1,4 +1,4 @@
-"""A person's own map-style datasets of (image, label) as splits."""
+"""The user's own map-style datasets of (image, label) as splits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
-from metaft.data.types import Classes, ImageView, Ready, Split, Splits, hold_out
+from metaft.data.types import MEMORY, Classes, ImageView, Ready, Split, Splits, hold_out
 from metaft.errors import ConfigError, DataError, Fault, nearest
 
-MEMORY = 2 * 2**30  # bytes of pixels kept for a split; beyond it, a dataset is asked again for every batch
 NEEDED = ("id_train", "ood_val")
 NAMES = ("id_train", "id_val", "ood_val", "id_test", "ood_test/NAME")
 PAIR = "a pair (image, label)"
@@ -28,7 +27,7 @@ class _Reader:
     """How one dataset is read.
 
     Args:
-        where: the argument, for messages.
+        where: the argument's name in messages.
         classes: how many there are; labels are whole numbers below it.
         view: the model's, for PIL images without `preprocess` and for uint8 tensors.
         preprocess: from a PIL image to what the model takes, float [3, S, S]; None: the model's own.
@@ -44,7 +43,7 @@ class _Reader:
         """An item as pixels [3, S, S] and its label.
 
         Raises:
-            DataError: it is no such pair.
+            DataError: the item is no pair of an image and a label.
         """
         item = self.dataset[number]
         if not isinstance(item, tuple | list) or len(item) != 2:
@@ -56,8 +55,8 @@ class _Reader:
             image = (self.preprocess or self.view.transform)(image)
         shape = (3, self.view.size, self.view.size)
         if not isinstance(image, Tensor):
-            what = "what preprocess makes of an image" if self.preprocess else "an image"
-            raise self._error(number, f"{what} of type {type(image).__name__}", "a PIL image or a tensor")
+            origin = "what preprocess makes of an image" if self.preprocess else "an image"
+            raise self._error(number, f"{origin} of type {type(image).__name__}", "a PIL image or a tensor")
         if image.shape != shape:
             allowed = f"{list(shape)}, or PIL images, which are preprocessed"
             raise self._error(number, f"an image of shape {list(image.shape)}", allowed)
@@ -73,11 +72,11 @@ class _Reader:
             raise self._error(number, f"label {label!r}", allowed)
         return value
 
-    def _error(self, number: int, found: str, allowed: str) -> DataError:
-        return DataError(f"{self.where}: item {number} has {found}; allowed: {allowed}")
+    def _error(self, number: int, content: str, allowed: str) -> DataError:
+        return DataError(f"{self.where}: item {number} has {content}; allowed: {allowed}")
 
     def split(self, name: str) -> Split:
-        """Every item read once, so that a fault shows before any training; pixels are kept while they fit.
+        """Read every item once, so that a fault shows before any training; pixels are kept if all fit in MEMORY.
 
         Raises:
             DataError: nothing to read, or an item that is no pair of an image and a label.
@@ -111,7 +110,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Asked:
-    """Images that a dataset is asked for each time."""
+    """Images that are read from a dataset each time they are needed."""
 
     reader: _Reader
 
@@ -174,8 +173,8 @@ def _name_faults(datasets: Mapping[str, Any]) -> list[Fault]:
             faults.append(Fault(f"splits[{name!r}]", "unknown name", allowed, nearest(str(name), NAMES)))
     for (first, one), (second, other) in combinations(datasets.items(), 2):
         if _shared(one, other):
-            found = f"images that splits[{first!r}] has too"
-            faults.append(Fault(f"splits[{second!r}]", found, "each image in one split"))
+            shared = f"images that splits[{first!r}] has too"
+            faults.append(Fault(f"splits[{second!r}]", shared, "each image in one split"))
     return faults
 
 
@@ -188,7 +187,7 @@ def _shared(one: Any, other: Any) -> bool:
 
 
 def _rows(dataset: Any) -> tuple[Any, set[int] | None]:
-    """What a dataset is a part of, and the numbers of its items there; None: all of them."""
+    """The dataset that a (nested) subset is taken from, and its items' numbers there; None: all of them."""
     if not isinstance(dataset, Subset):
         return dataset, None
     base, rows = _rows(dataset.dataset)

@@ -11,11 +11,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metaft.data.types import ImageSource, ImageView, PixelArray
+from metaft.data.types import MEMORY, ImageSource, ImageView, PixelArray
 from metaft.errors import DataError
 from metaft.progress import warn
-
-MEMORY = 2 * 2**30  # bytes of decoded pixels kept for a split; beyond it, images are decoded when asked for
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def decode(path: Path, view: ImageView) -> Tensor:
 
 
 def open_pictures(name: str, files: list[Path], view: ImageView, skip: bool) -> tuple[ImageSource, Tensor]:
-    """The readable images, and their numbers among the files."""
+    """The readable images, and their numbers [N] among the files."""
     in_memory = len(files) * 3 * view.size**2 <= MEMORY
 
     def attempt(file: Path) -> Tensor | DataError:
@@ -72,7 +70,7 @@ def open_pictures(name: str, files: list[Path], view: ImageView, skip: bool) -> 
 
 
 def _header(file: Path) -> Tensor:
-    """A cheap check for sets too large to decode up front."""
+    """Check a file without decoding it, for sets too large to decode up front; gives an empty tensor."""
     try:
         with Image.open(file) as image:
             image.verify()

@@ -27,10 +27,10 @@ class Format:
     """A data format.
 
     Args:
-        options: the pydantic model of `data.options`, or where it stands; its module imports nothing heavy.
+        options: the pydantic model of `data.options`, or a `Lazy` of it; its module imports nothing heavy.
         load: (options, data, seed, view) to `Splits` at a model's image size.
-        check: what else is at fault in the settings, before anything is opened.
-        version: of an embedded suite, whose pictures never change under it; None for data from outside.
+        check: finds further faults of the settings, before anything is opened.
+        version: of an embedded suite, whose pictures never change within a version; None for other data.
     """
 
     description: str
@@ -78,7 +78,7 @@ FORMATS: dict[str, Format] = {
 
 
 def faults(data: DataConfig) -> list[Fault]:
-    """What is wrong with the data settings, as their format sees them."""
+    """Faults of the data settings: options that the format does not take, and what its `check` finds."""
     model = FORMATS[data.format].model
     try:
         model.model_validate(data.options)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.types import ImageView, Split, Splits
 
 TEMPLATES = ("a {}.", "a drawing of a {}.", "a picture of a {}.")
-# Four objects (cross, crescent, hexagon, bolt) go by words that no caption of the toy CLIP's pretraining says, as
-# species go by Latin ones: the model knows their looks but not their names, so that fine-tuning has something to teach
-# that holds in every style.
+# Four objects (cross, crescent, hexagon, bolt) have made-up names that occur in no caption of the toy CLIP's
+# pretraining, much like the Latin names of species: the model knows what they look like but not what they are called,
+# so that fine-tuning has something to teach that holds in every style.
 NAMES = (
     *("circle", "square", "triangle", "star", "dax", "heart"),
     *("ring", "blicket", "arrow", "wug", "diamond", "toma"),
@@ -28,7 +28,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     style: str = "photo"
-    val_styles: tuple[str, ...] = Field("validation", validate_default=True)  # a set's name or styles
+    val_styles: tuple[str, ...] = Field("validation", validate_default=True)  # a name in STYLE_SETS, or styles
     test_styles: tuple[str, ...] = Field("test", validate_default=True)
     id_train: int = Field(2000, ge=1)
     id_val: int = Field(600, ge=1)
@@ -41,7 +41,7 @@ class Options(BaseModel):
     @field_validator("val_styles", "test_styles", mode="before")
     @classmethod
     def _expanded(cls, value: object, info: ValidationInfo) -> object:
-        """A set's name stands for its styles without the ID style."""
+        """The styles of a set that is given by its name, without the ID style."""
         if not isinstance(value, str):
             return value
         if value not in STYLE_SETS:
@@ -61,7 +61,7 @@ class Options(BaseModel):
 
 
 def load(options: Options, seed: int, view: ImageView) -> Splits:
-    """Draw every split; each has a seed of its own, so sizes can change without changing images."""
+    """Draw every split; each has its own seed, so that changing one's size changes no image of the others."""
     import numpy as np
     import torch
 

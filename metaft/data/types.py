@@ -13,6 +13,8 @@ from torch import Tensor
 
 from metaft.errors import DataError
 
+MEMORY = 2 * 2**30  # bytes of pixels kept for a split; beyond it, images are read each time they are asked for
+
 
 @dataclass(frozen=True)
 class ImageView:
@@ -38,22 +40,22 @@ class View(Protocol):
 
     @property
     def size(self) -> int:
-        """S."""
+        """S, the side of an image in pixels."""
         ...
 
     def normalise(self, pixels: Tensor, /) -> Tensor:
-        """What a source gives [B, 3, S, S] to what the model takes, float32, on the same device."""
+        """A source's pixels [B, 3, S, S] to the model's input, float32, of the same shape and on the same device."""
         ...
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The view of images that come as the model takes them."""
+    """The view of images that are the model's input already."""
 
     size: int
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """The same in float32."""
+        """The same numbers in float32, [B, 3, S, S]."""
         return pixels.float()
 
 
@@ -97,7 +99,7 @@ class Split:
             yield self.batch(indices, device)
 
     def counts(self, classes: int) -> list[int]:
-        """Images per class."""
+        """The number of images of each class, `classes` of them."""
         return torch.bincount(self.labels, minlength=classes).tolist()
 
     def subset(self, indices: Tensor, name: str | None = None) -> Split:
@@ -133,7 +135,7 @@ def joined(name: str, first: Split, second: Split) -> Split:
 
 
 def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """What is left of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
+    """The rest of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
     generator = torch.Generator().manual_seed(seed)
     kept, held = [], []
     for label in train.labels.unique():
@@ -168,6 +170,16 @@ class Classes:
     templates: tuple[str, ...]
 
 
+def _refuse_unusable(classes: Classes, splits: Sequence[Split]) -> None:
+    """Raise a DataError where there is nothing to tell apart or nothing to train or judge on."""
+    if len(classes.names) < 2:
+        names = ", ".join(classes.names)
+        raise DataError(f"data: {len(classes.names)} class found ({names}); allowed: at least two classes")
+    for split in splits:
+        if len(split) == 0:
+            raise DataError(f"{split.name}: no images found; allowed: at least one")
+
+
 @dataclass(frozen=True)
 class SearchData:
     """All that a search, or a training method, may see. It has no test split."""
@@ -178,14 +190,7 @@ class SearchData:
     classes: Classes
 
     def __post_init__(self) -> None:
-        if len(self.classes.names) < 2:
-            raise DataError(
-                f"data: {len(self.classes.names)} class found ({', '.join(self.classes.names)}); "
-                "allowed: at least two classes"
-            )
-        for split in (self.id_train, self.id_val, self.ood_val):
-            if len(split) == 0:
-                raise DataError(f"{split.name}: no images found; allowed: at least one")
+        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val))
 
 
 @dataclass(frozen=True)
@@ -205,11 +210,11 @@ class Splits:
     labelled_half: Split | None = None
 
     def __post_init__(self) -> None:
-        _ = self.search_data  # its checks
+        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val))
 
     @property
     def search_data(self) -> SearchData:
-        """The part without tests."""
+        """The splits that a search may see, without tests."""
         return SearchData(self.id_train, self.id_val, self.ood_val, self.classes)
 
     @property
@@ -220,7 +225,7 @@ class Splits:
 
     @property
     def oracle_data(self) -> SearchData | None:
-        """The labelled half in place of the ID images: nine tenths to train on, one to choose the best step by."""
+        """The labelled half in place of the ID images: nine tenths to train on, one to choose by."""
         if self.labelled_half is None:
             return None
         n = len(self.labelled_half)

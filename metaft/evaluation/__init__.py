@@ -1,1 +1,1 @@
-"""Looking at fitted models: scores on test splits, and how far they have gone from theta_0."""
+"""Measuring fitted models: scores on test splits, and distances from theta_0."""

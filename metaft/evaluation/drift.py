@@ -16,10 +16,10 @@ from metaft.data.types import SearchData
 @torch.no_grad()
 def weight_drift(start: Classifier, end: Classifier) -> dict[str, float]:
     """The L2 distance |theta - theta_0| of each parameter group, and of all together under `all`."""
-    here = dict(start.named_parameters())
+    pretrained = dict(start.named_parameters())
     squares: dict[str, float] = {}
     for name, p in end.named_parameters():
-        square = float((p - here[name]).double().square().sum())
+        square = float((p - pretrained[name]).double().square().sum())
         for group in (group_of(name), "all"):
             squares[group] = squares.get(group, 0.0) + square
     return {group: square**0.5 for group, square in squares.items()}
@@ -31,10 +31,10 @@ def feature_drift(start: Tensor, end: Tensor) -> float:
 
 
 class Drift:
-    """Both kinds of drift from a model, features on both validation sets; the model's own are made once.
+    """Both kinds of drift from one model, features on both validation sets; that model's are computed once.
 
-    Source: the comparison of feature protection methods of Lu et al., arXiv 2405.16027, which reads forgetting off
-    the features.
+    Source: the comparison of feature protection methods of Lu et al., arXiv 2405.16027, which measures
+    forgetting by the features.
     """
 
     def __init__(

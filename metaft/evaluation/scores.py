@@ -22,7 +22,7 @@ def evaluate(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> dict[str, Score]:
-    """Every metric on every test split, with its interval over so many bootstrap resamples."""
+    """Every metric on every test split, with its interval over `resamples` bootstrap draws."""
     scores = {}
     for name, split in tests.items():
         values, intervals = score(predict(classifier, split, batch_size, device), split.labels, resamples, seed)

@@ -15,19 +15,19 @@ from metaft.cost import Cost
 from metaft.inner.state import InnerState
 from metaft.objective.objective import Objective
 
-Steer = Callable[[int, int, Callable[[], InnerState]], Objective]  # from steps done, steps in all, the state
-Log = Callable[[dict[str, Any]], None]  # takes one event a call, as plain values
+Steer = Callable[[int, int, Callable[[], InnerState]], Objective]  # of steps done, steps in all, the state
+Log = Callable[[dict[str, Any]], None]  # takes one event per call, as plain values
 
 
 class Keeper(Protocol):
-    """Where the state of a training goes at each check, so that it can be taken up again."""
+    """Storage for the state of a training at each check, from which an interrupted one is resumed."""
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """What was saved last under a name."""
+        """The state saved last under a name; None: there is none."""
         ...
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write or copy a state of tensors and plain values, in the place of the last one."""
+        """Keep a copy of a state of tensors and plain values, in place of the last one of this name."""
         ...
 
 
@@ -35,14 +35,14 @@ class Forgetful:
     """A keeper that keeps nothing."""
 
     def load(self, name: str) -> None:
-        """Nothing."""
+        """No state under any name."""
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Nowhere."""
+        """Drop the state."""
 
 
 def _unlogged(event: dict[str, Any]) -> None:
-    """Keep no log."""
+    """Drop the event."""
 
 
 def _none_fitted(name: str) -> Classifier:
@@ -51,15 +51,15 @@ def _none_fitted(name: str) -> Classifier:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The settings of a fit: nothing comes out of them.
+    """The settings of a fit, which only reads them.
 
     Args:
         plain: plain fine-tuning's objective (cross-entropy alone).
         learned: the objective a search has settled on, where there is one.
-        finetune: batch size, warm-up and what is set for methods.
+        finetune: batch size, warm-up and options of methods.
         optimizer: AdamW's constants.
         steps: optimizer steps, the same for every method whatever the number of its images.
-        checks: how often on the way ID validation is looked at.
+        checks: how often during training ID validation accuracy is measured.
         penalty_scale: see `metaft.objective.weighted.WeightedLoss`.
         freeze: patterns of parameter names that stay at their pretrained values.
         tokens: caption tokens [C, M, L], or None for a model without a text tower.
@@ -81,14 +81,14 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FitContext:
-    """A fit at work: its settings, and where what comes out of it goes beside the classifier.
+    """A fit: its settings, and what receives its state, events and cost.
 
     Args:
-        fitted: another method's classifier by name, trained once and shared.
-        keeper: keeps the state of trainings.
-        log: takes what is worth a line in metrics.jsonl.
-        steer: of `autoft`: asked before each step for the objective to go on with.
-        cost: the bill, without what `fitted` takes; the fit adds to it.
+        fitted: gives another method's classifier by name, trained once and shared.
+        keeper: keeps the states of trainings.
+        log: takes events for metrics.jsonl.
+        steer: gives `autoft` the objective of each step.
+        cost: the fit's cost so far, without that of `fitted`; the fit adds to it in place.
     """
 
     settings: FitSettings
@@ -103,5 +103,5 @@ class FitContext:
         return replace(self, settings=replace(self.settings, **changes))
 
     def bill_forward(self, images: int) -> None:
-        """Put so many images' forward passes on the bill."""
+        """Add the forward passes of `images` images to the cost: a third of a step equivalent per batch."""
         self.cost.step_equivalents += images / self.settings.finetune.batch_size / 3

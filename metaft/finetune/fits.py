@@ -16,7 +16,7 @@ FitMethod = Callable[[str, FitContext], Classifier]
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted classifier and what it took, with what it stands on."""
+    """A fitted classifier and its cost, methods that it builds on included."""
 
     model: Classifier
     cost: Cost
@@ -26,26 +26,26 @@ class Store(Protocol):
     """Where fitted classifiers are kept."""
 
     def take(self, name: str) -> Fit | None:
-        """What is kept of a method, if it is there."""
+        """The stored fit of a method, or None."""
         ...
 
     def put(self, name: str, fit: Fit) -> None:
-        """Keep a method's classifier."""
+        """Store the fit of a method."""
         ...
 
 
 @dataclass
 class Memory:
-    """A store for as long as it lives."""
+    """A store in memory, gone with the object."""
 
     kept: dict[str, Fit] = field(default_factory=dict)
 
     def take(self, name: str) -> Fit | None:
-        """What is kept of a method, if it is there."""
+        """The stored fit of a method, or None."""
         return self.kept.get(name)
 
     def put(self, name: str, fit: Fit) -> None:
-        """Keep a method's classifier."""
+        """Store the fit of a method."""
         self.kept[name] = fit
 
 
@@ -54,8 +54,8 @@ class Fits:
     """Classifiers by method.
 
     Args:
-        fit: fits the method of a name in a context.
-        context: of every fit; its bill is a new one each time, and `fitted` leads back here.
+        fit: (name, context) to the method's classifier.
+        context: of every fit, but for `cost`, new each time, and `fitted`, which calls this object.
         store: keeps what is fitted.
     """
 
@@ -64,26 +64,26 @@ class Fits:
     store: Store = field(default_factory=Memory)
 
     def __call__(self, name: str) -> Fit:
-        """A method's classifier, fitted now if it has not been before, and its cost with what it stands on."""
+        """A method's classifier, fitted unless it is stored, and its cost, methods that it builds on included."""
         kept = self.store.take(name)
         if kept is not None:
             return kept
-        cost, base, start, elsewhere = Cost(), Cost(), time.perf_counter(), 0.0
+        cost, needed_cost, start, needed_seconds = Cost(), Cost(), time.perf_counter(), 0.0
 
         def fitted(other: str) -> Classifier:
-            nonlocal elsewhere
+            nonlocal needed_seconds
             before = time.perf_counter()
             needed = self(other)
-            elsewhere += time.perf_counter() - before
-            base.add(needed.cost)
+            needed_seconds += time.perf_counter() - before
+            needed_cost.add(needed.cost)
             return needed.model
 
         model = self.fit(name, replace(self.context, cost=cost, fitted=fitted))
-        cost.seconds += time.perf_counter() - start - elsewhere
-        cost.add(base)
+        cost.seconds += time.perf_counter() - start - needed_seconds
+        cost.add(needed_cost)
         self.store.put(name, Fit(model, cost))
         return Fit(model, cost)
 
     def model(self, name: str) -> Classifier:
-        """The classifier alone."""
+        """A method's classifier, without its cost."""
         return self(name).model

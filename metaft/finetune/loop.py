@@ -24,7 +24,7 @@ from metaft.progress import bar
 from metaft.training.batches import DrawnBatches, Reference, TrainBatches
 from metaft.training.schedule import warmup_cosine
 
-RUNAWAY = 1e3
+RUNAWAY = 1e3  # times the first loss (or 1, if that is more): a loss beyond it has run away
 
 
 def train(
@@ -41,15 +41,15 @@ def train(
 ) -> Classifier:
     """Fine-tune a copy of the classifier on an objective.
 
-    The state is kept at every check, and a training that finds its own goes on from there, to the same end.
+    The state is kept at every check; a training whose state was kept is resumed from it, with the same result.
 
     Args:
-        name: of the method, for the log and the keeper.
-        hook: makes the hook of every step and its knobs from the model and the names of its trained parameters, in the
-            place of the one that the objective names.
-        finish: what is done to a model before it is looked at.
-        steer: asked before each step for an objective to go on with; without one the objective's schedule is followed.
-        theta_0: whose outputs the terms that keep to theta_0's are given; without one, the classifier's.
+        name: the method's, for the log and the keeper.
+        hook: makes the hook of every step and its knobs from the model and the names of its trained parameters, instead
+            of the one that the objective names.
+        finish: is applied to the model of each check before it is judged.
+        steer: gives the objective of each step; by default the objective's schedule does.
+        theta_0: the model whose outputs terms such as `kd` compare with; by default the classifier.
 
     Raises:
         DivergedError: the loss stopped being finite or ran away.
@@ -84,12 +84,12 @@ def train_with_hook(classifier: Classifier, data: SearchData, context: FitContex
 
 
 def follow(objective: Objective) -> Steer:
-    """What an objective says of each step: itself, or what its schedule puts in its place."""
+    """A `Steer` that gives the objective itself, or the stage of its schedule that holds at the step."""
     return lambda step, steps, state: objective.at(step / steps)
 
 
 def is_check(step: int, settings: FitSettings) -> bool:
-    """Whether a model is looked at after so many steps: `checks` times in all, evenly."""
+    """Whether the model is checked after `step` steps; the `checks` checks are spread evenly."""
     checks, steps = settings.checks, settings.steps
     return step * checks // steps > (step - 1) * checks // steps
 
@@ -103,7 +103,7 @@ def _batches(theta_0: Classifier, objective: Objective, data: SearchData, settin
 
 @dataclass
 class Watch:
-    """What a training looks out for: a loss that leaves its range, and the best check.
+    """A watch over a training: whether its loss stays in range, and which check is the best.
 
     Args:
         limit: the loss from which a training has run away; known after the first step.
@@ -117,7 +117,11 @@ class Watch:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def sound(self, loss: float, step: int) -> float:
-        """The loss, if it is finite and not RUNAWAY times its first value (or 1, if that is more)."""
+        """The loss, if it is finite and within RUNAWAY times its first value (or 1, if that is more).
+
+        Raises:
+            DivergedError: it is not.
+        """
         if step == 1:
             self.limit = RUNAWAY * max(1.0, abs(loss))
         if not math.isfinite(loss) or abs(loss) > self.limit:
@@ -125,12 +129,16 @@ class Watch:
         return loss
 
     def judge(self, model: Classifier, score: float) -> None:
-        """Remember a model if it is the best yet."""
+        """Remember a model's parameters if its score is the best so far."""
         if score > self.score:
             self.score, self.best = score, model.state_dict()
 
     def best_of(self, model: Classifier) -> Classifier:
-        """The model with the best parameters."""
+        """The model with the parameters of the best check, loaded in place.
+
+        Raises:
+            DivergedError: they are not finite.
+        """
         if not all(bool(t.isfinite().all()) for t in self.best.values()):
             raise DivergedError(f"{self.name}: diverged (its parameters are no longer finite)")
         model.load_state_dict(self.best)
@@ -148,7 +156,7 @@ class Record:
         self._before, self._start = copy.copy(context.cost), time.perf_counter()
 
     def keep(self, trainee: Trainee, watch: Watch) -> None:
-        """Hand the state to the keeper."""
+        """Hand the state and the cost so far to the keeper."""
         cost, before = self._context.cost, self._before
         elapsed = time.perf_counter() - self._start
         self._context.keeper.save(
@@ -165,7 +173,11 @@ class Record:
         )
 
     def take_up(self, trainee: Trainee, watch: Watch) -> None:
-        """Go on from the state that the keeper has, if it has one."""
+        """Resume from the keeper's state of this training, if there is one.
+
+        Raises:
+            CheckpointError: it is the state of another training.
+        """
         state = self._context.keeper.load(self._name)
         if state is None:
             return

@@ -23,7 +23,7 @@ Head = tuple[Floats, Floats]  # weight [C, D] and bias [C]
 
 
 def featurised(model: Classifier, split: Split, context: FitContext) -> tuple[Floats, Ints]:
-    """A split's features [N, D] and labels [N]; the forward passes are on the bill."""
+    """A split's features [N, D] and labels [N]; the forward passes are added to the cost."""
     context.bill_forward(len(split))
     x = image_features(model, split, context.settings.eval_batch_size, context.settings.device)
     return x.double().numpy(), split.labels.numpy()
@@ -32,14 +32,15 @@ def featurised(model: Classifier, split: Split, context: FitContext) -> tuple[Fl
 def fitted(x: Floats, y: Ints, strength: float) -> LogisticRegression:
     """scikit-learn's regression with inverse penalty C = `strength`.
 
-    One thread: its many small products are where BLAS threads wait for one another, thirty times as long on two cores.
+    It runs on one BLAS thread: on two cores, the threads of its many small products wait for one another, which takes
+    thirty times as long.
     """
     with threadpool_limits(1, user_api="blas"):
         return LogisticRegression(C=strength, max_iter=2000).fit(x, y)
 
 
 def regression(x: Floats, y: Ints, strength: float, classes: int) -> Head:
-    """A full head; a regression of two classes gives one row, the difference of theirs."""
+    """A head with a row for each of `classes`; a regression on two gives one row, the difference of theirs."""
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
     present = np.unique(y)
     bias[present] = 0.0
@@ -51,7 +52,7 @@ def regression(x: Floats, y: Ints, strength: float, classes: int) -> Head:
 
 
 def standardised(x: Floats, regress: Callable[[Floats], Head]) -> Head:
-    """The head for features [N, D] that `regress` makes of them standardised."""
+    """The head for features [N, D] as they are, from the one that `regress` fits to them standardised."""
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-8
     weight, bias = regress((x - mean) / deviation)
     weight = weight / deviation

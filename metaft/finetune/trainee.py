@@ -1,4 +1,4 @@
-"""A model in training: what moves, what moves it, and one step."""
+"""A model in training: its variables, optimizer and hook, and one step."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Trainee:
     The model stays in evaluation mode, so that batch norm keeps its statistics and the loss is the one searched.
 
     Args:
-        model: the copy; its parameters are written when it is looked at.
+        model: the copy; `current` writes the trained parameters into another one.
         pretrained: its trained parameters as they began, by name.
         hook, knobs: what a method changes in a step.
         variables: what the optimizer moves, by name; `anchors` are their first values.
         optimizer: torch's AdamW, with a group for each parameter group.
         loss: the weighted sum of terms.
-        objective: what the next step descends.
+        objective: what the current step descends.
         extra: the hook's state.
-        step: how many steps are done.
+        step: the number of steps done.
     """
 
     model: Classifier
@@ -60,7 +60,7 @@ class Trainee:
     def begin(
         cls, classifier: Classifier, objective: Objective, settings: FitSettings, make_hook: MakeHook | None
     ) -> Trainee:
-        """At the classifier's parameters, with the given hook or the one that the objective names."""
+        """A trainee at the classifier's parameters, with the given hook or the one that the objective names."""
         model = copy.deepcopy(classifier)
         names = trainable(model, text=objective.needs_text, freeze=settings.freeze)
         pretrained = {name: p.detach() for name, p in picked_parameters(model, names).items()}
@@ -75,7 +75,7 @@ class Trainee:
         return cls(model, pretrained, hook, knobs, variables, anchors, optimizer, loss, objective, extra)
 
     def advance(self, batch: TrainBatch, objective: Objective, pace: float) -> float:
-        """One step on an objective at a share of its learning rates; the loss before it."""
+        """Take one step on an objective, at `pace` times its learning rates; gives the loss before it."""
         self.objective = objective
         parameters = dict(self.hook.parameters(self.variables, self.pretrained))
         out = functional_call(self.model, parameters, (batch.images, batch.tokens))
@@ -92,8 +92,8 @@ class Trainee:
         variables = list(self.variables.values())
         grads = [v.grad for v in variables]
         changed, extra = self.hook.before(with_zeros(grads, variables), variables, self.anchors, self.extra, self.knobs)
-        for v, grad, instead in zip(variables, grads, changed, strict=True):
-            v.grad = None if grad is None else instead
+        for v, grad, replacement in zip(variables, grads, changed, strict=True):
+            v.grad = None if grad is None else replacement
         settings = parameter_groups(self.variables, self.objective.values())
         for group, setting in zip(self.optimizer.param_groups, settings, strict=True):
             group["lr"], group["weight_decay"] = pace * setting["lr"], setting["weight_decay"]
@@ -104,7 +104,7 @@ class Trainee:
 
     @torch.no_grad()
     def current(self) -> Classifier:
-        """A copy of the model as it stands, with what the hook keeps merged."""
+        """A copy of the model with the parameters that the hook gives to be evaluated, after the last step."""
         model = copy.deepcopy(self.model)
         values = self.hook.result(list(self.variables.values()), self.extra)
         parameters = self.hook.parameters(dict(zip(self.variables, values, strict=True)), self.pretrained)
@@ -113,7 +113,7 @@ class Trainee:
         return model
 
     def inner_state(self) -> InnerState:
-        """The state as the inner loop has it."""
+        """A copy of the state in the inner loop's form."""
         params = [v.detach() for v in self.variables.values()]
         moments = [self.optimizer.state.get(v, {}) for v in self.variables.values()]
         m, v = (
@@ -123,7 +123,7 @@ class Trainee:
         return InnerState(tuple(params), m, v, self.step, tuple(self.extra)).map(torch.clone)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a training needs to go on from here."""
+        """All that is needed to resume from here: tensors and plain values."""
         return {
             "step": self.step,
             "variables": {name: v.detach() for name, v in self.variables.items()},
@@ -132,7 +132,7 @@ class Trainee:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Resume from what `state_dict` returned."""
         with torch.no_grad():
             for name, v in self.variables.items():
                 v.copy_(state["variables"][name])

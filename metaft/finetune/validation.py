@@ -1,4 +1,4 @@
-"""How a method that has a choice to make judges models: by validation data."""
+"""Judging models by validation data, for methods that choose among several."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Score = tuple[float, float]
 
 
 def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
-    """Accuracy on a split; its forward passes are on the bill."""
+    """Accuracy on a split, in [0, 1]; its forward passes are added to the cost."""
     context.bill_forward(len(split))
     return accuracy(predict(model, split, context.settings.eval_batch_size, context.settings.device), split.labels)
 
 
 def validate(model: Classifier, data: SearchData, context: FitContext) -> Score:
-    """Accuracy on ood_val, and on id_val for ties: the order in which every method compares its own candidates."""
+    """Accuracy on ood_val, and on id_val for ties: the order in which every method compares its candidates."""
     return accuracy_on(data.ood_val, model, context), accuracy_on(data.id_val, model, context)

@@ -1,4 +1,4 @@
-"""Projection of a parameter tensor onto a ball around its anchor, and the derivative by the ball's radius.
+"""Projection of a parameter tensor onto a ball around its anchor, and the derivative with respect to the radius.
 
     c = p - p_0,  n_r = |c_r| for each row r,  Pi(p) = p_0 + min(1, gamma / n_r) c_r
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-_TINY = 1e-30  # a row that has not moved has a ratio all the same
+_TINY = 1e-30  # keeps the ratio finite for a row that has not moved
 
 
 def rows(tensor: Tensor, norm: str) -> Tensor:
-    """The tensor as [rows, entries]."""
+    """The tensor as a matrix of its rows, [rows, entries]."""
     return tensor.reshape(1, -1) if norm == "l2" or tensor.ndim < 2 else tensor.flatten(1)
 
 
@@ -31,7 +31,7 @@ def row_sums(tensor: Tensor, norm: str) -> Tensor:
 
 
 def row_norms_(drift: Tensor, norm: str) -> Tensor:
-    """The norm of each row, [rows]; what is in `drift` is lost."""
+    """The norm of each row, [rows]; `drift` is overwritten."""
     return row_sums(drift.abs_(), norm) if norm == "mars" else row_sums(drift.square_(), norm).sqrt_()
 
 
@@ -47,7 +47,7 @@ def row_pulls(grad: Tensor, drift: Tensor, norm: str) -> Tensor:
 
 
 def padded(vectors: Sequence[Tensor]) -> Tensor:
-    """n vectors [rows] as one matrix [n, most rows], zeros behind them, so that small sums take one kernel for all."""
+    """n vectors [rows] as one matrix [n, most rows], filled up with zeros: one kernel then serves all small sums."""
     return pad_sequence(list(vectors), batch_first=True)
 
 

@@ -1,4 +1,4 @@
-"""EMA: the model that is kept is an average over the way."""
+"""EMA: the resulting model is a moving average over the steps."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class EMA(Hook):
     """
 
     def initial(self, anchors: Tensors) -> State:
-        """theta_0."""
+        """The average before the first step: theta_0."""
         return tuple(anchors)
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The same values; the average moves on."""
+        """The values unchanged; the average moves towards them."""
         weight = 1 - knobs["decay"]
         return values, tuple(torch.lerp(e, p, weight) for e, p in zip(state, values, strict=True))
 
     def result(self, values: Tensors, state: State) -> Tensors:
-        """The average."""
+        """The average, in place of the values."""
         return state
 
 

@@ -23,14 +23,14 @@ class FTP(Hook):
         gamma_t = gamma_{t-1} - speed max_r(n_r) Adam(h_t),  with h_t times kappa where h_t > 0
         p_t     = p_0 + min(1, gamma_t / n_r) (p~_t - p_0),  with p~_t what the optimizer proposes
 
-    The gradient of a batch is at p_{t-1}, so the derivative by the radius that made p_{t-1} costs one dot product and
-    no validation data. Knobs: `kappa` in [0, 1], at 0 a ball can only grow; `speed`, the share of the longest row by
-    which a radius may move in a step.
+    The gradient of a batch is taken at p_{t-1}, so the derivative with respect to the radius that made p_{t-1} costs
+    one dot product and no validation data. Knobs: `kappa` in [0, 1], at 0 a ball can only grow; `speed`, the share of
+    the longest row by which a radius may move in a step.
 
-    Beside one copy of the parameters it keeps four numbers a tensor and one a row. The paper's code stores the
-    previous update too, which p_{t-1} - p_0 replaces; it moves a radius by 0.01 in absolute units, so that the meaning
-    of it changes with width and learning rate, and starts from a radius of 1e-8, which undoes the first step, where
-    here the first step is free. Rows inside the ball have a derivative of 0 here, as they have in truth.
+    Beside one copy of the parameters it keeps four numbers per tensor and one per row. It differs from the paper's code
+    in four ways. p_{t-1} - p_0 replaces a stored copy of the previous update. A radius moves in units of the longest
+    row, not by 0.01 in absolute units, which mean something else at every width and learning rate. The first step is
+    free; a first radius of 1e-8 would undo it. Rows inside the ball have their true derivative, 0.
 
     Source: Tian et al., Fast trainable projection for robust fine-tuning, NeurIPS 2023, section 3 and algorithm 1.
     """
@@ -62,13 +62,13 @@ class FTP(Hook):
     def before(
         self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
     ) -> tuple[Tensors, State]:
-        """The same gradients; the radii learn from them."""
+        """The gradients unchanged; the radii take a step down them."""
         radii = Radii.of(state)
         pulls = [row_pulls(g, p - a, self.norm) for g, p, a in zip(grads, values, anchors, strict=True)]
         return grads, self.learned(self.gradient(pulls, radii), radii, knobs).state
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The proposal, projected."""
+        """The proposed values, projected onto the balls."""
         norms = [row_norms(p - a, self.norm) for p, a in zip(values, anchors, strict=True)]
         kept, radii = self.bounded(norms, Radii.of(state))
         parts = zip(values, anchors, kept, strict=True)

@@ -17,8 +17,8 @@ Knobs = Mapping[str, Any]  # numbers or 0-d tensors by name
 class Hook:
     """What a method changes in a step; this one changes nothing, and every other overrides what it needs.
 
-    The optimizer moves `variables`; the model runs on the `parameters` made of them. Around each update stand
-    `before`, which may change gradients, and `after`, which may change what the optimizer proposes. Lists are in the
+    The optimizer moves `variables`; the model runs on the `parameters` made of them. Around each update,
+    `before` may change the gradients and `after` what the optimizer proposes. Lists are in the
     order of the variables, `anchors` are their first values. Nothing is changed in place, and everything is
     differentiable almost everywhere, so that a hook serves plain and differentiated steps.
     """

@@ -14,7 +14,7 @@ from metaft.space import Categorical, Dimension, Int
 class Knob:
     """A hyperparameter with its range and its default.
 
-    A real knob joins the search space of `search.method`; a whole number or a choice shapes the method and does not.
+    A real knob joins the search space of `search.method`; whole numbers and choices are set, never searched.
     """
 
     dimension: Dimension
@@ -40,14 +40,14 @@ class Knob:
         return number and bool(self.dimension.low <= value <= self.dimension.high)
 
 
-def settled(knobs: Sequence[Knob], own: Mapping[str, Any]) -> dict[str, Any]:
+def settled(knobs: Sequence[Knob], given: Mapping[str, Any]) -> dict[str, Any]:
     """Every knob's value: the given ones over the defaults."""
-    return {k.name: own.get(k.name, k.default) for k in knobs}
+    return {knob.name: given.get(knob.name, knob.default) for knob in knobs}
 
 
-def faults(field: str, knobs: Sequence[Knob], own: Mapping[str, Any]) -> list[Fault]:
-    """What is wrong with values given by name."""
-    known = {k.name: k for k in knobs}
-    found = [unknown(f"{field}.{name}", str(name), known) for name in own if name not in known]
-    wrong = [(known[n], v) for n, v in own.items() if n in known and not known[n].admits(v)]
-    return found + [Fault(f"{field}.{k.name}", repr(v), k.allowed) for k, v in wrong]
+def faults(field: str, knobs: Sequence[Knob], given: Mapping[str, Any]) -> list[Fault]:
+    """Faults of values given by name: unknown knobs, and values that a knob does not admit."""
+    known = {knob.name: knob for knob in knobs}
+    odd = [unknown(f"{field}.{name}", str(name), known) for name in given if name not in known]
+    wrong = [(known[name], v) for name, v in given.items() if name in known and not known[name].admits(v)]
+    return odd + [Fault(f"{field}.{knob.name}", repr(v), knob.allowed) for knob, v in wrong]

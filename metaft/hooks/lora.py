@@ -24,8 +24,8 @@ A, B = ".lora_a", ".lora_b"
 class LoRA(Hook):
     """Low-rank adaptation: W = W_0 + alpha / rank B A, with A [rank, in] as in nn.Linear, B [out, rank] zero.
 
-    Only A and B of each target and what belongs to the head train; targets are matrices by name, so that a stacked
-    projection inside nn.MultiheadAttention is one target like any other. Whatever leaves the loop is merged.
+    Only A and B of each target and the head train; targets are matrices by name, so that a stacked
+    projection inside nn.MultiheadAttention is one target like any other. Trained models are returned merged.
 
     Args:
         targets: patterns of parameter names; those of attention by default.
@@ -44,15 +44,15 @@ class LoRA(Hook):
         matrices = [name for name, p in pretrained.items() if p.ndim == 2]
         if self._given is not None:
             return matching(matrices, self._given, "finetune.lora_targets", "matrix")
-        found = [name for name in matrices if any(matching([name], [p]) for p in ATTENTION)]
-        if not found:
-            what = "no attention matrix among the trained parameters"
+        attention = [name for name in matrices if any(matching([name], [p]) for p in ATTENTION)]
+        if not attention:
+            missing = "no attention matrix among the trained parameters"
             allowed = f"patterns of names like {', '.join(map(bare, matrices[:3]))}"
-            raise ConfigError([Fault("finetune.lora_targets", what, allowed)])
-        return found
+            raise ConfigError([Fault("finetune.lora_targets", missing, allowed)])
+        return attention
 
     def variables(self, pretrained: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        """Fresh factors, and the head as it is."""
+        """New factors A and B by name, and the head's parameters as they are."""
         made = {}
         for name in self.targets(pretrained):
             w = pretrained[name]
@@ -63,7 +63,7 @@ class LoRA(Hook):
         return {**made, **{name: p for name, p in pretrained.items() if bare(name).startswith("head.")}}
 
     def parameters(self, variables: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The merged matrices, and the head."""
+        """The merged matrices W_0 + alpha / rank B A, and the head."""
         merged = {}
         for name, value in variables.items():
             if name.endswith(A):

@@ -11,21 +11,21 @@ from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import Hook, Knobs, State
 from metaft.tensors import Tensors
 
-WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before a name
+WRAPPERS = ("module.", "_orig_mod.")  # prefixes that DataParallel and torch.compile add to a name
 
 
 def bare(name: str) -> str:
-    """A parameter's name without what wrappers put before it."""
+    """A parameter's name without the prefixes of wrappers."""
     while name.startswith(WRAPPERS):
         name = name.partition(".")[2]
     return name
 
 
 def matching(names: Sequence[str], patterns: Sequence[str], field: str = "", what: str = "parameter") -> list[str]:
-    """The names that a pattern (with `*`) matches; with a `field` to blame every pattern must match one.
+    """The names that a pattern (with `*`) matches; with a `field` to blame, every pattern must match one.
 
     Raises:
-        ConfigError: every pattern that matches nothing.
+        ConfigError: names every pattern that matches nothing.
     """
     idle = [p for p in patterns if not any(fnmatch(bare(name), p) for name in names)]
     if field and idle:
@@ -40,23 +40,23 @@ def included(names: Sequence[str], exclude: Sequence[str], field: str = "finetun
     Raises:
         ConfigError: a pattern matches nothing, or nothing is left.
     """
-    out = set(matching(names, exclude, field))
-    if len(out) == len(names):
+    excluded = set(matching(names, exclude, field))
+    if len(excluded) == len(names):
         raise ConfigError([Fault(field, "every parameter is excluded", "patterns that leave some")])
-    return [i for i, name in enumerate(names) if name not in out]
+    return [i for i, name in enumerate(names) if name not in excluded]
 
 
 def picked(tensors: Tensors, numbers: Sequence[int]) -> list[Tensor]:
-    """The tensors of these numbers."""
+    """The tensors at these numbers."""
     return [tensors[i] for i in numbers]
 
 
-def placed(tensors: Tensors, numbers: Sequence[int], own: Tensors) -> list[Tensor]:
-    """The tensors with others in the place of those of these numbers."""
-    whole = list(tensors)
-    for i, t in zip(numbers, own, strict=True):
-        whole[i] = t
-    return whole
+def placed(tensors: Tensors, numbers: Sequence[int], others: Tensors) -> list[Tensor]:
+    """A copy of the list, with `others` in place of the tensors at these numbers."""
+    replaced = list(tensors)
+    for i, t in zip(numbers, others, strict=True):
+        replaced[i] = t
+    return replaced
 
 
 class Only(Hook):
@@ -71,23 +71,23 @@ class Only(Hook):
         self._hook, self._numbers = hook, numbers
 
     def initial(self, anchors: Tensors) -> State:
-        """The hook's own, for the chosen variables."""
+        """The hook's first state, for the chosen variables."""
         return self._hook.initial(self._of(anchors))
 
     def before(
         self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
     ) -> tuple[Tensors, State]:
-        """The hook's own in its place."""
-        own, state = self._hook.before(self._of(grads), self._of(values), self._of(anchors), state, knobs)
-        return placed(grads, self._numbers, own), state
+        """The hook's gradients for the chosen variables; the others unchanged."""
+        changed, state = self._hook.before(self._of(grads), self._of(values), self._of(anchors), state, knobs)
+        return placed(grads, self._numbers, changed), state
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The hook's own in its place."""
-        own, state = self._hook.after(self._of(values), self._of(anchors), state, knobs)
-        return placed(values, self._numbers, own), state
+        """The hook's values for the chosen variables; the others unchanged."""
+        changed, state = self._hook.after(self._of(values), self._of(anchors), state, knobs)
+        return placed(values, self._numbers, changed), state
 
     def result(self, values: Tensors, state: State) -> Tensors:
-        """The hook's own in its place."""
+        """The hook's results for the chosen variables; the others unchanged."""
         return placed(values, self._numbers, self._hook.result(self._of(values), state))
 
     def _of(self, tensors: Tensors) -> list[Tensor]:

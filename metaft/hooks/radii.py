@@ -21,7 +21,7 @@ class Radii(NamedTuple):
     """The state of n tensors' radii.
 
     Args:
-        taken: gradients so far, [n].
+        taken: the number of gradients counted so far, [n].
         radius: gamma, [n]; infinite before the first proposal.
         exp_avg, exp_avg_sq: Adam's moments, [n].
         norms: n tensors [rows]: the norms of what was last proposed, before it was projected.
@@ -41,13 +41,13 @@ class Radii(NamedTuple):
 
     @classmethod
     def of(cls, state: State) -> Radii:
-        """From a flat state."""
+        """The radii in a flat state, the inverse of `state`."""
         taken, radius, exp_avg, exp_avg_sq, *norms = state
         return cls(taken, radius, exp_avg, exp_avg_sq, norms)
 
     @property
     def state(self) -> State:
-        """The flat state."""
+        """All tensors in the order of the fields, as a hook's state."""
         return (self.taken, self.radius, self.exp_avg, self.exp_avg_sq, *self.norms)
 
     @property

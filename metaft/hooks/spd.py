@@ -1,4 +1,4 @@
-"""SPD: weight decay towards theta_0, only where a tensor's drift has stopped to help."""
+"""SPD: weight decay towards theta_0, only where a tensor's drift no longer helps."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class SPD(Hook):
     def before(
         self, grads: Tensors, values: Tensors, anchors: Tensors, state: State, knobs: Knobs
     ) -> tuple[Tensors, State]:
-        """The same gradients, and what they say of the drift so far."""
+        """The gradients unchanged, and whether they ask each tensor to go back, with its distance so far."""
         drifts = [p - a for p, a in zip(values, anchors, strict=True)]
         pulls = torch.stack([(g * c).sum() for g, c in zip(grads, drifts, strict=True)])
         return grads, ((pulls > 0).to(pulls.dtype), _lengths(drifts))
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The proposal, held where its tensor is to be held."""
+        """The proposed values, drawn back where their tensor is to be held."""
         held, before = state
         now = _lengths([p - a for p, a in zip(values, anchors, strict=True)])
         growth = (1 - before / now.clamp(min=_TINY)).clamp(min=0.0)

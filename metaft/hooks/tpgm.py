@@ -25,8 +25,8 @@ class TPGM(Hook):
     moves in units of the longest row, where the paper's code moves it by 0.01 in absolute units.
 
     Args:
-        probe: the gradients of the validation loss at given values, on the batch of a number that counts up.
-        iterations: how often the radii learn in one call.
+        probe: (values, number) to the gradients of the validation loss there, on batch `number`, which counts up.
+        iterations: steps on the radii before each projection.
         norm: `mars` or `l2` (see `metaft.hooks.ball`).
         numbers: of the variables that are projected; None: all.
 
@@ -37,27 +37,27 @@ class TPGM(Hook):
         self._probe, self._iterations, self.norm, self._numbers = probe, iterations, norm, numbers
 
     def initial(self, anchors: Tensors) -> State:
-        """How many batches were seen, and radii to be set by the first proposal."""
+        """The number of batches seen, [], and radii that the first proposal will set."""
         norms = [row_norms(a, self.norm) for a in picked(anchors, self._chosen(anchors))]
         radii = Radii.initial([torch.zeros_like(n) for n in norms])
         return (torch.zeros((), dtype=torch.int64), *radii.state)
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
-        """The proposal, projected by radii that have learned on it."""
+        """The proposed values, projected after the radii have learned on them."""
         seen, radii, chosen = state[0], Radii.of(state[1:]), self._chosen(anchors)
-        own, centres = picked(values, chosen), picked(anchors, chosen)
-        drifts = [p - a for p, a in zip(own, centres, strict=True)]
+        moving, centres = picked(values, chosen), picked(anchors, chosen)
+        drifts = [p - a for p, a in zip(moving, centres, strict=True)]
         radii = radii._replace(norms=[row_norms(c, self.norm) for c in drifts])
         half = torch.stack([n.min() / 2 for n in radii.norms])
         radii = radii._replace(radius=torch.where(radii.radius.isinf(), half, radii.radius)).within()
         lengths = padded(radii.norms)
         for _ in range(self._iterations):
-            point = placed(values, chosen, self._projected(own, centres, radii))
+            point = placed(values, chosen, self._projected(moving, centres, radii))
             grads = picked(self._probe(point, int(seen)), chosen)
             pulls = padded([row_pulls(g, c, self.norm) for g, c in zip(grads, drifts, strict=True)])
             gradient = radius_gradient(pulls, lengths, radii.radius, lengths)
             radii, seen = radii.adapted(gradient, knobs["speed"]).within(), seen + 1
-        return placed(values, chosen, self._projected(own, centres, radii)), (seen, *radii.state)
+        return placed(values, chosen, self._projected(moving, centres, radii)), (seen, *radii.state)
 
     def _chosen(self, anchors: Tensors) -> Sequence[int]:
         return range(len(anchors)) if self._numbers is None else self._numbers

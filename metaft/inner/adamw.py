@@ -37,8 +37,8 @@ def adamw(
         m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         p <- (1 - lr wd) p - lr / (1 - b1^t) m / (sqrt(v + 1e-30) / sqrt(1 - b2^t) + eps)
 
-    A graph of it keeps the gradients and what the next state holds anyway, where one of elementary operations would
-    keep some ten copies of the parameters. The second derivatives a hypergradient needs are the model's alone.
+    Its graph keeps the gradients and what the next state holds anyway; a graph of elementary operations would keep
+    some ten copies of the parameters. The second derivatives a hypergradient needs are the model's alone.
 
     Args:
         params, grads, exp_avg, exp_avg_sq: n tensors each, of equal shapes.
@@ -53,7 +53,7 @@ def adamw(
 
 
 class _AdamW(torch.autograd.Function):
-    """One node for all tensors; n tensors each of p, g, m, v come in, of p, m, v go out."""
+    """One graph node for all tensors: from n tensors each of p, g, m, v to n each of p, m, v."""
 
     @staticmethod
     def forward(ctx: Any, constants: Constants, lr: Tensor, wd: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Where a hypergradient left the range in which it means anything: which step, which term."""
+"""Finding the step and the term at which a hypergradient left the range in which it means anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPTIMIZER = "AdamW's denominator (inner.eps)"
 
 
 def culprit_step(trace: Trace) -> int | None:
-    """The step whose reversal made the adjoint not finite, or else grow most; None: it came so from the outer loss."""
+    """The step whose reversal made the adjoint not finite, or else grow most; None: it came from the outer loss."""
     lengths = {t: float(x) for t, x in sorted(trace.lengths.items(), reverse=True)}
     last = next(iter(lengths), None)
     if last is None or not math.isfinite(lengths[last]):
@@ -56,7 +56,7 @@ def second_order_shares(
 
 
 def diverged_step(loop: Loop) -> int | None:
-    """The first step after which a parameter is not finite."""
+    """The first step, from 1, after which a parameter is not finite; None: there is none."""
     state = loop.state
     for t, batch in enumerate(loop.batches, 1):
         state = plain(loop.step, state, batch, loop.h)

@@ -18,12 +18,12 @@ from metaft.inner.loop import DualStep, Estimator, Gradients, Loop, Trace, outer
 from metaft.inner.state import State
 from metaft.tensors import dot
 
-Direction = Mapping[str, Tensor]  # in h, by name, each of the shape of what it is for; 0 where left out
+Direction = Mapping[str, Tensor]  # a direction in h: by name, in its hyperparameter's shape; 0 where left out
 
 
 @dataclass(frozen=True)
 class Forward(Estimator):
-    """The exact hypergradient by forward mode: tangents d state_t / d h_k go along with the state.
+    """The exact hypergradient by forward mode: tangents d state_t / d h_k are carried along with the state.
 
     Memory does not grow with T; time grows with the number of hyperparameters.
 
@@ -40,12 +40,12 @@ class Forward(Estimator):
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Forward:
-        """As the settings say: there is nothing to set."""
+        """The estimator; it has no options."""
         return cls()
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
-        """The outer loss and its derivative; nothing is traced."""
-        value, slopes = along(loop, [{name: one} for name, x in loop.h.items() for one in _basis(x)])
+        """The outer loss and its derivative; the trace stays empty."""
+        value, slopes = along(loop, [{name: unit} for name, x in loop.h.items() for unit in _basis(x)])
         sizes = [x.numel() for x in loop.h.values()]
         parts = torch.stack(slopes).split(sizes) if slopes else ()
         return value, {name: part.view(x.shape).to(x) for (name, x), part in zip(loop.h.items(), parts, strict=True)}
@@ -74,7 +74,7 @@ def along(loop: Loop, directions: Sequence[Direction]) -> tuple[Tensor, list[Ten
 
 
 def _pushed(loop: Loop, state: State, tangent: State, batch: Any, direction: Direction) -> tuple[State, State]:
-    """One step of a state and a tangent."""
+    """The state and the tangent after one step, along a direction in h."""
     with second_order_attention(), _dual_level():
         leaves = state.leaves()
         dual = leaves.replaced(
@@ -91,7 +91,7 @@ def _pushed(loop: Loop, state: State, tangent: State, batch: Any, direction: Dir
 
 @contextmanager
 def _dual_level() -> Iterator[None]:
-    """Forward mode, whose first use has torch compile decompositions in a way that it deprecates itself."""
+    """Forward mode, without the deprecation warnings that torch's first use of it raises within torch."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=FutureWarning)
         warnings.filterwarnings("ignore", message="`torch.jit.script` is", category=DeprecationWarning)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
-from metaft.inner.implicit import HasLoss
-from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
+from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Outer, StepFunction
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.state import State, Tree
 
@@ -26,7 +25,7 @@ def differentiate(
     outer: Outer,
     estimator: str | Estimator = "unroll",
 ) -> tuple[Tensor, Gradients]:
-    """The outer loss of the end of an inner loop, and its derivative by each hyperparameter.
+    """The outer loss at the end of an inner loop, and its derivative with respect to each hyperparameter.
 
         state_t = step(state_{t-1}, batch_t, h) for t = 1 .. T;  value = outer(state_T);  d value / d h
 
@@ -34,17 +33,17 @@ def differentiate(
 
     Args:
         step: (state, batch, h) to the next state, of the same structure; it may not change what it is given, whose
-            tensors require gradients. For `Implicit` an object that has the loss it descends, `loss(state, batch, h)`,
-            too.
+            tensors require gradients. For `metaft.Implicit` it is an object with a method `loss(state, batch, h)`,
+            the inner loss [], too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
-        batches: T of them, one a step.
+        batches: T of them, one per step.
         h: floating-point tensors of any shape by name.
         outer: the outer loss [] of a final state.
         estimator: a name that `--list estimators` shows, or an estimator with options (`metaft.Unroll`,
             `metaft.Truncated`, `metaft.Forward`, `metaft.Implicit`).
 
     Returns:
-        The outer loss, detached, and d value / d h by name, each of the shape of what it is for.
+        The outer loss, detached, and d value / d h by name, each in its hyperparameter's shape.
 
     Raises:
         ConfigError: an unknown estimator, no batches, or nothing in `h`.
@@ -61,8 +60,9 @@ def differentiate(
     """
     chosen = ESTIMATORS[estimator].make(HypergradConfig()) if estimator in ESTIMATORS else estimator
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
-    tree = Tree.of(state)
-    loop = Loop(_nested(step, tree), tree, _sequence(batches), h, lambda end: outer(end.nested))
+    start = Tree.of(state)
+    between = _NestedWithLoss(step, start) if isinstance(step, HasLoss) else _Nested(step)
+    loop = Loop(between, start, _sequence(batches), h, lambda end: outer(end.nested))
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
@@ -79,7 +79,7 @@ def estimate(
     estimator: str = "unroll",
     **options: Any,
 ) -> tuple[Tensor, Gradients]:
-    """The same of a loop over a `State`, with an estimator by its name in the settings.
+    """As `differentiate`, for a loop over a `State` and an estimator by its name in the settings.
 
     Args:
         storage: a name of `metaft.inner.registry.STORAGES`.
@@ -103,7 +103,7 @@ def _sequence(batches: Iterable[Any]) -> Sequence[Any]:
 
 
 def _faults_of(loop: Loop) -> list[Fault]:
-    """What makes a loop that has no hypergradient."""
+    """Faults of a loop without a hypergradient: no steps, no hyperparameters, or one that is no real tensor."""
     faults = [] if loop.batches else [Fault("inner.steps", "0 steps", "at least 1")]
     odd = [name for name, x in loop.h.items() if not (isinstance(x, torch.Tensor) and x.is_floating_point())]
     faults += [Fault(f"h[{name!r}]", repr(loop.h[name]), "a floating-point tensor") for name in odd]
@@ -112,7 +112,7 @@ def _faults_of(loop: Loop) -> list[Fault]:
 
 @dataclass(frozen=True)
 class _Nested:
-    """A step between nested states as one between trees."""
+    """A step between nested states, as one between trees."""
 
     step: StepFunction
 
@@ -122,14 +122,11 @@ class _Nested:
 
 
 @dataclass(frozen=True)
-class _Lossy(_Nested):
-    """The same of a step that shows its loss, as `implicit` needs it; `like` has the structure of its states."""
+class _NestedWithLoss(_Nested):
+    """The same of a step that shows its loss."""
 
     like: Tree
 
     def loss(self, params: Sequence[Tensor], batch: Any, h: Mapping[str, Any]) -> Tensor:
-        return self.step.loss(self.like.replaced(params).nested, batch, h)  # type: ignore[attr-defined, no-any-return]
-
-
-def _nested(step: StepFunction, like: Tree) -> _Nested:
-    return _Lossy(step, like) if isinstance(step, HasLoss) else _Nested(step)
+        step = cast(HasLoss, self.step)
+        return step.loss(self.like.replaced(params).nested, batch, h)

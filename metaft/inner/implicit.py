@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig
 from metaft.inner.attention import second_order_attention
-from metaft.inner.loop import Estimator, Gradients, Loop, Trace, outer_adjoint
+from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Trace, outer_adjoint
 from metaft.inner.registry import LINEAR_SOLVERS
 from metaft.inner.solvers import ConjugateGradients, LinearSolver
 from metaft.tensors import Tensors
@@ -23,8 +21,8 @@ class Implicit(Estimator):
 
         d/dh = - d/dh <grad L(theta_T, h), v>,  (H + damping I) v = d outer / d theta,  H the Hessian of L
 
-    on the last batch. Right where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight decay
-    do not appear. The step shows L as its method `loss`.
+    on the last batch. It is exact where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight
+    decay do not appear. The step has L as its method `loss`.
 
     Args:
         solve: the linear solver.
@@ -53,20 +51,20 @@ class Implicit(Estimator):
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Implicit:
-        """As the settings say."""
+        """The estimator with the linear solver and the damping of the settings."""
         return cls(LINEAR_SOLVERS[settings.linear_solver].make(settings), settings.damping)
 
     @property
     def products(self) -> int:  # type: ignore[override]
-        """The solver's, and the mixed derivative."""
+        """The solver's products at most, and one for the mixed derivative."""
         return self.solve.iterations + 1
 
     def cost(self, loop: Loop) -> float:
-        """One step equivalent a step, one for the gradient at the end, two for each product."""
+        """One step equivalent per step, one for the gradient at the end, two for each product."""
         return len(loop.batches) + 1 + 2.0 * self.products
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
-        """The outer loss and its derivative; nothing is traced."""
+        """The outer loss and its derivative; the trace stays empty."""
         if not isinstance(loop.step, HasLoss):
             raise TypeError("step: has no `loss(params, batch, h)`; `implicit` needs the inner loss")
         state = loop.plain(loop.state, 0, len(loop.batches))
@@ -87,12 +85,3 @@ class Implicit(Estimator):
         solution = self.solve(hessian, [adjoint.params[i] for i in live])
         pulled = torch.autograd.grad(grads, list(h.values()), solution, allow_unused=True, materialize_grads=True)
         return value, {name: -x for name, x in zip(h, pulled, strict=True)}
-
-
-@runtime_checkable
-class HasLoss(Protocol):
-    """A step that shows the loss it descends."""
-
-    def loss(self, params: Any, batch: Any, h: Mapping[str, Any], /) -> Tensor:
-        """The inner loss []."""
-        ...

@@ -1,4 +1,4 @@
-"""The inner loop that a hypergradient is of: what every estimator takes."""
+"""The inner loop that estimators differentiate, and their interface."""
 
 from __future__ import annotations
 
@@ -42,6 +42,15 @@ class DualStep(Protocol):
         ...
 
 
+@runtime_checkable
+class HasLoss(Protocol):
+    """A step that shows the loss it descends."""
+
+    def loss(self, params: Any, batch: Any, h: Mapping[str, Any], /) -> Tensor:
+        """The inner loss []."""
+        ...
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""
@@ -53,13 +62,13 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Loop:
-    """T steps and what judges their end.
+    """T steps, and the outer loss of the state after them.
 
     Args:
         step: (state, batch, h) to the next state.
         state: where the loop starts; not differentiated.
-        batches: one a step.
-        h: what is differentiated, by name.
+        batches: one per step.
+        h: the hyperparameters to differentiate with respect to, by name.
         outer: the outer loss [] of a final state.
         footprint: the bytes of a loop of these shapes, where they have been measured before.
     """
@@ -80,7 +89,7 @@ class Loop:
 
 @dataclass
 class Trace:
-    """What a reverse sweep sees on its way.
+    """A record of a reverse sweep.
 
     Args:
         lengths: by t, the length of the adjoint d value / d params_t, from t = T down to 0.
@@ -91,12 +100,12 @@ class Trace:
     link: Callable[[int, Any, Any, Any], None] = lambda *_: None
 
     def note(self, t: int, adjoint: State) -> None:
-        """The adjoint of the state after t steps."""
+        """Record the length of the adjoint of the state after t steps."""
         self.lengths[t] = torch.stack(torch._foreach_norm(list(adjoint.params))).norm()
 
 
 class Estimator(ABC):
-    """A way to the hypergradient, with its options as fields.
+    """A way to compute the hypergradient, with its options as fields.
 
     `products` says how many second-order products follow one call of the step's `loss`.
     """
@@ -105,11 +114,11 @@ class Estimator(ABC):
 
     @abstractmethod
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
-        """The outer loss, detached, and its derivative by each hyperparameter; a trace is filled by a reverse sweep."""
+        """The outer loss, detached, and its derivative by hyperparameter; a reverse sweep fills the trace."""
 
     @abstractmethod
     def cost(self, loop: Loop) -> float:
-        """Step equivalents, without those of the outer loss."""
+        """The step equivalents of a hypergradient, without those of the outer loss."""
 
 
 def plain(step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -> Any:
@@ -120,7 +129,7 @@ def plain(step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -
 
 
 def outer_adjoint(outer: Outer, state: State) -> tuple[Tensor, State]:
-    """The outer loss, and its derivative by the state."""
+    """The outer loss, detached, and its derivative with respect to the state."""
     leaves = state.leaves()
     value = outer(leaves)
     pulled = torch.autograd.grad(value, leaves.tensors, allow_unused=True, materialize_grads=True)

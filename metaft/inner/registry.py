@@ -19,7 +19,7 @@ def _nothing(name: str) -> bool:
 
 
 def _outside_the_loss(name: str) -> bool:
-    """Whether a hyperparameter acts beside the inner loss, in the optimizer or in a hook."""
+    """Whether a hyperparameter acts outside the inner loss, in the optimizer or in a hook."""
     parsed = Name.parse(name)
     return parsed.is_knob or parsed.of_optimizer
 
@@ -31,7 +31,7 @@ class EstimatorKind:
     Args:
         make: the estimator (see `metaft.inner.loop.Estimator`) from the section `hypergrad`.
         storages: those it can work with.
-        refuses: whether it cannot differentiate by a hyperparameter of this name.
+        refuses: whether it cannot differentiate with respect to a hyperparameter of this name.
     """
 
     description: str
@@ -76,7 +76,7 @@ LINEAR_SOLVERS: dict[str, LinearSolverKind] = {
 
 
 def refusals(estimator: str, storage: str, names: Iterable[str]) -> list[Fault]:
-    """Why an estimator cannot do what it is asked for."""
+    """Faults of an estimator that is unknown, or cannot work with a storage or on hyperparameters of these names."""
     if estimator not in ESTIMATORS:
         return [unknown("hypergrad.estimator", estimator, ESTIMATORS)]
     chosen, faults = ESTIMATORS[estimator], []
@@ -85,6 +85,6 @@ def refusals(estimator: str, storage: str, names: Iterable[str]) -> list[Fault]:
     refused = [name for name in names if chosen.refuses(name)]
     if refused:
         able = ", ".join(name for name, kind in ESTIMATORS.items() if not any(map(kind.refuses, refused)))
-        what = f"{estimator!r} cannot differentiate by {', '.join(refused)}, which the inner loss does not hold"
-        faults.append(Fault("hypergrad.estimator", what, f"{able}; or fix them under objective.fixed"))
+        refusal = f"{estimator!r} cannot differentiate by {', '.join(refused)}, which the inner loss does not hold"
+        faults.append(Fault("hypergrad.estimator", refusal, f"{able}; or fix them under objective.fixed"))
     return faults

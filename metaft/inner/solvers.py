@@ -40,11 +40,11 @@ class ConjugateGradients:
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> ConjugateGradients:
-        """As the settings say."""
+        """With the iterations of the settings."""
         return cls(settings.iterations)
 
     def __call__(self, product: Product, b: Tensors) -> Tensors:
-        """v."""
+        """v, from A's product with any vector."""
         v: Tensors = [torch.zeros_like(x) for x in b]
         r = d = b
         size = float(dot(r, r))
@@ -74,11 +74,11 @@ class Neumann:
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Neumann:
-        """As the settings say."""
+        """With the iterations and the scale of the settings."""
         return cls(settings.iterations, settings.scale)
 
     def __call__(self, product: Product, b: Tensors) -> Tensors:
-        """v."""
+        """v, from A's product with any vector."""
         term = b
         total: Tensors = [torch.zeros_like(x) for x in b]
         for _ in range(self.iterations):

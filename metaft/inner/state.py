@@ -1,4 +1,4 @@
-"""The state of an inner loop, explicit."""
+"""The explicit state of an inner loop."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch.utils import _pytree as pytree
 
 
 class State(Protocol):
-    """What a step takes and gives, as a row of tensors."""
+    """What a step takes and returns, as a flat sequence of tensors."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All that is differentiated, in one row."""
+        """All tensors that are differentiated, in one flat tuple."""
         ...
 
     @property
     def params(self) -> tuple[Tensor, ...]:
-        """Those of them that a loss looks at."""
+        """Those of `tensors` that a loss depends on."""
         ...
 
     def replaced(self, tensors: Sequence[Tensor], /) -> Self:
-        """A state of the same make from another row of tensors."""
+        """A state of the same structure with other tensors, in the order of `tensors`."""
         ...
 
     def map(self, change: Callable[[Tensor], Tensor], /) -> Self:
@@ -42,7 +42,7 @@ S = TypeVar("S", bound=State)
 
 
 class _Row:
-    """What every state can do with its row of tensors."""
+    """The methods of a state that follow from `tensors` and `replaced`."""
 
     def map(self: S, change: Callable[[Tensor], Tensor]) -> S:
         return self.replaced([change(t) for t in self.tensors])
@@ -67,18 +67,21 @@ class InnerState(_Row):
         return (*self.params, *self.exp_avg, *self.exp_avg_sq, *self.extra)
 
     def replaced(self, tensors: Sequence[Tensor]) -> InnerState:
-        """A state of the same make from another row of tensors."""
+        """A state of the same structure with other tensors, in the order of `tensors`."""
         rest, lengths = iter(tensors), (len(self.params), len(self.exp_avg), len(self.exp_avg_sq))
         params, exp_avg, exp_avg_sq = (tuple(islice(rest, n)) for n in lengths)
         return InnerState(params, exp_avg, exp_avg_sq, self.step, tuple(rest))
 
 
+PLACE = object()  # None may be part of a state
+
+
 @dataclass(frozen=True)
 class Tree(_Row):
-    """A state made of any nested tuples, lists and dicts; what is no floating-point tensor is carried along.
+    """A state made of any nested tuples, lists and dicts; contents other than floating-point tensors are kept.
 
     Args:
-        others: the contents in order, with None in the place of each tensor.
+        others: the contents in order, with `PLACE` in the place of each tensor.
         structure: how they nest.
     """
 
@@ -91,21 +94,21 @@ class Tree(_Row):
         """The contents of a nested state."""
         contents, structure = pytree.tree_flatten(nested)
         tensors = tuple(x for x in contents if _is_real(x))
-        return cls(tensors, tuple(None if _is_real(x) else x for x in contents), structure)
+        return cls(tensors, tuple(PLACE if _is_real(x) else x for x in contents), structure)
 
     @property
     def nested(self) -> Any:
         """The state as it was given."""
         rest = iter(self.tensors)
-        return pytree.tree_unflatten([next(rest) if x is None else x for x in self.others], self.structure)
+        return pytree.tree_unflatten([next(rest) if x is PLACE else x for x in self.others], self.structure)
 
     @property
     def params(self) -> tuple[Tensor, ...]:
-        """All tensors: nothing says which of them a loss looks at."""
+        """All tensors: nothing says which of them a loss depends on."""
         return self.tensors
 
     def replaced(self, tensors: Sequence[Tensor]) -> Tree:
-        """A state of the same make from another row of tensors."""
+        """A state of the same structure with other tensors, in the order of `tensors`."""
         return replace(self, tensors=tuple(tensors))
 
 

@@ -65,7 +65,7 @@ class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
     def advance(
         self, state: InnerState, grads: Sequence[Tensor | None], lr: Sequence[Any], wd: Sequence[Any]
     ) -> InnerState:
-        """The state after one update by gradients that are known already; `lr` and `wd` are one a group."""
+        """The state after one update by the given gradients; `lr` and `wd` hold one value per group."""
         self._apply_override({"lr": lr, "weight_decay": wd})
         members = [list(enumerate(group)) for group in self._group_to_param_list]
         for group, slots, pairs in zip(self.param_groups, self.state, members, strict=True):
@@ -88,17 +88,18 @@ higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
 class Step:
     """A function (state, batch, h) -> state: one AdamW step on the weighted loss.
 
-    Modules that theta_0 has in training mode (dropout) are so in a step, not in `forward`; they draw from the batch's
-    seed, so a step can be repeated exactly.
+    Modules that are in training mode in theta_0 (dropout) are so in a step, but not in `forward`; they draw from the
+    batch's seed, so a step can be repeated exactly.
 
     Args:
         classifier: theta_0. It is not changed.
         trained: the names of the parameters that move; the others stay.
         loss: the weighted sum of terms.
-        settings: AdamW's constants; into how many parts a batch is cut (the loss is the mean of theirs, and one part at
-            a time is in memory, in the reverse sweep too); the precision of the forward pass (states stay as they are).
+        settings: AdamW's constants; the number of parts into which a batch is cut (the loss is the mean of theirs, and
+            one part at a time is in memory, in the reverse sweep too); the precision of the forward pass (not of
+            states).
         hook: what a method changes in a step.
-        knobs: the hook's, where h has none by the name METHOD.KNOB.
+        knobs: the hook's, each overridden by METHOD.KNOB in h.
 
     Raises:
         ConfigError: in the first step, if a module in training mode changes its buffers as it runs.
@@ -141,7 +142,7 @@ class Step:
         return InnerState(params, zeros, zeros, 0, self._hook.initial(self._anchors))
 
     def result(self, state: InnerState) -> tuple[Tensor, ...]:
-        """The variables that a state is judged by."""
+        """The values of the variables at which a state is judged, as the hook gives them."""
         return tuple(self._hook.result(state.params, state.extra))
 
     def forward(self, params: Sequence[Tensor], images: Tensor, tokens: Tensor | None = None) -> Outputs:
@@ -175,7 +176,7 @@ class Step:
 
         Args:
             h: weights by term, `lr` and `wd`, each a number or a 0-d tensor, and `NAME@GROUP` for a group's own. The
-                learning rates are taken times the batch's pace.
+                learning rates are multiplied by the batch's pace.
         """
         h = _paced(h, batch)
         with second_order_attention():
@@ -195,7 +196,7 @@ class Step:
             return self.advance(state, self._gradients(state.params, batch, h), _paced(h, batch))
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
-        """AdamW's update and what the hook does around it, by gradients that are known."""
+        """AdamW's update by the given gradients, and what the hook does around it."""
         lr, wd = ([value_for(h, base, group) for group in self._groups] for base in ("lr", "wd"))
         searched = ((Name.parse(key), value) for key, value in h.items())
         knobs = {**self._knobs, **{name.base: value for name, value in searched if name.is_knob}}
@@ -242,12 +243,12 @@ class Step:
         return batch.observe(out, dict(parameters), self.pretrained)
 
     def _refuse_changes(self, before: Mapping[str, Tensor]) -> None:
-        """A buffer that changes as the model runs would make a repeated step another one."""
+        """Refuse a model whose buffers change as it runs: a repeated step would give another result."""
         now = dict(self._model.named_buffers())
         changed = [name for name, buffer in before.items() if not torch.equal(buffer, now[name])]
         if changed:
-            found = f"{', '.join(changed)} changes as the model runs in training mode"
-            raise ConfigError([Fault("model", found, "training mode for dropout alone")])
+            moving = f"{', '.join(changed)} changes as the model runs in training mode"
+            raise ConfigError([Fault("model", moving, "training mode for dropout alone")])
         self._steady = True
 
     @contextmanager
@@ -270,7 +271,7 @@ class Step:
 
 
 def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:
-    """h with its learning rates times the batch's pace."""
+    """h with its learning rates multiplied by the batch's pace."""
     if batch.pace == 1:
         return h
     return {key: batch.pace * value if Name.parse(key).base == "lr" else value for key, value in h.items()}

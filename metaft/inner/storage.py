@@ -1,4 +1,4 @@
-"""What an unrolled inner loop keeps for its reverse sweep: graphs, states, or states at some steps alone."""
+"""What an unrolled inner loop keeps for its reverse sweep: graphs, states, or only the states at some steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metaft.config.schema import StorageConfig
 from metaft.inner.loop import Footprint, Loop
 from metaft.inner.sweep import Link
 
-SHARE = 0.8  # of the free memory that `auto` takes where it is given no budget
+SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
 
 
@@ -38,7 +38,7 @@ class Plan:
         return 3 * self.graphs + 4 * (steps - self.graphs) + repeated
 
     def peak(self, footprint: Footprint, steps: int) -> float:
-        """What is needed at most, in bytes beside the model, theta_0 and the first batch.
+        """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
         States wait from the forward to the reverse sweep, beside the one at hand and two adjoints. A graph needs its
         size again while it is differentiated, and so does the outer loss's.
@@ -50,7 +50,7 @@ class Plan:
 
 
 def planned(loop: Loop, storage: StorageConfig) -> Plan:
-    """What a storage keeps of a loop."""
+    """The plan of a configured storage for a loop."""
     memory = None if storage.memory is None else storage.memory * GIB
     if memory is None and storage.storage == "auto":
         memory = free_memory(loop.state.tensors[0].device)
@@ -58,7 +58,7 @@ def planned(loop: Loop, storage: StorageConfig) -> Plan:
 
 
 def footprint_of(loop: Loop) -> Footprint:
-    """The bytes of a loop's parts, as known or measured now."""
+    """The bytes of a loop's parts, known already or measured now."""
     if loop.footprint is not None:
         return loop.footprint
     state = loop.state.map(Tensor.detach)
@@ -75,11 +75,11 @@ def footprint_of(loop: Loop) -> Footprint:
 
 
 def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budget: float | None, host: bool) -> Plan:
-    """The plan of a named storage for so many steps.
+    """The plan of a named storage for `steps` steps.
 
     `keep` has all graphs, `replay` none, `segments` has spans of sqrt(T) steps (Chen et al., Training deep nets with
-    sublinear memory cost, 2016, section 4). `auto` has as many graphs as the budget in bytes holds, and where it
-    does not even hold the states, goes over to `segments`.
+    sublinear memory cost, 2016, section 4). `auto` has as many graphs as the budget in bytes holds, and takes
+    `segments` where that does not hold even the states.
     """
     span = math.isqrt(steps - 1) + 1  # ceil(sqrt(steps))
     if storage == "keep":
@@ -94,7 +94,7 @@ def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budge
 
 
 def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
-    """The bytes a graph keeps alive by itself: `build` gives the graph, and what does not belong to it."""
+    """The bytes that a graph alone keeps alive; `build` gives it with the tensors that are not to be counted."""
     sizes: dict[StorageWeakRef, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that `auto` may take where it is given no budget: a share of what is free on the device."""
+    """The bytes that `auto` may take where no budget is given: a share of what is free on the device."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
@@ -119,13 +119,13 @@ def free_memory(device: torch.device) -> float:
 
 
 def _available() -> float:
-    """Bytes of main memory that can be had without swapping; infinite where the system does not say."""
+    """The bytes of main memory available without swapping; infinite where the system does not say."""
     line = re.search(r"^MemAvailable:\s+(\d+) kB$", _text(Path("/proc/meminfo")), re.M)
     return int(line[1]) * 1024 if line else math.inf
 
 
 def _allowed() -> float:
-    """Bytes that the process's control group may still take (a container's limit)."""
+    """The bytes that the process's control group may still take (a container's limit); infinite without one."""
     limit, used = (_text(Path("/sys/fs/cgroup") / f"memory.{name}").strip() for name in ("max", "current"))
     return int(limit) - int(used) if limit.isdigit() and used.isdigit() else math.inf
 

@@ -1,4 +1,4 @@
-"""One step's graph, and where states wait between the forward and the reverse sweep."""
+"""The graph of one step, and storage for states between the forward and the reverse sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metaft.inner.state import State
 
 
 class Link:
-    """One step's graph, grown from its own leaves."""
+    """The graph of one step alone: its start is cut off from the graphs before it."""
 
     def __init__(self, step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -> None:
         self.start, self.batch = state.leaves(), batch
@@ -34,13 +34,13 @@ class Link:
 
 
 class Shelf:
-    """Where states wait: on their device, or in host memory, pinned, so that copies run beside the computation."""
+    """Storage for states: on their device, or in pinned host memory, so that copies overlap with computation."""
 
     def __init__(self, host: bool) -> None:
         self._host = host
 
     def put(self, state: State) -> State:
-        """The state as it is kept."""
+        """The state in the form in which it is kept, detached."""
         state = state.map(Tensor.detach)
         return state.map(_to_host) if self._host else state
 

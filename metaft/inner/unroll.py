@@ -44,7 +44,7 @@ class Unroll(Estimator):
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Unroll:
-        """As the settings say."""
+        """With the storage of the settings."""
         return cls(settings)
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
@@ -52,7 +52,7 @@ class Unroll(Estimator):
         return unrolled(loop, planned(loop, self.storage), trace or Trace())
 
     def cost(self, loop: Loop) -> float:
-        """3 to 5 step equivalents a step, as its graph is kept or built again."""
+        """3 to 5 step equivalents per step, depending on whether its graph is kept or built again."""
         return planned(loop, self.storage).cost(len(loop.batches))
 
 
@@ -62,7 +62,7 @@ class Truncated(Estimator):
 
     Args:
         last: k.
-        storage: as of `Unroll`, for these steps.
+        storage: as for `Unroll`, of these steps.
 
     Source: Shaban et al., Truncated back-propagation for bilevel optimization, AISTATS 2019, section 3.
 
@@ -80,7 +80,7 @@ class Truncated(Estimator):
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Truncated:
-        """As the settings say."""
+        """With the last steps and the storage of the settings."""
         return cls(settings.last, settings)
 
     @classmethod
@@ -95,7 +95,7 @@ class Truncated(Estimator):
         return Unroll(self.storage)(replace(tail, state=state), trace)
 
     def cost(self, loop: Loop) -> float:
-        """One step equivalent for each step before the last k, and those of `Unroll` for these."""
+        """One step equivalent for each step before the last k, and the cost of `Unroll` for the others."""
         tail = self._tail(loop)
         return len(loop.batches) - len(tail.batches) + Unroll(self.storage).cost(tail)
 

@@ -1,4 +1,4 @@
-"""Reading objective.yaml, with every fault of it at once."""
+"""Reading objective.yaml, with all its faults reported at once."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _stage(where: str, document: Mapping[str, Any], faults: list[Fault]) -> dict
 
 
 def _group(where: str, overrides: Any, faults: list[Fault]) -> None:
-    """What a parameter group has for itself."""
+    """Check the values that a parameter group has of its own."""
     fields = (*OPTIMIZER, "terms")
     overrides = overrides if isinstance(overrides, dict) else {"(value)": overrides}
     faults += [unknown(where, str(key), fields) for key in overrides if key not in fields]

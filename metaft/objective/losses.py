@@ -51,9 +51,9 @@ def hinge(s: StepState) -> Tensor:
 
     Source: Weston and Watkins, ESANN 1999; AutoFT, released code, learnedloss.py.
     """
-    own = s.logits.gather(1, s.labels[:, None])
-    margins = F.relu(s.logits - own + 1)
-    return margins.sum(dim=1).mean() - 1  # the label's own margin is max(0, 1)
+    of_label = s.logits.gather(1, s.labels[:, None])
+    margins = F.relu(s.logits - of_label + 1)
+    return margins.sum(dim=1).mean() - 1  # the margin of the label itself is max(0, 1)
 
 
 def flyp(s: StepState) -> Tensor:
@@ -70,8 +70,8 @@ def flyp(s: StepState) -> Tensor:
     if s.text_features is None:
         raise ValueError("flyp: text_features are missing; allowed: [B, D] from the text tower")
     similarity = s.logit_scale * s.image_features @ s.text_features.T
-    own = torch.arange(len(similarity), device=similarity.device)
-    return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+    partner = torch.arange(len(similarity), device=similarity.device)
+    return (F.cross_entropy(similarity, partner) + F.cross_entropy(similarity.T, partner)) / 2
 
 
 def kd(s: StepState) -> Tensor:

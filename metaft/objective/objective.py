@@ -24,12 +24,12 @@ class Objective:
     Args:
         terms: weights by term.
         lr, wd: learning rate at its peak, and weight decay.
-        groups: lr, wd or weights of penalties that a parameter group has for itself (see `Classifier.groups`).
+        groups: lr, wd or weights of penalties of a parameter group's own (see `metaft.clip.classifier.group_of`).
         method: a hook (see `metaft.hooks`) that acts in every step, with the values of its `knobs`.
-        schedule: what takes its place later, as (share of all steps, objective), by rising share. Learning rates there
-            are peaks too, of which every step takes the share that the fine-tune's own schedule gives it.
-        head: the last layer that the fine-tune begins with (see `metaft.objective.heads`); what theta_0 says of an
-            image stays what its own head says.
+        schedule: the objectives that replace it later, as (share of all steps, objective), by rising share. Their
+            learning rates are peaks too, which the fine-tune's warm-up and cosine scale in every step.
+        head: the last layer that the fine-tune begins with (see `metaft.objective.heads`); theta_0's outputs
+            are always those of its zero-shot head.
 
     >>> Objective({"ce": 1.0, "l2init": 0.01}, lr=1e-3, wd=0.1).values()
     {'ce': 1.0, 'l2init': 0.01, 'lr': 0.001, 'wd': 0.1}
@@ -45,7 +45,7 @@ class Objective:
     head: str = ZERO_SHOT
 
     def at(self, share: float) -> Objective:
-        """What holds after a share of all steps."""
+        """The objective that holds after a share of all steps, in [0, 1]."""
         return next((stage for start, stage in reversed(self.schedule) if start <= share), self)
 
     def values(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Objective:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], method: str | None = None) -> Objective:
-        """The inverse of `values`, which does not say by itself that a method has no knobs."""
+        """The inverse of `values`, to which a method without knobs has to be named."""
         groups: dict[str, dict[str, Any]] = {}
         knobs, terms = {}, {}
         for key, value in values.items():

@@ -29,7 +29,7 @@ class Term:
 
     Args:
         function: of a `StepState`, to a 0-d tensor; twice differentiable almost everywhere.
-        penalty: whether it looks at parameters alone, so that each parameter group may weigh it for itself.
+        penalty: whether it looks at parameters alone, so that each parameter group may have its own weight.
         needs_text: whether it needs captions, and so the text tower.
         scale: maps the number N of trained scalars to the factor that makes a penalty's weights comparable between
             models (see `metaft.objective.penalties`); losses on a batch need none.

@@ -14,10 +14,10 @@ from torch import Tensor
 class StepState:
     """One step's outputs and parameters; B samples, C classes, D feature dimensions.
 
-    `reference` is called at most once, and only by a term that needs what theta_0 says of the same batch.
+    `reference` is called at most once, and only by a term that needs theta_0's outputs on the same batch.
 
     Raises:
-        ValueError: a tensor of another shape or labels that are no integers.
+        ValueError: a tensor of another shape, or labels that are not int64.
     """
 
     logits: Tensor  # [B, C]

@@ -34,7 +34,7 @@ class WeightedLoss:
     penalty_scale: str = "standard"
 
     def scale(self, name: str) -> float:
-        """The factor of a term."""
+        """The factor of a term, by which a weight means the same for models of any size."""
         term = TERMS[name]
         return 1 / self.count if term.penalty and self.penalty_scale == "released" else term.scale(self.count)
 
@@ -61,7 +61,7 @@ class WeightedLoss:
         return total
 
     def _weights(self, name: str, h: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...] | None]]:
-        """A term's weights but for those that are the number 0, each with the parameters it is for (None: all)."""
+        """A term's weights other than the number 0, each with the names of its parameters (None: all)."""
         weights: list[tuple[Any, tuple[str, ...] | None]] = [(h[name], None)] if name in h else []
         if any(str(Name(name, group)) in h for group in self.groups):
             weights = [(value_for({name: 0.0, **h}, name, group), members) for group, members in self.groups.items()]

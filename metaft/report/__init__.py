@@ -1,1 +1,1 @@
-"""Tables, figures and pages from results.json; nothing here knows torch."""
+"""Tables, figures and pages from results.json; nothing here imports torch."""

@@ -13,7 +13,7 @@ from metaft.report.document import Document
 from metaft.report.tables import ood_mean, ood_splits
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
-MARKERS = ("o", "s", "^", "D", "v")  # the next once all colours are taken
+MARKERS = ("o", "s", "^", "D", "v")  # the next one once all colours are taken
 
 
 def id_against_ood(runs: Sequence[Document], path: Path) -> Path:
@@ -60,6 +60,6 @@ def _point(method: Document) -> tuple[float, float, Interval, Interval] | None:
 
 
 def _distances(split: Document) -> Interval:
-    """From the accuracy down and up to the ends of its interval."""
+    """The distances from the accuracy down and up to the ends of its interval."""
     value, (low, high) = split["accuracy"], split["ci95"]["accuracy"]
     return max(0.0, value - low), max(0.0, high - value)

@@ -11,7 +11,7 @@ from metaft.report.document import Document
 DRIFT = ["method", "step equivalents", "seconds", "drift of weights", "of features, id_val", "ood_val"]
 DRIFT_NOTE = (
     "Drift: L2 distance of all weights to theta_0, and mean squared distance of unit image features. Costs include "
-    "what a method stands on, without a search."
+    "those of methods that a method builds on, but not a search's."
 )
 CEILING = "oracle was trained on labelled images of the OOD tests' own distribution: a ceiling, not a competitor."
 
@@ -55,7 +55,7 @@ def methods_table(results: Document, metric: str = "accuracy") -> str:
 
 
 def drift_table(results: Document) -> str:
-    """What each method took, and how far it went from theta_0."""
+    """What each method cost, and how far it went from theta_0."""
     rows = drift_rows(results)
     return markdown(DRIFT, rows) if rows else ""
 
@@ -64,23 +64,23 @@ def drift_rows(results: Document) -> list[list[str]]:
     """The cells of `drift_table`."""
     drifts, costs = results.get("drift") or {}, results.get("cost") or {}
     rows = []
-    for name, own in drifts.items():
+    for name, drift in drifts.items():
         cost = costs.get(name, {})
-        took = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
-        features = [f"{value:.3f}" for value in own["features"].values()]
-        rows.append([name, *took, f"{own['weights']['all']:.3g}", *features])
+        cost_cells = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
+        features = [f"{value:.3f}" for value in drift["features"].values()]
+        rows.append([name, *cost_cells, f"{drift['weights']['all']:.3g}", *features])
     return rows
 
 
 def search_table(results: Document) -> str:
-    """What was searched, at what cost."""
+    """The search's size, result and cost."""
     search = results.get("search") or {}
     rows = [[key.replace("_", " "), _number(value)] for key, value in search.items() if not isinstance(value, list)]
     return markdown(["search", results.get("mode") or "none (objective given)"], rows) if rows else ""
 
 
 def objective_table(results: Document) -> str:
-    """The objective that `autoft` was trained with, and below it what each parameter group has for itself."""
+    """The objective that `autoft` was trained with, and below it the values that parameter groups have of their own."""
     tables = (objective_rows(results), group_rows(results))
     return "\n\n".join(markdown(header, rows) for header, *rows in tables if rows)
 
@@ -91,8 +91,8 @@ def objective_rows(results: Document) -> list[list[str]]:
     if not objective:
         return [["objective", "value"]]
     knobs = {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
-    whole = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
-    rows = [[name, _number(value)] for name, value in whole.items()]
+    values = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
+    rows = [[name, _number(value)] for name, value in values.items()]
     if objective.get("head"):
         rows.append(["head", objective["head"].replace("_", " ")])
     if objective.get("schedule"):
@@ -101,15 +101,16 @@ def objective_rows(results: Document) -> list[list[str]]:
 
 
 def group_rows(results: Document) -> list[list[str]]:
-    """The cells of what each parameter group has for itself, header first."""
+    """The cells of the values that parameter groups have of their own, header first."""
     groups = (results.get("objective") or {}).get("groups") or {}
-    flat = {group: {**own, **own.get("terms", {})} for group, own in groups.items()}
-    names = [name for name in dict.fromkeys(name for own in flat.values() for name in own) if name != "terms"]
-    return [["group", *names], *([group, *(_number(own.get(n, "")) for n in names)] for group, own in flat.items())]
+    flat = {group: {**values, **values.get("terms", {})} for group, values in groups.items()}
+    names = [name for name in dict.fromkeys(name for values in flat.values() for name in values) if name != "terms"]
+    rows = [[group, *(_number(values.get(name, "")) for name in names)] for group, values in flat.items()]
+    return [["group", *names], *rows]
 
 
 def page(results: Document) -> str:
-    """results.md."""
+    """The contents of results.md."""
     failed = results.get("failed") or {}
     parts = [
         f"# {results['title']}",

@@ -12,7 +12,7 @@ from metaft.report.document import Document, read
 
 
 def write_run(results: Document, folder: Path) -> None:
-    """results.md, figures/id_ood.png and report.html beside a run's results.json."""
+    """Write results.md, figures/id_ood.png and report.html beside a run's results.json."""
     write(folder / "results.md", tables.page(results))
     figure = figures.id_against_ood([results], folder / "figures" / "id_ood.png")
     page = html.render({folder.name: results}, figure, results["title"])
@@ -20,7 +20,7 @@ def write_run(results: Document, folder: Path) -> None:
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
-    """One page over several runs, its figure beside it.
+    """Write one page over several runs, and its figure beside it.
 
     Raises:
         DataError: a folder has no readable results.json, or runs are of different versions of an embedded suite.

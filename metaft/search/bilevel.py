@@ -1,4 +1,4 @@
-"""The bi-level problem that every solver sees, and what they exchange with it."""
+"""The bi-level problem that every solver sees, and the interface of solvers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
+from metaft.errors import Fault
 from metaft.search.journal import Journal
 from metaft.search.outcome import Outcome
 from metaft.space import Space
@@ -33,9 +34,9 @@ ProblemFactory = Callable[[str], "BilevelProblem"]  # from a device's name; pick
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a search may use, its last choice included; the first limit reached ends it.
+    """How much a search may use, its last choice included; the first limit that is reached ends it.
 
-    `trials` counts the search's own, without the last choice's.
+    `trials` does not count the evaluations of the last choice.
     """
 
     trials: int | None = None
@@ -43,7 +44,7 @@ class Budget:
     step_equivalents: float | None = None
 
     def spent(self, trials: float, seconds: float, step_equivalents: float) -> float:
-        """The share of the budget used: 1 or more when it is exhausted."""
+        """The share of the budget that is used: 1 or more when it is exhausted, 0 without any limit."""
         pairs = ((trials, self.trials), (seconds, self.seconds), (step_equivalents, self.step_equivalents))
         return max((used / limit for used, limit in pairs if limit is not None), default=0.0)
 
@@ -78,7 +79,7 @@ class BilevelProblem(Protocol):
         ...
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
-        """The outcome at a point in natural units; `report(step, outer loss)` may ask to stop by True."""
+        """The outcome at a point in natural units; `report(step, outer loss)` asks to stop by returning True."""
         ...
 
     def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
@@ -109,23 +110,19 @@ class Forecasting(Protocol):
     """A problem that can say beforehand what a hypergradient will take."""
 
     def forecast(self) -> Forecast:
-        """The cost of one."""
+        """The forecast of one hypergradient with the problem's settings."""
         ...
 
 
 class Solver(Protocol):
     """Anything that searches a problem within a budget, writing each trial to the journal as it ends."""
 
-    def check(self, problem: BilevelProblem, budget: Budget) -> None:
-        """Refuse, before anything of it is spent, a budget in which nothing can be done.
-
-        Raises:
-            ConfigError: with the setting and the least that would do.
-        """
+    def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
+        """Why nothing can be done within a budget, each limit with the least that would do; none where it can."""
         ...
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
-        """Search, starting with the recipe."""
+        """Search within the budget; the recipe is the first trial."""
         ...
 
 

@@ -23,7 +23,7 @@ HEADER = json.dumps({"version": VERSION}) + "\n"
 
 @dataclass(frozen=True)
 class Start:
-    """A trial that was proposed."""
+    """A trial that was proposed, its point in natural units."""
 
     number: int
     params: Mapping[str, Any]
@@ -41,10 +41,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Record:
-    """What ended: a trial; with a trial's number, a finalist evaluated again (`final`) or a derivative's `check`; or a
-    trial of an earlier search (`prior`).
+    """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a derivative's `check`;
+    or a trial of an earlier search (`prior`).
 
-    `reports` are (inner step, outer loss) on the way; `clock` is the search's wall-clock time at the end, in seconds.
+    `reports` are (inner step, outer loss) in the run; `clock` is the search's wall-clock time at the end, in seconds.
     """
 
     kind: Literal["trial", "final", "check", "prior"]
@@ -63,8 +63,8 @@ class Journal:
     A last line torn by a crash is cut off and reported; the trial it held is run again.
 
     Args:
-        path: of the file; it is made where there is none.
-        read_only: take in what is there; write, repair and lock nothing.
+        path: of the file, which is made if there is none.
+        read_only: read the file; write, repair and lock nothing.
 
     Raises:
         DataError: the file is of another version or damaged before its last line.
@@ -90,7 +90,7 @@ class Journal:
 
     @property
     def clock(self) -> float:
-        """Wall-clock seconds of the search since `bind`, and of earlier sittings."""
+        """Wall-clock seconds that the search has taken, since `bind` and in earlier sittings."""
         return self._before + time.perf_counter() - self._opened
 
     @property
@@ -102,7 +102,7 @@ class Journal:
         """Begin a sitting, with points of this space.
 
         Raises:
-            DataError: the journal's are of another one; names the first parameter that differs.
+            DataError: the journal's points are of another one; names the first parameter that differs.
         """
         self._begin()
         described = space.described()
@@ -113,17 +113,17 @@ class Journal:
             raise DataError(f"{self.path or 'journal'}: {_difference(self.space, described)}")
 
     def start(self, start: Start) -> None:
-        """A trial was proposed."""
+        """Record that a trial was proposed."""
         self.starts.append(start)
         self._write("start", asdict(start))
 
     def lose(self, lost: Lost) -> None:
-        """A worker died."""
+        """Record that a worker died."""
         self.lost.append(lost)
         self._write("lost", {"lost": lost.kind, "number": lost.number, "seed": lost.seed})
 
     def append(self, record: Record) -> None:
-        """Something ended."""
+        """Record an evaluation that ended."""
         self.records.append(record)
         self._write(record.kind, asdict(record))
 
@@ -136,11 +136,11 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         content = path.read_bytes()
-        whole, _, torn = content.rpartition(b"\n")
+        complete, _, torn = content.rpartition(b"\n")
         if torn and self._file is not None:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
-            write(path, whole + b"\n" if whole else HEADER)
-        lines = whole.decode("utf-8", errors="replace").splitlines()
+            write(path, complete + b"\n" if complete else HEADER)
+        lines = complete.decode("utf-8", errors="replace").splitlines()
         try:
             if lines and json.loads(lines[0]).get("version") != VERSION:
                 raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
@@ -174,12 +174,12 @@ def _record(raw: dict[str, Any]) -> Record:
     )
 
 
-def _difference(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> str:
-    """The first parameter in which two spaces differ, what was found of it and what is wanted."""
-    here, there = ({d["name"]: d for d in side} for side in (found, wanted))
-    for name in (*there, *here):
-        if here.get(name) != there.get(name):
-            sides = (_text(here.get(name), there.get(name)), _text(there.get(name), here.get(name)))
+def _difference(kept: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> str:
+    """A message on the first parameter in which two spaces differ: as the journal has it, and as it is wanted."""
+    old, new = ({d["name"]: d for d in space} for space in (kept, wanted))
+    for name in (*new, *old):
+        if old.get(name) != new.get(name):
+            sides = (_text(old.get(name), new.get(name)), _text(new.get(name), old.get(name)))
             return f"journal of another space: {name} is {sides[0]}; allowed: {sides[1]}, as in this search"
     return "journal of another space: the same parameters in another order; allowed: this search's order"
 

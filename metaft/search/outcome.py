@@ -1,4 +1,4 @@
-"""What one inner run gives."""
+"""The outcome of one inner run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Status = Literal["ok", "diverged", "oom", "stopped", "failed", "lost"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one inner run gives: outer loss, validation accuracy, the value solvers minimise, and its cost.
+    """The outcome of one inner run: outer loss, accuracy on the outer set, the value that solvers minimise, and cost.
 
     `value` is infinite for a run that diverged, ran out of memory, failed with an error or was lost with its worker.
     `reason` says why, or what made a derivative explode.

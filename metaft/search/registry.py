@@ -1,4 +1,4 @@
-"""What a search can be made of, by name: samplers and outer losses, one line each."""
+"""Samplers and outer losses by name, one line each."""
 
 from __future__ import annotations
 
@@ -53,19 +53,21 @@ class OuterLoss:
 
     @property
     def smooth(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """What is differentiated."""
+        """The function that is differentiated: of this loss, or of its stand-in."""
         return self.function if self.stand_in is None else OUTER_LOSSES[self.stand_in].function
 
 
 OUTER_LOSSES: dict[str, OuterLoss] = {
     "ce": OuterLoss("cross-entropy", Lazy("torch.nn.functional:cross_entropy")),
     "ce_calibrated": OuterLoss(
-        "cross-entropy with its temperature fitted inside", Lazy("metaft.search.outer:ce_calibrated")
+        "cross-entropy with its temperature fitted inside", Lazy("metaft.search.problem.outer:ce_calibrated")
     ),
     "margin": OuterLoss(
-        "smooth error rate of margins, the same at every temperature", Lazy("metaft.search.outer:margin")
+        "smooth error rate of margins, the same at every temperature", Lazy("metaft.search.problem.outer:margin")
     ),
     "error": OuterLoss(
-        "error rate; hypergrad takes the gradient of margin", Lazy("metaft.search.outer:error"), stand_in="margin"
+        "error rate; hypergrad takes the gradient of margin",
+        Lazy("metaft.search.problem.outer:error"),
+        stand_in="margin",
     ),
 }

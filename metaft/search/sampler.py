@@ -1,10 +1,18 @@
-"""What proposes points, and what it is told."""
+"""The interface of samplers, the history that they learn from, and a queue to drive one by hand."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaft.space import Space
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Told in place of a value where a trial was stopped early; it ranks behind all that came to their end."""
+    """Told in place of a value where a trial was stopped early; it ranks behind all trials that ran to their end."""
 
     value: float
 
@@ -32,33 +40,122 @@ class Stopped:
 Told = float | Failed | Stopped
 
 
+OK, STOPPED, BAD, RUNNING = range(4)  # how observations rank before their values are compared
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """The points that were tried, in order, with their values; it never changes: methods that add to it give a new one.
+
+    Args:
+        space: of the points.
+        x: the points [n, d] in the unit cube; NaN where a dimension is absent.
+        kind: OK, STOPPED, BAD or RUNNING for each point, [n].
+        y: the values [n], infinite where there is none.
+    """
+
+    space: Space
+    x: NDArray[np.float64]
+    kind: NDArray[np.int64]
+    y: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, space: Space) -> History:
+        """The history of a search that has not begun."""
+        return cls(space, np.empty((0, len(space))), np.empty(0, dtype=np.int64), np.empty(0))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def begun(self, params: Mapping[str, Any]) -> History:
+        """The history with one more point, in natural units, that is running.
+
+        Raises:
+            ValueError: it is no point of the space.
+        """
+        u = self.space.to_unit(params).numpy()
+        return History(self.space, np.vstack([self.x, u]), np.append(self.kind, RUNNING), np.append(self.y, math.inf))
+
+    def told(self, row: int, value: Told) -> History:
+        """The history with a value told of the point in a row."""
+        kind, y = self.kind.copy(), self.y.copy()
+        kind[row], y[row] = _ranked(value)
+        return History(self.space, self.x, kind, y)
+
+    def holds(self, params: Mapping[str, Any]) -> bool:
+        """Whether a point was tried."""
+        u = self.space.to_unit(params).numpy()
+        present = ~np.isnan(u)
+        return bool((self.x[:, present] == u[present]).all(axis=1).any())
+
+
+def _ranked(told: Told) -> tuple[int, float]:
+    """The kind of an observation, and its value (infinite if it has none)."""
+    value = math.inf if isinstance(told, Failed) else told.value if isinstance(told, Stopped) else told
+    if not math.isfinite(value):
+        return BAD, math.inf
+    return STOPPED if isinstance(told, Stopped) else OK, float(value)
+
+
 class Sampler(Protocol):
-    """Ask for a point, tell its value; smaller is better."""
+    """Proposes points; smaller values are better."""
+
+    def propose(self, history: History, number: int) -> dict[str, Any]:
+        """The point to try as trial `number`, in natural units: a pure function of (history, seed, number).
+
+        Whoever asks keeps the history and counts the trials. What a sampler keeps from one call to the next saves time
+        and changes no proposal.
+        """
+        ...
+
+
+class AskTell(ABC):
+    """Ask for a point, tell its value: the queue, the numbers and the history around a sampler's `propose`."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._history = History.empty(space)
+        self._rows: list[int] = []  # rows of the history, by number of a trial
+        self._queue: deque[dict[str, Any]] = deque()
+
+    @abstractmethod
+    def propose(self, history: History, number: int) -> dict[str, Any]:
+        """See `Sampler`."""
 
     def enqueue(self, params: Mapping[str, Any]) -> None:
-        """Propose this point before any of its own.
+        """Let `ask` give this point before any that is proposed.
 
         Raises:
             ValueError: it is no point of the space.
         """
-        ...
+        self.space.to_unit(params)
+        self._queue.append(dict(params))
 
     def observe(self, params: Mapping[str, Any], value: Told) -> None:
-        """Take in a value from elsewhere, which is no trial of this search.
+        """Learn from a point and a value that are no trial of this search.
 
         Raises:
             ValueError: it is no point of the space.
         """
-        ...
+        self._history = self._history.begun(params).told(len(self._history), value)
 
     def ask(self) -> Trial:
-        """The next proposal."""
-        ...
+        """The next trial: the next point of the queue, or a proposal."""
+        number = len(self._rows)
+        params = self._queue.popleft() if self._queue else self.propose(self._history, number)
+        self._rows.append(len(self._history))
+        self._history = self._history.begun(params)
+        return Trial(number, params)
 
     def tell(self, number: int, value: Told) -> None:
-        """The value of a proposal; a failure or a number that is not finite counts as the worst.
+        """Tell the value of a trial; a failure or a number that is not finite counts as the worst.
 
         Raises:
-            ValueError: no such proposal, or it was told already.
+            ValueError: no such trial, or it was told already.
         """
-        ...
+        if not 0 <= number < len(self._rows):
+            raise ValueError(f"tell: no trial {number} was asked for; allowed: 0 to {len(self._rows) - 1}")
+        row = self._rows[number]
+        if self._history.kind[row] != RUNNING:
+            raise ValueError(f"tell: trial {number} was told before; allowed: each trial once")
+        self._history = self._history.told(row, value)

@@ -1,4 +1,4 @@
-"""Early stopping of hopeless trials by what others had reached at the same inner step."""
+"""Early stopping of hopeless trials by the outer losses of others at the same inner step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MedianRule:
 
     Args:
         medians: by inner step.
-        reports: (step, outer loss) as they came.
+        reports: (step, outer loss) in the order of the calls.
     """
 
     medians: Mapping[int, float]
@@ -35,8 +35,8 @@ class MedianRule:
 
 def medians(trials: Sequence[Record]) -> dict[int, float]:
     """The median outer loss at every step that enough trials have reported on, stopped ones included."""
-    found: dict[int, list[float]] = defaultdict(list)
+    losses_at: dict[int, list[float]] = defaultdict(list)
     for trial in trials:
         for step, loss in trial.reports:
-            found[step].append(loss if math.isfinite(loss) else math.inf)
-    return {step: median(losses) for step, losses in found.items() if len(losses) >= ENOUGH}
+            losses_at[step].append(loss if math.isfinite(loss) else math.inf)
+    return {step: median(losses) for step, losses in losses_at.items() if len(losses) >= ENOUGH}

@@ -1,4 +1,4 @@
-"""Training batches: images, labels, a caption each, and what theta_0 says of them."""
+"""Training batches: images, labels, a caption each, and theta_0's outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metaft.objective.state import StepState
 class TrainBatch(NamedTuple):
     """Images [B, 3, S, S], labels [B], caption tokens [B, L] or None, and theta_0's outputs on demand.
 
-    `seed` is what dropout draws from on this batch, so that a step on it can be repeated; `pace` is the factor of the
+    `seed` is the seed of dropout on this batch, so that a step on it can be repeated; `pace` is the factor of the
     learning rate in the step.
     """
 
@@ -50,18 +50,18 @@ class TrainBatch(NamedTuple):
         return [(len(rows) / b, self._part(i, rows)) for i, rows in enumerate(torch.arange(b).chunk(count))]
 
     def _part(self, number: int, rows: Tensor) -> TrainBatch:
-        whole, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)
+        of_batch, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)
 
         def reference() -> tuple[Tensor, Tensor]:
-            assert whole is not None
-            logits, features = whole()
+            assert of_batch is not None
+            logits, features = of_batch()
             return logits[part], features[part]
 
         return TrainBatch(
             self.images[part],
             self.labels[part],
             None if self.tokens is None else self.tokens[part],
-            None if whole is None else reference,
+            None if of_batch is None else reference,
             None if self.seed is None else self.seed + number,
             self.pace,
         )
@@ -106,7 +106,7 @@ class TrainBatches:
     device: torch.device | str
 
     def take(self, indices: Tensor, seed: int) -> TrainBatch:
-        """The images of these numbers, each with a caption in a random template; the same seed, the same batch."""
+        """The images of these numbers, each with a caption in a random template; the same seed gives the same batch."""
         batch = self.split.batch(indices, self.device)
         tokens = None
         if self.tokens is not None:

@@ -1,4 +1,4 @@
-"""How the learning rate runs over a training, as shares of its peak."""
+"""The course of the learning rate over a training, as shares of its peak."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def paces(schedule: str, steps: int, warmup: float, horizon: int, stretch: float
 
         pace_t = share_t * min(stretch, max(1, sqrt(sum_{s < H} cosine_s / sum_{s < T} share_s)))
 
-    AdamW's steps are about as long as the learning rate. If all went one way, the distance would be the sum of the
-    learning rates; gradients of batches do not, and noise goes as the square root.
+    AdamW's steps are about as long as the learning rate. If all steps went one way, the distance would be the sum of
+    the learning rates; but batch gradients differ, and noise adds up as the square root.
 
     Args:
         schedule: a name of SCHEDULES.
         warmup: share of the steps over which `cosine` rises.
-        stretch: the most by which they are raised, at least 1: long steps from moments of 0 destroy a model.
+        stretch: the most by which they are raised, at least 1; long steps from moments of 0 destroy a model.
     """
     shares = [SCHEDULES[schedule](t, steps, warmup) for t in range(steps)]
-    whole = sum(warmup_cosine(t, horizon, warmup) for t in range(horizon))
-    factor = min(stretch, max(1.0, math.sqrt(whole / sum(shares))))
+    tuning = sum(warmup_cosine(t, horizon, warmup) for t in range(horizon))
+    factor = min(stretch, max(1.0, math.sqrt(tuning / sum(shares))))
     return tuple(factor * share for share in shares)

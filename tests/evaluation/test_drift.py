@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
-from metaft import build
-from metaft.evaluation.drift import feature_drift, features, weight_drift
+from metaft.build.fits import drift
+from metaft.clip.predict import image_features
+from metaft.evaluation.drift import feature_drift, weight_drift
 
 
 def test_weights_by_group(work):
@@ -17,13 +18,15 @@ def test_weights_by_group(work):
     with torch.no_grad():
         moved.head.bias.add_(0.5)
         moved.clip.visual.conv1.weight[0, 0, 0, :2] += torch.tensor([3.0, 4.0])
-    found = weight_drift(work.classifier, moved)
+    distances = weight_drift(work.classifier, moved)
     head = 0.5 * math.sqrt(len(moved.head.bias))
-    assert found["head"] == pytest.approx(head)
-    assert found["stem"] == pytest.approx(5, rel=1e-5)
-    assert found["all"] == pytest.approx(math.hypot(head, 5), rel=1e-5)
-    assert found["block.0.attn"] == 0
-    assert {"stem", "head", "text", *(f"block.{i}.{part}" for i in range(4) for part in ("attn", "mlp"))} < set(found)
+    assert distances["head"] == pytest.approx(head)
+    assert distances["stem"] == pytest.approx(5, rel=1e-5)
+    assert distances["all"] == pytest.approx(math.hypot(head, 5), rel=1e-5)
+    assert distances["block.0.attn"] == 0
+    assert {"stem", "head", "text", *(f"block.{i}.{part}" for i in range(4) for part in ("attn", "mlp"))} < set(
+        distances
+    )
 
 
 def test_features(work):
@@ -31,13 +34,13 @@ def test_features(work):
     turned = copy.deepcopy(work.classifier)
     with torch.no_grad():
         turned.clip.visual.proj.neg_()
-    here, there = (features(model, work.splits.id_val, 25) for model in (work.classifier, turned))
+    here, there = (image_features(model, work.splits.id_val, 25) for model in (work.classifier, turned))
     assert here.shape == (60, work.classifier.head.in_features)
     assert feature_drift(here, there) == pytest.approx(4, rel=1e-5)
     assert feature_drift(here, here) == 0
 
 
 def test_of_a_run(work):
-    found = build.drift(work)(work.classifier)
-    assert found["features"] == {"id_val": 0, "ood_val": 0}
-    assert set(found["weights"].values()) == {0}
+    moved = drift(work)(work.classifier)
+    assert moved["features"] == {"id_val": 0, "ood_val": 0}
+    assert set(moved["weights"].values()) == {0}

@@ -25,8 +25,8 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.attn(x, x, x, need_weights=False)[0]
-        own = self.trunk["attn"]
-        return self.head(y + own["proj"](own["qkv"](y).relu()))
+        timm = self.trunk["attn"]
+        return self.head(y + timm["proj"](timm["qkv"](y).relu()))
 
 
 @pytest.fixture

@@ -1,272 +1,242 @@
-"""Hypergradients of a real CLIP fine-tune, against central differences in float64."""
+"""The hypergradient of any loop: closed forms by every exact route, nested states beside finite differences."""
 
 from __future__ import annotations
 
-from itertools import islice
+import math
+from dataclasses import replace
 
-import open_clip
 import pytest
 import torch
-from torch.nn import functional as F
 
-from metaft.clip.classifier import Classifier, train_only
+from metaft.config.schema import StorageConfig
 from metaft.errors import ConfigError
-from metaft.inner import Footprint, InnerState, Options, Step, estimate
-from metaft.objective import TERMS, WeightedLoss
-from metaft.training.batches import TrainBatch
-from metaft.objective.registry import Term
-from tests.inner.twin import twin_hypergradient
+from metaft.inner import Forward, Implicit, InnerState, Truncated, Unroll, differentiate, estimate
+from metaft.inner.adamw import FLOOR, Constants, adamw
+from metaft.inner.solvers import ConjugateGradients
+from tests.inner.ridge import RATE, D, Ridge
 
-C, B, T = 4, 6, 3
-TOWERS = {
-    "vit": {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
-    "resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8},
-}
-TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+EXACT = [("unroll", "keep"), ("unroll", "replay"), ("unroll", "segments"), ("unroll", "auto"), ("forward", "keep")]
 
 
-def tiny(tower: str, dtype: torch.dtype = torch.float64, towers=TOWERS) -> Classifier:
-    torch.manual_seed(1)
-    model = open_clip.CLIP(embed_dim=32, vision_cfg=towers[tower], text_cfg=TEXT, output_dict=True)
-    for module in model.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False
-    classifier = Classifier(model, 10 * F.normalize(torch.randn(C, 32), dim=1), torch.zeros(C)).to(dtype).eval()
-    with torch.no_grad():  # away from the kink of l1zero, where many biases begin
-        for p in classifier.parameters():
-            p.add_(0.02 * torch.randn_like(p))
-    return train_only(classifier, text=True, freeze=())
+def real(*values: float) -> torch.Tensor:
+    return torch.tensor(values if len(values) != 1 else values[0], dtype=torch.float64)
 
 
-def batches(classifier: Classifier, seed: int = 0) -> list[TrainBatch]:
-    g = torch.Generator().manual_seed(seed)
-    dtype = classifier.head.weight.dtype
-    size = classifier.clip.visual.image_size
-    size = size if isinstance(size, int) else size[0]
-    made = []
-    for _ in range(T + 1):
-        images = torch.randn(B, 3, size, size, generator=g, dtype=torch.float64).to(dtype)
-        tokens = torch.randint(1, 60, (B, 8), generator=g)
-        tokens[:, -1] = 63  # the largest id marks the end of the text
-        with torch.no_grad():
-            out = classifier(images)
-        reference = (out.logits, out.image_features)
-        labels = torch.randint(C, (B,), generator=g)
-        made.append(TrainBatch(images, labels, tokens, lambda reference=reference: reference))
-    return made
+def at(value: float) -> InnerState:
+    return InnerState((torch.tensor([value], dtype=torch.float64),), (), (), 0)
 
 
-H = {
-    **{"ce": 1.0, "dcm": 0.3, "entropy": 0.2, "flyp": 0.4, "hinge": 0.1, "kd": 0.5},
-    **{"l1init": 0.05, "l1zero": 0.05, "l2init": 0.1, "l2zero": 0.02, "lr": 1e-3, "wd": 0.2},
-}
+@pytest.mark.parametrize(("estimator", "storage"), EXACT)
+def test_ridge_unrolled_to_convergence_is_exact(estimator, storage):
+    ridge = Ridge()
+    zero = torch.zeros(D, dtype=torch.float64)
+    assert ridge.gradient(300, estimator, storage, start=zero) == pytest.approx(ridge.exact, rel=1e-10)
+    assert ridge.gradient(3, estimator, storage, start=zero) != pytest.approx(ridge.exact, rel=1e-2)
 
 
-def setting(tower: str, grouped: bool = False, dtype: torch.dtype = torch.float64, classifier=None, **kind):
-    classifier = tiny(tower, dtype) if classifier is None else classifier
-    count = sum(p.numel() for p in classifier.trained().values())
-    step = Step(classifier, WeightedLoss(classifier.groups(), count), (0.9, 0.999), 1e-4, **kind)
-    *inner, last = batches(classifier)
-    values = dict(H)
-    if grouped:
-        values.update({"lr@head": 3e-3, "wd@stem": 0.5, "l2init@block.0.attn": 0.3})
-
-    def outer(state: InnerState) -> torch.Tensor:
-        return F.cross_entropy(step.forward(state.params, last.images).logits, last.labels)
-
-    return step, inner, outer, {k: torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
+def test_one_step_is_truncation_after_one():
+    ridge = Ridge()
+    assert ridge.gradient(12, "one_step") == ridge.gradient(12, "truncated", last=1)
+    w = ridge.optimum
+    assert ridge.gradient(12, "one_step") == pytest.approx(-RATE * float((w - ridge.target) @ w), rel=1e-12)
 
 
-def value_at(step: Step, inner, outer, h) -> float:
-    state = step.initial()
-    for batch in inner:
-        state = step.plain(state, batch, h)
-    with torch.no_grad():
-        return float(outer(state))
+@pytest.mark.parametrize(("estimator", "storage"), EXACT)
+def test_decayed_descent_on_a_quadratic(estimator, storage):
+    """p_T = (1 - lr (a + wd))^T p_0; the outer loss p_T^2 / 2 has its derivatives by hand."""
+    p0, a, steps = 2.0, 0.7, 7
+    h = {"lr": real(0.1), "wd": real(0.3)}
 
+    def step(state, batch, h):
+        (p,) = state.params
+        return replace(state, params=((1 - h["lr"] * h["wd"]) * p - h["lr"] * a * p,))
 
-def difference(step: Step, inner, outer, h, name: str, relative: float) -> float:
-    """A central difference; the larger step suffers from curvature, the smaller from rounding."""
-    delta = relative * abs(float(h[name]))
-    high, low = ({**h, name: h[name] + sign * delta} for sign in (1, -1))
-    return (value_at(step, inner, outer, high) - value_at(step, inner, outer, low)) / (2 * delta)
-
-
-@pytest.mark.parametrize(("tower", "grouped"), [("vit", False), ("vit", True), ("resnet", False)])
-def test_equals_central_differences(tower, grouped):
-    step, inner, outer, h = setting(tower, grouped)
-    assert set(TERMS) <= set(h)
-    value, gradient = estimate(step, step.initial(), inner, h, outer, "keep")
-    assert float(value) == pytest.approx(value_at(step, inner, outer, h), rel=1e-12)
-    for name in h:
-        assert abs(float(gradient[name])) > 1e-6, f"{name} moves nothing"
-        errors = [abs(difference(step, inner, outer, h, name, r) / float(gradient[name]) - 1) for r in (1e-5, 1e-6)]
-        assert min(errors) < 1e-5, f"{name}: {errors}"
-
-
-def test_the_trajectory_is_the_plain_one():
-    """Twenty steps by higher, with every term, against torch.optim.AdamW on the bare classifier."""
-    step, inner, _, h = setting("vit", grouped=True)
-    classifier = tiny("vit")
-    pretrained = {k: p.detach().clone() for k, p in classifier.trained().items()}
-    groups, numbers = classifier.groups(), {k: float(v) for k, v in h.items()}
-    loss_of = WeightedLoss(groups, sum(p.numel() for p in pretrained.values()))
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [dict(classifier.named_parameters())[k] for k in members],
-                "lr": numbers.get(f"lr@{group}", numbers["lr"]),
-                "weight_decay": numbers.get(f"wd@{group}", numbers["wd"]),
-            }
-            for group, members in groups.items()
-        ],
-        eps=1e-4,
+    value, slopes = estimate(
+        step, at(p0), range(steps), h, lambda s: s.params[0].square().sum() / 2, storage, estimator
     )
-    state = step.initial()
-    for batch in islice(iter(inner * 20), 20):
-        state = step.plain(state, batch, h)
-        out = classifier(batch.images, batch.tokens)
-        optimizer.zero_grad()
-        loss_of(batch.observe(out, dict(classifier.trained()), pretrained), numbers).backward()
-        optimizer.step()
-    for ours, theirs in zip(state.params, classifier.trained().values(), strict=True):
-        torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=0, atol=1e-10)
+    shrink = 1 - 0.1 * (a + 0.3)
+    common = p0**2 * steps * shrink ** (2 * steps - 1)
+    assert float(value) == pytest.approx(p0**2 * shrink ** (2 * steps) / 2, rel=1e-13)
+    assert float(slopes["lr"]) == pytest.approx(-common * (a + 0.3), rel=1e-12)
+    assert float(slopes["wd"]) == pytest.approx(-common * 0.1, rel=1e-12)
 
 
-ROUTES = {
-    "keep": ("unroll", "keep", {}),
-    "replay": ("unroll", "replay", {}),
-    "offload": ("unroll", "replay", {"offload": True}),
-    "segments": ("unroll", "segments", {}),
-    "auto, all graphs": ("unroll", "auto", {}),
-    "auto, some graphs": ("unroll", "auto", {"footprint": Footprint(1, 100, 0), "memory": 305.0}),
-    "auto, no room": ("unroll", "auto", {"memory": 0.0}),
-    "truncated after T": ("truncated", "replay", {"last": T}),
-    "forward": ("forward", "keep", {}),
-}
+@pytest.mark.parametrize(("estimator", "storage"), EXACT)
+def test_two_steps_of_adamw_on_a_quadratic(estimator, storage):
+    """AdamW by hand on w p^2 / 2, whose first step is p - lr (wd p + g / (|g| + eps)), g = w p."""
+    p0, b1, b2, eps = 1.5, 0.8, 0.9, 1e-2
+    numbers = {"w": 0.6, "lr": 0.1, "wd": 0.3}
+    h = {name: torch.tensor(x, dtype=torch.float64) for name, x in numbers.items()}
+
+    def step(state, batch, h):
+        grads, constants = [h["w"] * p for p in state.params], Constants(b1, b2, eps, state.step + 1)
+        parts = adamw(state.params, grads, state.exp_avg, state.exp_avg_sq, h["lr"], h["wd"], constants)
+        return InnerState(*map(tuple, parts), state.step + 1)
+
+    def by_hand(w: float, lr: float, wd: float) -> float:
+        g1 = w * p0
+        p1 = p0 * (1 - lr * wd) - lr * g1 / (math.sqrt(g1 * g1 + FLOOR / (1 - b2)) + eps)
+        g2 = w * p1
+        m, v = b1 * (1 - b1) * g1 + (1 - b1) * g2, b2 * (1 - b2) * g1**2 + (1 - b2) * g2**2
+        p2 = p1 * (1 - lr * wd) - lr * m / (1 - b1**2) / (math.sqrt(v / (1 - b2**2)) + eps)
+        return p2**2 / 2
+
+    zero = torch.zeros(1, dtype=torch.float64)
+    state = InnerState((torch.tensor([p0], dtype=torch.float64),), (zero,), (zero,), 0)
+    value, slopes = estimate(step, state, range(2), h, lambda s: s.params[0].square().sum() / 2, storage, estimator)
+    assert float(value) == pytest.approx(by_hand(**numbers), rel=1e-13)
+    for name, x in numbers.items():
+        high, low = (by_hand(**{**numbers, name: x * (1 + d)}) for d in (1e-6, -1e-6))
+        assert float(slopes[name]) == pytest.approx((high - low) / (2e-6 * x), rel=1e-6)
 
 
-@pytest.mark.parametrize(("tower", "grouped"), [("vit", False), ("vit", True), ("resnet", False)])
-def test_all_exact_routes_agree(tower, grouped):
-    """Every route against torch.func, to 1e-9, for every hyperparameter and with all terms active."""
-    step, inner, outer, h = setting(tower, grouped)
-    classifier, last = tiny(tower), batches(tiny(tower))[-1]
-    loss_of = WeightedLoss(classifier.groups(), sum(p.numel() for p in classifier.trained().values()))
-    twin, value = twin_hypergradient(classifier, loss_of, inner, last, h, F.cross_entropy, (0.9, 0.999), 1e-4)
-    for route, (estimator, storage, options) in ROUTES.items():
-        found, gradient = estimate(step, step.initial(), inner, h, outer, storage, estimator, Options(**options))
-        assert float(found) == pytest.approx(float(value), rel=1e-12), route
-        for name in h:
-            assert float(gradient[name]) == pytest.approx(float(twin[name]), rel=1e-9), f"{route}: {name}"
+def test_no_steps_are_refused():
+    with pytest.raises(ConfigError, match=r"inner\.steps: 0 steps; allowed: at least 1"):
+        Ridge().gradient(0)
 
 
-def test_accumulation_is_the_mean_of_the_parts():
-    """One step against the mean of two losses; the hypergradient, whose graphs are built again, against differences."""
-    step, inner, outer, h = setting("vit", accumulate=2)
-    classifier = tiny("vit")
-    loss_of = WeightedLoss(classifier.groups(), sum(p.numel() for p in classifier.trained().values()))
-    batch = inner[0]
-    halves = [part for _, part in batch.parts(2)]
-    assert [len(part.labels) for part in halves] == [B // 2, B // 2]
-    state, by_hand = step.plain(step.initial(), batch, h), step.initial()
-    losses = []
-    for part in halves:
-        out = classifier(part.images, part.tokens)
-        losses.append(loss_of(part.observe(out, dict(classifier.trained()), step.pretrained), h))
-    grads = torch.autograd.grad(sum(losses) / 2, list(classifier.trained().values()))
-    by_hand = step.advance(by_hand, grads, h)
-    for ours, theirs in zip(state.params, by_hand.params, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    for estimator, storage in (("unroll", "keep"), ("unroll", "replay"), ("forward", "keep")):
-        _, gradient = estimate(step, step.initial(), inner, h, outer, storage, estimator)
-        for name in h:
-            ratios = [difference(step, inner, outer, h, name, r) / float(gradient[name]) for r in (1e-5, 1e-6, 1e-7)]
-            assert min(abs(r - 1) for r in ratios) < 1e-5, f"{name}: {ratios}"  # l1init has a kink within 1e-6 of ce
+class Momentum:
+    """Heavy-ball descent of |A w + b - y|^2 / 2 + |penalty w|^2 / 2; the state nests, a count and a word beside it."""
+
+    def __init__(self) -> None:
+        g = torch.Generator().manual_seed(3)
+        self.ends = []  # steps taken, of each state that was judged
+        self.inputs = torch.randn(4, 3, generator=g, dtype=torch.float64)
+        self.batches = [torch.randn(4, 2, generator=g, dtype=torch.float64) for _ in range(6)]
+        self.target = torch.randn(3, 2, generator=g, dtype=torch.float64)
+        self.h = {
+            "rate": real(0.05, 0.08, 0.03)[:, None],
+            "friction": real(0.6),
+            "penalty": real(0.3, 0.5),
+        }
+
+    @property
+    def start(self):
+        net = {"w": torch.zeros(3, 2, dtype=torch.float64), "b": torch.zeros(2, dtype=torch.float64)}
+        return {"net": net, "speed": (torch.zeros(3, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), 0)}
+
+    def __call__(self, state, batch, h):
+        w, b = state["net"]["w"], state["net"]["b"]
+        residual = self.inputs @ w + b - batch
+        v, u, count = state["speed"]
+        v = h["friction"] * v + self.inputs.T @ residual + h["penalty"] ** 2 * w
+        u = h["friction"] * u + residual.sum(0)
+        net = {"w": w - h["rate"] * v, "b": b - h["rate"].mean() * u}
+        return {"net": net, "speed": (v, u, count + 1)}
+
+    def outer(self, state):
+        self.ends.append(state["speed"][2])
+        return (state["net"]["w"] - self.target).square().sum() + state["net"]["b"].pow(4).sum()
+
+    def value_at(self, h):
+        state = self.start
+        for batch in self.batches:
+            state = self(state, batch, h)
+        return float(self.outer(state))
+
+    def differences(self, name, delta=1e-6):
+        """Central differences by every entry."""
+        x = self.h[name]
+        slopes = []
+        for row in torch.eye(x.numel(), dtype=x.dtype):
+            high, low = (self.value_at({**self.h, name: x + sign * delta * row.view(x.shape)}) for sign in (1, -1))
+            slopes.append((high - low) / (2 * delta))
+        return torch.tensor(slopes, dtype=x.dtype).view(x.shape)
 
 
-def test_dropout_is_the_same_when_a_step_is_repeated():
-    dropping = {"vit": {**TOWERS["vit"], "patch_dropout": 0.5}}
-    classifier = tiny("vit", towers=dropping)
-    classifier.clip.visual.patch_dropout.train()
-    step, inner, outer, h = setting("vit", classifier=classifier)
-    inner = [batch._replace(seed=7 + t) for t, batch in enumerate(inner)]
-    found = [estimate(step, step.initial(), inner, h, outer, storage) for storage in ("keep", "replay", "segments")]
-    (value, gradient), *others = found
-    for other, repeated in others:
-        assert float(other) == pytest.approx(float(value), rel=1e-12)
-        for name in h:
-            assert float(repeated[name]) == pytest.approx(float(gradient[name]), rel=1e-9), name
-    ratios = [difference(step, inner, outer, h, "ce", r) / float(gradient["ce"]) for r in (1e-5, 1e-6, 1e-7)]
-    assert min(abs(r - 1) for r in ratios) < 1e-5
-    still, _, calm, _ = setting("vit", classifier=tiny("vit", towers=dropping))
-    assert float(estimate(still, still.initial(), inner, h, calm)[0]) != float(value)
-    with pytest.raises(ValueError, match=r"batch\.seed: missing"):
-        step.plain(step.initial(), inner[0]._replace(seed=None), h)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "unroll",
+        "forward",
+        Unroll(),
+        Unroll(StorageConfig(storage="segments")),
+        Truncated(6),
+        Truncated(99, StorageConfig(storage="replay")),
+        Forward(),
+    ],
+    ids=str,
+)
+def test_nested_states_and_tensors_of_any_shape(estimator):
+    case = Momentum()
+    expected = case.value_at(case.h)
+    value, slopes = differentiate(case, case.start, case.batches, case.h, case.outer, estimator)
+    assert float(value) == pytest.approx(expected, rel=1e-13)
+    assert not value.requires_grad
+    assert case.ends[-1] == 6
+    assert set(slopes) == set(case.h)
+    for name, x in case.h.items():
+        assert slopes[name].shape == x.shape
+        torch.testing.assert_close(slopes[name], case.differences(name), rtol=1e-6, atol=1e-8)
 
 
-def test_a_model_that_changes_as_it_runs_is_refused():
-    classifier = tiny("resnet")
-    classifier.clip.visual.bn1.train()
-    step, inner, outer, h = setting("resnet", classifier=classifier)
-    inner = [batch._replace(seed=t) for t, batch in enumerate(inner)]
-    with pytest.raises(ConfigError, match=r"model: clip\.visual\.bn1\.running_mean, .*running_var, .* changes as the"):
-        estimate(step, step.initial(), inner, h, outer)
+def test_truncation_leaves_out_what_came_before():
+    case = Momentum()
+    state = case.start
+    for batch in case.batches[:4]:
+        state = case(state, batch, case.h)
+    _, cut = differentiate(case, case.start, case.batches, case.h, case.outer, Truncated(2))
+    _, tail = differentiate(case, state, case.batches[4:], case.h, case.outer)
+    for name in case.h:
+        torch.testing.assert_close(cut[name], tail[name], rtol=1e-12, atol=0)
 
 
-def test_a_term_without_a_derivative_is_named(monkeypatch):
-    counting = Term("count", "errors", lambda s: (s.logits.argmax(1) != s.labels).double().mean())
-    monkeypatch.setitem(TERMS, "count", counting)
-    step, inner, outer, h = setting("vit")
-    with pytest.raises(ConfigError, match=r"objective\.terms: 'count' has no derivative"):
-        estimate(step, step.initial(), inner, {**h, "count": h["ce"]}, outer)
+class Quadratic:
+    """Newton's step to the minimum of sum w_i (p_i - c_i)^2 / 2 + |p|^2 / 2, in one step; it has a loss."""
+
+    def __init__(self) -> None:
+        self.centre = real(1.0, -2.0, 0.5)
+        self.h = {"w": real(0.5, 1.0, 2.0), "pull": real(0.7)}
+
+    def loss(self, state, batch, h):
+        p = state["p"]
+        assert state["name"] is None
+        return (h["w"] * (p - self.centre).square()).sum() / 2 + h["pull"] * p.square().sum() / 2
+
+    def __call__(self, state, batch, h):
+        return {**state, "p": h["w"] * self.centre / (h["w"] + h["pull"])}
+
+    def outer(self, state):
+        return (state["p"] - 1).square().sum()
 
 
-def test_key_biases_get_no_gradient_from_the_outputs():
-    """Their gradient is zero in theory and rounding in practice; here it is zero, so AdamW leaves them alone."""
-    step, inner, _, h = setting("vit", dtype=torch.float32)
-    h = {name: h[name].float() for name in ("ce", "hinge", "lr", "wd")}
-    state = step.plain(step.initial(), inner[0], {**h, "wd": 0.0})
-    checked = 0
-    for name, new, old in zip(step.names, state.params, step.initial().params, strict=True):
-        if name.endswith("attn.in_proj_bias") and ".visual." in name:
-            query, key, value = (new != old).chunk(3)
-            assert query.any()
-            assert value.any()
-            assert not key.any()
-            checked += 1
-    assert checked == TOWERS["vit"]["layers"]
+def test_implicit_of_a_step_that_shows_its_loss():
+    case = Quadratic()
+    start = {"p": torch.zeros(3, dtype=torch.float64), "name": None}
+    value, exact = differentiate(case, start, [0], case.h, case.outer)
+    other, slopes = differentiate(case, start, [0], case.h, case.outer, Implicit(ConjugateGradients(3)))
+    assert float(other) == float(value)
+    for name, x in case.h.items():
+        assert slopes[name].shape == x.shape
+        torch.testing.assert_close(slopes[name], exact[name], rtol=1e-10, atol=1e-12)
+    bare = case.__call__
+    with pytest.raises(TypeError, match="has no `loss"):
+        differentiate(bare, start, [0], case.h, case.outer, Implicit())
 
 
-def test_bfloat16_keeps_float32_states():
-    step, inner, outer, h = setting("vit", dtype=torch.float32, precision="bfloat16")
-    exact = setting("vit", dtype=torch.float32)[0]
-    start, batch = step.initial(), inner[0]
-    rough, fine = (s.forward(start.params, batch.images).logits.detach() for s in (step, exact))
-    assert 0 < float((rough - fine).abs().max()) < 0.02 * float(fine.abs().max())
-    assert {t.dtype for t in step.plain(start, batch, h).tensors} == {torch.float32}
-    _, gradient = estimate(step, start, inner, h, outer)
-    assert all(bool(g.isfinite()) for g in gradient.values())
+class TestFaults:
+    def call(self, match, **changes):
+        case = Momentum()
+        given = {"batches": case.batches, "h": case.h, "estimator": "unroll", **changes}
+        with pytest.raises(ConfigError, match=match) as caught:
+            differentiate(case, case.start, given["batches"], given["h"], case.outer, given["estimator"])
+        return caught.value.faults
 
+    def test_an_estimator_of_another_name(self):
+        self.call(r"estimator: unknown name 'unrolled'.*Did you mean 'unroll'\?", estimator="unrolled")
 
-def test_theta_0_is_not_touched_and_nothing_lingers():
-    step, inner, outer, h = setting("vit")
-    before = [p.clone() for p in step.pretrained.values()]
-    first = estimate(step, step.initial(), inner, h, outer)
-    second = estimate(step, step.initial(), inner, h, outer)
-    assert float(first[0]) == float(second[0])
-    assert all(torch.equal(first[1][k], second[1][k]) for k in h)
-    assert all(torch.equal(a, b) for a, b in zip(before, step.pretrained.values(), strict=True))
+    def test_no_batches(self):
+        self.call(r"inner.steps: 0 steps; allowed: at least 1", batches=[])
+        self.call(r"inner.steps: 0 steps; allowed: at least 1", batches=iter(()))
 
+    def test_nothing_in_h(self):
+        self.call(r"h: nothing to differentiate by; allowed: tensors by name", h={})
 
-def test_a_parameter_without_gradient_stays():
-    """The text tower gets no gradient where no term asks for captions: torch leaves it alone, weight decay included."""
-    step, inner, _, h = setting("vit")
-    h = {name: h[name] for name in ("ce", "lr", "wd")}
-    state = step.plain(step.initial(), inner[0]._replace(tokens=None), h)
-    moved = {
-        name
-        for name, new, old in zip(step.names, state.params, step.initial().params, strict=True)
-        if (new != old).any()
-    }
-    assert "head.weight" in moved
-    assert "clip.ln_final.weight" not in moved
+    @pytest.mark.parametrize("odd", [torch.tensor(3), 0.1])
+    def test_what_is_no_floating_point_tensor(self, odd):
+        (fault,) = self.call(r"h\['rate'\]: .*; allowed: a floating-point tensor", h={"rate": odd})
+        assert fault.found == repr(odd)
+
+    def test_all_at_once(self):
+        faults = self.call("3 problems", estimator="unrolled", batches=[], h={})
+        assert [fault.field for fault in faults] == ["hypergrad.estimator", "inner.steps", "h"]

@@ -7,7 +7,10 @@ import math
 import pytest
 import torch
 
-from metaft.inner.storage import Footprint, Plan, free_memory, graph_bytes, plan_for
+from metaft.config.schema import StorageConfig
+from metaft.inner.loop import Footprint, Loop
+from metaft.inner.state import InnerState
+from metaft.inner.storage import GIB, Plan, footprint_of, free_memory, graph_bytes, plan_for, planned
 
 FOOTPRINT = Footprint(state=3, graph=10, outer=4)
 
@@ -31,22 +34,22 @@ def test_auto_keeps_as_many_graphs_as_the_budget_holds():
     assert set(kept) >= set(range(1, steps + 1))
     for budget in range(200):
         chosen = plan("auto", steps, budget)
-        assert chosen.span < steps or FOOTPRINT.peak(chosen, steps) <= budget
+        assert chosen.span < steps or chosen.peak(FOOTPRINT, steps) <= budget
         if chosen.span == steps and chosen.graphs < steps:
-            assert FOOTPRINT.peak(Plan(chosen.graphs + 1, steps), steps) > budget
+            assert Plan(chosen.graphs + 1, steps).peak(FOOTPRINT, steps) > budget
     assert plan("auto", steps, 0) == Plan(0, 3)
     assert plan("auto", steps, None) == Plan(steps, steps)
 
 
 def test_peak_grows_with_the_root_of_the_steps_in_segments_alone():
     def growth(storage: str) -> float:
-        few, many = (FOOTPRINT.peak(plan(storage, t), t) for t in (100, 400))
-        return (many - FOOTPRINT.peak(Plan(0, 1), 1)) / (few - FOOTPRINT.peak(Plan(0, 1), 1))
+        few, many = (plan(storage, t).peak(FOOTPRINT, t) for t in (100, 400))
+        return (many - Plan(0, 1).peak(FOOTPRINT, 1)) / (few - Plan(0, 1).peak(FOOTPRINT, 1))
 
     assert growth("segments") == pytest.approx(2, rel=0.1)
     assert growth("replay") == pytest.approx(4, rel=0.1)
     assert growth("keep") == pytest.approx(4, rel=0.1)
-    hosted = (FOOTPRINT.peak(Plan(0, t, host=True), t) for t in (100, 400))
+    hosted = (Plan(0, t, host=True).peak(FOOTPRINT, t) for t in (100, 400))
     assert len(set(hosted)) == 1
 
 
@@ -74,3 +77,37 @@ def test_bytes_of_a_graph():
 
 def test_free_memory_is_a_number():
     assert 0 < free_memory(torch.device("cpu")) <= math.inf
+
+
+def loop(footprint: Footprint | None = None) -> Loop:
+    """Five steps of a state of 1000 numbers of 4 bytes; sin keeps its argument, exp its result."""
+
+    def step(state: InnerState, batch: int, h) -> InnerState:
+        return state.map(lambda p: p.exp().sin() * h["w"])
+
+    state = InnerState((torch.zeros(1000),), (), (), 0)
+    return Loop(step, state, range(5), {"w": torch.tensor(1.0)}, lambda end: end.params[0].exp().sin().sum(), footprint)
+
+
+def test_a_loops_footprint_is_measured_once_unless_it_is_known():
+    assert footprint_of(loop()) == Footprint(state=4000, graph=8000, outer=4000)
+    assert footprint_of(loop(FOOTPRINT)) is FOOTPRINT
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"), [("keep", Plan(5, 5)), ("replay", Plan(0, 5)), ("segments", Plan(0, 3))]
+)
+def test_a_storage_without_a_budget_has_its_plan(storage, expected):
+    assert planned(loop(FOOTPRINT), StorageConfig(storage=storage)) == expected
+    hosted = planned(loop(FOOTPRINT), StorageConfig(storage=storage, offload=True))
+    assert hosted == Plan(expected.graphs, expected.span, host=True)
+
+
+def test_a_budget_is_in_gib():
+    """A footprint of gigabytes, and as many of them as two of five graphs need, or one byte less."""
+    large = Footprint(state=GIB, graph=2 * GIB, outer=0)
+    room = Plan(2, 5).peak(large, 5) / GIB
+    assert room == (5 + 1 - 1 + 3) + 6
+    chosen = [planned(loop(large), StorageConfig(memory=memory)).graphs for memory in (room, room - 1e-9)]
+    assert chosen == [2, 1]
+    assert planned(loop(), StorageConfig()) == Plan(5, 5), "all, where there is room"

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaft.space import Float, Space
+from metaft.errors import DataError
 from metaft.search.bilevel import Outcome
+from metaft.space import Float, Space
 
 
 class Bowl:
@@ -106,3 +107,23 @@ class Slow(Bowl):
             if report is not None and report(step, loss):
                 return Outcome(loss, 0.5, loss, step, float(step), 0.0, "stopped")
         return Outcome(value, 0.5, value, 4, 4.0, 0.0)
+
+
+def bowl(device: str) -> Bowl:
+    return Bowl(noise=0.1)
+
+
+def mortal(folder: Path, always: bool, device: str) -> Bowl:
+    return Mortal(folder, always)
+
+
+def faulty(error: type[Exception], device: str) -> Bowl:
+    return Faulty(error)
+
+
+def sleeper(seconds: float, device: str) -> Bowl:
+    return Sleeper(seconds)
+
+
+def unmakeable(device: str) -> Bowl:
+    raise DataError(f"no data for {device}")

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from metaft.search.bilevel import Budget
-from metaft.search.blackbox import BlackBoxSolver
-from metaft.search.executors import EXECUTORS, Place
+from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
 from metaft.search.journal import Journal
 from metaft.search.random import Uniform
-from metaft.search.tpe import TPE
-from tests.search.problems import Bowl, Faulty, Mortal, Sleeper
+from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.tpe.tpe import TPE
+from tests.search.problems import Bowl, Faulty, bowl, faulty, mortal, sleeper, unmakeable
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def bowl(device: str) -> Bowl:
-    return Bowl(noise=0.1)
-
-
-def mortal(folder: Path, always: bool, device: str) -> Bowl:
-    return Mortal(folder, always)
-
-
-def faulty(error: type[Exception], device: str) -> Bowl:
-    return Faulty(error)
-
-
-def unmakeable(device: str) -> Bowl:
-    from metaft.errors import DataError
-
-    raise DataError(f"no data for {device}")
 
 
 def on(executor: str, factory, workers: int = 2):
@@ -48,6 +32,21 @@ def trials(journal: Journal) -> list:
     return sorted((r for r in journal.records if r.kind == "trial"), key=lambda r: r.number)
 
 
+def seed_with_one_death(trials: int) -> int:
+    """A seed of which one of the first random points lies where `mortal` dies."""
+    for seed in range(100):
+        journal = Journal()
+        BlackBoxSolver(Uniform, seed=seed).solve(Bowl(), Budget(trials=trials), journal)
+        if sum(r.params["x"] > 0.8 for r in journal.records if r.kind == "trial") == 1:
+            return seed
+    raise AssertionError("no such seed")
+
+
+SMALL_OR_FULL = pytest.mark.parametrize(
+    ("trial_count", "workers"), [(5, 1), pytest.param(10, 2, marks=pytest.mark.full)], ids=["small", "full"]
+)
+
+
 def test_processes_give_what_one_process_gives():
     here, there = Journal(), Journal()
     one = BlackBoxSolver(Uniform).solve(Bowl(noise=0.1), Budget(trials=9), here)
@@ -57,11 +56,13 @@ def test_processes_give_what_one_process_gives():
     assert len(there.starts) == 9
 
 
-def test_a_worker_may_die_once(tmp_path, capsys):
-    journal, plain = Journal(), Journal()
-    factory = partial(mortal, tmp_path, False)
-    BlackBoxSolver(Uniform, executor=on("processes", factory)).solve(Bowl(), Budget(trials=10), journal)
-    BlackBoxSolver(Uniform).solve(Bowl(), Budget(trials=10), plain)
+@SMALL_OR_FULL
+def test_a_worker_may_die_once(tmp_path, capsys, trial_count, workers):
+    journal, plain, budget = Journal(), Journal(), Budget(trials=trial_count)
+    executor = on("processes", partial(mortal, tmp_path, False), workers)
+    seed = seed_with_one_death(trial_count) if workers == 1 else 0
+    BlackBoxSolver(Uniform, seed=seed, executor=executor).solve(Bowl(), budget, journal)
+    BlackBoxSolver(Uniform, seed=seed).solve(Bowl(), budget, plain)
     died = [lost.number for lost in journal.lost if lost.kind == "trial"]
     assert died
     assert sorted(died) == [r.number for r in trials(plain) if r.params["x"] > 0.8]
@@ -69,23 +70,30 @@ def test_a_worker_may_die_once(tmp_path, capsys):
     assert f"the worker of trial {died[0]} died" in capsys.readouterr().err
 
 
-def test_a_trial_that_kills_twice_is_bad_and_nothing_else_is_lost(tmp_path):
+@pytest.mark.parametrize(
+    ("sampler", "trial_count", "workers"),
+    [(Uniform, 5, 1), pytest.param(TPE, 16, 2, marks=pytest.mark.full)],
+    ids=["random", "tpe"],
+)
+def test_a_trial_that_kills_twice_is_bad_and_nothing_else_is_lost(tmp_path, sampler, trial_count, workers):
     journal = Journal(tmp_path / "t.jsonl")
-    factory = partial(mortal, tmp_path, True)
-    result = BlackBoxSolver(TPE, executor=on("processes", factory)).solve(Bowl(), Budget(trials=16), journal)
+    executor = on("processes", partial(mortal, tmp_path, True), workers)
+    seed = seed_with_one_death(trial_count) if sampler is Uniform else 0
+    result = BlackBoxSolver(sampler, seed=seed, executor=executor).solve(Bowl(), Budget(trials=trial_count), journal)
     lost = [r for r in trials(journal) if r.outcome.status == "lost"]
     assert lost
     assert all(r.params["x"] > 0.8 for r in lost)
     assert lost[0].outcome.reason == "its worker died 2 times"
     assert len(journal.lost) == 2 * len(lost)
-    assert len(trials(journal)) == 16
+    assert len(trials(journal)) == trial_count
     assert result.params["x"] <= 0.8
 
 
-def test_unfinished_trials_run_again_on_resuming(tmp_path):
+@pytest.mark.parametrize("first", ["serial", pytest.param("processes", marks=pytest.mark.full)])
+def test_unfinished_trials_run_again_on_resuming(tmp_path, first):
     path = tmp_path / "t.jsonl"
     solver = BlackBoxSolver(TPE, executor=on("processes", bowl))
-    solver.solve(Bowl(noise=0.1), Budget(trials=8), Journal(path))
+    replace(solver, executor=on(first, bowl)).solve(Bowl(noise=0.1), Budget(trials=8), Journal(path))
     lines = path.read_text().splitlines(keepends=True)
     ends = [i for i, line in enumerate(lines) if '"kind": "trial"' in line]
     whole = Journal(path, read_only=True)
@@ -102,19 +110,19 @@ def test_unfinished_trials_run_again_on_resuming(tmp_path):
 @pytest.mark.parametrize("executor", ["serial", "processes"])
 def test_failures_are_alike_everywhere(executor):
     journal = Journal()
-    make = on(executor, partial(faulty, ArithmeticError))
+    make = on(executor, partial(faulty, ArithmeticError), workers=1)
     BlackBoxSolver(Uniform, executor=make).solve(Faulty(ArithmeticError), Budget(trials=8), journal)
     assert {r.outcome.reason for r in trials(journal) if r.params["x"] > 0.8} == {"ArithmeticError: no luck"}
 
 
 def test_errors_of_a_worker_are_raised_here():
+    executor = on("processes", unmakeable, workers=1)
     with pytest.raises(WorkerError, match="no data for cpu") as caught:
-        BlackBoxSolver(Uniform, executor=on("processes", unmakeable)).solve(Bowl(), Budget(trials=4), Journal())
+        BlackBoxSolver(Uniform, executor=executor).solve(Bowl(), Budget(trials=4), Journal())
     assert caught.value.exit_code == 3
+    executor = on("processes", partial(faulty, TypeError), workers=1)
     with pytest.raises(RuntimeError, match=r"(?s)in a worker:.*TypeError: no luck"):
-        BlackBoxSolver(Uniform, executor=on("processes", partial(faulty, TypeError))).solve(
-            Bowl(), Budget(trials=30), Journal()
-        )
+        BlackBoxSolver(Uniform, executor=executor).solve(Bowl(), Budget(trials=30), Journal())
 
 
 RAY = """
@@ -139,6 +147,76 @@ except t.WorkerError as error:
 """
 
 
+class RayError(Exception):
+    """What Ray raises for an actor that died."""
+
+
+class StubActor:
+    def __init__(self, worker) -> None:
+        self._worker = worker
+        self.perform = SimpleNamespace(remote=lambda job: partial(self.do, job))
+
+    def do(self, job):
+        try:
+            return self._worker.perform(job)
+        except SystemExit:
+            raise RayError from None
+
+
+class StubRay:
+    """As much of Ray as the executor uses, in this process; an actor dies by SystemExit."""
+
+    exceptions = SimpleNamespace(RayError=RayError)
+
+    def __init__(self) -> None:
+        self.running, self.made, self.killed = False, 0, 0
+
+    def is_initialized(self):
+        return self.running
+
+    def init(self, **options):
+        self.running = True
+
+    def shutdown(self):
+        self.running = False
+
+    def remote(self, kind):
+        def make_actor(make):
+            self.made += 1
+            return StubActor(kind(make))
+
+        return SimpleNamespace(remote=make_actor)
+
+    def wait(self, jobs, num_returns):
+        return jobs[-num_returns:], jobs[:-num_returns]  # the last begun ends first
+
+    def get(self, ended):
+        return ended()
+
+    def kill(self, actor):
+        self.killed += 1
+
+
+def test_ray_workers_give_what_one_process_gives(tmp_path, monkeypatch):
+    """With a stub in Ray's place: order, deaths and errors are the executor's to handle."""
+    stub = StubRay()
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    monkeypatch.setattr("tests.search.problems.os._exit", sys.exit)
+    journal, plain = Journal(), Journal()
+    executor = on("ray", partial(mortal, tmp_path, False), workers=3)
+    result = BlackBoxSolver(Uniform, executor=executor).solve(Bowl(), Budget(trials=10), journal)
+    expected = BlackBoxSolver(Uniform).solve(Bowl(), Budget(trials=10), plain)
+    assert trials(journal) == trials(plain)
+    assert (result.params, result.value) == (expected.params, expected.value)
+    assert journal.lost
+    assert stub.killed == stub.made - len(journal.lost), "every actor that lives is let go"
+    assert not stub.running
+    with pytest.raises(WorkerError) as caught:
+        BlackBoxSolver(Uniform, executor=on("ray", unmakeable)).solve(Bowl(), Budget(trials=4), Journal())
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.full
 def test_ray_gives_what_one_process_gives(tmp_path):
     """In a process of its own: Ray warns and leaves threads behind."""
     run = subprocess.run(
@@ -148,15 +226,13 @@ def test_ray_gives_what_one_process_gives(tmp_path):
     assert "as in one process" in run.stdout
 
 
-def test_waiting_is_shared():
-    """Four workers that sleep are together faster than one (by how much is measured in benchmarks/executors.py)."""
+@pytest.mark.parametrize(
+    ("workers", "seconds"), [(2, 3.0), pytest.param(4, 0.5, marks=pytest.mark.full)], ids=["two", "four"]
+)
+def test_waiting_is_shared(workers, seconds):
+    """Workers that sleep are together faster than one (by how much is measured in benchmarks/executors.py)."""
     journal = Journal()
-    place = Place(partial(_sleeper, 0.5), 4)
-    make = lambda problem: EXECUTORS["processes"].make(problem, place)  # noqa: E731
-    BlackBoxSolver(Uniform, executor=make).solve(Bowl(), Budget(trials=4), journal)
+    executor = on("processes", partial(sleeper, seconds), workers)
+    BlackBoxSolver(Uniform, executor=executor).solve(Bowl(), Budget(trials=workers), journal)
     clocks = [r.clock for r in trials(journal)]
     assert max(clocks) - min(clocks) < 1.4, "they ended together, not one after the other"
-
-
-def _sleeper(seconds: float, device: str) -> Bowl:
-    return Sleeper(seconds)

@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from metaft.errors import BusyError, DataError
-from metaft.space import Categorical, Float, Int, Space
 from metaft.search.bilevel import Outcome
 from metaft.search.journal import Journal, Lost, Record, Start
+from metaft.space import Categorical, Float, Int, Space
 
 HOLD = """
 import sys, time

@@ -127,7 +127,7 @@ def render(
 def handwritten() -> tuple[Tensor, Tensor]:
     """The 1,797 handwritten digits that scikit-learn ships: uint8 [1797, 3, 32, 32] and labels [1797].
 
-    8 x 8 grey values of 0 to 16, enlarged bicubically; ink is light. They stand in the order of their writers.
+    8 x 8 grey values of 0 to 16, enlarged bicubically; ink is light. They are sorted by writer.
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (its test part, 13 writers).
     """
     from sklearn.datasets import load_digits

@@ -77,7 +77,7 @@ def _along(x: Tensor, y: Tensor, turn: Tensor) -> Tensor:
 
 
 def _blocky(field: Tensor) -> Tensor:
-    """Blocks of an eighth of the side."""
+    """The field averaged over 8 x 8 equal blocks, at its full size [B, S, S]."""
     side = field.shape[-1]
     pooled = torch.nn.functional.avg_pool2d(field[:, None], side // 8)
     return torch.nn.functional.interpolate(pooled, size=side, mode="nearest")[:, 0]

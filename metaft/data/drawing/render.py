@@ -19,7 +19,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def uniforms(seed: int, indices: NDArray[np.int64], count: int) -> Tensor:
-    """Numbers in [0, 1) that depend on (seed, index, position) alone, so any batch redraws an image alike.
+    """Numbers in [0, 1) that depend on (seed, index, position) alone, so that an image is the same in any batch.
 
     Two rounds of the SplitMix64 finaliser over a counter (Steele, Lea and Flood, OOPSLA 2014).
 

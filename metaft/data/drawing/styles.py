@@ -39,7 +39,7 @@ class Style:
     hatch: float = 0.0  # stripes cut out of the glyph
     noise: float = 0.0  # amplitude per pixel
     softness: float = 1.0  # width of an edge in pixels, at least 1
-    levels: float = 0.0  # posterise to so many levels (0: off)
+    levels: float = 0.0  # the number of levels to posterise to (0: off)
     blocks: float = 0.0  # 1: draw in 8 x 8 blocks
     contrast: float = 1.0  # around mid-grey
     invert: float = 0.0  # 1: negative
@@ -73,11 +73,11 @@ STYLE_SETS = {
     "test": ("sketch", "silhouette", "negative", "mosaic", "fog"),
 }
 FIELDS = tuple(field.name for field in dataclasses.fields(Style))
-SWITCHES = ("levels", "blocks", "invert")  # on or off: what a half-way style has of the nearer one
+SWITCHES = ("levels", "blocks", "invert")  # on or off: a style in between takes those of the nearer end
 
 
 def between(start: Style, end: Style, share: float) -> Style:
-    """The style at a share in [0, 1] of the way; switches turn in the middle."""
+    """The style at a share in [0, 1] of the way from start to end; switches change in the middle."""
     a, b = dataclasses.asdict(start), dataclasses.asdict(end)
     mixed = {name: a[name] + share * (b[name] - a[name]) for name in FIELDS}
     mixed.update({name: (b if share >= 0.5 else a)[name] for name in SWITCHES})

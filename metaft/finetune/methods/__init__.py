@@ -25,8 +25,8 @@ class Method:
     Args:
         fit: (theta_0, data, context) to the fitted classifier.
         knobs: its hyperparameters, set under `finetune.knobs`.
-        sees: what it is given of a data set; None where the data set cannot serve it. All but the oracle are given
-            what a search is given.
+        sees: the part of a data set that it is given; None where the data set cannot serve it. All methods but the
+            oracle are given what a search is given.
     """
 
     description: str

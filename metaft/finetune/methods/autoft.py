@@ -10,7 +10,7 @@ from metaft.objective.heads import HEADS, ZERO_SHOT
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """The objective that a search found, or that changes as an online search goes (AutoFT, arXiv 2401.10220).
+    """Train on the objective of a search, or on that of a running online search (AutoFT, arXiv 2401.10220).
 
     Raises:
         ValueError: there is no learned objective.

@@ -1,4 +1,4 @@
-"""ema: plain fine-tuning, of which the average over the way is kept."""
+"""ema: plain fine-tuning whose result is a moving average of its weights."""
 
 from __future__ import annotations
 

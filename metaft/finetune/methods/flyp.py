@@ -1,4 +1,4 @@
-"""flyp: fine-tuning as the model was pretrained, image against caption."""
+"""flyp: fine-tuning as the model was pretrained, on images against captions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     """
     tokens = context.settings.tokens
     if tokens is None or not hasattr(classifier.clip, "encode_text"):
-        found = "'flyp' trains on captions, and this model has no text tower"
-        raise ConfigError([Fault("evaluation.methods", found, "other methods, or a model with a text tower")])
+        textless = "'flyp' trains on captions, and this model has no text tower"
+        raise ConfigError([Fault("evaluation.methods", textless, "other methods, or a model with a text tower")])
     objective = replace(context.settings.plain, terms={"flyp": 1.0})
     return train(classifier, objective, data, context, "flyp", finish=lambda model: with_text_head(model, tokens))
 

@@ -11,6 +11,6 @@ from metaft.finetune.loop import train
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """Cross-entropy on id_train and ood_val: what anyone would try before a search, in as many steps as `ft`."""
+    """Cross-entropy on id_train and ood_val: the obvious alternative to a search, in as many steps as `ft`."""
     together = replace(data, id_train=joined("id_train and ood_val", data.id_train, data.ood_val))
     return train(classifier, context.settings.plain, together, context, "ft_ood_val")

@@ -9,7 +9,7 @@ from metaft.finetune.penalised import with_term
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """Cross-entropy plus `weight` times `l2init`, the head among what is pulled, for it is pretrained here.
+    """Cross-entropy plus `weight` times `l2init`, the head included, since it is pretrained here.
 
     Source: Li et al., Explicit inductive bias for transfer learning, ICML 2018, eq. 3 (L2-SP).
     """

@@ -9,7 +9,7 @@ from metaft.finetune.loop import train
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """The head of `linear_probe` first, then all weights: a head that fits distorts the features less.
+    """All weights from the head of `linear_probe`: a head that already fits distorts the features less.
 
     Source: Kumar et al., Fine-tuning can distort pretrained features and underperform out-of-distribution, ICLR 2022.
     """

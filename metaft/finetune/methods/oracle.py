@@ -1,4 +1,4 @@
-"""oracle: plain fine-tuning on labelled images of the tests' own distribution."""
+"""oracle: plain fine-tuning on labelled images from the distribution of the OOD tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from metaft.finetune.loop import train
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """`ft` where its registry line hands it `Splits.oracle_data`: a ceiling to measure by, not a competitor."""
+    """`ft` on `Splits.oracle_data`, which its registry entry selects: a ceiling to measure by, not a competitor."""
     return train(classifier, context.settings.plain, data, context, "oracle")

@@ -15,7 +15,7 @@ from metaft.finetune.knobs import knobs_of
 from metaft.finetune.loop import train
 from metaft.finetune.validation import validate
 
-LR_FACTORS = (1.0, 0.5, 2.0, 0.25)  # of member i the (i mod 4)-th
+LR_FACTORS = (1.0, 0.5, 2.0, 0.25)  # member i takes the (i mod 4)-th
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
@@ -39,7 +39,7 @@ def _member(i: int, classifier: Classifier, data: SearchData, context: FitContex
 
 @torch.no_grad()
 def mean(models: Sequence[Classifier]) -> Classifier:
-    """The mean of all weights."""
+    """A model whose every weight is the mean over the models."""
     model = copy.deepcopy(models[0])
     for p, *others in zip(*(m.parameters() for m in (model, *models[1:])), strict=True):
         p.copy_(torch.stack([p, *others]).mean(dim=0))
@@ -47,7 +47,7 @@ def mean(models: Sequence[Classifier]) -> Classifier:
 
 
 def greedy(models: Sequence[Classifier], data: SearchData, context: FitContext) -> Classifier:
-    """The soup that grows from the best model as long as validation does not fall."""
+    """The mean of the best model and of each further one with which validation does not fall."""
     scores = [validate(model, data, context) for model in models]
     order = sorted(range(len(models)), key=lambda i: scores[i], reverse=True)
     chosen, best = [order[0]], scores[order[0]]

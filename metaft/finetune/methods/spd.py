@@ -1,4 +1,4 @@
-"""spd: fine-tuning that decays towards theta_0 where drift has stopped to help."""
+"""spd: fine-tuning that decays towards theta_0 where drift no longer helps."""
 
 from __future__ import annotations
 

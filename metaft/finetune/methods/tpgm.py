@@ -23,7 +23,7 @@ from metaft.tensors import Tensors, with_zeros
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """Post hoc: `iterations` steps on the radii, from ft. In training: one such step after every update.
+    """Post hoc: project `ft` after `iterations` steps on the radii. In training: one such step after every update.
 
     Radii learn on cross-entropy over batches of `on`, by default id_val, as in the paper.
 

@@ -18,9 +18,9 @@ ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
     """theta = (1 - alpha) theta_0 + alpha theta_1 over every weight; exact at 0 and 1."""
     model = copy.deepcopy(end)
-    here, there = dict(start.named_parameters()), dict(end.named_parameters())
+    first, last = dict(start.named_parameters()), dict(end.named_parameters())
     for name, p in model.named_parameters():
-        p.copy_(torch.lerp(here[name], there[name], alpha))
+        p.copy_(torch.lerp(first[name], last[name], alpha))
     return model
 
 

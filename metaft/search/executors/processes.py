@@ -1,4 +1,4 @@
-"""Trials in processes on this machine, each with a device and a problem of its own."""
+"""Trials in processes on this machine, each with its own device and problem."""
 
 from __future__ import annotations
 
@@ -18,50 +18,51 @@ from metaft.search.executors.work import Done, Job, Raised, Worker
 
 
 class Processes:
-    """Worker processes, started when first needed; one that dies is replaced and its job given back without outcome.
+    """Worker processes, started when first needed; one that dies is replaced, its job returned without an outcome.
 
     Args:
         factory: makes the problem in a worker, from its device.
         workers: how many.
-        devices: the workers' in turn.
+        devices: those that workers take in turn.
     """
 
     def __init__(self, factory: ProblemFactory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
         self.capacity = workers
         self._factory, self._devices = factory, devices
         self._threads = max(1, (os.cpu_count() or 1) // workers)
-        self._places: dict[int, _Process] = {}
+        self._processes: dict[int, _Process] = {}
 
     @classmethod
     def of(cls, problem: BilevelProblem, place: Place) -> Processes:
-        """On the devices of a place; each worker makes the problem for itself."""
+        """On the devices of a place; each worker makes its own problem."""
         return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle worker, or to a new one."""
-        place = next(i for i in range(self.capacity) if i not in self._places or self._places[i].job is None)
-        if place not in self._places:
-            device = self._devices[place % len(self._devices)]
-            self._places[place] = _Process(self._factory, device, self._threads)
-        self._places[place].begin(job)
+        processes = self._processes
+        slot = next(i for i in range(self.capacity) if i not in processes or processes[i].job is None)
+        if slot not in processes:
+            device = self._devices[slot % len(self._devices)]
+            processes[slot] = _Process(self._factory, device, self._threads)
+        processes[slot].begin(job)
 
     def next(self) -> Done:
-        """The result of whichever job ends first; none where its worker died.
+        """The result of whichever job ends first; without an outcome if its worker died.
 
         Raises:
-            WorkerError: what the problem said.
+            WorkerError: the problem could not be made or refused the job, in its words.
             RuntimeError: a bug in a worker, with its trace.
         """
-        busy = {p.connection: i for i, p in self._places.items() if p.job is not None}
-        place = busy[wait(list(busy))[0]]  # type: ignore[index]
-        done = self._places[place].end()
+        busy = {p.connection: i for i, p in self._processes.items() if p.job is not None}
+        slot = busy[wait(list(busy))[0]]  # type: ignore[index]
+        done = self._processes[slot].end()
         if done.outcome is None:
-            del self._places[place]
+            del self._processes[slot]
         return done
 
     def close(self) -> None:
         """Stop every worker."""
-        for process in self._places.values():
+        for process in self._processes.values():
             process.stop()
 
 
@@ -70,15 +71,15 @@ class _Process:
 
     def __init__(self, factory: ProblemFactory, device: str, threads: int) -> None:
         context = get_context("spawn")
-        self.connection, there = context.Pipe()
+        self.connection, remote = context.Pipe()
         self.job: Job | None = None
-        self._process = context.Process(target=_serve, args=(there, factory, device, threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(remote, factory, device, threads), daemon=True)
         self._process.start()
-        there.close()  # so that the death of the process ends the connection
+        remote.close()  # so that the death of the process ends the connection
 
     def begin(self, job: Job) -> None:
         self.job = job
-        with suppress(OSError):  # it died idle; `end` will find out
+        with suppress(OSError):  # the worker died while idle, which `end` finds out
             self.connection.send(job)
 
     def end(self) -> Done:
@@ -100,7 +101,7 @@ class _Process:
 
 
 def _serve(connection: Connection, factory: ProblemFactory, device: str, threads: int) -> None:
-    """Do jobs until the other side is gone."""
+    """Perform jobs until the connection is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides when to stop
     torch.set_num_threads(threads)
     worker = Worker(partial(factory, device))

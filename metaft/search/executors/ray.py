@@ -13,9 +13,9 @@ from metaft.search.executors.work import Done, Job, Raised, Worker
 
 
 class RayWorkers:
-    """Ray actors, one job each; one that dies is replaced and its job given back without outcome.
+    """Ray actors, one job each; one that dies is replaced, its job returned without an outcome.
 
-    A worker asks for one GPU where the devices are GPUs, for one CPU to be placed elsewhere.
+    A worker asks for one GPU where the devices are GPUs, else for one CPU, which it needs only to be placed.
 
     Raises:
         ConfigError: Ray is not installed.
@@ -23,13 +23,13 @@ class RayWorkers:
 
     def __init__(self, factory: ProblemFactory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
         self._ray = _ray()
-        self._own = not self._ray.is_initialized()
-        if self._own:
+        self._started = not self._ray.is_initialized()
+        if self._started:
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
         self.capacity = workers
         gpu = devices[0].startswith("cuda")
         self._make = self._ray.remote(Worker)
-        if gpu:  # said only here: an actor that names no resources needs a CPU to be placed, none to run
+        if gpu:  # an actor that names no resources needs a CPU to be placed and none to run
             self._make = self._make.options(num_gpus=1)
         self._problem = partial(factory, "cuda" if gpu else "cpu")
         self._idle: list[Any] = []
@@ -37,7 +37,7 @@ class RayWorkers:
 
     @classmethod
     def of(cls, problem: BilevelProblem, place: Place) -> RayWorkers:
-        """On the devices of a place; each worker makes the problem for itself."""
+        """On the devices of a place; each worker makes its own problem."""
         return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:
@@ -46,10 +46,10 @@ class RayWorkers:
         self._busy[actor.perform.remote(job)] = (job, actor)
 
     def next(self) -> Done:
-        """The result of whichever job ends first; none where its actor died.
+        """The result of whichever job ends first; without an outcome if its actor died.
 
         Raises:
-            WorkerError: what the problem said.
+            WorkerError: the problem could not be made or refused the job, in its words.
             RuntimeError: a bug in a worker, with its trace.
         """
         (ended, *_), _ = self._ray.wait(list(self._busy), num_returns=1)
@@ -67,7 +67,7 @@ class RayWorkers:
         """Stop every actor, and the local cluster if it was started here."""
         for actor in (*self._idle, *(actor for _, actor in self._busy.values())):
             self._ray.kill(actor)
-        if self._own:
+        if self._started:
             self._ray.shutdown()
 
 

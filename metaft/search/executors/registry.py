@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a search may run: what makes its problem elsewhere, how many workers, and their devices in turn."""
+    """Where trials may run: the factory of the problem in other processes, the workers, and their devices in turn."""
 
     factory: ProblemFactory
     workers: int = 1

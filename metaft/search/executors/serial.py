@@ -18,17 +18,17 @@ class Serial:
 
     @classmethod
     def of(cls, problem: BilevelProblem, place: Place) -> Serial:
-        """Where the search itself runs."""
+        """On the search's own problem; the place is not used."""
         return cls(problem)
 
     def submit(self, job: Job) -> None:
-        """Take a job."""
+        """Keep a job until its result is asked for."""
         self._job = job
 
     def next(self) -> Done:
-        """Do it."""
+        """Perform the job that was submitted last."""
         assert self._job is not None
         return perform(self._problem, self._job)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no workers."""

@@ -1,4 +1,4 @@
-"""What an executor is given and gives back, and how a worker does it."""
+"""Jobs and their results, the interface of executors, and how a worker performs a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metaft.search.stopping import MedianRule
 class Job:
     """An evaluation to do: a trial, or a finalist's on a fresh seed.
 
-    `medians` are what the trial is stopped by, by inner step; None: it runs to its end.
+    `medians` are the outer losses by inner step above which the trial is stopped; None: it runs to its end.
     """
 
     kind: Literal["trial", "final"]
@@ -31,7 +31,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A job that ended, with (inner step, outer loss) on its way; without an outcome where its worker died."""
+    """A job that ended, with its reports (inner step, outer loss); without an outcome if its worker died."""
 
     job: Job
     outcome: Outcome | None
@@ -39,7 +39,7 @@ class Done:
 
 
 class Executor(Protocol):
-    """A number of workers that take one job each."""
+    """A number of workers that each run one job at a time."""
 
     @property
     def capacity(self) -> int:
@@ -54,12 +54,12 @@ class Executor(Protocol):
         """Wait for any job to end.
 
         Raises:
-            MetaftError: what the problem said where it could not be made or is at fault.
+            MetaftError: the problem could not be made or refused the job.
         """
         ...
 
     def close(self) -> None:
-        """Let the workers go, whatever they are at."""
+        """Stop the workers, even those with a job."""
         ...
 
 
@@ -67,7 +67,7 @@ MakeExecutor = Callable[[BilevelProblem], Executor]
 
 
 class WorkerError(MetaftError):
-    """An error that a worker met, in its words."""
+    """An error in a worker, with the worker's message and exit code."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
@@ -76,7 +76,7 @@ class WorkerError(MetaftError):
 
 @dataclass(frozen=True)
 class Raised:
-    """An error on its way from a worker; `exit_code` is None for a bug."""
+    """An error in the form in which a worker sends it; `exit_code` is None for a bug."""
 
     text: str
     exit_code: int | None
@@ -89,14 +89,14 @@ class Raised:
 
 
 class Worker:
-    """Makes the problem at its first job, and evaluates; errors are given back, not raised."""
+    """Makes the problem at its first job, and evaluates; errors are returned, not raised."""
 
     def __init__(self, make: Callable[[], BilevelProblem]) -> None:
         self._make = make
         self._problem: BilevelProblem | None = None
 
     def perform(self, job: Job) -> Done | Raised:
-        """Do a job."""
+        """Evaluate a job; an error is returned as `Raised`."""
         try:
             if self._problem is None:
                 self._problem = self._make()
@@ -108,7 +108,7 @@ class Worker:
 
 
 def perform(problem: BilevelProblem, job: Job) -> Done:
-    """Evaluate; an error of arithmetic or of torch makes a failed trial, any other is raised."""
+    """Evaluate a job; an error of arithmetic or of torch makes a failed trial, any other is raised."""
     rule = None if job.medians is None else MedianRule(job.medians)
     begin = time.perf_counter()
     try:

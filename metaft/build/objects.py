@@ -1,0 +1,89 @@
+"""The workspace of settings and a person's own objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from metaft.build.check import faults_of
+from metaft.build.workspace import Workspace, device, workspace, workspace_on
+from metaft.clip.given import clip_of
+from metaft.clip.load import load
+from metaft.config.schema import Config, DataConfig
+from metaft.data import registry
+from metaft.data.captions import templates
+from metaft.data.objects import splits_of
+from metaft.data.types import Classes
+from metaft.errors import ConfigError, Fault, unknown
+
+
+class Objects(TypedDict, total=False):
+    """The user's own objects, which replace the settings under `model` and `data`.
+
+    Args:
+        model: a model made by open_clip; it is copied, never changed.
+        preprocess: open_clip's evaluation transform; by default the model's own.
+        tokenizer: the model's, from open_clip.
+        architecture: the model's name in open_clip; `Fitted.save` needs it.
+        classnames: the names of the labels 0, 1, ..., in this order.
+        templates: captions, each with one `{}` for a class name; by default open_clip's simple ones.
+        splits: datasets by name (`id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`); see
+            `metaft.data.objects.splits_of`.
+    """
+
+    model: nn.Module
+    preprocess: Callable[[Any], Tensor]
+    tokenizer: Callable[[list[str]], Tensor]
+    architecture: str
+    classnames: Sequence[str]
+    templates: Sequence[str]
+    splits: Mapping[str, Dataset[Any]]
+
+
+def workspace_of(cfg: Config, objects: Objects) -> Workspace:
+    """The workspace of settings and objects.
+
+    Raises:
+        ConfigError: every fault of both at once.
+        DataError, CheckpointError: what cannot be read, and why.
+    """
+    faults = [*faults_of(cfg), *_faults_of(cfg, objects)]
+    if faults:
+        raise ConfigError(faults)
+    if not objects:
+        return workspace(cfg)
+    where = device(cfg)
+    if "model" in objects:
+        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), where)
+    else:
+        clip = load(cfg.model.name, cfg.model.pretrained, where)
+    if "splits" not in objects:
+        suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
+        splits = registry.load(cfg.data, cfg.seed, clip.view)
+    else:
+        suite = {"format": "objects", "version": None}
+        captions = tuple(objects.get("templates") or templates("simple"))
+        classes = Classes(tuple(objects["classnames"]), captions)
+        splits = splits_of(objects["splits"], classes, clip.view, objects.get("preprocess"), cfg.seed)
+    return workspace_on(cfg, clip, splits, suite)
+
+
+def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
+    """Arguments that are unknown, missing beside others, or say again what the settings say."""
+    known = tuple(Objects.__annotations__)
+    faults = [unknown("argument", name, known) for name in objects if name not in known]
+    pairs = (("model", "tokenizer"), ("splits", "classnames"))
+    for given, needed in (*pairs, *((b, a) for a, b in pairs)):
+        if given in objects and needed not in objects:
+            faults.append(Fault(needed, f"not given, but {given} is", "both or neither"))
+    if "splits" in objects and cfg.data != DataConfig():
+        faults.append(Fault("splits", "given, and settings under data too", "one of them"))
+    odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
+    faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
+    if objects and cfg.search.executor != "serial":
+        elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
+        faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))
+    return faults

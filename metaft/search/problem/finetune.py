@@ -1,0 +1,241 @@
+"""Fine-tuning as a bi-level problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.config.schema import HypergradConfig, OuterConfig
+from metaft.data.types import SearchData, Split
+from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
+from metaft.inner.forward import along
+from metaft.inner.loop import Estimator, Footprint, Loop, Trace
+from metaft.inner.registry import ESTIMATORS
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step
+from metaft.inner.storage import footprint_of, planned
+from metaft.search.bilevel import Forecast, Outcome, Report
+from metaft.search.problem.outer import Floor
+from metaft.search.problem.point import Point
+from metaft.search.problem.rollout import Rollout
+from metaft.search.registry import OUTER_LOSSES
+from metaft.space import Space
+from metaft.training.batches import DrawnBatches, TrainBatch, TrainBatches
+
+
+@dataclass(frozen=True)
+class InnerRuns:
+    """What the inner loop trains on, and how.
+
+    Args:
+        step: one inner step, from theta_0.
+        batches: of the ID training images.
+        batch_size: of the inner loop.
+        paces: the factor of the learning rate in each step; as many as there are steps.
+        warm_start: the number of steps of the recipe, taken once, whose moments a run begins with; theta starts from
+            theta_0 all the same.
+    """
+
+    step: Step
+    batches: TrainBatches
+    batch_size: int
+    paces: tuple[float, ...]
+    warm_start: int = 0
+
+
+class FinetuneProblem:
+    """T AdamW steps on ID batches from theta_0, judged on the outer set.
+
+    Args:
+        runs: the inner loop.
+        data: what a search may see; the outer set is a split of it.
+        space: the searched terms, `lr`, `wd` and knobs.
+        start: the recipe in the unit cube [K].
+        fixed: what is not searched, by name.
+        outer: the outer set and the loss on it. At most `outer_batch_size` of its images make one outer evaluation. ID
+            validation accuracy may be below the recipe's by `id_drop_max` (a share); a larger drop is added to the
+            outer loss at a price.
+        hypergrad: how hypergradients are computed; one longer than `explosion` is traced back to a step and a term.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        runs: InnerRuns,
+        data: SearchData,
+        space: Space,
+        start: Tensor,
+        fixed: Mapping[str, float],
+        outer: OuterConfig,
+        hypergrad: HypergradConfig,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.space, self.start, self.step = space, start, runs.step
+        self.paces, self.steps = runs.paces, len(runs.paces)
+        self.batch_size = min(runs.batch_size, len(data.id_train))
+        self._outer: Split = getattr(data, outer.outer_data)
+        self.outer_batch_size = min(outer.outer_batch_size, len(self._outer))
+        self._outer_loss = OUTER_LOSSES[outer.outer_loss]
+        self._id_val, self._id_drop_max = data.id_val, outer.id_drop_max
+        self._fixed, self._device, self._batches = dict(fixed), device, runs.batches
+        self._warm_start, self._hypergrad = runs.warm_start, hypergrad
+        self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
+        self._footprint: Footprint | None = None
+
+    def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
+        """Run the inner loop without a graph and judge its end.
+
+        Args:
+            params: a point in natural units, by name.
+            seed: fixes inner and outer batches.
+            report: called with (step, outer loss) at half time; True asks to stop there.
+        """
+        run, h = self._rollout(seed), {**self._fixed, **params}
+
+        def body() -> Outcome:
+            state = self._initial()
+            for t, batch in enumerate(run.batches, 1):
+                state = self.step.plain(state, batch, h)
+                run.count(1.0)
+                if report is not None and t == self.steps // 2:
+                    halfway = run.judge(state)
+                    if report(t, halfway):
+                        return run.outcome(halfway, t, "stopped")
+            return run.outcome(run.judge(state), self.steps)
+
+        return run.guard(body)
+
+    def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
+        """The value at u and its derivative d value / d u, float64 [K] (0 for whole numbers and categories).
+
+        Nothing is clipped or averaged; a run that exhausts the memory gives NaN for a derivative. Where it explodes,
+        the outcome's `reason` names the inner step and the term.
+        """
+        return self._differentiated(u, self._rollout(seed), self._initial())
+
+    def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
+        """As `hypergradient`, for an inner loop that starts from a state, with a pace for each of its steps."""
+        return self._differentiated(u, self._rollout(seed, paces), state)
+
+    def _differentiated(self, u: Tensor, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
+        point, steps = Point(self.space, u, self._fixed), len(run.batches)
+        gradient, trace = torch.full_like(point.u, math.nan), Trace()
+
+        def body() -> Outcome:
+            loop = self._loop(run, point, state)
+            _, by_name = self._estimator(loop, trace)
+            gradient.copy_(point.pull(by_name))
+            run.count(2 / 3 * run.outer_share)
+            length = float(gradient.norm())
+            sound = math.isfinite(length) and length <= self._hypergrad.explosion
+            reason = "" if sound else self._explanation(point, loop, trace, length)
+            return replace(run.outcome(run.loss, steps), reason=reason)
+
+        return run.guard(body), gradient
+
+    def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
+        """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
+        run, point = self._rollout(seed), Point(self.space, u, self._fixed)
+        slopes: list[float] = []
+
+        def body() -> Outcome:
+            _, (slope,) = along(self._loop(run, point, self._initial()), [point.push(direction)])
+            slopes.append(float(slope))
+            run.count(2 / 3 * run.outer_share)
+            return run.outcome(run.loss, self.steps)
+
+        return run.guard(body), slopes[0] if slopes else math.nan
+
+    def forecast(self) -> Forecast:
+        """What one hypergradient will take, from one step's graph."""
+        run = self._rollout(0)
+        loop = self._loop(run, Point(self.space, self.start, self._fixed), self._initial())
+        plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
+        cost = self._estimator.cost(replace(loop, footprint=footprint)) + run.outer_share
+        return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs)
+
+    def _rollout(self, seed: int, paces: Sequence[float] | None = None) -> Rollout:
+        """The inner run of a seed, which fixes its outer and inner batches."""
+        generator = torch.Generator().manual_seed(seed)
+        images, labels = self.outer_batch(generator)
+        batches = self.inner_batches(generator, paces)
+        return Rollout(self.step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
+
+    @cached_property
+    def _floor(self) -> Floor | None:
+        """The ID accuracy to keep, from one inner run of the recipe."""
+        if self._id_drop_max is None:
+            return None
+        state, recipe = self._initial(), {**self._fixed, **self.space.plain(self.start)}
+        for batch in self.inner_batches(torch.Generator().manual_seed(0)):
+            state = self.step.plain(state, batch, recipe)
+        images, labels = self._drawn(self._id_val, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            logits = self.step.forward(self.step.result(state), images).logits
+        return Floor.under(images, labels, logits, self._id_drop_max)
+
+    def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
+        """The inner loop of one hypergradient."""
+        step = run.billed(point.rest, self._estimator.products)
+        loop = Loop(step, state, run.batches, point.h, run.outer, self._footprint)
+        if self._hypergrad.storage == "auto" and self._footprint is None:
+            with run.once():
+                self._footprint = footprint_of(loop)
+        return replace(loop, footprint=self._footprint)
+
+    def _initial(self) -> InnerState:
+        """theta_0 with zero moments, or with those of a warm start."""
+        start = self.step.initial()
+        return start if self._warm is None else replace(self._warm, params=start.params, extra=start.extra)
+
+    @cached_property
+    def _warm(self) -> InnerState | None:
+        """The state after the steps of a warm start."""
+        if self._warm_start == 0:
+            return None
+        recipe, state = {**self._fixed, **self.space.plain(self.start)}, self.step.initial()
+        for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
+            state = self.step.plain(state, batch, recipe)
+        return state
+
+    def _explanation(self, point: Point, loop: Loop, trace: Trace, length: float) -> str:
+        """Which step and which term made a hypergradient explode, by another sweep."""
+        diverged = diverged_step(loop)
+        if diverged is not None:
+            return f"the inner loop diverged at step {diverged} of {self.steps}"
+        symptom = f"hypergradient of length {length:.3g}"
+        if not trace.lengths:
+            name = self._hypergrad.estimator
+            return f"{symptom}; {name} goes through no steps backwards, so none can be named"
+        guilty, h = culprit_step(trace), {**point.rest, **point.h}
+        if guilty is None:
+            return f"{symptom}, from the outer loss"
+        terms = []
+
+        def look(t: int, state: InnerState, batch: TrainBatch, adjoint: InnerState) -> None:
+            if t == guilty:
+                terms.append((t, culprit_term(self.step, state, batch, h, adjoint)))
+
+        self._estimator(loop, Trace(link=look))
+        number, term = terms[0]
+        return f"{symptom}, from inner step {number} of {self.steps}, term {term}"
+
+    def outer_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images and labels of one outer evaluation: the outer set, or a random part of it."""
+        return self._drawn(self._outer, generator)
+
+    def _drawn(self, split: Split, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randperm(len(split), generator=generator)[: self.outer_batch_size]
+        batch = split.batch(rows.sort().values, self._device)
+        return batch.images, batch.labels
+
+    def inner_batches(self, generator: torch.Generator, paces: Sequence[float] | None = None) -> DrawnBatches:
+        """The batches of one inner run, T at their own pace or one for each pace given."""
+        paces = self.paces if paces is None else paces
+        return self._batches.drawn(len(paces), self.batch_size, generator, paces)

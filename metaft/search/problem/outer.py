@@ -1,0 +1,85 @@
+"""Outer losses: what a search minimises on the outer set, from logits [B, C] and labels [B]; see `registry`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaft.metrics import accuracy
+
+PRICE = 10.0  # outer loss for ID accuracy below its floor: 0.1 for each percentage point
+
+
+def best_log_temperature(logits: Tensor, labels: Tensor, steps: int = 30) -> Tensor:
+    """The log temperature s that minimises CE(z / exp(s), y), within [-4, 4], by bisection on its derivative.
+
+    In b = exp(-s) the loss is convex with derivative mean_i (E_p[z_i] - z_i[y_i]), p = softmax(b z), so its sign
+    tells on which side the minimum lies.
+
+    Source: Guo et al., On calibration of modern neural networks, ICML 2017, section 4.2.
+    """
+    z = logits.detach().double()
+    of_label = z.gather(1, labels[:, None])[:, 0]
+    low, high = z.new_tensor(-4.0), z.new_tensor(4.0)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        p = F.softmax(z * (-middle).exp(), dim=1)
+        too_sharp = ((p * z).sum(dim=1) - of_label).mean() > 0
+        low, high = torch.where(too_sharp, middle, low), torch.where(too_sharp, high, middle)
+    return ((low + high) / 2).to(logits.dtype)
+
+
+def ce_calibrated(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy at the best temperature: min_s CE(z / exp(s), y), in nats.
+
+    Its derivative is that of CE(z / exp(s*), y) with s* held fixed (envelope theorem), so mere under-confidence
+    gains nothing.
+    """
+    return F.cross_entropy(logits * (-best_log_temperature(logits, labels)).exp(), labels)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """A smooth error rate: mean_i sigmoid(-m_i / s), m_i = z_i[y_i] - max_{c != y_i} z_ic, s = mean_i |m_i|.
+
+    In [0, 1]; the same for every temperature, so mere confidence changes nothing.
+    """
+    is_label = F.one_hot(labels, logits.shape[1]).bool()
+    margins = logits[is_label] - logits.masked_fill(is_label, -torch.inf).amax(dim=1)
+    return torch.sigmoid(-margins / margins.abs().mean().clamp_min(1e-12)).mean()
+
+
+def error(logits: Tensor, labels: Tensor) -> Tensor:
+    """The share of wrong predictions; piecewise constant."""
+    return (logits.argmax(dim=1) != labels).to(logits.dtype).mean()
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The ID accuracy that a search is to keep; what is missing from it costs PRICE times as much.
+
+    Args:
+        images, labels: of the ID validation set.
+        accuracy: the floor.
+        margin: the most that the `margin` loss may be, in place of the floor where a gradient is needed.
+    """
+
+    images: Tensor
+    labels: Tensor
+    accuracy: float
+    margin: float
+
+    @classmethod
+    def under(cls, images: Tensor, labels: Tensor, logits: Tensor, drop: float) -> Floor:
+        """The floor that lies `drop` (a share) below what these logits reach."""
+        return cls(images, labels, accuracy(logits, labels) - drop, float(margin(logits, labels)) + drop)
+
+    def cost(self, logits: Tensor) -> float:
+        """PRICE * max(0, floor - accuracy)."""
+        return PRICE * max(0.0, self.accuracy - accuracy(logits, self.labels))
+
+    def smooth(self, logits: Tensor) -> Tensor:
+        """PRICE * max(0, margin loss - its limit), which has a gradient."""
+        return PRICE * F.relu(margin(logits, self.labels) - self.margin)

@@ -1,0 +1,145 @@
+"""One inner run: its batches, its outer loss and its bill.
+
+A bill is the same however often a run is repeated: what is done once for all runs of a problem (theta_0's outputs for
+distillation, moments of a warm start, the bytes of a step's graph) is on no bill.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step
+from metaft.metrics import accuracy
+from metaft.search.outcome import Outcome, Status
+from metaft.search.problem.outer import Floor
+from metaft.search.registry import OuterLoss
+from metaft.training.batches import DrawnBatches, TrainBatch
+
+REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
+
+
+class Rollout:
+    """An inner run and what it costs, in inner steps.
+
+    Args:
+        step: one inner step.
+        batches: one per step.
+        images, labels: the outer batch.
+        outer_loss: of logits [B, C] and labels [B].
+        batch_size: of the inner loop, in which costs are counted.
+        floor: the ID accuracy to keep, where one is set.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        batches: DrawnBatches,
+        images: Tensor,
+        labels: Tensor,
+        outer_loss: OuterLoss,
+        batch_size: int,
+        floor: Floor | None = None,
+    ) -> None:
+        self.batches = batches
+        self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
+        self._step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
+        self._floor = floor
+        self._start = time.perf_counter()
+        self._cost, self._metric = 0.0, 0.0
+        self.loss = math.inf
+
+    def outer(self, state: InnerState) -> Tensor:
+        """The smooth loss [] of a state; bills a forward pass, and sets the accuracy and, as `loss`, the outer loss."""
+        logits = self._logits(state, self._images)
+        self._metric = accuracy(logits.detach(), self._labels)
+        self.loss = float(self._outer_loss.function(logits.detach(), self._labels))
+        self.count(self.outer_share / 3)
+        smooth = self._outer_loss.smooth(logits, self._labels)
+        if self._floor is None:
+            return smooth
+        kept = self._logits(state, self._floor.images)
+        self.loss += self._floor.cost(kept.detach())
+        return smooth + self._floor.smooth(kept)
+
+    def _logits(self, state: InnerState, images: Tensor) -> Tensor:
+        return self._step.forward(self._step.result(state), images).logits
+
+    @torch.no_grad()
+    def judge(self, state: InnerState) -> float:
+        """The outer loss of a state as a number."""
+        self.outer(state)
+        return self.loss
+
+    def billed(self, rest: Mapping[str, Any], products: int) -> BilledStep:
+        """The step with the values `rest` filled in, which are not differentiated; its calls are billed to this run."""
+        return BilledStep(self._step, rest, self.count, products)
+
+    def count(self, step_equivalents: float) -> None:
+        """Add step equivalents to the bill."""
+        self._cost += step_equivalents
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """A context whose work is not billed, as it is done once for all runs."""
+        before = self._cost
+        yield
+        self._cost = before
+
+    def guard(self, body: Callable[[], Outcome]) -> Outcome:
+        """Run a body; memory that runs out becomes an outcome instead of an exception."""
+        try:
+            return body()
+        except torch.OutOfMemoryError:
+            return self.outcome(math.inf, 0, "oom")
+
+    def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
+        """The outcome of the run, with its bill so far; a loss that is not finite means that it diverged."""
+        if status in ("ok", "stopped") and not math.isfinite(loss):
+            status = "diverged"
+        return Outcome(
+            loss=loss,
+            metric=self._metric,
+            value=loss if status in ("ok", "stopped") else math.inf,
+            steps=steps,
+            step_equivalents=self._cost,
+            seconds=time.perf_counter() - self._start,
+            status=status,
+        )
+
+
+class BilledStep:
+    """The inner step as estimators call it; each call is billed.
+
+    `products` is how many second-order products follow one call of `loss`.
+    """
+
+    def __init__(self, step: Step, rest: Mapping[str, Any], count: Callable[[float], None], products: int) -> None:
+        self._step, self._rest, self._count, self._products = step, rest, count, products
+
+    def __call__(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Tensor]) -> InnerState:
+        """The next state, differentiable; differentiating it once is billed with it."""
+        self._count(1.0 + REVERSE_SWEEP)
+        return self._step(state, batch, {**self._rest, **h})
+
+    def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The next state, detached."""
+        self._count(1.0)
+        return self._step.plain(state, batch, {**self._rest, **h})
+
+    def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The next state of dual numbers, twice the work of a plain one."""
+        self._count(2.0)
+        return self._step.dual(state, batch, {**self._rest, **h})
+
+    def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
+        """The inner loss []; its gradient and the products are billed with it."""
+        self._count(1.0 + REVERSE_SWEEP * self._products)
+        return self._step.loss(params, batch, {**self._rest, **h})

@@ -1,0 +1,30 @@
+"""How strongly each term pulls where a fine-tune begins, so that equal weights mean equal strength."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from metaft.inner.step import Step
+from metaft.training.batches import TrainBatch
+
+LIMIT = 1e3  # the most by which a term is scaled up or down
+
+
+def pulls(step: Step, batch: TrainBatch, recipe: Mapping[str, float], terms: Iterable[str]) -> dict[str, float]:
+    """For each term |grad ce| / |grad term|, from one batch: the weight at which it pulls as hard as cross-entropy.
+
+    Measured one step of the recipe away from theta_0, where terms that measure a distance from theta_0 have gradients
+    too. A term without a gradient there gets 1.
+    """
+    state = step.plain(step.initial(), batch, recipe)
+
+    def norm(term: str) -> float:
+        params = [p.detach().requires_grad_() for p in state.params]
+        grads = torch.autograd.grad(step.loss(params, batch, {term: 1.0}), params, allow_unused=True)
+        return float(torch.stack([g.norm() for g in grads if g is not None]).norm())
+
+    unit = norm("ce")
+    norms = {term: norm(term) for term in terms}
+    return {term: min(max(unit / n, 1 / LIMIT), LIMIT) if n > 0 else 1.0 for term, n in norms.items()}

@@ -1,0 +1,131 @@
+"""Search by values alone: a sampler proposes points, given the outcomes of earlier ones, and they are evaluated."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from metaft.config.schema import FinalChoice
+from metaft.errors import DataError, DivergedError, Fault
+from metaft.search.bilevel import BilevelProblem, Budget, Choice
+from metaft.search.executors.serial import Serial
+from metaft.search.executors.work import MakeExecutor
+from metaft.search.journal import Journal, Record
+from metaft.search.outcome import Outcome
+from metaft.search.sampler import Failed, History, Sampler, Stopped, Told
+from metaft.search.solvers.dispatch import Dispatch
+from metaft.search.solvers.session import Session
+from metaft.space import Space
+
+FAILURES = 10  # errors in a row after which a search gives up
+
+
+@dataclass(frozen=True)
+class BlackBoxSolver:
+    """Any sampler as a solver; the recipe is its first trial.
+
+    Args:
+        sampler: makes one from a space and a seed, such as `metaft.search.tpe.TPE`.
+        seed: of the sampler, and of the trials' inner and outer batches.
+        final: how the last choice is made.
+        executor: makes the executor that runs trials, from the problem.
+        stopping: whether trials above the median of the others at the same inner step are stopped.
+        warm_start: the journal of an earlier search of the same space, whose trials the sampler learns from first.
+    """
+
+    sampler: Callable[[Space, int], Sampler]
+    seed: int = 0
+    final: FinalChoice = field(default_factory=FinalChoice)
+    executor: MakeExecutor = Serial
+    stopping: bool = False
+    warm_start: Path | None = None
+
+    def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
+        """None: any budget holds a trial."""
+        return []
+
+    def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
+        """Propose and evaluate until the budget is used; then choose.
+
+        Raises:
+            DataError: the journal, or the one of the warm start, is of another space.
+            DivergedError: nothing gave a finite value, or too many trials in a row failed with an error.
+        """
+        session = Session(problem, budget, journal, self.seed, self.final)
+        with session, closing(self.executor(problem)) as executor:
+            dispatch = Dispatch(executor, journal)
+            self.explore(session, dispatch)
+            return session.conclude(dispatch)
+
+    def explore(self, session: Session, dispatch: Dispatch, share: float = 1.0) -> None:
+        """Propose and evaluate until `share` of the budget is used; trials that never ended are run again first."""
+        self._recall(session)
+        problem, journal = session.problem, session.journal
+        sampler, history = self.sampler(problem.space, self.seed), recorded(journal, problem.space)
+        first, ended = len(history) - len(journal.starts), {r.number for r in session.trials}
+        unfinished = deque(s for s in journal.starts if s.number not in ended)
+        failures = 0
+        while True:
+            while dispatch.room and (unfinished or not session.exhausted(share)):
+                if unfinished:
+                    job = session.job(unfinished.popleft(), stopping=self.stopping)
+                else:
+                    number = len(journal.starts)
+                    params = sampler.propose(history, number) if number else problem.space.plain(problem.start)
+                    job = session.begin(number, params, stopping=self.stopping)
+                    history = history.begun(params)
+                dispatch.submit(job)
+            if dispatch.busy == 0:
+                return
+            job, outcome, reports = dispatch.next()
+            session.end(job, outcome, reports)
+            history = history.told(first + job.number, told(outcome))
+            failures = failures + 1 if outcome.status in ("failed", "lost") else 0
+            if failures == FAILURES:
+                raise DivergedError(f"search: {FAILURES} trials in a row failed (the last: {outcome.reason})")
+
+    def _recall(self, session: Session) -> None:
+        """Put an earlier search's trials at the beginning of a journal that is empty."""
+        journal = session.journal
+        if self.warm_start is not None and not (journal.starts or journal.records):
+            for record in earlier(self.warm_start, session.problem.space):
+                journal.append(replace(record, kind="prior"))
+
+
+def recorded(journal: Journal, space: Space) -> History:
+    """The history that a journal holds: the trials of an earlier search, then its own by number, unfinished or not."""
+    ended = {r.number: r.outcome for r in journal.records if r.kind == "trial"}
+    trials: list[tuple[Mapping[str, Any], Outcome | None]] = [
+        *((r.params, r.outcome) for r in journal.records if r.kind == "prior"),
+        *((s.params, ended.get(s.number)) for s in journal.starts),
+    ]
+    history = History.empty(space)
+    for row, (params, outcome) in enumerate(trials):
+        history = history.begun(params)
+        if outcome is not None:
+            history = history.told(row, told(outcome))
+    return history
+
+
+def earlier(path: Path, space: Space) -> list[Record]:
+    """The trials in the journal of an earlier search.
+
+    Raises:
+        DataError: there is no journal, or it is of another space.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such journal; allowed: the folder of a run that searched")
+    journal = Journal(path, read_only=True)
+    journal.bind(space)
+    return [r for r in journal.records if r.kind == "trial"]
+
+
+def told(outcome: Outcome) -> Told:
+    """An outcome in the form in which samplers learn from it."""
+    if outcome.status == "stopped":
+        return Stopped(outcome.value)
+    return outcome.value if outcome.status == "ok" else Failed(outcome.reason or outcome.status)

@@ -1,0 +1,187 @@
+"""What all solvers share: a budget, trials with their journal, and the last choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.config.schema import FinalChoice
+from metaft.errors import DivergedError
+from metaft.progress import bar, warn
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Sloped, seed_for
+from metaft.search.executors.serial import Serial
+from metaft.search.executors.work import Job
+from metaft.search.journal import Journal, Record, Start
+from metaft.search.outcome import Outcome
+from metaft.search.solvers.dispatch import Dispatch
+from metaft.search.stopping import medians
+
+DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
+HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
+
+
+def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -> tuple[int, int]:
+    """The number of finalists beside the recipe, and of seeds for each, after a search of `evaluations`.
+
+    Together they take `final_share` of all evaluations. More finalists come first, what is left goes to more seeds.
+
+    Args:
+        most: a further limit on finalists, beside `final.candidates`.
+    """
+    allowed = final.final_share / (1 - final.final_share) * evaluations
+    count = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
+    return count, max(1, math.floor(allowed / (count + 1)))
+
+
+class Session:
+    """One search, as a context manager that shows its progress.
+
+    A journal with records is continued: its trials count towards the budget and their numbers go on.
+
+    Raises:
+        DataError: on entering, where the journal is of another space.
+    """
+
+    def __init__(
+        self, problem: BilevelProblem, budget: Budget, journal: Journal, seed: int, final: FinalChoice
+    ) -> None:
+        self.problem, self.journal = problem, journal
+        self._budget, self._seed, self._final = budget, seed, final
+
+    def __enter__(self) -> Session:
+        self.journal.bind(self.problem.space)
+        self._bar = bar("search", total=100, unit="%")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    @property
+    def trials(self) -> list[Record]:
+        """Finished trials, by number."""
+        return self.journal.trials
+
+    def exhausted(self, share: float = 1.0) -> bool:
+        """Whether `share` of the budget, less the last choice's part, is used up; updates the progress bar.
+
+        Trials under way count with the mean cost of the others.
+        """
+        ended = self.trials
+        begun = max(len(self.journal.starts), len(ended))
+        mean = fmean(r.outcome.step_equivalents for r in ended) if ended else 0.0
+        cost = self.step_equivalents + (begun - len(ended)) * mean
+        left = 1 - self._final.final_share
+        spent = self._budget.spent(begun, self.journal.clock / left, cost / left)
+        self._bar.update(min(100.0, round(100 * spent)) - self._bar.n)
+        return spent >= share and begun > 0
+
+    @property
+    def step_equivalents(self) -> float:
+        """The cost of this search so far; trials of an earlier one do not count."""
+        return sum(r.outcome.step_equivalents for r in self.journal.records if r.kind != "prior")
+
+    def begin(self, number: int, params: Mapping[str, Any], *, stopping: bool) -> Job:
+        """The job of a new trial at a point in natural units; with `stopping`, the medians of others may stop it."""
+        start = Start(number, dict(params), seed_for(self._seed, "trial", number))
+        self.journal.start(start)
+        return self.job(start, stopping=stopping)
+
+    def job(self, start: Start, *, stopping: bool) -> Job:
+        """The job of a trial that has begun."""
+        rule = medians(self.trials) if stopping else None
+        return Job("trial", start.number, start.params, start.seed, rule)
+
+    def end(self, job: Job, outcome: Outcome, reports: tuple[tuple[int, float], ...] = ()) -> None:
+        """Journal the outcome of a job."""
+        self._record(Record(job.kind, job.number, job.params, job.seed, outcome, reports=reports))
+
+    def hypergradient(self, u: Tensor) -> tuple[Outcome, Tensor]:
+        """Run the next trial at a point of the unit cube, with its derivative."""
+        number = len(self.trials)
+        seed = seed_for(self._seed, "trial", number)
+        outcome, gradient = self.problem.hypergradient(u, seed)
+        params = self.problem.space.plain(u)
+        self._record(Record("trial", number, params, seed, outcome, tuple(gradient.tolist())))
+        return outcome, gradient
+
+    def check(self, u: Tensor, gradient: Tensor) -> None:
+        """Compare the last trial's derivative with the slope along a random direction; a disagreement is reported.
+
+        Problems without a method `slope` are left unchecked. The journal keeps (claimed, measured) as a `check`.
+        """
+        if not isinstance(self.problem, Sloped):
+            return
+        trial = self.trials[-1]
+        generator = torch.Generator().manual_seed(seed_for(self._seed, "check", trial.number))
+        direction = torch.randn(len(u), generator=generator, dtype=torch.float64)
+        direction /= direction.norm()
+        outcome, measured = self.problem.slope(u, direction, trial.seed)
+        claimed = float(gradient @ direction)
+        self._record(Record("check", trial.number, trial.params, trial.seed, outcome, (claimed, measured)))
+        typical = float(gradient.norm()) / math.sqrt(len(u))
+        if not abs(claimed - measured) <= DISAGREEMENT * max(abs(measured), typical):
+            slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
+            warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
+
+    def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
+        """Evaluate proposed points, the best trials and the recipe on fresh seeds; settle on the best mean.
+
+        Args:
+            proposed: points in natural units that are no trials; they are numbered after them, and if there are any,
+                at most one trial beside the recipe is evaluated again.
+
+        Raises:
+            DivergedError: no trial, or no finalist on all of its seeds, gave a finite value.
+        """
+        trials = self.trials
+        ok = sorted((r for r in trials if r.outcome.status == "ok"), key=lambda r: r.outcome.value)
+        if not ok:
+            reasons = [r.outcome.reason for r in trials if r.outcome.reason]
+            last = f" (the last: {reasons[-1]})" if reasons else ""
+            raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
+        evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
+        count, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
+        again = ok[: max(0, count - len(proposed))]
+        chosen = {len(trials) + i: params for i, params in enumerate(proposed)}
+        chosen |= {r.number: r.params for r in (*again, trials[0])}
+        values = self._evaluated(chosen, rounds, dispatch or Dispatch(Serial(self.problem), self.journal))
+        means = {number: fmean(v) for number, v in values.items()}
+        winner = min(means, key=means.__getitem__)
+        if not math.isfinite(means[winner]):
+            raise DivergedError("search: every finalist diverged on a fresh seed; narrow objective.bounds")
+        return Choice(
+            params=dict(chosen[winner]),
+            value=means[winner],
+            trials=len(trials),
+            step_equivalents=self.step_equivalents,
+            seconds=self.journal.clock,
+            finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
+        )
+
+    def _evaluated(
+        self, chosen: Mapping[int, Mapping[str, Any]], rounds: int, dispatch: Dispatch
+    ) -> dict[int, list[float]]:
+        """Each finalist's values on the same fresh seeds; what the journal holds is not evaluated again."""
+        seeds = [seed_for(self._seed, "final", i) for i in range(rounds)]
+        values = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
+        jobs = [
+            Job("final", n, point, seed) for seed in seeds for n, point in chosen.items() if (n, seed) not in values
+        ]
+        for job, outcome in dispatch.run(jobs):
+            self.end(job, outcome)
+            values[job.number, job.seed] = outcome.value
+        return {n: [values[n, seed] for seed in seeds] for n in chosen}
+
+    def _record(self, record: Record) -> None:
+        self.journal.append(replace(record, clock=self.journal.clock))
+        best = min((r.outcome.value for r in self.trials), default=float("inf"))
+        self._bar.set_postfix_str(f"{len(self.trials)} trials, best {best:.4f}")

@@ -1,0 +1,1 @@
+"""What every training takes: batches of one split, and how the learning rate runs."""

@@ -1,0 +1,85 @@
+"""Names in the settings against the registries, before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metaft import build, config
+from metaft.build.check import faults_of
+from metaft.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "hint"),
+    [
+        ("data.format=shape", "data.format", "shapes"),
+        ("objective.terms=[dcm, l2int]", "objective.terms", "l2init"),
+        ("objective.fixed={cee: 1.0}", "objective.fixed", "ce"),
+        ("objective.bounds={hnge: [0.1, 1]}", "objective.bounds", "hinge"),
+        ("search.outer_loss=ce_calibratd", "search.outer_loss", "ce_calibrated"),
+        ("hypergrad.estimator=unrol", "hypergrad.estimator", "unroll"),
+        ("hypergrad.linear_solver=neuman", "hypergrad.linear_solver", "neumann"),
+        ("hypergrad.storage=kep", "hypergrad.storage", "keep"),
+        ("finetune.method=autoftt", "finetune.method", "autoft"),
+        ("finetune.knobs={ftpp: {kappa: 1}}", "finetune.knobs", "ftp"),
+        ("finetune.knobs={ftp: {kapa: 1}}", "finetune.knobs.ftp.kapa", "kappa"),
+        ("search.method=ftpp", "search.method", "ftp"),
+        ("evaluation.methods=[zeroshot]", "evaluation.methods", "zero_shot"),
+        ("model.name=ViT-B-31", "model.name", "ViT-B-32"),
+        ("data.options={colour_corelation: 0.1}", "data.options.colour_corelation", "colour_correlation"),
+    ],
+)
+def test_names_are_checked_against_registries(override, field, hint):
+    cfg = config.load(None, [override])
+    with pytest.raises(ConfigError) as caught:
+        build.check(cfg)
+    (fault,) = caught.value.faults
+    assert (fault.field, fault.nearest) == (field, hint)
+    assert faults_of(cfg) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("finetune.knobs={ftp: {kappa: 2}}", "finetune.knobs.ftp.kappa: 2; allowed: 0.0 to 1.0"),
+        ("finetune.knobs={soup: {kind: greed}}", "finetune.knobs.soup.kind: 'greed'; allowed: greedy, uniform"),
+        ("objective.bounds={ftp.kappa: [0, 2]}", "objective.bounds.ftp.kappa: [0.0, 2.0]; allowed: low < high within"),
+        ("objective.fixed={ce: 1, ftp.kappa: 3}", "kappa: 3.0; allowed: 0.0 to 1.0"),
+        ("objective.recipe={ftp.speed: 3}", "speed: 3.0; allowed: 0.001 to 1.0"),
+        ("objective.bounds={spd.strength: [0, 1]}", "unknown name 'spd.strength'"),
+    ],
+)
+def test_knobs_are_checked(override, said):
+    with pytest.raises(ConfigError) as caught:
+        build.check(config.load(None, ["search.method=ftp", override]))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["objective.bounds={lr: [0, 1]}", "objective.bounds={wd: [1, 0]}", "data.format=folder", "device=cuda:x"],
+)
+def test_values_that_make_nothing(override):
+    with pytest.raises(ConfigError):
+        build.check(config.load(None, [override]))
+
+
+def test_a_metric_without_gradient_is_for_all_solvers():
+    for mode in ("hypergrad", "tpe"):
+        build.check(config.load(None, [f"search.mode={mode}", "search.outer_loss=error"]))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_are_valid(path):
+    extra = ["data.root=/pictures"] if "folder" in path.stem else []
+    build.check(config.load(path, extra))
+
+
+@pytest.mark.parametrize("other", ["search.mode=tpe", "hypergrad.regime=online"])
+def test_a_scout_goes_ahead_of_restarts_alone(other):
+    with pytest.raises(ConfigError, match=r"search\.init: 'tpe' with"):
+        build.check(config.load(None, ["search.mode=hypergrad", "search.init=tpe", other]))

@@ -1,0 +1,21 @@
+"""What is fitted for a workspace: the methods its data can serve, and the beginning of a learned objective."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from metaft import config
+from metaft.build.fits import beginning, methods
+from metaft.build.workspace import workspace
+from tests.conftest import SMALL
+
+
+def test_without_a_labelled_half_there_is_no_oracle(picture_tree):
+    work = workspace(config.load(None, ["data.format=folder", f"data.root={picture_tree}"]))
+    assert "oracle" not in methods(work)
+    assert {"ft_ood_val", "dfr"} <= set(methods(work))
+
+
+def test_the_head_that_a_search_begins_with_is_fitted_once(work):
+    probed = replace(work, cfg=config.load(None, [*SMALL, "objective.head=linear_probe"]))
+    assert beginning(probed) is beginning(probed)

@@ -1,0 +1,52 @@
+"""What opened data and an opened model cannot serve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from metaft import config
+from metaft.build.opened import faults_in
+from metaft.build.workspace import workspace
+from metaft.errors import ConfigError
+from metaft.objective import Objective
+from metaft.pipeline import checked
+from tests.conftest import SMALL
+
+
+def said(work, learned=None) -> list[str]:
+    return [str(fault) for fault in faults_in(work, learned)]
+
+
+def test_the_oracle_needs_a_labelled_half(picture_tree):
+    cfg = config.load(None, ["data.format=folder", f"data.root={picture_tree}", "finetune.method=oracle"])
+    with pytest.raises(ConfigError, match=r"finetune.method: .*'oracle', which this data set cannot serve"):
+        checked(workspace(cfg))
+
+
+def test_what_is_served_has_no_fault(work):
+    groups = {"stem": {"lr": 1e-3}, "block.0.mlp": {"wd": 0.5}}
+    learned = Objective({"ce": 1.0}, 1e-3, 0.1, groups=groups, method="spd", knobs={"strength": 0.5})
+    assert said(work, learned) == []
+    assert checked(work, learned) is work
+
+
+def test_every_pattern_must_match(work):
+    wrong = ["finetune.exclude=[haed.*]", "evaluation.methods=[lora]"]
+    (fault,) = said(replace(work, cfg=config.load(None, [*SMALL, *wrong])))
+    assert fault.startswith("finetune.exclude: 'haed.*' matches no parameter")
+    wrong = ["finetune.lora_targets=['*q_proj*']", "evaluation.methods=[lora]"]
+    (fault,) = said(replace(work, cfg=config.load(None, [*SMALL, *wrong])))
+    assert fault.startswith("finetune.lora_targets: '*q_proj*' matches no matrix")
+
+
+def test_an_objective_of_another_model(work):
+    plain = Objective({"ce": 1.0}, 1e-3, 0.1)
+    (fault,) = said(work, replace(plain, groups={"hed": {"lr": 1e-3}}))
+    assert "unknown name 'hed'" in fault
+    assert "Did you mean 'head'" in fault
+    (fault,) = said(work, replace(plain, method="spdd"))
+    assert "objective: method: unknown name 'spdd'" in fault
+    (fault,) = said(work, replace(plain, method="spd", knobs={"strength": 3.0}))
+    assert fault.startswith("objective: method.spd.strength: 3.0; allowed: 0.0 to 2.0")

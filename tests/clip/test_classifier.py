@@ -1,0 +1,65 @@
+"""The classifier beside open_clip's own zero-shot one; groups, and what trains."""
+
+from __future__ import annotations
+
+import open_clip
+import pytest
+import torch
+
+from metaft.clip.classifier import group_of, grouped, picked_parameters, trainable
+from metaft.clip.embedded import checkpoint
+from metaft.clip.names import TOY
+from metaft.errors import ConfigError
+
+
+def test_zero_shot_is_open_clips(work):
+    images = work.splits.ood_val.batch(torch.arange(32)).images
+    theirs = open_clip.create_model(TOY, pretrained=str(checkpoint(TOY, 0))).eval()
+    weights = open_clip.build_zero_shot_classifier(
+        theirs, open_clip.get_tokenizer(TOY), work.splits.classes.names, work.splits.classes.templates
+    )
+    with torch.no_grad():
+        expected = theirs.logit_scale.exp() * theirs.encode_image(images, normalize=True) @ weights
+        torch.testing.assert_close(work.classifier(images).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_one_forward_gives_everything(work):
+    batch = work.splits.id_train.batch(torch.arange(4))
+    out = work.classifier(batch.images, work.tokens[batch.labels, 0])
+    assert out.logits.shape == (4, 10)
+    assert out.image_features.shape == out.text_features.shape == (4, 64)
+    torch.testing.assert_close(out.image_features.norm(dim=1), torch.ones(4))
+    assert work.classifier(batch.images).text_features is None
+    assert out.logit_scale.item() == pytest.approx(work.clip.model.logit_scale.exp().item())
+
+
+def test_what_is_trained(work):
+    model = work.classifier
+    names = trainable(model, text=False, freeze=())
+    assert set(grouped(names)) == {"stem", "head", *(f"block.{i}.{p}" for i in range(4) for p in ("attn", "mlp"))}
+    with_text = trainable(model, text=True, freeze=("*token_embedding*",))
+    assert "clip.logit_scale" in with_text
+    assert "clip.token_embedding.weight" not in with_text
+    assert sum(len(names) for names in grouped(with_text).values()) == len(with_text)
+    assert set(names) < {*with_text, "clip.token_embedding.weight"} == set(dict(model.named_parameters()))
+    assert all(p is model.get_parameter(name) for name, p in picked_parameters(model, with_text).items())
+    with pytest.raises(ConfigError, match="'\\*embeding\\*' matches no parameter"):
+        trainable(model, text=True, freeze=("*embeding*",))
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("clip.visual.conv1.weight", "stem"),
+        ("clip.visual.transformer.resblocks.11.attn.in_proj_weight", "block.11.attn"),
+        ("clip.visual.transformer.resblocks.0.ln_1.bias", "block.0.attn"),
+        ("clip.visual.transformer.resblocks.3.mlp.c_fc.weight", "block.3.mlp"),
+        ("clip.visual.trunk.blocks.2.norm2.weight", "block.2.mlp"),
+        ("clip.visual.proj", "head"),
+        ("head.bias", "head"),
+        ("clip.transformer.resblocks.0.attn.in_proj_weight", "text"),
+        ("clip.logit_scale", "text"),
+    ],
+)
+def test_groups(name, group):
+    assert group_of(name) == group

@@ -1,0 +1,34 @@
+"""Splits: batches in order, sizes, parts and sums."""
+
+from __future__ import annotations
+
+import torch
+
+from metaft.data.types import ImageView, joined
+from tests.data.suites import load
+
+
+def test_another_model_size_enlarges():
+    large = ImageView(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), lambda image: torch.zeros(3, 64, 64, dtype=torch.uint8))
+    batch = load("digits", view=large, id_train=8).id_train.batch(torch.arange(8))
+    assert batch.images.shape == (8, 3, 64, 64)
+    assert 0 <= batch.images.min() <= batch.images.max() <= 1
+
+
+def test_batches_cover_a_split_in_order():
+    split = load("digits", id_train=25).id_train
+    batches = list(split.batches(10))
+    assert torch.cat([b.indices for b in batches]).tolist() == list(range(25))
+    assert torch.equal(torch.cat([b.labels for b in batches]), split.labels)
+    part = split.subset(torch.tensor([3, 1]))
+    assert torch.equal(part.batch(torch.tensor([1])).images, split.batch(torch.tensor([1])).images)
+
+
+def test_two_splits_as_one():
+    splits = load("digits", id_train=30, ood_val=20)
+    both = joined("both", splits.id_train, splits.ood_val)
+    rows = [45, 3, 30, 29]
+    assert torch.equal(both.labels, torch.cat([splits.id_train.labels, splits.ood_val.labels]))
+    expected = [splits.ood_val.source.pixels([15, 0]), splits.id_train.source.pixels([3, 29])]
+    assert torch.equal(both.source.pixels(rows), torch.cat(expected)[[0, 2, 1, 3]])
+    assert torch.equal(both.source.pixels([3]), splits.id_train.source.pixels([3]))

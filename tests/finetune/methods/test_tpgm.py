@@ -1,0 +1,30 @@
+"""tpgm: each of its kinds stays nearer to theta_0 than ft, and goes on after an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from metaft.build.fits import drift
+from metaft.finetune.methods import METHODS
+from tests.finetune.states import Keeper, same, with_finetune
+
+
+@pytest.mark.parametrize("changes", [{"on": "ood_val"}, {"when": "training"}, {"norm": "mars"}], ids=str)
+def test_its_kinds(work, data, short, fits, changes):
+    varied = with_finetune(replace(short, fitted=fits.model), knobs={"tpgm": {"iterations": 10, **changes}})
+    model = METHODS["tpgm"].fit(work.fresh(), data, varied)
+    assert not same(model, fits.model("tpgm"))
+    distance = drift(work)(model)["weights"]["all"]
+    assert 0 < distance < drift(work)(fits.model("ft"))["weights"]["all"]
+
+
+def test_in_training_it_goes_on_to_the_same_end(work, data, short):
+    context = with_finetune(short, knobs={"tpgm": {"when": "training"}})
+    through = METHODS["tpgm"].fit(work.fresh(), data, context)
+    keeper = Keeper(stop=True)
+    with pytest.raises(KeyboardInterrupt):
+        METHODS["tpgm"].fit(work.fresh(), data, replace(context, keeper=keeper))
+    keeper.stop = False
+    assert same(METHODS["tpgm"].fit(work.fresh(), data, replace(context, keeper=keeper)), through)

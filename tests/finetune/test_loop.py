@@ -1,0 +1,75 @@
+"""The training loop against a plain one, the best check, divergence, and what it goes on from."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metaft.clip.classifier import picked_parameters, trainable
+from metaft.clip.predict import predict
+from metaft.errors import CheckpointError, DivergedError
+from metaft.finetune.loop import train
+from metaft.finetune.methods import METHODS
+from metaft.metrics import accuracy
+from metaft.objective import Objective
+from metaft.training.schedule import warmup_cosine
+from tests.finetune.states import Keeper
+
+
+def test_plain_fine_tuning_is_torch_and_nothing_else(work, data, context, tuned):
+    model = work.fresh()
+    trained = picked_parameters(model, trainable(model, text=False, freeze=()))
+    eps = context.settings.optimizer.eps
+    optimizer = torch.optim.AdamW(trained.values(), lr=1e-3, weight_decay=0.1, eps=eps)
+    g = torch.Generator().manual_seed(context.settings.seed)
+    order = torch.randperm(len(data.id_train), generator=g)
+    for t, rows in enumerate(order.split(50)):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * warmup_cosine(t, 4, 0.1)
+        batch = data.id_train.batch(rows)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels).backward()
+        optimizer.step()
+    for ours, theirs in zip(tuned.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_theta_0_is_not_touched(work, data, context):
+    before = copy.deepcopy(work.classifier.state_dict())
+    train(work.classifier, Objective({"ce": 1.0, "flyp": 0.1, "l2init": 0.1}, 1e-3, 0.1), data, context, "x")
+    assert all(torch.equal(t, before[k]) for k, t in work.classifier.state_dict().items())
+
+
+def test_captions_train_the_text_tower(work, data, context):
+    tuned = train(work.classifier, Objective({"ce": 1.0, "flyp": 1.0}, 1e-3, 0.1), data, context, "x")
+    moved = {k for k, p in tuned.named_parameters() if not torch.equal(p, work.classifier.get_parameter(k))}
+    assert {"clip.ln_final.weight", "clip.logit_scale", "head.bias"} <= moved
+    assert "clip.token_embedding.weight" not in moved, "frozen by default"
+
+
+def test_the_best_check_by_id_validation_is_kept(work, data, context):
+    events: list[dict] = []
+    several = replace(context.varied(steps=11, checks=3), log=events.append)
+    model = train(work.classifier, Objective({"ce": 1.0}, 3e-2, 0.0), data, several, "x")
+    kept = accuracy(predict(model, data.id_val, 64), data.id_val.labels)
+    assert [e["step"] for e in events] == [4, 8, 11]
+    assert kept == max(e["id_val_accuracy"] for e in events)
+
+
+@pytest.mark.parametrize("lr", [1e9, math.inf])
+def test_divergence_is_found(work, data, context, lr):
+    with pytest.raises(DivergedError, match="ft: diverged"):
+        METHODS["ft"].fit(work.classifier, data, context.varied(plain=Objective({"ce": 1.0}, lr, 0.1)))
+
+
+def test_a_state_of_another_training_is_refused(work, data, context):
+    kept, plain = replace(context, keeper=Keeper(stop=False)), context.settings.plain
+    train(work.classifier, plain, data, kept, "ft")
+    with pytest.raises(
+        CheckpointError, match="ft: the training kept under this name differs in method; allowed: its own"
+    ):
+        train(work.classifier, replace(plain, method="ftp"), data, kept, "ft")

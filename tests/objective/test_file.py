@@ -1,0 +1,95 @@
+"""objective.yaml: there and back, and every fault of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metaft.errors import ConfigError
+from metaft.objective import Objective, load_objective
+
+SHIPPED = Path(__file__).parents[2] / "configs" / "objectives"
+
+
+def test_file_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0, "kd": 0.1}, 1e-5, 0.1, {"head": {"lr": 1e-3, "terms": {"l2init": 0.5}}})
+    objective.save(path)
+    assert load_objective(path) == objective
+    assert Objective.from_values(objective.values()) == objective
+    document = yaml.safe_load(path.read_text())
+    assert list(document) == ["version", "terms", "lr", "wd", "groups", "schedule"]
+    assert document["version"] == 1
+
+
+def test_a_method_goes_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1, {"head": {"lr": 1e-3}}, "ftp", {"kappa": 0.5, "norm": "mars"})
+    objective.save(path)
+    assert load_objective(path) == objective
+    assert Objective.from_values(objective.values(), "ftp") == objective
+    path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nmethod: {kappa: 1}\n")
+    with pytest.raises(ConfigError, match="method: None for a name; allowed: null, or a mapping with a name"):
+        load_objective(path)
+
+
+def test_a_head_goes_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1, head="linear_probe")
+    objective.save(path)
+    assert load_objective(path) == objective
+    path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nhead: linear_prob\n")
+    with pytest.raises(ConfigError, match=r"head: unknown name 'linear_prob'; .*'linear_probe'"):
+        load_objective(path)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_objectives_are_read(path):
+    objective = load_objective(path)
+    assert objective.terms["ce"] == 1.0
+    assert 0 < objective.lr < 1e-3
+
+
+def test_file_faults_are_reported_together(tmp_path):
+    path = tmp_path / "objective.yaml"
+    path.write_text(
+        "version: 2\nterms: {ce: 1.0, hindge: 1.0, kd: -1}\nlr: .inf\nwdd: 3\nschedule: [1]\n"
+        "groups: {head: {lr: x, terms: {ce: 1.0}, k: 2}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_objective(path)
+    text = str(caught.value)
+    for words in ("version", "'hinge'", "kd", "lr", "'wd'", "schedule", "groups.head.lr", "'ce'", "'k'"):
+        assert words in text, words
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_objective(tmp_path / "absent.yaml")
+
+
+def test_a_schedule_is_kept_and_says_what_holds_when(tmp_path):
+    later = Objective({"ce": 1.0, "kd": 0.5}, 1e-4, 0.0, {"head": {"lr": 1e-2}})
+    last = Objective({"ce": 1.0, "flyp": 0.1}, 1e-5, 0.0)
+    first = Objective({"ce": 1.0}, 1e-3, 0.1, schedule=((0.25, later), (0.5, last)))
+    first.save(tmp_path / "o.yaml")
+    again = load_objective(tmp_path / "o.yaml")
+    assert again == first
+    assert [again.at(share) for share in (0.0, 0.24, 0.25, 0.49, 0.5, 0.99)] == [again, again, later, later, last, last]
+    assert again.needs_text, "the last stage does"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("{start: 0.5}", "a list of mappings with start, terms, lr, wd, groups"),
+        ("[{start: 0.5, lr: 1e-3, wd: 0.1}, {start: 0.2, lr: 1e-3, wd: 0.1}]", r"starts \[0.5, 0.2\]; allowed: shares"),
+        ("[{start: 1, lr: 1e-3, wd: 0.1}]", r"starts \[1\]"),
+        ("[{start: 0.5, lr: 1e-3, wd: 0.1, terms: {kdd: 1}}]", r"schedule.0: terms: unknown name 'kdd'"),
+        ("[{start: 0.5, lr: x, wd: 0.1, begin: 3}]", r"schedule.0.lr: 'x'"),
+    ],
+)
+def test_faults_of_a_schedule(tmp_path, schedule, words):
+    path = tmp_path / "o.yaml"
+    path.write_text(f"version: 1\nterms: {{ce: 1.0}}\nlr: 1e-3\nwd: 0.1\nschedule: {schedule}\n")
+    with pytest.raises(ConfigError, match=words):
+        load_objective(path)

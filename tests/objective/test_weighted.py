@@ -1,0 +1,43 @@
+"""The weighted sum of terms, and its parts by parameter group."""
+
+from __future__ import annotations
+
+import torch
+
+from metaft.objective.registry import TERMS
+from metaft.objective.weighted import WeightedLoss
+from tests.objective.states import state
+
+GROUPS = {"stem": ("a.weight",), "head": ("b.bias",)}
+
+
+def test_weighted_sum_is_the_sum():
+    s = state()
+    h = {"ce": 1.0, "kd": 0.3, "l1init": 0.2, "l2zero": 0.0, "lr": 9.0, "wd": 9.0}
+    expected = TERMS["ce"](s) + 0.3 * TERMS["kd"](s) + 0.2 * 10**-0.5 * TERMS["l1init"](s)
+    torch.testing.assert_close(WeightedLoss(GROUPS, 10)(s, h), expected)
+
+
+def test_released_scale_divides_by_the_number_of_parameters():
+    s = state()
+    torch.testing.assert_close(WeightedLoss(GROUPS, 10, "released")(s, {"l2init": 2.0}), TERMS["l2init"](s) / 5)
+
+
+def test_equal_group_weights_are_one_global_weight():
+    s, loss = state(), WeightedLoss(GROUPS, 10)
+    for name in ("l1init", "l2init", "l1zero", "l2zero"):
+        torch.testing.assert_close(loss(s, {f"{name}@stem": 0.7, f"{name}@head": 0.7}), loss(s, {name: 0.7}))
+        torch.testing.assert_close(loss(s, {name: 0.7, f"{name}@stem": 0.7}), loss(s, {name: 0.7}))
+
+
+def test_a_weight_of_zero_costs_nothing():
+    s = state()
+    object.__setattr__(s, "text_features", None)
+    assert float(WeightedLoss(GROUPS, 10)(s, {"flyp": 0.0})) == 0.0
+
+
+def test_weights_receive_gradients():
+    h = {name: torch.tensor(0.5, dtype=torch.float64, requires_grad=True) for name in TERMS}
+    gradients = torch.autograd.grad(WeightedLoss(GROUPS, 10)(state(), h), list(h.values()))
+    for gradient, term in zip(gradients, TERMS.values(), strict=True):
+        torch.testing.assert_close(gradient, term.scale(10) * term(state()))

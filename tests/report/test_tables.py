@@ -1,0 +1,54 @@
+"""Tables from results alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaft.report.tables import group_rows, markdown, methods_table, objective_rows, objective_table, ood_mean, page
+from tests.results import DOCUMENT
+
+HEADER = ["method", "id_test", "ood_test/fog", "ood_test/sketch", "OOD mean"]
+
+
+def test_table():
+    lines = methods_table(DOCUMENT).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == HEADER
+    assert lines[3].split("|")[2].strip() == "80.0 [75.0, 85.0]"
+    assert lines[3].split("|")[5].strip() == "35.0"
+    assert len({len(line) for line in lines}) == 1
+    assert ood_mean(DOCUMENT["methods"]["ft"]) == pytest.approx(0.35)
+
+
+def test_markdown_aligns():
+    assert markdown(["a", "bb"], [["ccc", "1"]]) == "| a   | bb |\n|-----|---:|\n| ccc |  1 |"
+
+
+def test_page_tells_what_failed():
+    text = page(DOCUMENT)
+    assert "**autoft** gave no result: diverged in step 3" in text
+    assert "| kd " in text
+
+
+def test_an_objective_is_shown_by_group():
+    groups = {"stem": {"lr": 1e-5, "terms": {"l2init": 0.5}}, "head": {"lr": 1e-2}}
+    results = {
+        "objective": {**DOCUMENT["objective"], "groups": groups, "head": "linear_probe", "schedule": [[0.5, {}]]}
+    }
+    assert objective_rows(results) == [
+        ["objective", "value"],
+        ["ce", "1"],
+        ["kd", "0.25"],
+        ["lr", "0.0001"],
+        ["wd", "0.1"],
+        ["head", "linear probe"],
+        ["changes on the way", "1, see objective.yaml"],
+    ]
+    assert group_rows(results) == [["group", "lr", "l2init"], ["stem", "1e-05", "0.5"], ["head", "0.01", ""]]
+    assert objective_table(results).count("| lr") == 1
+    assert objective_table({"objective": None}) == ""
+
+
+def test_the_oracle_is_called_a_ceiling():
+    methods = {**DOCUMENT["methods"], "oracle": DOCUMENT["methods"]["ft"]}
+    assert "a ceiling, not a competitor" in page({**DOCUMENT, "methods": methods})
+    assert "ceiling" not in page(DOCUMENT)

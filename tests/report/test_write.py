@@ -1,0 +1,51 @@
+"""The files of a run's report, and one page over several runs."""
+
+from __future__ import annotations
+
+import json
+
+from PIL import Image
+
+from metaft.report.__main__ import main
+from metaft.report.tables import page
+from metaft.report.write import write_run
+from tests.results import DOCUMENT
+
+
+def test_a_run_is_written(tmp_path):
+    write_run(DOCUMENT, tmp_path)
+    with Image.open(tmp_path / "figures" / "id_ood.png") as image:
+        assert image.size[0] > 500
+    html = (tmp_path / "report.html").read_text()
+    assert "a &amp; b &lt;study&gt;" in html
+    assert "80.0" in html
+    assert "data:image/png;base64," in html
+    assert (tmp_path / "results.md").read_text() == page(DOCUMENT)
+
+
+def test_runs_are_compared(tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(DOCUMENT))
+    out = tmp_path / "page.html"
+    assert main([str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(out)]) == 0
+    assert out.read_text().count("<h2>") == 2
+    assert out.with_suffix(".png").exists()
+    assert "80.0" in capsys.readouterr().out
+
+
+def test_no_results_is_a_clear_error(tmp_path, capsys):
+    assert main([str(tmp_path / "absent")]) == 3
+    assert "no readable results" in capsys.readouterr().err
+
+
+def test_versions_of_a_suite_never_share_a_page(tmp_path, capsys):
+    for name, suite in (("a", "shapes"), ("b", "digits"), ("c", "shapes")):
+        version = 2 if name == "c" else 1
+        results = {**DOCUMENT, "provenance": {"suite": {"format": suite, "version": version}}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps(results))
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert main([a, b, "--out", str(tmp_path / "page.html")]) == 0
+    assert main([a, b, c, "--out", str(tmp_path / "page.html")]) == 3
+    assert f"{c}: shapes in version 2, but {a} in version 1; allowed" in capsys.readouterr().err

@@ -1,0 +1,207 @@
+"""The fine-tuning problem on the toy CLIP: both views agree, nothing leaks, every cost is counted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from metaft import config
+from metaft.build.problem import problem_in
+from metaft.data.types import SearchData
+from metaft.objective.registry import TERMS, Term
+from tests.conftest import SMALL
+
+
+@pytest.fixture(scope="module")
+def problem(work):
+    return problem_in(work)
+
+
+def test_a_search_cannot_reach_a_test_split():
+    assert {f.name for f in fields(SearchData)} == {"id_train", "id_val", "ood_val", "classes"}
+
+
+def test_both_views_agree_and_repeat(problem):
+    plain = problem.evaluate(problem.space.plain(problem.start), seed=3)
+    outcome, gradient = problem.hypergradient(problem.start, seed=3)
+    assert outcome.value == pytest.approx(plain.value, rel=1e-5)
+    assert outcome.metric == plain.metric
+    assert gradient.shape == (11,)
+    assert torch.isfinite(gradient).all()
+    again, same = problem.hypergradient(problem.start, seed=3)
+    assert (again.value, same.tolist()) == (outcome.value, gradient.tolist())
+    assert problem.evaluate(problem.space.plain(problem.start), seed=4).value != plain.value
+
+
+def test_gradient_is_the_slope_along_lr(problem):
+    """A float32 check on the real model: the mean curve of three seeds over lr has the slope that is claimed.
+
+    (Single seeds differ by some per cent: float32 rounding, and l1init starts on its kink.)
+    """
+    k, delta, seeds = problem.space.names.index("lr"), 5e-3, (1, 2, 3)
+    gradient = sum(float(problem.hypergradient(problem.start, seed)[1][k]) for seed in seeds)
+    ends = []
+    for sign in (1, -1):
+        v = problem.start.clone()
+        v[k] += sign * delta
+        ends.append(sum(problem.evaluate(problem.space.plain(v), seed).value for seed in seeds))
+    assert (ends[0] - ends[1]) / (2 * delta) == pytest.approx(gradient, rel=0.05)
+
+
+def test_cost_is_counted_and_repeats(work):
+    """What is done once for all runs (theta_0's outputs, a graph's bytes) is on no bill, so a resumed search agrees."""
+    problem = problem_in(work)
+    share = 64 / 16
+    for _ in range(2):
+        outcome = problem.evaluate(problem.space.plain(problem.start), seed=0)
+        assert outcome.step_equivalents == pytest.approx(2 + share / 3)
+        outcome, _ = problem.hypergradient(problem.start, seed=0)
+        assert outcome.step_equivalents == pytest.approx(2 * 3 + share)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "storage", "cost"),
+    [
+        ("unroll", "keep", 9),
+        ("unroll", "replay", 12),
+        ("unroll", "segments", 14),  # two spans, the first of two steps run again
+        ("truncated", "replay", 9),
+        ("one_step", "keep", 5),
+        ("forward", "keep", 2 * 3 * 4),
+        pytest.param("forward", "keep", 2 * 3 * 11, marks=pytest.mark.full),
+        ("implicit", "keep", 3 + 1 + 2 * 5),
+    ],
+)
+def test_cost_of_estimators(work, estimator, storage, cost):
+    """The bill is what the registry says it will be."""
+    words = [f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.last=2", "inner.steps=3"]
+    words.append("hypergrad.iterations=4")
+    if estimator == "implicit":
+        words.append("objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}")
+    if estimator == "forward" and cost == 2 * 3 * 4:
+        words.append("objective.terms=[hinge, l2init]")  # with lr and wd K = 4
+    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, *words])))
+    problem.hypergradient(problem.start, seed=0)
+    outcome, _ = problem.hypergradient(problem.start, seed=0)
+    assert outcome.step_equivalents == pytest.approx(cost + 64 / 16)
+    assert problem.forecast().step_equivalents == pytest.approx(cost + 64 / 16)
+
+
+def test_slope_is_the_derivative_along_a_direction(problem):
+    outcome, gradient = problem.hypergradient(problem.start, seed=3)
+    direction = torch.linspace(-1, 1, 11, dtype=torch.float64)
+    along, slope = problem.slope(problem.start, direction, seed=3)
+    assert along.value == pytest.approx(outcome.value, rel=1e-5)
+    assert slope == pytest.approx(float(gradient @ direction), rel=0.02)
+
+
+def test_a_warm_start_has_moments_and_theta_0(work):
+    cfg = config.load(None, [*SMALL, "inner.warm_start=3"])
+    warm = problem_in(replace(work, cfg=cfg))
+    first, second = (warm.evaluate(warm.space.plain(warm.start), seed=0) for _ in range(2))
+    assert first.value == second.value
+    assert first.step_equivalents == second.step_equivalents
+    cold = problem_in(work)
+    assert cold.evaluate(cold.space.plain(cold.start), seed=0).value != first.value
+    outcome, gradient = warm.hypergradient(warm.start, seed=0)
+    assert outcome.value == pytest.approx(first.value, rel=1e-5)
+    assert torch.isfinite(gradient).all()
+
+
+def test_an_explosion_names_its_step_and_term(work):
+    cfg = config.load(None, [*SMALL, "hypergrad.storage=replay", "hypergrad.explosion=1e-9"])
+    problem = problem_in(replace(work, cfg=cfg))
+    outcome, gradient = problem.hypergradient(problem.start, seed=0)
+    assert torch.isfinite(gradient).all()
+    assert outcome.reason.startswith(f"hypergradient of length {float(gradient.norm()):.3g}, from inner step ")
+    assert outcome.reason.rpartition(" ")[2] in {"ce", *problem.space.names}
+
+
+def test_a_hypergradient_that_is_not_finite_names_its_step_and_term(work, monkeypatch):
+    class Slope(torch.autograd.Function):  # 2 x, whose own derivative is not a number
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, adjoint):
+            return math.nan * adjoint
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.square().sum()
+
+        @staticmethod
+        def backward(ctx, adjoint):
+            return adjoint * Slope.apply(*ctx.saved_tensors)
+
+    def sharp(s):
+        return sum(Square.apply(p - s.pretrained[k]) for k, p in s.params.items())
+
+    monkeypatch.setitem(TERMS, "l2init", Term("l2init", "no second derivative", sharp, penalty=True))
+    problem = problem_in(work)
+    outcome, gradient = problem.hypergradient(problem.start, seed=0)
+    assert not torch.isfinite(gradient).all()
+    assert outcome.status == "ok"
+    assert outcome.reason == "hypergradient of length nan, from inner step 2 of 2, term l2init"
+
+
+def test_a_diverging_inner_loop_names_its_step(work):
+    cfg = config.load(None, [*SMALL, "objective.bounds={lr: [1.0e+10, 1.0e+38]}"])
+    problem = problem_in(replace(work, cfg=cfg))
+    outcome, _ = problem.hypergradient(problem.start.clamp(min=0.9), seed=0)
+    assert outcome.status == "diverged"
+    assert outcome.reason == "the inner loop diverged at step 2 of 2"
+
+
+def test_report_may_stop_a_trial(problem):
+    seen = []
+    outcome = problem.evaluate(
+        problem.space.plain(problem.start), seed=0, report=lambda step, loss: seen.append((step, loss)) or True
+    )
+    assert outcome.status == "stopped"
+    assert seen == [(1, pytest.approx(outcome.value))]
+
+
+def test_divergence_is_an_outcome(problem):
+    params = {**problem.space.plain(problem.start), "lr": 1e30}
+    outcome = problem.evaluate(params, seed=0)
+    assert (outcome.status, outcome.value) == ("diverged", float("inf"))
+
+
+def test_a_validation_set_smaller_than_a_batch(work):
+    ood_val = work.splits.ood_val.subset(torch.arange(5))
+    few = replace(work, splits=replace(work.splits, ood_val=ood_val))
+    outcome = problem_in(few).evaluate(problem_in(few).space.plain(problem_in(few).start), seed=0)
+    assert outcome.status == "ok"
+
+
+def test_a_metric_without_gradient_has_a_stand_in(work):
+    """The value is the metric's own, the derivative that of the margin loss."""
+    error, margin = (
+        problem_in(replace(work, cfg=config.load(None, [*SMALL, f"search.outer_loss={name}"])))
+        for name in ("error", "margin")
+    )
+    outcome, gradient = error.hypergradient(error.start, seed=1)
+    assert outcome.value == pytest.approx(1 - outcome.metric)
+    assert gradient.tolist() == margin.hypergradient(margin.start, seed=1)[1].tolist()
+    assert outcome.value == error.evaluate(error.space.plain(error.start), seed=1).value
+
+
+def test_id_accuracy_below_its_floor_costs(work):
+    """Weights that run away lose ID accuracy; the recipe, within what it may lose, costs nothing."""
+    plain = problem_in(work)
+    kept = problem_in(replace(work, cfg=config.load(None, [*SMALL, "search.id_drop_max=0.02"])))
+    recipe = plain.space.plain(plain.start)
+    far = {**recipe, "lr": 0.05}
+    assert kept.evaluate(far, 0).value > plain.evaluate(far, 0).value + 1
+    assert kept.evaluate(recipe, 0).value == pytest.approx(plain.evaluate(recipe, 0).value, abs=0.5)
+    share = 64 / 16 + 60 / 16
+    assert kept.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + share / 3)
+    (_, floored), (_, free) = (p.hypergradient(p.space.to_unit(far), 0) for p in (kept, plain))
+    assert float((floored - free).abs().max()) > 0

@@ -1,0 +1,74 @@
+"""Outer losses: the fitted temperature, its gradient, and the error rate."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from torch.autograd import gradcheck
+
+from metaft.metrics import accuracy
+from metaft.search.problem.outer import PRICE, Floor, best_log_temperature, ce_calibrated, margin
+from metaft.search.registry import OUTER_LOSSES
+
+
+def data(seed: int):
+    g = torch.Generator().manual_seed(seed)
+    labels = torch.randint(5, (40,), generator=g)
+    logits = torch.randn(40, 5, generator=g, dtype=torch.float64) + 1.5 * F.one_hot(labels, 5)
+    return logits, labels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_temperature_against_scipy(seed):
+    logits, labels = data(seed)
+
+    def loss(s: float) -> float:
+        return float(F.cross_entropy(logits * torch.tensor(-s).double().exp(), labels))
+
+    theirs = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8})
+    assert float(best_log_temperature(logits, labels)) == pytest.approx(theirs.x, abs=1e-5)
+    assert float(ce_calibrated(logits, labels)) == pytest.approx(theirs.fun, rel=1e-10)
+
+
+def test_confidence_alone_changes_nothing():
+    logits, labels = data(0)
+    assert float(ce_calibrated(4 * logits, labels)) == pytest.approx(float(ce_calibrated(logits, labels)), abs=1e-7)
+
+
+def test_gradient_of_the_fitted_loss():
+    logits, labels = data(1)
+    assert gradcheck(lambda z: ce_calibrated(z, labels), (logits.requires_grad_(),), atol=1e-6)
+
+
+def test_what_is_differentiated_has_a_gradient():
+    logits, labels = data(2)
+    for name, loss in OUTER_LOSSES.items():
+        value = loss.function(logits.clone().requires_grad_(), labels)
+        assert value.requires_grad == (loss.stand_in is None), name
+        assert loss.smooth(logits.clone().requires_grad_(), labels).requires_grad, name
+    assert float(OUTER_LOSSES["error"].function(logits, logits.argmax(1))) == 0
+
+
+def test_margin_is_a_smooth_error_rate_of_no_temperature():
+    logits, labels = data(3)
+    assert float(margin(7 * logits, labels)) == pytest.approx(float(margin(logits, labels)))
+    assert gradcheck(lambda z: margin(z, labels), (logits.requires_grad_(),))
+    sure = 50.0 * F.one_hot(labels, 5).double()
+    assert float(margin(sure, labels)) == pytest.approx(1 / (1 + math.e))
+    assert float(margin(sure, (labels + 1) % 5)) == pytest.approx(math.e / (1 + math.e))
+
+
+def test_a_floor_costs_what_lies_below_it():
+    logits, labels = data(4)
+    images = torch.zeros(len(labels), 3, 8, 8)
+    floor = Floor.under(images, labels, logits, drop=0.05)
+    assert floor.cost(logits) == 0
+    assert float(floor.smooth(logits)) == 0
+    worse = logits.roll(1, dims=1)
+    lost = accuracy(logits, labels) - accuracy(worse, labels)
+    assert floor.cost(worse) == pytest.approx(PRICE * (lost - 0.05))
+    assert torch.autograd.grad(floor.smooth(worse.requires_grad_()), worse)[0].abs().sum() > 0

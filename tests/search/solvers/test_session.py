@@ -1,0 +1,143 @@
+"""Sessions, through every solver: budgets, resuming, checks of derivatives, the last choice."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaft.config.schema import FinalChoice, HypergradConfig
+from metaft.errors import DivergedError
+from metaft.search.bilevel import Budget
+from metaft.search.journal import Journal
+from metaft.search.solvers.hypergrad import HypergradSolver
+from metaft.search.solvers.session import finalists
+from tests.search.modes import each_solver, uniform
+from tests.search.problems import Bowl, Cliff
+
+
+@each_solver
+def test_recipe_first_and_better_in_the_end(solver):
+    problem, journal = Bowl(), Journal()
+    result = solver(seed=1).solve(problem, Budget(trials=40), journal)
+    assert problem.calls[0][1] == problem.space.plain(problem.start)
+    assert result.trials == 40
+    start = float(problem._value(problem.start, 0))
+    assert result.value < start / 3
+    assert result.value == pytest.approx(float(problem._value(problem.space.to_unit(result.params), 0)))
+
+
+@each_solver
+def test_seeds_of_trials_and_finals_are_all_different_uses(solver):
+    problem = Bowl()
+    solver(seed=1, final=FinalChoice(candidates=3, final_share=0.5)).solve(problem, Budget(trials=5), Journal())
+    trials, finals = problem.calls[:5], problem.calls[5:]
+    assert len({seed for _, _, seed in trials}) == 5
+    assert len({seed for _, _, seed in finals}) == (5 if solver is HypergradSolver else 1)
+    assert not {s for *_, s in trials} & {s for *_, s in finals}
+    assert all(kind == "evaluate" for kind, *_ in finals)
+    assert problem.calls[0][1] in [params for _, params, _ in finals], "the recipe is a finalist"
+
+
+def test_a_lucky_trial_is_not_chosen():
+    """With noise the least single value is luck; the mean over fresh seeds decides."""
+    problem, journal = Bowl(noise=1.0), Journal()
+    result = uniform(seed=0, final=FinalChoice(candidates=10, final_share=0.85)).solve(
+        problem, Budget(trials=60), journal
+    )
+    luckiest = min((r for r in journal.records if r.kind == "trial"), key=lambda r: r.outcome.value)
+    assert result.params != luckiest.params
+    assert float(Bowl()._value(problem.space.to_unit(result.params), 0)) < 0.15
+
+
+@each_solver
+@pytest.mark.parametrize("limit", ["trials", "step_equivalents"])
+def test_budgets_hold_with_the_last_choice_inside(solver, limit):
+    problem = Bowl()
+    result = solver(final=FinalChoice(candidates=2, final_share=0.2)).solve(problem, Budget(**{limit: 60}), Journal())
+    assert (result.trials if limit == "trials" else result.step_equivalents) <= 60 + 6
+
+
+def test_seconds_end_a_search():
+    result = uniform().solve(Bowl(), Budget(seconds=0.05), Journal())
+    assert 1 <= result.trials < 10_000
+
+
+@each_solver
+@pytest.mark.parametrize("budget", [Budget(trials=12), Budget(step_equivalents=60)], ids=["trials", "steps"])
+@pytest.mark.parametrize("kept", [1, 2, 7, 12, 13])
+def test_resumed_equals_uninterrupted(solver, kept, budget, tmp_path):
+    final = FinalChoice(candidates=2, final_share=0.4)
+    whole = Journal(tmp_path / "whole.jsonl")
+    expected = solver(seed=5, final=final).solve(Bowl(noise=0.1), budget, whole)
+    part = tmp_path / "part.jsonl"
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    part.write_text("".join(lines[: 1 + kept]))
+    result = solver(seed=5, final=final).solve(Bowl(noise=0.1), budget, Journal(part))
+    assert (result.params, result.value) == (expected.params, expected.value)
+    assert Journal(part).records == whole.records
+
+
+@each_solver
+def test_interrupted_search_keeps_what_ended(solver, tmp_path):
+    class Interrupted(Bowl):
+        def _value(self, u, seed):
+            if len(self.calls) == 4:
+                raise KeyboardInterrupt
+            return super()._value(u, seed)
+
+    journal = Journal(tmp_path / "t.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        solver().solve(Interrupted(), Budget(trials=9), journal)
+    assert [r.kind for r in Journal(tmp_path / "t.jsonl").records] == ["trial"] * 3
+
+
+def test_the_last_choice_has_its_share():
+    assert finalists(FinalChoice(candidates=8, final_share=0.1), 100) == (8, 1)
+    assert finalists(FinalChoice(candidates=8, final_share=0.1), 45) == (4, 1), (
+        "fewer candidates where the share is small"
+    )
+    assert finalists(FinalChoice(candidates=4, final_share=0.2), 100) == (4, 5)
+    assert finalists(FinalChoice(candidates=4, final_share=0.2), 3) == (1, 1), "the best and the recipe at least"
+    journal = Journal()
+    uniform(final=FinalChoice(candidates=3, final_share=0.25)).solve(Bowl(), Budget(trials=36), journal)
+    assert sum(r.kind == "final" for r in journal.records) == 12
+
+
+@each_solver
+def test_a_search_where_all_diverges_says_so(solver):
+    with pytest.raises(DivergedError, match=r"all 3 trials diverged; narrow objective\.bounds"):
+        solver().solve(Cliff(), Budget(trials=3), Journal())
+
+
+class Sloped(Bowl):
+    """Shows its slope too; `factor` is how wrong its derivative is."""
+
+    factor = 1.0
+
+    def hypergradient(self, u, seed):
+        outcome, gradient = super().hypergradient(u, seed)
+        return outcome, self.factor * gradient
+
+    def slope(self, u, direction, seed):
+        outcome, gradient = super().hypergradient(u, seed)
+        return outcome, float(gradient @ direction)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.2])
+def test_derivatives_are_checked_now_and_then(factor, capsys):
+    problem, journal = Sloped(), Journal()
+    problem.factor = factor
+    result = HypergradSolver(settings=HypergradConfig(check_every=4)).solve(problem, Budget(trials=10), journal)
+    checks = [r for r in journal.records if r.kind == "check"]
+    assert [r.number for r in checks] == [3, 7]
+    for check in checks:
+        claimed, measured = check.gradient
+        assert claimed == pytest.approx(factor * measured)
+    assert ("hypergradient gives a slope of" in capsys.readouterr().err) == (factor > 1.1)
+    assert result.trials == 10
+    assert result.step_equivalents == sum(r.outcome.step_equivalents for r in journal.records)
+
+
+def test_a_problem_without_slopes_is_not_checked():
+    journal = Journal()
+    HypergradSolver(settings=HypergradConfig(check_every=1)).solve(Bowl(), Budget(trials=3), journal)
+    assert {r.kind for r in journal.records} == {"trial", "final"}

@@ -1,0 +1,90 @@
+"""Results: to a file and back, the best method, and what is said of a file that is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from metaft.cost import Cost
+from metaft.errors import DataError
+from metaft.objective import Objective
+from metaft.results import Results, SearchResult
+from tests.results import DOCUMENT, RESULTS, score
+
+
+def test_they_come_back_from_their_dictionary():
+    assert Results.from_dict(DOCUMENT) == RESULTS
+    assert Results.from_dict(json.loads(json.dumps(DOCUMENT))).to_dict() == json.loads(json.dumps(DOCUMENT))
+
+
+def test_save_writes_the_file_and_its_report(tmp_path):
+    RESULTS.save(tmp_path)
+    written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert written == {"results.json", "provenance.json", "results.md", "report.html", "figures/id_ood.png"}
+    assert Results.load(tmp_path) == RESULTS
+    assert Results.load(str(tmp_path)) == RESULTS
+
+
+def test_write_leaves_the_report_out(tmp_path):
+    RESULTS.write(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"results.json", "provenance.json"}
+
+
+def test_the_best_is_no_ceiling():
+    assert RESULTS.best == "zero_shot"
+    good = {split: score(0.9) for split in RESULTS.splits}
+    assert RESULTS.with_method("oracle", good, Cost(), {}).best == "zero_shot"
+    assert RESULTS.with_method("autoft", good, Cost(), {}).best == "autoft"
+    assert replace(RESULTS, scores={}).best is None
+    assert replace(RESULTS, scores={"ft": {"id_test": score(0.5)}}).best is None, "there is no OOD test"
+
+
+def test_what_they_hold():
+    assert RESULTS.methods == ("zero_shot", "ft")
+    assert RESULTS.splits == ("id_test", "ood_test/fog", "ood_test/sketch")
+    assert RESULTS.metrics["ft"]["id_test"] == {"accuracy": 0.8}
+    assert RESULTS.intervals["ft"]["id_test"] == {"accuracy": (0.75, 0.8 + 0.05)}
+    assert "80.0 [75.0, 85.0]" in RESULTS.table()
+    assert RESULTS.with_failure("kd", "diverged").failed == {"autoft": "diverged in step 3", "kd": "diverged"}
+
+
+DAMAGED = {
+    "empty": "",
+    "torn": '{"methods": {"ft": {',
+    "a list": "[]",
+    "no methods": "{}",
+    "methods of a list": '{"methods": []}',
+    "no splits": '{"methods": {"ft": 3}, "seed": 0, "provenance": {}}',
+    "no interval": '{"methods": {"ft": {"id_test": {"accuracy": 0.5, "n": 3}}}, "seed": 0, "provenance": {}}',
+    "no seed": '{"methods": {}, "provenance": {}}',
+    "odd cost": '{"methods": {}, "cost": {"ft": {"euros": 3}}, "seed": 0, "provenance": {}}',
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_named(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(DataError, match=r"results\.json.*; allowed: ") as caught:
+        Results.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"absent/results\.json: no readable results"):
+        Results.load(tmp_path / "absent")
+
+
+def test_a_search_tells_what_it_took():
+    finalists = ({"number": 0, "mean": 1.0, "values": [1.0]},)
+    result = SearchResult(Objective({"ce": 1.0}, 1e-3, 0.1), 1.0, (), Cost(12.0, 3.0), 20, 11, finalists)
+    assert result.to_dict() == {
+        "trials": 0,
+        "best_value": 1.0,
+        "inner_steps": 20,
+        "step_equivalents": 12.0,
+        "seconds": 3.0,
+        "space_size": 11,
+        "finalists": [{"number": 0, "mean": 1.0, "values": [1.0]}],
+    }

@@ -1,0 +1,79 @@
+"""A run's folder: one run and one process each, and what it keeps comes back as it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from metaft import config
+from metaft.cost import Cost
+from metaft.errors import CheckpointError, ConfigError
+from metaft.finetune.fits import Fit
+from metaft.runfolder import Checkpoints, RunFolder
+from tests.results import RESULTS
+
+
+@pytest.fixture
+def checkpoints(work, tmp_path):
+    return Checkpoints(tmp_path / "checkpoints", work.fresh)
+
+
+def test_a_folder_holds_one_run(tmp_path):
+    cfg = config.load(None, [f"out={tmp_path / 'run'}", "seed=7"])
+    folder = RunFolder.create(cfg)
+    assert config.load(folder.path / "config.yaml") == cfg
+    with pytest.raises(ConfigError, match=r"out: .*run holds a run; allowed: a new folder, or --resume .*run"):
+        RunFolder.create(cfg)
+
+
+def test_a_folder_without_a_name_says_what_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder.create(config.load(None, ["search.mode=tpe", "seed=3"])).path.match("runs/*-tpe-digits-seed3")
+    assert RunFolder.create(config.load(None, ["data.format=shapes"])).path.match("runs/*-objective-shapes-seed0")
+
+
+def test_results_and_events(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.results() is None
+    RESULTS.write(tmp_path)
+    assert folder.results() == RESULTS
+    folder.log({"step": 1})
+    folder.log({"loss": float("inf")})
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 1}, {"loss": None}]
+
+
+def test_a_fit_comes_back(work, checkpoints):
+    assert checkpoints.take("ft") is None
+    model = work.fresh()
+    with torch.no_grad():
+        model.head.bias.add_(0.5)
+    checkpoints.put("ft", Fit(model, Cost(12.5, 0.1)))
+    kept = checkpoints.take("ft")
+    assert kept.cost == Cost(12.5, 0.1)
+    for name, tensor in kept.model.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
+    state = {"step": 3, "variables": {"a": torch.arange(3.0)}}
+    for name in ("soup", "soup.1", "ft"):
+        checkpoints.save(name, state)
+    kept = checkpoints.load("soup.1")
+    assert kept["step"] == 3
+    assert torch.equal(kept["variables"]["a"], torch.arange(3.0))
+    checkpoints.put("soup", Fit(work.classifier, Cost()))
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"soup.safetensors", "ft.training"}
+    assert checkpoints.load("soup") is None
+
+
+def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "ft.training").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"ft\.training: .*; allowed: a training's state, or no such file"):
+        checkpoints.load("ft")
+    (tmp_path / "checkpoints" / "kd.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"kd\.safetensors"):
+        checkpoints.take("kd")

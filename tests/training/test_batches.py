@@ -1,0 +1,81 @@
+"""Training batches: drawn by seed, loaded when asked for, cut into parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metaft.training.batches import Reference, TrainBatches
+
+
+@pytest.fixture(scope="module")
+def batches(work):
+    split = work.splits.id_train.subset(torch.arange(20))
+    return TrainBatches(split, work.tokens, Reference(work.classifier, split, "cpu"), "cpu")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_every_image_comes_once_before_any_comes_again(batches):
+    drawn = batches.drawn(6, 8, generator())
+    numbers = [indices for indices, _ in drawn.draws]
+    assert len(drawn) == 6
+    for pair in zip(numbers[::2], numbers[1::2], strict=True):  # two of eight fit into twenty; four are left out
+        assert len(torch.cat(pair).unique()) == 16
+    assert all(len(indices) == 20 for indices, _ in batches.drawn(3, 99, generator()).draws)
+
+
+def test_the_same_generator_gives_the_same_batches(batches):
+    (one, again, other) = (batches.drawn(2, 4, generator(seed)) for seed in (0, 0, 1))
+    for first, second in zip(one, again, strict=True):
+        assert torch.equal(first.images, second.images)
+        assert torch.equal(first.tokens, second.tokens)
+        assert first.seed == second.seed
+    assert not torch.equal(one[0].images, other[0].images)
+    assert one[0].seed != one[1].seed
+
+
+def test_captions_are_of_the_images_classes(batches, work):
+    batch = batches.take(torch.arange(10), seed=3)
+    for caption, label in zip(batch.tokens, batch.labels, strict=True):
+        assert any(torch.equal(caption, known) for known in work.tokens[label])
+
+
+def test_a_slice_keeps_draws_and_paces(batches):
+    drawn = batches.drawn(5, 4, generator(), paces=[0.1, 0.2, 0.3, 0.4, 0.5])
+    tail = drawn[2:]
+    assert [batch.pace for batch in tail] == [0.3, 0.4, 0.5]
+    assert torch.equal(tail[0].images, drawn[2].images)
+    assert batches.drawn(1, 4, generator())[0].pace == 1.0
+
+
+def test_parts_are_the_batch_cut(batches):
+    batch = batches.take(torch.tensor([3, 1, 4, 15, 9]), seed=7)
+    assert batch.parts(1) == [(1.0, batch)]
+    shares, parts = zip(*batch.parts(2), strict=True)
+    assert shares == (3 / 5, 2 / 5)
+    for field in ("images", "labels", "tokens"):
+        assert torch.equal(torch.cat([getattr(part, field) for part in parts]), getattr(batch, field))
+    for row in range(2):
+        assert torch.equal(torch.cat([part.reference()[row] for part in parts]), batch.reference()[row])
+    assert [part.seed for part in parts] == [7, 8]
+
+
+def test_theta_0_speaks_once_of_an_image(batches, work):
+    calls = []
+
+    def counting(images):
+        calls.append(len(images))
+        return work.classifier(images)
+
+    reference = Reference(counting, batches.split, "cpu")
+    first = torch.tensor([5, 2, 5])
+    logits, features = reference(first)
+    with torch.no_grad():
+        expected = work.classifier(batches.split.batch(first).images)
+    torch.testing.assert_close(logits, expected.logits)
+    torch.testing.assert_close(features, expected.image_features)
+    reference(torch.tensor([2, 7]))
+    assert calls == [2, 1]
