@@ -5,13 +5,14 @@
 Rows of `check: trajectory`: the largest difference of any parameter between our step and torch.optim.AdamW over 20
 steps, all terms active, for two eps, without and with parameter groups. Rows of `check: hypergradient`: for each
 hyperparameter the relative difference between the unrolled hypergradient and a central difference (the best of three
-step sizes, 1e-5, 1e-6 and 1e-7 of the value: the larger suffer from curvature, the smaller from rounding).
+step sizes, 1e-5, 1e-6 and 1e-7 of the value: the larger suffer from curvature, the smaller from rounding). --quick
+takes one seed, shorter loops and one step size.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -35,6 +36,7 @@ H = {
 }
 GROUPED = {"lr@head": 3e-3, "wd@stem": 0.5, "l2init@block.0.attn": 0.3}
 BATCH, STEPS = 8, 20
+DIFFERENCES = (1e-6, 1e-5, 1e-7)  # of a value, as shares; --quick has the first alone
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def trajectory(of: Setting, h: Mapping[str, float], eps: float) -> float:
     return max(float((ours - theirs).detach().abs().max()) for ours, theirs in pairs)
 
 
-def hypergradient(of: Setting, values: Mapping[str, float], steps: int) -> dict[str, float]:
-    """The relative error of each component."""
+def hypergradient(of: Setting, values: Mapping[str, float], steps: int, sizes: Sequence[float]) -> dict[str, float]:
+    """The relative error of each component, by the best of these step sizes."""
     step, last = of.step(1e-6), of.batches[-1]
     h = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
@@ -117,7 +119,7 @@ def hypergradient(of: Setting, values: Mapping[str, float], steps: int) -> dict[
     errors = {}
     for name in h:
         exact = float(gradient[name] * h[name])
-        numeric = [(value(name, 1 + d) - value(name, 1 - d)) / (2 * d) for d in (1e-5, 1e-6, 1e-7)]
+        numeric = [(value(name, 1 + d) - value(name, 1 - d)) / (2 * d) for d in sizes]
         errors[name] = min(abs(n / exact - 1) for n in numeric)
     return errors
 
@@ -125,7 +127,7 @@ def hypergradient(of: Setting, values: Mapping[str, float], steps: int) -> dict[
 def main() -> None:
     args = arguments("exactness", __doc__, seeds=(0, 1, 2))
     rows = Rows("exactness", args, ("check", "seed", "eps", "grouped"))
-    steps = 2 if args.quick else 3
+    steps, sizes = (2, DIFFERENCES[:1]) if args.quick else (3, DIFFERENCES)
     for seed in args.seeds[:1] if args.quick else args.seeds:
         of = setting(seed)
         for in_groups, h in ((False, H), (True, {**H, **GROUPED})):
@@ -135,7 +137,7 @@ def main() -> None:
                     rows.add({**cell, "steps": STEPS, "max_difference": trajectory(of, h, eps)})
             cell = {"check": "hypergradient", "seed": seed, "eps": 1e-6, "grouped": in_groups}
             if cell not in rows:
-                errors = hypergradient(of, h, steps)
+                errors = hypergradient(of, h, steps, sizes)
                 rows.add({**cell, "steps": steps, "max_rel_error": max(errors.values()), "rel_error": errors})
 
 

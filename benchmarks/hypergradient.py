@@ -10,7 +10,7 @@ largest T that a GPU's free memory would hold, and the error against float64 of 
 All terms are active, at the recipe. `stock higher` is its own Adam with all graphs kept. `toy` is the embedded default
 with its digits, `keep` and `forward` on every seed; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of
 open_clip are random, on random images, with the first seed alone. `vit-128x12` has a hyperparameter for each group of
-parameters; its time alternates with that of the same loop without, K = 11. --quick: toy at batch 64, T = 4 and 8.
+parameters; its time alternates with that of the same loop without, K = 11. --quick: toy at batch 32, T = 2.
 """
 
 from __future__ import annotations
@@ -333,8 +333,7 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
     """What is measured: inner loops, seeds, ways."""
     first = args.seeds[0]
     if args.quick:
-        yield Cell(TOY, 64, 4), first, (*WAYS[:2], STOCK)
-        yield Cell(TOY, 64, 8), first, WAYS[:2]
+        yield Cell(TOY, 32, 2), first, (*WAYS[:2], STOCK)
         return
     for model in args.models:
         if model == TOY:

@@ -230,7 +230,7 @@ def along(cell: Cell, search: Search) -> list[Row]:
 
 def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured, cell by cell, so that a stopped benchmark is balanced; then the ablations."""
-    budgets = ("wall:3", "wall:6") if args.quick else (f"wall:{WALL / 5:g}", f"wall:{WALL}")
+    budgets = ("wall:2", "wall:4") if args.quick else (f"wall:{WALL / 5:g}", f"wall:{WALL}")
     heads, spaces = (("zero_shot",), ("standard",)) if args.quick else (HEADS, SPACES)
     for seed, head in product(args.seeds, heads):
         cell = cell_for(seed, args)

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], float | None]] = {
     BARE: (("-c", "pass"), None),
     'python -c "import metaft"': (("-c", "import metaft"), 0.1),
     **{
-        " ".join(("metaft.run", *words)): ((*RUN, *words), 1.0)
+        " ".join(("python -m metaft.run", *words)): ((*RUN, *words), 1.0)
         for words in (
             *(("--help",), ("--validate",), ("--print-config",)),
             *(("--list", name) for name in LISTS),

@@ -29,7 +29,7 @@ from shared.workers import in_workers
 
 PRETRAIN = Path(__file__).parent.parent / "pretrain.py"
 CONFIGS = PRETRAIN.parent.parent / "configs"
-QUICK = ("data.options.id_train=320", "data.options.test=60", "finetune.epochs=1")
+QUICK = ("data.options.id_train=320", "data.options.id_val=120", "data.options.test=60", "finetune.epochs=1")
 ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
 SETTINGS = {"shapes": ("data.options.val_styles=validation", "data.options.test_styles=test"), "digits": ()}
 CLASSES = {"shapes": 12, "digits": 10}
