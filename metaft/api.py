@@ -19,6 +19,7 @@ from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
+from metaft.finetune.fits import Memory
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.results import Results, SearchResult
@@ -96,7 +97,7 @@ def search(settings: Settings = None, *, mode: str | None = None, **objects: Unp
     (1.0, 2)
     """
     work = _opened(_config(settings, mode=mode), objects)
-    return _searched(work)
+    return _searched(work, Memory())
 
 
 def finetune(
@@ -165,11 +166,11 @@ def compare(
     cfg = _config(settings, methods=methods, mode=mode)
     work = _with_tests(_opened(cfg, objects, learned))
     chosen = _servable(work, cfg.evaluation.methods, strict=methods is not None)
-    results = pipeline.blank(work)
+    results, store = pipeline.blank(work), Memory()  # an online search leaves the model of autoft there
     if learned is None and set(chosen) & set(LEARNED):
-        searched = _searched(work)
+        searched = _searched(work, store)
         learned, results = searched.objective, replace(results, mode=work.cfg.search.mode, search=searched.to_dict())
-    fits = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))
+    fits = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)), store)
     return pipeline.compare(work, fits, chosen, pipeline.with_objective(results, learned))
 
 
@@ -227,8 +228,8 @@ def _objective(objective: Objective | str | Path | None) -> Objective | None:
     return objective if isinstance(objective, Objective | None) else load_objective(objective)
 
 
-def _searched(work: Workspace) -> SearchResult:
-    fits = fitting.fits(work, FitContext(fitting.fit_settings(work)))
+def _searched(work: Workspace, store: Memory) -> SearchResult:
+    fits = fitting.fits(work, FitContext(fitting.fit_settings(work)), store)
     return pipeline.find(work, pipeline.prepared(work), Journal(), fits)
 
 

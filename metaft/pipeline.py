@@ -12,7 +12,7 @@ import torch
 from metaft.build import fits as fitting
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
-from metaft.build.solver import budget, earlier_journal, is_online, online, solver
+from metaft.build.solver import budget, earlier_journal, is_online, online, online_budget, solver
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.export import export
@@ -78,7 +78,7 @@ def prepared(work: Workspace) -> Search:
     cfg = work.cfg
     search = Search(problem_in(work), solver(cfg), budget(cfg))
     if is_online(cfg):
-        faults = window_faults(search.problem, cfg.hypergrad, cfg.hypergrad.share * fitting.finetune_cost(work))
+        faults = window_faults(search.problem, cfg.hypergrad, online_budget(work))
     else:
         faults = search.solver.faults(search.problem, search.budget)
     if faults:

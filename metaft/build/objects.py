@@ -9,14 +9,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from metaft.build.check import faults_of
-from metaft.build.workspace import Workspace, device, workspace, workspace_on
+from metaft.build.workspace import Workspace, data_of, device, model_of, workspace_on
 from metaft.clip.given import clip_of
-from metaft.clip.load import load
 from metaft.config.schema import Config, DataConfig
-from metaft.data import registry
 from metaft.data.captions import templates
 from metaft.data.objects import splits_of
-from metaft.data.types import Classes
+from metaft.data.types import Classes, ImageView, Splits
 from metaft.errors import ConfigError, Fault, unknown
 
 
@@ -53,22 +51,20 @@ def workspace_of(cfg: Config, objects: Objects) -> Workspace:
     faults = [*faults_of(cfg), *_faults_of(cfg, objects)]
     if faults:
         raise ConfigError(faults)
-    if not objects:
-        return workspace(cfg)
-    where = device(cfg)
     if "model" in objects:
-        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), where)
+        clip = clip_of(objects["model"], objects["tokenizer"], objects.get("architecture"), device(cfg))
     else:
-        clip = load(cfg.model.name, cfg.model.pretrained, where)
-    if "splits" not in objects:
-        suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
-        splits = registry.load(cfg.data, cfg.seed, clip.view)
-    else:
-        suite = {"format": "objects", "version": None}
-        captions = tuple(objects.get("templates") or templates("simple"))
-        classes = Classes(tuple(objects["classnames"]), captions)
-        splits = splits_of(objects["splits"], classes, clip.view, objects.get("preprocess"), cfg.seed)
+        clip = model_of(cfg)
+    splits, suite = _given(cfg, objects, clip.view) if "splits" in objects else data_of(cfg, clip.view)
     return workspace_on(cfg, clip, splits, suite)
+
+
+def _given(cfg: Config, objects: Objects, view: ImageView) -> tuple[Splits, dict[str, Any]]:
+    """The user's own splits, and their `suite`."""
+    captions = tuple(objects.get("templates") or templates("simple"))
+    classes = Classes(tuple(objects["classnames"]), captions)
+    splits = splits_of(objects["splits"], classes, view, objects.get("preprocess"), cfg.seed)
+    return splits, {"format": "objects", "version": None}
 
 
 def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:

@@ -59,12 +59,16 @@ def is_online(cfg: Config) -> bool:
     return cfg.search.mode == HYPERGRAD and cfg.hypergrad.regime == "online"
 
 
+def online_budget(work: Workspace) -> float:
+    """The step equivalents that an online search may add to the fine-tune."""
+    return work.cfg.hypergrad.share * finetune_cost(work)
+
+
 def online(work: Workspace, problem: FinetuneProblem, journal: Journal) -> Online:
     """The search along one fine-tune.
 
     Raises:
         ConfigError: `hypergrad.share` of the fine-tune does not hold one outer step.
     """
-    cfg = work.cfg
-    extra = cfg.hypergrad.share * finetune_cost(work)
+    cfg, extra = work.cfg, online_budget(work)
     return Online(problem, journal, cfg.seed, cfg.hypergrad, final_steps(work), cfg.finetune.warmup, extra)

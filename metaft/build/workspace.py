@@ -14,7 +14,7 @@ from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_s
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config
 from metaft.data import registry
-from metaft.data.types import Splits
+from metaft.data.types import ImageView, Splits
 from metaft.errors import ConfigError, Fault
 from metaft.finetune.fits import Memory
 
@@ -52,12 +52,22 @@ def workspace(cfg: Config) -> Workspace:
     """Load the model, open every split, build the zero-shot classifier.
 
     Raises:
-        CheckpointError, DataError, ConfigError: weights, data or a device that cannot be opened.
+        CheckpointError, DataError: weights or data that cannot be opened.
+        ConfigError: the device does not exist.
     """
-    chosen_device = device(cfg)
-    clip = load(cfg.model.name, cfg.model.pretrained, chosen_device)
+    clip = model_of(cfg)
+    return workspace_on(cfg, clip, *data_of(cfg, clip.view))
+
+
+def model_of(cfg: Config) -> Clip:
+    """The model that the settings name, on their device."""
+    return load(cfg.model.name, cfg.model.pretrained, device(cfg))
+
+
+def data_of(cfg: Config, view: ImageView) -> tuple[Splits, dict[str, Any]]:
+    """The splits that the settings name at a model's image size, and their `suite` (see `Workspace`)."""
     suite = {"format": cfg.data.format, "version": registry.FORMATS[cfg.data.format].version}
-    return workspace_on(cfg, clip, registry.load(cfg.data, cfg.seed, clip.view), suite)
+    return registry.load(cfg.data, cfg.seed, view), suite
 
 
 def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, Any]) -> Workspace:

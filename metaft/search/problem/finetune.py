@@ -153,7 +153,11 @@ class FinetuneProblem:
         return run.guard(body), slopes[0] if slopes else math.nan
 
     def forecast(self) -> Forecast:
-        """What one hypergradient will take, from one step's graph."""
+        """What one hypergradient will take, from one step's graph, which is built once."""
+        return self._forecast
+
+    @cached_property
+    def _forecast(self) -> Forecast:
         run = self._rollout(0)
         loop = self._loop(run, Point(self.space, self.start, self._fixed), self._initial())
         plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
