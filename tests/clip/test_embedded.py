@@ -46,6 +46,7 @@ def test_pretrainings_by_seed(tmp_path, monkeypatch):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [TOY, MID])
 def test_pretraining_leaves_weights_that_load(name, tmp_path):
     out = tmp_path / "weights.safetensors"
