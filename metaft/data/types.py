@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -77,13 +77,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Domains:
+    """The named domain (a style, a place, an artist) of each of N images: `numbers` [N] are places in `names`."""
+
+    names: tuple[str, ...]
+    numbers: Tensor
+
+
+@dataclass(frozen=True)
 class Split:
-    """Labelled images under one name."""
+    """Labelled images under one name, and the domain of each where domains have names."""
 
     name: str
     source: ImageSource
     labels: Tensor
     view: View
+    domains: Domains | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -104,7 +113,10 @@ class Split:
 
     def subset(self, indices: Tensor, name: str | None = None) -> Split:
         """A split of these images [B] alone."""
-        return Split(name or self.name, _Subset(self.source, indices.tolist()), self.labels[indices], self.view)
+        domains = None if self.domains is None else Domains(self.domains.names, self.domains.numbers[indices])
+        return Split(
+            name or self.name, _Subset(self.source, indices.tolist()), self.labels[indices], self.view, domains
+        )
 
 
 @dataclass(frozen=True)
@@ -182,15 +194,25 @@ def _refuse_unusable(classes: Classes, splits: Sequence[Split]) -> None:
 
 @dataclass(frozen=True)
 class SearchData:
-    """All that a search, or a training method, may see. It has no test split."""
+    """All that a search, or a training method, may see. It has no test split.
+
+    Args:
+        more: further labelled training images by name, of the same classes.
+    """
 
     id_train: Split
     id_val: Split
     ood_val: Split
     classes: Classes
+    more: Mapping[str, Split] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val))
+        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val, *self.more.values()))
+
+    @property
+    def sources(self) -> dict[str, Split]:
+        """What may be trained on beside id_train, by name: `ood_val`, and `more`."""
+        return {"ood_val": self.ood_val, **self.more}
 
 
 @dataclass(frozen=True)
@@ -200,6 +222,7 @@ class Splits:
     Args:
         labelled_half: as many labelled images from the distribution of the OOD tests, none of them in a test; only
             the oracle may train on them. None where a data set has no images to spare.
+        more: see `SearchData`.
     """
 
     id_train: Split
@@ -208,19 +231,22 @@ class Splits:
     tests: Mapping[str, Split]
     classes: Classes
     labelled_half: Split | None = None
+    more: Mapping[str, Split] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val))
+        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val, *self.more.values()))
 
     @property
     def search_data(self) -> SearchData:
         """The splits that a search may see, without tests."""
-        return SearchData(self.id_train, self.id_val, self.ood_val, self.classes)
+        return SearchData(self.id_train, self.id_val, self.ood_val, self.classes, self.more)
 
     @property
     def parts(self) -> dict[str, Split]:
         """Every split by name."""
-        parts = {"id_train": self.id_train, "id_val": self.id_val, "ood_val": self.ood_val, **self.tests}
+        parts = {"id_train": self.id_train, "id_val": self.id_val, "ood_val": self.ood_val}
+        parts |= {f"more/{name}": split for name, split in self.more.items()}
+        parts |= self.tests
         return parts if self.labelled_half is None else {**parts, "labelled_half": self.labelled_half}
 
     @property
