@@ -1,4 +1,7 @@
-"""Names of hyperparameters: `NAME`, `NAME@GROUP` for a parameter group's own, `METHOD.KNOB` for a method's own."""
+"""Names of hyperparameters: `NAME`, `NAME@GROUP` for a parameter group's own, `METHOD.KNOB` for a method's own.
+
+`ce:SOURCE` is the weight of cross-entropy on a further source of training images.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,19 @@ class Name:
     def ungrouped(self) -> str:
         """The written name without its group."""
         return str(Name(self.base, None, self.method))
+
+
+_OF_SOURCE = "ce:"
+
+
+def source_name(source: str) -> str:
+    """The name of the weight of cross-entropy on a further source of images."""
+    return _OF_SOURCE + source
+
+
+def source_of(name: str) -> str | None:
+    """The source whose weight has this name; None where it is no such weight."""
+    return name.removeprefix(_OF_SOURCE) if name.startswith(_OF_SOURCE) else None
 
 
 def value_for(values: Mapping[str, Any], base: str, group: str) -> Any:

@@ -66,7 +66,7 @@ def train(
             pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
             target = steer(trainee.step, settings.steps, trainee.inner_state)
             loss = watch.sound(trainee.advance(batch, target, pace), trainee.step)
-            context.cost.step_equivalents += len(batch.labels) / settings.finetune.batch_size
+            context.cost.step_equivalents += len(batch.all_images) / settings.finetune.batch_size
             progress.update()
             if is_check(trainee.step, settings):
                 model = finish(trainee.current())
@@ -96,7 +96,8 @@ def is_check(step: int, settings: FitSettings) -> bool:
 
 def _batches(theta_0: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> DrawnBatches:
     tokens, device = settings.tokens if objective.needs_text else None, settings.device
-    batches = TrainBatches(data.id_train, tokens, Reference(theta_0, data.id_train, device), device)
+    sources = {name: data.sources[name] for name in objective.trained_sources}
+    batches = TrainBatches(data.id_train, tokens, Reference(theta_0, data.id_train, device), device, sources)
     generator = torch.Generator().manual_seed(settings.seed)
     return batches.drawn(settings.steps, settings.finetune.batch_size, generator)
 
@@ -151,7 +152,8 @@ class Record:
     def __init__(self, name: str, objective: Objective, data: SearchData, context: FitContext) -> None:
         self._name, self._context = name, context
         settings = context.settings
-        sizes = {"steps": settings.steps, "seed": settings.seed, "images": len(data.id_train)}
+        trained = (data.id_train, *(data.sources[name] for name in objective.trained_sources))
+        sizes = {"steps": settings.steps, "seed": settings.seed, "images": sum(map(len, trained))}
         self._identity: dict[str, Any] = {**asdict(objective), **sizes}
         self._before, self._start = copy.copy(context.cost), time.perf_counter()
 

@@ -78,7 +78,7 @@ class Trainee:
         """Take one step on an objective, at `pace` times its learning rates; gives the loss before it."""
         self.objective = objective
         parameters = dict(self.hook.parameters(self.variables, self.pretrained))
-        out = functional_call(self.model, parameters, (batch.images, batch.tokens))
+        out = functional_call(self.model, parameters, (batch.all_images, batch.tokens))
         loss = self.loss(batch.observe(out, parameters, self.pretrained), objective.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -237,7 +237,7 @@ class Step:
         before = None if self._steady else {name: b.clone() for name, b in self._model.named_buffers()}
         with self._randomness(batch) if self._active else nullcontext():
             parameters = self._parameters(params)
-            out = self._run(parameters, batch.images, batch.tokens)
+            out = self._run(parameters, batch.all_images, batch.tokens)
         if before is not None:
             self._refuse_changes(before)
         return batch.observe(out, dict(parameters), self.pretrained)

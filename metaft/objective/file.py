@@ -14,7 +14,7 @@ from metaft.objective.objective import VERSION, Objective
 from metaft.objective.registry import TERMS
 
 OPTIMIZER = ("lr", "wd")
-STAGE = ("terms", *OPTIMIZER, "groups")
+STAGE = ("terms", "sources", *OPTIMIZER, "groups")
 FIELDS = ("version", *STAGE, "schedule", "head", "method")
 
 
@@ -54,7 +54,8 @@ def load_objective(path: str | Path) -> Objective:
 
 
 def _objective(stage: Mapping[str, Any]) -> Objective:
-    return Objective(stage["terms"], float(stage["lr"]), float(stage["wd"]), stage["groups"])
+    groups, sources = stage["groups"], stage["sources"]
+    return Objective(stage["terms"], float(stage["lr"]), float(stage["wd"]), groups, sources=sources)
 
 
 def _schedule(where: str, value: Any, faults: list[Fault]) -> list[dict[str, Any]]:
@@ -76,16 +77,18 @@ def _schedule(where: str, value: Any, faults: list[Fault]) -> list[dict[str, Any
 
 
 def _stage(where: str, document: Mapping[str, Any], faults: list[Fault]) -> dict[str, Any]:
-    """Terms, lr, wd and groups of an objective or of a stage of its schedule."""
+    """Terms, sources, lr, wd and groups of an objective or of a stage of its schedule."""
     terms = _mapping(f"{where}: terms", document.get("terms"), faults)
+    sources = _mapping(f"{where}: sources", document.get("sources"), faults)
     groups = _mapping(f"{where}: groups", document.get("groups"), faults)
     optimizer = {key: document.get(key) for key in OPTIMIZER}
     _numbers(f"{where}: terms", terms, faults)
+    _numbers(f"{where}: sources", sources, faults)
     faults += [unknown(f"{where}: terms", str(name), TERMS) for name in terms if name not in TERMS]
     _numbers(where, optimizer, faults)
     for group, overrides in groups.items():
         _group(f"{where}: groups.{group}", overrides, faults)
-    return {"terms": terms, "groups": groups, **optimizer}
+    return {"terms": terms, "sources": sources, "groups": groups, **optimizer}
 
 
 def _group(where: str, overrides: Any, faults: list[Fault]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from metaft.files import write
-from metaft.names import Name
+from metaft.names import Name, source_name, source_of
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.registry import TERMS
 
@@ -30,6 +30,7 @@ class Objective:
             learning rates are peaks too, which the fine-tune's warm-up and cosine scale in every step.
         head: the last layer that the fine-tune begins with (see `metaft.objective.heads`); theta_0's outputs
             are always those of its zero-shot head.
+        sources: weights of cross-entropy on further sources of images (`ood_val`, or a name of `data.options.more`).
 
     >>> Objective({"ce": 1.0, "l2init": 0.01}, lr=1e-3, wd=0.1).values()
     {'ce': 1.0, 'l2init': 0.01, 'lr': 0.001, 'wd': 0.1}
@@ -43,6 +44,7 @@ class Objective:
     knobs: Mapping[str, Any] = field(default_factory=dict)
     schedule: tuple[tuple[float, Objective], ...] = ()
     head: str = ZERO_SHOT
+    sources: Mapping[str, float] = field(default_factory=dict)
 
     def at(self, share: float) -> Objective:
         """The objective that holds after a share of all steps, in [0, 1]."""
@@ -51,6 +53,7 @@ class Objective:
     def values(self) -> dict[str, Any]:
         """One flat mapping by written name (see `metaft.names`)."""
         flat = {**self.terms, "lr": self.lr, "wd": self.wd}
+        flat |= {source_name(source): weight for source, weight in self.sources.items()}
         flat |= {str(Name(knob, method=self.method)): value for knob, value in self.knobs.items()}
         for group, overrides in self.groups.items():
             plain = {key: overrides[key] for key in ("lr", "wd") if key in overrides}
@@ -62,23 +65,31 @@ class Objective:
     def from_values(cls, values: Mapping[str, Any], method: str | None = None) -> Objective:
         """The inverse of `values`, to which a method without knobs has to be named."""
         groups: dict[str, dict[str, Any]] = {}
-        knobs, terms = {}, {}
+        knobs, terms, sources = {}, {}, {}
         for key, value in values.items():
-            name = Name.parse(key)
-            if name.is_knob:
+            name, source = Name.parse(key), source_of(key)
+            if source is not None:
+                sources[source] = value
+            elif name.is_knob:
                 knobs[name.base] = value
             elif name.group is not None:
                 overrides = groups.setdefault(name.group, {})
                 (overrides if name.of_optimizer else overrides.setdefault("terms", {}))[name.base] = value
             elif not name.of_optimizer:
                 terms[name.base] = value
-        return cls(terms, values["lr"], values["wd"], groups, method, knobs)
+        return cls(terms, values["lr"], values["wd"], groups, method, knobs, sources=sources)
 
     @property
     def needs_text(self) -> bool:
         """Whether a term with a weight, now or later, needs the text tower."""
         now = any(weight != 0 and TERMS[name].needs_text for name, weight in self.terms.items())
         return now or any(stage.needs_text for _, stage in self.schedule)
+
+    @property
+    def trained_sources(self) -> tuple[str, ...]:
+        """The further sources with a weight, now or later."""
+        stages = (self, *(stage for _, stage in self.schedule))
+        return tuple(dict.fromkeys(name for stage in stages for name, weight in stage.sources.items() if weight != 0))
 
     def save(self, path: str | Path) -> None:
         """Write objective.yaml."""
@@ -91,6 +102,7 @@ class Objective:
         write(Path(path), yaml.safe_dump(document, sort_keys=False))
 
     def _stage(self) -> dict[str, Any]:
-        """Terms, lr, wd and groups as YAML's types."""
+        """Terms, sources, lr, wd and groups as YAML's types."""
         groups = {name: dict(overrides) for name, overrides in self.groups.items()}
-        return {"terms": dict(self.terms), "lr": self.lr, "wd": self.wd, "groups": groups}
+        sources = {"sources": dict(self.sources)} if self.sources else {}
+        return {"terms": dict(self.terms), **sources, "lr": self.lr, "wd": self.wd, "groups": groups}

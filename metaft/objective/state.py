@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class SourceState(NamedTuple):
+    """Logits [B, C] and labels [B] of images of a further source, and the factor of the mean loss on them."""
+
+    logits: Tensor
+    labels: Tensor
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
 class StepState:
     """One step's outputs and parameters; B samples, C classes, D feature dimensions.
 
-    `reference` is called at most once, and only by a term that needs theta_0's outputs on the same batch.
+    `reference` is called at most once, and only by a term that needs theta_0's outputs on the same batch. `sources` are
+    what the model makes of images of further sources, by name; terms do not look at them.
 
     Raises:
         ValueError: a tensor of another shape, or labels that are not int64.
@@ -28,6 +38,7 @@ class StepState:
     reference: Callable[[], tuple[Tensor, Tensor]] | None = None  # theta_0's logits [B, C] and features [B, D]
     params: Mapping[str, Tensor] = field(default_factory=dict)
     pretrained: Mapping[str, Tensor] = field(default_factory=dict)
+    sources: Mapping[str, SourceState] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or len(self.logits) == 0:

@@ -8,16 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from metaft.errors import ConfigError, Fault
-from metaft.names import Name, value_for
+from metaft.names import Name, source_name, value_for
 from metaft.objective.registry import TERMS
 from metaft.objective.state import StepState
 
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """The weighted sum of terms: sum_i h[i] * scale_i * term_i(state).
+    """The weighted sum of terms, and of cross-entropy on further sources of images.
+
+        sum_i h[i] * scale_i * term_i(state) + sum_s h["ce:s"] * ce(logits of s, labels of s)
 
     A penalty is called once for each parameter group whose weight differs (`NAME@GROUP` in h), otherwise once for
     all parameters; its scale is fixed by the number of all trained scalars, so equal group weights add up to one
@@ -49,7 +52,12 @@ class WeightedLoss:
         Raises:
             ConfigError: the state is part of a graph, but a term's value is not: it has no derivative.
         """
-        return {name: self._part(name, state, weights) for name in TERMS if (weights := self._weights(name, h))}
+        of_terms = {name: self._part(name, state, weights) for name in TERMS if (weights := self._weights(name, h))}
+        return of_terms | {
+            name: h[name] * source.share * F.cross_entropy(source.logits, source.labels)
+            for name, source in ((source_name(key), source) for key, source in state.sources.items())
+            if name in h and not _is_zero(h[name])
+        }
 
     def _part(self, name: str, state: StepState, weights: Sequence[tuple[Any, tuple[str, ...] | None]]) -> Tensor:
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
@@ -65,7 +73,12 @@ class WeightedLoss:
         weights: list[tuple[Any, tuple[str, ...] | None]] = [(h[name], None)] if name in h else []
         if any(str(Name(name, group)) in h for group in self.groups):
             weights = [(value_for({name: 0.0, **h}, name, group), members) for group, members in self.groups.items()]
-        return [(weight, members) for weight, members in weights if isinstance(weight, Tensor) or weight != 0]
+        return [(weight, members) for weight, members in weights if not _is_zero(weight)]
+
+
+def _is_zero(weight: Any) -> bool:
+    """Whether a weight is the number 0, which is not differentiated."""
+    return not isinstance(weight, Tensor) and bool(weight == 0)
 
 
 def _restrict(state: StepState, names: tuple[str, ...]) -> StepState:

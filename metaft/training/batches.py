@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -12,14 +12,22 @@ from torch import Tensor, nn
 
 from metaft.clip.classifier import Outputs
 from metaft.data.types import Split
-from metaft.objective.state import StepState
+from metaft.objective.state import SourceState, StepState
+
+
+class SourceBatch(NamedTuple):
+    """Images [B, 3, S, S] and labels [B] of a further source, and the factor of the mean loss on them."""
+
+    images: Tensor
+    labels: Tensor
+    share: float = 1.0
 
 
 class TrainBatch(NamedTuple):
     """Images [B, 3, S, S], labels [B], caption tokens [B, L] or None, and theta_0's outputs on demand.
 
     `seed` is the seed of dropout on this batch, so that a step on it can be repeated; `pace` is the factor of the
-    learning rate in the step.
+    learning rate in the step; `sources` are images of further sources by name.
     """
 
     images: Tensor
@@ -28,18 +36,32 @@ class TrainBatch(NamedTuple):
     reference: Callable[[], tuple[Tensor, Tensor]] | None
     seed: int | None = None
     pace: float = 1.0
+    sources: Mapping[str, SourceBatch] = {}
+
+    @property
+    def all_images(self) -> Tensor:
+        """The images and those of every further source, in this order: one forward pass."""
+        if not self.sources:
+            return self.images
+        return torch.cat([self.images, *(source.images for source in self.sources.values())])
 
     def observe(self, out: Outputs, params: dict[str, Tensor], pretrained: dict[str, Tensor]) -> StepState:
-        """The state a term sees, from the model's outputs on this batch."""
+        """The state a term sees, from the model's outputs on `all_images`."""
+        sizes = [len(self.labels), *(len(source.labels) for source in self.sources.values())]
+        logits, *others = out.logits.split(sizes)
         return StepState(
-            logits=out.logits,
-            image_features=out.image_features,
+            logits=logits,
+            image_features=out.image_features[: len(self.labels)],
             labels=self.labels,
             text_features=out.text_features,
             logit_scale=out.logit_scale,
             reference=self.reference,
             params=params,
             pretrained=pretrained,
+            sources={
+                name: SourceState(logits, source.labels, source.share)
+                for (name, source), logits in zip(self.sources.items(), others, strict=True)
+            },
         )
 
     def parts(self, count: int) -> list[tuple[float, TrainBatch]]:
@@ -47,10 +69,12 @@ class TrainBatch(NamedTuple):
         if count == 1:
             return [(1.0, self)]
         b = len(self.labels)
-        return [(len(rows) / b, self._part(i, rows)) for i, rows in enumerate(torch.arange(b).chunk(count))]
+        chunks = torch.arange(b).chunk(count)
+        return [(len(rows) / b, self._part(i, rows, len(chunks))) for i, rows in enumerate(chunks)]
 
-    def _part(self, number: int, rows: Tensor) -> TrainBatch:
+    def _part(self, number: int, rows: Tensor, count: int) -> TrainBatch:
         of_batch, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)
+        share = len(rows) / len(self.labels)
 
         def reference() -> tuple[Tensor, Tensor]:
             assert of_batch is not None
@@ -64,7 +88,20 @@ class TrainBatch(NamedTuple):
             None if of_batch is None else reference,
             None if self.seed is None else self.seed + number,
             self.pace,
+            {name: _source_part(source, number, count, share) for name, source in self.sources.items()},
         )
+
+
+def _source_part(source: SourceBatch, number: int, count: int, share: float) -> SourceBatch:
+    """One of `count` parts, whose mean loss times `share` adds up to that of the whole over the parts."""
+    rows = torch.arange(len(source.labels)).tensor_split(count)[number]
+    part = len(rows) / len(source.labels)
+    return SourceBatch(source.images[rows], source.labels[rows], source.share * part / share)
+
+
+def source_size(size: int) -> int:
+    """The number of images of each further source beside `size` of id_train."""
+    return max(1, size // 2)
 
 
 class Reference:
@@ -98,22 +135,45 @@ class Reference:
 
 @dataclass(frozen=True)
 class TrainBatches:
-    """Batches of one split. `tokens` [C, M, L] is None where no term needs captions."""
+    """Batches of id_train and of further sources.
+
+    Args:
+        tokens: [C, M, L]; None where no term needs captions.
+        sources: by name; each adds half as many images to a batch.
+    """
 
     split: Split
     tokens: Tensor | None
     reference: Reference
     device: torch.device | str
+    sources: Mapping[str, Split] = field(default_factory=dict)
+
+    def images(self, size: int) -> int:
+        """The number of images in a batch with `size` images of id_train."""
+        return size + len(self.sources) * source_size(size)
 
     def take(self, indices: Tensor, seed: int) -> TrainBatch:
-        """The images of these numbers, each with a caption in a random template; the same seed gives the same batch."""
+        """The images of these numbers, each with a caption in a random template; the same seed gives the same batch.
+
+        Images of further sources are drawn with replacement between batches, and without within one.
+        """
         batch = self.split.batch(indices, self.device)
         tokens = None
         if self.tokens is not None:
             generator = torch.Generator().manual_seed(seed)
             pick = torch.randint(self.tokens.shape[1], (len(indices),), generator=generator)
             tokens = self.tokens[batch.labels, pick.to(batch.labels.device)]
-        return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices), seed)
+        sources = {
+            name: self._drawn(split, source_size(len(indices)), number, seed)
+            for number, (name, split) in enumerate(self.sources.items())
+        }
+        return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices), seed, sources=sources)
+
+    def _drawn(self, split: Split, size: int, number: int, seed: int) -> SourceBatch:
+        generator = torch.Generator().manual_seed((seed + 1 + number) % 2**63)
+        rows = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(-(-size // len(split)))])
+        batch = split.batch(rows[:size], self.device)
+        return SourceBatch(batch.images, batch.labels)
 
     def drawn(
         self, count: int, size: int, generator: torch.Generator, paces: Sequence[float] | None = None

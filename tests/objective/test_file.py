@@ -81,7 +81,7 @@ def test_a_schedule_is_kept_and_says_what_holds_when(tmp_path):
 @pytest.mark.parametrize(
     ("schedule", "words"),
     [
-        ("{start: 0.5}", "a list of mappings with start, terms, lr, wd, groups"),
+        ("{start: 0.5}", "a list of mappings with start, terms, sources, lr, wd, groups"),
         ("[{start: 0.5, lr: 1e-3, wd: 0.1}, {start: 0.2, lr: 1e-3, wd: 0.1}]", r"starts \[0.5, 0.2\]; allowed: shares"),
         ("[{start: 1, lr: 1e-3, wd: 0.1}]", r"starts \[1\]"),
         ("[{start: 0.5, lr: 1e-3, wd: 0.1, terms: {kdd: 1}}]", r"schedule.0: terms: unknown name 'kdd'"),
