@@ -52,6 +52,8 @@ class Name:
         return str(Name(self.base, None, self.method))
 
 
+OOD_VAL = "ood_val"  # the source that judges too
+HEAD = "head"  # the name of the choice of a last layer to begin with
 _OF_SOURCE = "ce:"
 
 

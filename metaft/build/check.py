@@ -17,8 +17,8 @@ from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.registry import HOOKS, searchable_knobs
 from metaft.inner.registry import LINEAR_SOLVERS, refusals
-from metaft.names import Name
-from metaft.objective.heads import HEADS
+from metaft.names import OOD_VAL, Name, source_name
+from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.search.executors.registry import EXECUTORS
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
@@ -46,15 +46,16 @@ def faults_of(cfg: Config) -> list[Fault]:
 def _names(cfg: Config) -> list[Fault]:
     """Faults of names that no registry holds."""
     knobs, objective, search = _searched_knobs(cfg), cfg.objective, cfg.search
-    searched = {*objective.terms, "lr", "wd", *knobs} - set(objective.fixed)
+    weights = _source_weights(cfg)
+    searched = {*objective.terms, "lr", "wd", *knobs, *weights} - set(objective.fixed)
     grouped = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Iterable[str], Iterable[str]]] = [
         ("data.format", [cfg.data.format], data.FORMATS),
         ("objective.terms", objective.terms, TERMS),
-        ("objective.fixed", objective.fixed, {*TERMS, "lr", "wd", *knobs}),
+        ("objective.fixed", objective.fixed, {*TERMS, "lr", "wd", *knobs, *weights}),
         ("objective.weight_scale", [objective.weight_scale], SCALES),
         ("objective.per_group", objective.per_group, searched & grouped),
-        ("objective.head", [objective.head], HEADS),
+        ("objective.head", [objective.head], (AUTO, *HEADS)),
         ("objective.bounds", objective.bounds, searched),
         ("objective.recipe", objective.recipe, searched),
         ("search.outer_loss", [search.outer_loss], OUTER_LOSSES),
@@ -69,6 +70,13 @@ def _names(cfg: Config) -> list[Fault]:
     odd = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
     differentiated = sorted(searched) if search.mode == HYPERGRAD else ()
     return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
+
+
+def _source_weights(cfg: Config) -> set[str]:
+    """The names of the weights of further sources that the settings may mean."""
+    more = cfg.data.options.get("more", {})
+    names = [OOD_VAL] if cfg.search.use_ood_labels != "judge" else []
+    return {source_name(str(name)) for name in (*names, *(more if isinstance(more, dict) else ()))}
 
 
 def _searched_knobs(cfg: Config) -> dict[str, Knob]:

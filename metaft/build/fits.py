@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
+from metaft.data.folds import Fold
 from metaft.evaluation.drift import Drift
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
@@ -56,12 +62,17 @@ def fits(work: Workspace, context: FitContext, store: Store | None = None) -> Fi
     return Fits(fit, context, Memory() if store is None else store)
 
 
-def beginning(work: Workspace) -> Classifier:
-    """The classifier that a learned objective's fine-tune begins with: theta_0, with the head of `objective.head`."""
-    head = work.cfg.objective.head
+def head_in_fold(work: Workspace, number: int, fold: Fold, head: str) -> Mapping[str, Tensor]:
+    """The last layer of a head, fitted without a fold's judging part, by parameter name; theta_0's own gives none."""
     if head == ZERO_SHOT:
-        return work.classifier
-    return fits(work, FitContext(fit_settings(work)), work.begun).model(HEADS[head].method)
+        return {}
+    data = replace(work.splits.search_data, ood_val=fold.fitting)
+
+    def fit(name: str, context: FitContext) -> Classifier:
+        return METHODS[HEADS[head].method].fit(work.fresh(), data, context)
+
+    model = Fits(fit, FitContext(fit_settings(work)), work.begun).model(f"{head}.fold{number}")
+    return {f"head.{name}": p.detach() for name, p in model.head.named_parameters()}
 
 
 def servable(work: Workspace) -> list[str]:

@@ -10,19 +10,23 @@ from typing import Any
 import torch
 
 from metaft.build import space as spaces
-from metaft.build.fits import beginning, final_steps
+from metaft.build.fits import final_steps, head_in_fold
+from metaft.build.sources import fold_parts, sources, trains
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.classifier import grouped
 from metaft.config.schema import Config
+from metaft.data.folds import Fold
 from metaft.data.types import Split
 from metaft.errors import DataError
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
 from metaft.inner.step import Step
+from metaft.names import HEAD, OOD_VAL
+from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.problem.finetune import FinetuneProblem, InnerRuns
+from metaft.search.problem.finetune import FinetuneProblem, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
@@ -51,27 +55,42 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     cfg = work.cfg
     _check_outer(work)
     runs = inner_runs(work)
-    space = spaces.space(
-        cfg, _groups(runs.step), _units(work, runs) if cfg.objective.weight_units == "gradient" else None
-    )
-    start, fixed = spaces.recipe(cfg, space), spaces.fixed(cfg)
-    return FinetuneProblem(runs, work.splits.search_data, space, start, fixed, cfg.search, cfg.hypergrad, work.device)
+    units = _units(work, runs) if cfg.objective.weight_units == "gradient" else None
+    heads = heads_of(work)
+    space = spaces.space(cfg, _groups(runs.step), units, sources(work), heads)
+    start, fixed = spaces.recipe(cfg, space), {**spaces.fixed(cfg), HEAD: heads[0]}
+    return FinetuneProblem(runs, work.splits.id_val, space, start, fixed, cfg.search, cfg.hypergrad, work.device)
+
+
+def heads_of(work: Workspace) -> tuple[str, ...]:
+    """The heads to begin with: that of the settings, or all to choose from, those fitted on ood_val where it trains."""
+    head = work.cfg.objective.head
+    return (head,) if head != AUTO else tuple(h for h in HEADS if trains(work) or not HEADS[h].fits_ood_val)
 
 
 def inner_runs(work: Workspace) -> InnerRuns:
-    """The inner loop of an open workspace."""
-    cfg, data = work.cfg, work.splits.id_train
+    """The inner loops of an open workspace."""
+    cfg = work.cfg
     text = _needs_text(cfg)
-    batches = TrainBatches(
-        data, work.tokens if text else None, Reference(work.classifier, data, work.device), work.device
-    )
+    reference = Reference(work.classifier, work.splits.id_train, work.device)
+    folds = tuple(_fold(work, number, fold, text, reference) for number, fold in enumerate(fold_parts(work)))
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
-    return InnerRuns(inner_step(work, text), batches, cfg.inner.batch_size, pace, cfg.inner.warm_start)
+    return InnerRuns(inner_step(work, text), folds, cfg.inner.batch_size, pace, cfg.inner.warm_start)
+
+
+def _fold(work: Workspace, number: int, fold: Fold, text: bool, reference: Reference) -> InnerFold:
+    """What is trained on and what judges in one fold."""
+    splits = work.splits
+    of_name = {**splits.search_data.sources, OOD_VAL: fold.fitting}
+    chosen = {name: of_name[name] for name in sources(work)}
+    batches = TrainBatches(splits.id_train, work.tokens if text else None, reference, work.device, chosen)
+    judging = fold.judging if work.cfg.search.outer_data == OOD_VAL else splits.id_val
+    return InnerFold(batches, judging, partial(head_in_fold, work, number, fold))
 
 
 def inner_step(work: Workspace, text: bool) -> Step:
-    """One step of the inner loop, from where the fine-tune of a learned objective begins."""
-    cfg, names, model = work.cfg, work.trained(text=text), beginning(work)
+    """One step of the inner loop, from theta_0."""
+    cfg, names, model = work.cfg, work.trained(text=text), work.classifier
     count = sum(model.get_parameter(name).numel() for name in names)
     loss = WeightedLoss(grouped(names), count, cfg.objective.penalty_scale)
     return Step(model, names, loss, cfg.inner, *search_hook(cfg, names))
@@ -99,7 +118,7 @@ def _units(work: Workspace, runs: InnerRuns) -> dict[str, float]:
     """The weight at which each searched term pulls as hard as cross-entropy, by name."""
     cfg = work.cfg
     reference = Reference(work.classifier, work.splits.id_train, work.device)  # not the search's, which stays empty
-    batches = replace(runs.batches, reference=reference)
+    batches = replace(runs.folds[0].batches, reference=reference)
     (batch,) = batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))
     recipe = {"ce": 1.0, "lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay}
     return pulls(runs.step, batch, recipe, cfg.objective.terms)

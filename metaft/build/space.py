@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,28 +11,38 @@ from torch import Tensor
 from metaft.config.schema import Config
 from metaft.hooks.knobs import Knob, settled
 from metaft.hooks.registry import HOOKS, searchable_knobs
-from metaft.names import Name
+from metaft.names import HEAD, Name, source_name
+from metaft.objective.heads import AUTO, ZERO_SHOT
 from metaft.objective.objective import Objective
-from metaft.space import SCALES, Float, Space
+from metaft.space import SCALES, Categorical, Float, Space
 
 WEIGHTS = (1e-4, 10.0)  # AutoFT's range of a term's weight
 LR_FACTOR = 100.0  # lr is searched this far below and above plain fine-tuning's
 WEIGHT_DECAY = (0.0, 1.0)
 
 
-def space(cfg: Config, groups: Iterable[str] = (), units: Mapping[str, float] | None = None) -> Space:
-    """The searched terms, then `lr` and `wd`, then the real knobs of `search.method`, each in its range.
+def space(
+    cfg: Config,
+    groups: Iterable[str] = (),
+    units: Mapping[str, float] | None = None,
+    sources: Iterable[str] = (),
+    heads: Sequence[str] = (),
+) -> Space:
+    """The searched terms, `lr` and `wd`, real knobs of `search.method`, weights of sources, and the head.
 
     Each name in `objective.per_group` has a dimension `NAME@GROUP` for each of the parameter groups.
 
     Args:
         units: factors of the terms' standard ranges, by default 1; ranges under `objective.bounds` are not scaled.
+        sources: further sources of training images.
+        heads: the last layers to choose from; one or none is no choice.
     """
     objective = cfg.objective
-    dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg)]
+    dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg), *_sources(cfg, sources)]
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
-    return Space([part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])])
+    real = [part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])]
+    return Space([*real, Categorical(HEAD, tuple(heads))] if len(heads) > 1 else real)
 
 
 def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:
@@ -40,6 +50,13 @@ def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:
     low, high = WEIGHTS[0] if SCALES[scale].positive else 0.0, WEIGHTS[1]
     standard = {term: (low * units.get(term, 1.0), high * units.get(term, 1.0)) for term in cfg.objective.terms}
     return [Float(term, *bounds.get(term, standard[term]), scale=scale) for term in cfg.objective.terms]
+
+
+def _sources(cfg: Config, sources: Iterable[str]) -> list[Float]:
+    scale, bounds = cfg.objective.weight_scale, cfg.objective.bounds
+    low, high = WEIGHTS[0] if SCALES[scale].positive else 0.0, WEIGHTS[1]
+    names = [source_name(source) for source in sources]
+    return [Float(name, *bounds.get(name, (low, high)), scale=scale) for name in names]
 
 
 def _optimizer(cfg: Config) -> list[Float]:
@@ -68,8 +85,9 @@ def recipe(cfg: Config, searched: Space) -> Tensor:
     """The point where a search starts: plain fine-tuning overridden by `objective.recipe`, [K] in [0.05, 0.95]."""
     settings = cfg.finetune.knobs.get(cfg.search.method or "", {})
     defaults = {name: settings.get(knob.name, knob.default) for name, knob in knobs(cfg).items()}
-    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, **defaults, **cfg.objective.recipe}
-    values = {name: plain.get(Name.parse(name).ungrouped, 0.0) for name in searched.names}
+    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, HEAD: ZERO_SHOT, **defaults}
+    chosen = {**plain, **cfg.objective.recipe}
+    values = {name: chosen.get(Name.parse(name).ungrouped, 0.0) for name in searched.names}
     return searched.to_unit(values).clamp(0.05, 0.95)
 
 
@@ -84,4 +102,6 @@ def objective_of(cfg: Config, params: Mapping[str, Any]) -> Objective:
     method = cfg.search.method
     values = {} if method is None else settled(HOOKS[method].knobs, cfg.finetune.knobs.get(method, {}))
     knob_values = {str(Name(knob, method=method)): value for knob, value in values.items()}
-    return replace(Objective.from_values({**knob_values, **fixed(cfg), **params}, method), head=cfg.objective.head)
+    numbers = {name: value for name, value in params.items() if name != HEAD}
+    head = params.get(HEAD, cfg.objective.head if cfg.objective.head != AUTO else ZERO_SHOT)
+    return replace(Objective.from_values({**knob_values, **fixed(cfg), **numbers}, method), head=head)

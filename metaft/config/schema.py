@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from metaft.objective.heads import ZERO_SHOT
+from metaft.objective.heads import AUTO
 from metaft.search.registry import modes
 
 
@@ -57,7 +57,7 @@ class ObjectiveConfig(Section):
     weight_scale: str = "asinh"  # of term weights in the unit cube: asinh, softplus, log or linear
     weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
     per_group: tuple[str, ...] = ()  # lr, wd and penalties of which each parameter group has its own
-    head: str = ZERO_SHOT  # the last layer that a learned objective begins with: zero_shot or linear_probe
+    head: str = AUTO  # the last layer that a learned objective begins with: auto (searched), or one by name
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
 
@@ -107,6 +107,8 @@ class OuterConfig(Section):
 
     outer_loss: str = "ce_calibrated"
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
+    use_ood_labels: Literal["judge", "train", "auto"] = "auto"  # judge: AutoFT's protocol; auto: train where it splits
+    folds: int = Field(2, ge=2)  # cross-fitting parts of ood_val: each judges what is trained on the others
     outer_batch_size: int = Field(150, ge=1)  # at most; random parts show how much the choice of images matters
     id_drop_max: float | None = Field(None, ge=0, le=1)  # how far id_val accuracy may be below the recipe's; null: any
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -114,10 +115,10 @@ class Step:
         hook: Hook = PLAIN,
         knobs: Mapping[str, Any] | None = None,
     ) -> None:
-        self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
-        variables = hook.variables(self.pretrained, torch.Generator().manual_seed(0))
-        self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
         self._hook, self._knobs = hook, dict(knobs or {})
+        self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
+        variables = self._variables()
+        self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
         self._loss, self._accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
@@ -134,6 +135,20 @@ class Step:
             eps=settings.eps,
         )
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
+
+    def begun_at(self, values: Mapping[str, Tensor]) -> Step:
+        """The same step from a theta_0 with other values of these parameters, by name; the model is shared."""
+        if not values:
+            return self
+        other = copy.copy(self)
+        other.pretrained = {name: values.get(name, p) for name, p in self.pretrained.items()}
+        names = [name for name, _ in self._model.named_parameters()]
+        other._rest = [values.get(name, p) for name, p in zip(names, self._rest, strict=True)]
+        other._anchors = [v.detach() for v in other._variables().values()]
+        return other
+
+    def _variables(self) -> Mapping[str, Tensor]:
+        return self._hook.variables(self.pretrained, torch.Generator().manual_seed(0))
 
     def initial(self) -> InnerState:
         """The hook's variables (theta_0, where it has no others), zero moments and the hook's first state."""

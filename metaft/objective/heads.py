@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ZERO_SHOT = "zero_shot"
+AUTO = "auto"  # no head: the search chooses one
 
 
 @dataclass(frozen=True)
@@ -13,10 +14,12 @@ class Head:
 
     Args:
         method: the fine-tuning method that fits it; its trunk is theta_0's.
+        fits_ood_val: whether it is trained on ood_val.
     """
 
     description: str
     method: str
+    fits_ood_val: bool = False
 
 
 HEADS: dict[str, Head] = {

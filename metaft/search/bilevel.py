@@ -25,6 +25,8 @@ __all__ = [
     "Report",
     "Sloped",
     "Solver",
+    "Suggesting",
+    "first_points",
     "seed_for",
 ]
 
@@ -94,6 +96,22 @@ class Sloped(Protocol):
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The outcome at u and d value / d u . direction."""
         ...
+
+
+@runtime_checkable
+class Suggesting(Protocol):
+    """A problem that knows other points worth trying first, beside the recipe: one for each choice of a category."""
+
+    def suggestions(self) -> list[dict[str, Any]]:
+        """The points in natural units by name."""
+        ...
+
+
+def first_points(problem: BilevelProblem) -> list[dict[str, Any]]:
+    """What every search tries first, in natural units: the recipe, and what the problem suggests."""
+    recipe = problem.space.plain(problem.start)
+    suggested = problem.suggestions() if isinstance(problem, Suggesting) else []
+    return [recipe, *(point for point in suggested if point != recipe)]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig, OuterConfig
-from metaft.data.types import SearchData, Split
+from metaft.data.types import Split
 from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
 from metaft.inner.forward import along
 from metaft.inner.loop import Estimator, Footprint, Loop, Trace
@@ -20,6 +20,8 @@ from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.inner.storage import footprint_of, planned
+from metaft.names import HEAD, OOD_VAL, source_name
+from metaft.objective.heads import ZERO_SHOT
 from metaft.search.bilevel import Forecast, Outcome, Report
 from metaft.search.problem.outer import Floor
 from metaft.search.problem.point import Point
@@ -30,12 +32,28 @@ from metaft.training.batches import DrawnBatches, TrainBatch, TrainBatches
 
 
 @dataclass(frozen=True)
+class InnerFold:
+    """What an inner loop trains on, and the images that judge its end, none of which it has seen.
+
+    Args:
+        batches: of id_train and of every further source, the fitting part of ood_val among them.
+        judging: the outer set.
+        head: gives the parameters with which a head (see `metaft.objective.heads`) begins in place of theta_0's, by
+            name; no image of `judging` was trained on for them.
+    """
+
+    batches: TrainBatches
+    judging: Split
+    head: Callable[[str], Mapping[str, Tensor]] = lambda name: {}
+
+
+@dataclass(frozen=True)
 class InnerRuns:
-    """What the inner loop trains on, and how.
+    """The inner loops of a problem.
 
     Args:
         step: one inner step, from theta_0.
-        batches: of the ID training images.
+        folds: each inner run takes one of them, by its seed.
         batch_size: of the inner loop.
         paces: the factor of the learning rate in each step; as many as there are steps.
         warm_start: the number of steps of the recipe, taken once, whose moments a run begins with; theta starts from
@@ -43,22 +61,22 @@ class InnerRuns:
     """
 
     step: Step
-    batches: TrainBatches
+    folds: tuple[InnerFold, ...]
     batch_size: int
     paces: tuple[float, ...]
     warm_start: int = 0
 
 
 class FinetuneProblem:
-    """T AdamW steps on ID batches from theta_0, judged on the outer set.
+    """T AdamW steps on ID batches and those of further sources from theta_0, judged on the outer set.
 
     Args:
-        runs: the inner loop.
-        data: what a search may see; the outer set is a split of it.
-        space: the searched terms, `lr`, `wd` and knobs.
+        runs: the inner loops.
+        id_val: the ID validation set.
+        space: the searched terms, `lr`, `wd`, weights of sources, `head` and knobs.
         start: the recipe in the unit cube [K].
         fixed: what is not searched, by name.
-        outer: the outer set and the loss on it. At most `outer_batch_size` of its images make one outer evaluation. ID
+        outer: the loss on the outer set. At most `outer_batch_size` of its images make one outer evaluation. ID
             validation accuracy may be below the recipe's by `id_drop_max` (a share); a larger drop is added to the
             outer loss at a price.
         hypergrad: how hypergradients are computed; one longer than `explosion` is traced back to a step and a term.
@@ -68,22 +86,22 @@ class FinetuneProblem:
     def __init__(
         self,
         runs: InnerRuns,
-        data: SearchData,
+        id_val: Split,
         space: Space,
         start: Tensor,
-        fixed: Mapping[str, float],
+        fixed: Mapping[str, Any],
         outer: OuterConfig,
         hypergrad: HypergradConfig,
         device: torch.device | str = "cpu",
     ) -> None:
         self.space, self.start, self.step = space, start, runs.step
         self.paces, self.steps = runs.paces, len(runs.paces)
-        self.batch_size = min(runs.batch_size, len(data.id_train))
-        self._outer: Split = getattr(data, outer.outer_data)
-        self.outer_batch_size = min(outer.outer_batch_size, len(self._outer))
+        self._folds, self._steps = runs.folds, dict[tuple[str, int], Step]()
+        self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
+        self.outer_batch_size = outer.outer_batch_size
         self._outer_loss = OUTER_LOSSES[outer.outer_loss]
-        self._id_val, self._id_drop_max = data.id_val, outer.id_drop_max
-        self._fixed, self._device, self._batches = dict(fixed), device, runs.batches
+        self._id_val, self._id_drop_max = id_val, outer.id_drop_max
+        self._fixed, self._device = dict(fixed), device
         self._warm_start, self._hypergrad = runs.warm_start, hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
         self._footprint: Footprint | None = None
@@ -96,13 +114,17 @@ class FinetuneProblem:
             seed: fixes inner and outer batches.
             report: called with (step, outer loss) at half time; True asks to stop there.
         """
-        run, h = self._rollout(seed), {**self._fixed, **params}
+        return self._compared(self._evaluated(params, seed, report), seed)
+
+    def _evaluated(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
+        h = {**self._fixed, **params}
+        run = self._rollout(seed, h)
 
         def body() -> Outcome:
-            state = self._initial()
+            state = self._initial(run.step)
             for t, batch in enumerate(run.batches, 1):
-                state = self.step.plain(state, batch, h)
-                run.count(1.0)
+                state = run.step.plain(state, batch, h)
+                run.count_steps(1.0)
                 if report is not None and t == self.steps // 2:
                     halfway = run.judge(state)
                     if report(t, halfway):
@@ -117,14 +139,21 @@ class FinetuneProblem:
         Nothing is clipped or averaged; a run that exhausts the memory gives NaN for a derivative. Where it explodes,
         the outcome's `reason` names the inner step and the term.
         """
-        return self._differentiated(u, self._rollout(seed), self._initial())
+        point = self._point(u)
+        run = self._rollout(seed, point.rest)
+        outcome, gradient = self._differentiated(point, run, self._initial(run.step))
+        return self._compared(outcome, seed), gradient
 
     def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
         """As `hypergradient`, for an inner loop that starts from a state, with a pace for each of its steps."""
-        return self._differentiated(u, self._rollout(seed, paces), state)
+        point = self._point(u)
+        return self._differentiated(point, self._rollout(seed, point.rest, paces), state)
 
-    def _differentiated(self, u: Tensor, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
-        point, steps = Point(self.space, u, self._fixed), len(run.batches)
+    def _point(self, u: Tensor) -> Point:
+        return Point(self.space, u, self._fixed)
+
+    def _differentiated(self, point: Point, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
+        steps = len(run.batches)
         gradient, trace = torch.full_like(point.u, math.nan), Trace()
 
         def body() -> Outcome:
@@ -134,23 +163,24 @@ class FinetuneProblem:
             run.count(2 / 3 * run.outer_share)
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._hypergrad.explosion
-            reason = "" if sound else self._explanation(point, loop, trace, length)
+            reason = "" if sound else self._explanation(point, run, loop, trace, length)
             return replace(run.outcome(run.loss, steps), reason=reason)
 
         return run.guard(body), gradient
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
-        run, point = self._rollout(seed), Point(self.space, u, self._fixed)
+        point = self._point(u)
+        run = self._rollout(seed, point.rest)
         slopes: list[float] = []
 
         def body() -> Outcome:
-            _, (slope,) = along(self._loop(run, point, self._initial()), [point.push(direction)])
+            _, (slope,) = along(self._loop(run, point, self._initial(run.step)), [point.push(direction)])
             slopes.append(float(slope))
             run.count(2 / 3 * run.outer_share)
             return run.outcome(run.loss, self.steps)
 
-        return run.guard(body), slopes[0] if slopes else math.nan
+        return self._compared(run.guard(body), seed), slopes[0] if slopes else math.nan
 
     def forecast(self) -> Forecast:
         """What one hypergradient will take, from one step's graph, which is built once."""
@@ -158,30 +188,64 @@ class FinetuneProblem:
 
     @cached_property
     def _forecast(self) -> Forecast:
-        run = self._rollout(0)
-        loop = self._loop(run, Point(self.space, self.start, self._fixed), self._initial())
+        point = self._point(self.start)
+        run = self._rollout(0, point.rest)
+        loop = self._loop(run, point, self._initial(run.step))
         plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
-        cost = self._estimator.cost(replace(loop, footprint=footprint)) + run.outer_share
+        cost = self._estimator.cost(replace(loop, footprint=footprint)) * run.step_share + run.outer_share
         return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs)
 
-    def _rollout(self, seed: int, paces: Sequence[float] | None = None) -> Rollout:
-        """The inner run of a seed, which fixes its outer and inner batches."""
-        generator = torch.Generator().manual_seed(seed)
-        images, labels = self.outer_batch(generator)
-        batches = self.inner_batches(generator, paces)
-        return Rollout(self.step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
+    def suggestions(self) -> list[dict[str, Any]]:
+        """The recipe with every head, trained on ood_val as much as on id_train where its weight is searched."""
+        recipe = self.space.plain(self.start)
+        weight = {name: 1.0 for name in (source_name(OOD_VAL),) if name in recipe}
+        heads = [choice for d in self.space if d.name == HEAD for choice in getattr(d, "choices", ())]
+        points = [{**recipe, **weight, HEAD: head} for head in heads] or [{**recipe, **weight}]
+        return [self.space.plain(self.space.to_unit(point)) for point in points]
+
+    def _rollout(self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None) -> Rollout:
+        """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
+        generator, fold = torch.Generator().manual_seed(seed), seed % len(self._folds)
+        images, labels = self.outer_batch(generator, fold)
+        batches, step = self.inner_batches(generator, paces, fold), self._step_of(h, fold)
+        return Rollout(step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
+
+    def _compared(self, outcome: Outcome, seed: int) -> Outcome:
+        """The outcome with a value that can be compared between folds, of which some are harder than others."""
+        return replace(outcome, value=outcome.value - self._offsets[seed % len(self._folds)])
+
+    @cached_property
+    def _offsets(self) -> tuple[float, ...]:
+        """By fold, how far the recipe's outer loss is above its mean over the folds; 0 where it is not finite."""
+        count = len(self._folds)
+        if count == 1:
+            return (0.0,)
+        recipe = self.space.plain(self.start)
+        losses = [self._evaluated(recipe, seed).value for seed in range(count)]
+        return (
+            tuple(loss - sum(losses) / count for loss in losses) if all(map(math.isfinite, losses)) else (0.0,) * count
+        )
+
+    def _step_of(self, h: Mapping[str, Any], fold: int) -> Step:
+        """The inner step from the head that a point names."""
+        head = h.get(HEAD, ZERO_SHOT)
+        if (head, fold) not in self._steps:
+            self._steps[head, fold] = self.step.begun_at(self._folds[fold].head(head))
+        return self._steps[head, fold]
 
     @cached_property
     def _floor(self) -> Floor | None:
         """The ID accuracy to keep, from one inner run of the recipe."""
         if self._id_drop_max is None:
             return None
-        state, recipe = self._initial(), {**self._fixed, **self.space.plain(self.start)}
+        recipe = {**self._fixed, **self.space.plain(self.start)}
+        step = self._step_of(recipe, 0)
+        state = self._initial(step)
         for batch in self.inner_batches(torch.Generator().manual_seed(0)):
-            state = self.step.plain(state, batch, recipe)
+            state = step.plain(state, batch, recipe)
         images, labels = self._drawn(self._id_val, torch.Generator().manual_seed(0))
         with torch.no_grad():
-            logits = self.step.forward(self.step.result(state), images).logits
+            logits = step.forward(step.result(state), images).logits
         return Floor.under(images, labels, logits, self._id_drop_max)
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
@@ -193,9 +257,9 @@ class FinetuneProblem:
                 self._footprint = footprint_of(loop)
         return replace(loop, footprint=self._footprint)
 
-    def _initial(self) -> InnerState:
-        """theta_0 with zero moments, or with those of a warm start."""
-        start = self.step.initial()
+    def _initial(self, step: Step) -> InnerState:
+        """Where a step begins, with zero moments, or with those of a warm start."""
+        start = step.initial()
         return start if self._warm is None else replace(self._warm, params=start.params, extra=start.extra)
 
     @cached_property
@@ -203,12 +267,14 @@ class FinetuneProblem:
         """The state after the steps of a warm start."""
         if self._warm_start == 0:
             return None
-        recipe, state = {**self._fixed, **self.space.plain(self.start)}, self.step.initial()
-        for batch in self._batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
-            state = self.step.plain(state, batch, recipe)
+        recipe = {**self._fixed, **self.space.plain(self.start)}
+        step, batches = self._step_of(recipe, 0), self._folds[0].batches
+        state = step.initial()
+        for batch in batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
+            state = step.plain(state, batch, recipe)
         return state
 
-    def _explanation(self, point: Point, loop: Loop, trace: Trace, length: float) -> str:
+    def _explanation(self, point: Point, run: Rollout, loop: Loop, trace: Trace, length: float) -> str:
         """Which step and which term made a hypergradient explode, by another sweep."""
         diverged = diverged_step(loop)
         if diverged is not None:
@@ -224,22 +290,24 @@ class FinetuneProblem:
 
         def look(t: int, state: InnerState, batch: TrainBatch, adjoint: InnerState) -> None:
             if t == guilty:
-                terms.append((t, culprit_term(self.step, state, batch, h, adjoint)))
+                terms.append((t, culprit_term(run.step, state, batch, h, adjoint)))
 
         self._estimator(loop, Trace(link=look))
         number, term = terms[0]
         return f"{symptom}, from inner step {number} of {self.steps}, term {term}"
 
-    def outer_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images and labels of one outer evaluation: the outer set, or a random part of it."""
-        return self._drawn(self._outer, generator)
+    def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
+        """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""
+        return self._drawn(self._folds[fold].judging, generator)
 
     def _drawn(self, split: Split, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.randperm(len(split), generator=generator)[: self.outer_batch_size]
         batch = split.batch(rows.sort().values, self._device)
         return batch.images, batch.labels
 
-    def inner_batches(self, generator: torch.Generator, paces: Sequence[float] | None = None) -> DrawnBatches:
-        """The batches of one inner run, T at their own pace or one for each pace given."""
+    def inner_batches(
+        self, generator: torch.Generator, paces: Sequence[float] | None = None, fold: int = 0
+    ) -> DrawnBatches:
+        """The batches of one inner run in a fold, T at their own pace or one for each pace given."""
         paces = self.paces if paces is None else paces
-        return self._batches.drawn(len(paces), self.batch_size, generator, paces)
+        return self._folds[fold].batches.drawn(len(paces), self.batch_size, generator, paces)

@@ -14,7 +14,7 @@ from metaft.space import Space
 class Point:
     """A point of the unit cube: `h`, what is differentiated, in natural units; `rest`, what is not."""
 
-    def __init__(self, space: Space, u: Tensor, fixed: Mapping[str, float]) -> None:
+    def __init__(self, space: Space, u: Tensor, fixed: Mapping[str, Any]) -> None:
         self.u = u.detach().double()
         self._leaf = self.u.clone().requires_grad_()
         natural = space.from_unit(self._leaf)

@@ -50,7 +50,8 @@ class Rollout:
     ) -> None:
         self.batches = batches
         self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
-        self._step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
+        self.step_share = batches.source.images(batch_size) / batch_size
+        self.step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
         self._floor = floor
         self._start = time.perf_counter()
         self._cost, self._metric = 0.0, 0.0
@@ -70,7 +71,7 @@ class Rollout:
         return smooth + self._floor.smooth(kept)
 
     def _logits(self, state: InnerState, images: Tensor) -> Tensor:
-        return self._step.forward(self._step.result(state), images).logits
+        return self.step.forward(self.step.result(state), images).logits
 
     @torch.no_grad()
     def judge(self, state: InnerState) -> float:
@@ -80,7 +81,11 @@ class Rollout:
 
     def billed(self, rest: Mapping[str, Any], products: int) -> BilledStep:
         """The step with the values `rest` filled in, which are not differentiated; its calls are billed to this run."""
-        return BilledStep(self._step, rest, self.count, products)
+        return BilledStep(self.step, rest, self.count_steps, products)
+
+    def count_steps(self, steps: float) -> None:
+        """Add the cost of steps to the bill, in which the images of every source count."""
+        self.count(steps * self.step_share)
 
     def count(self, step_equivalents: float) -> None:
         """Add step equivalents to the bill."""

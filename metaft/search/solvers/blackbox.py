@@ -11,7 +11,7 @@ from typing import Any
 
 from metaft.config.schema import FinalChoice
 from metaft.errors import DataError, DivergedError, Fault
-from metaft.search.bilevel import BilevelProblem, Budget, Choice
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, first_points
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import Journal, Record
@@ -26,7 +26,7 @@ FAILURES = 10  # errors in a row after which a search gives up
 
 @dataclass(frozen=True)
 class BlackBoxSolver:
-    """Any sampler as a solver; the recipe is its first trial.
+    """Any sampler as a solver; the recipe and what the problem suggests are its first trials.
 
     Args:
         sampler: makes one from a space and a seed, such as `metaft.search.tpe.TPE`.
@@ -68,15 +68,16 @@ class BlackBoxSolver:
         sampler, history = self.sampler(problem.space, self.seed), recorded(journal, problem.space)
         first, ended = len(history) - len(journal.starts), {r.number for r in session.trials}
         unfinished = deque(s for s in journal.starts if s.number not in ended)
-        failures = 0
+        failures, points = 0, first_points(problem)
         while True:
             while dispatch.room and (unfinished or not session.exhausted(share)):
                 if unfinished:
                     job = session.job(unfinished.popleft(), stopping=self.stopping)
                 else:
                     number = len(journal.starts)
-                    params = sampler.propose(history, number) if number else problem.space.plain(problem.start)
-                    job = session.begin(number, params, stopping=self.stopping)
+                    params = points[number] if number < len(points) else sampler.propose(history, number)
+                    beside = 0 if number < len(points) else None
+                    job = session.begin(number, params, stopping=self.stopping, beside=beside)
                     history = history.begun(params)
                 dispatch.submit(job)
             if dispatch.busy == 0:

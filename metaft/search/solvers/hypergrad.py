@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +15,16 @@ from metaft.config.schema import DescentConfig, FinalChoice, HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.names import Name
 from metaft.progress import note, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, seed_for
 from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent
 from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.solvers.session import Session
+from metaft.space import Float
 
-LADDER = (1 / 3, 1 / 10)  # of the recipe's learning rates, tried before the first descent
+LADDER = (1 / 3, 1 / 10)  # of the learning rates, tried before the first descent
 SPREAD = 0.25  # deviation in the unit cube of further starts from the first
 
 
@@ -43,8 +44,9 @@ class Scout:
 class HypergradSolver:
     """Descents on hypergradients; the recipe is the first trial, and one of the finalists.
 
-    Where learning rates destroy the model within the inner loop, no derivative tells what would help. So the first
-    descent begins at the best of the recipe and the recipe with lower learning rates, where these are searched.
+    Categories have no derivative, and where learning rates destroy the model within the inner loop, none tells what
+    would help. So the recipe and what the problem suggests are tried first, then the best of these with lower learning
+    rates, where they are searched; the first descent begins at the best of all.
 
     Args:
         seed: of the trials' inner and outer batches, and of further starts.
@@ -85,11 +87,11 @@ class HypergradSolver:
 
     def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
         """The limits that do not hold the hypergradients of one outer step."""
-        needed, tried = max(PILOT, self.settings.average), 0 if self.scout else len(ladder(problem))
+        needed, tried = max(PILOT, self.settings.average), 0 if self.scout else _tried_first(problem)
         faults = []
         if budget.trials is not None and budget.trials < tried + needed:
             too_few = f"{budget.trials}, but an outer step takes {needed} hypergradients"
-            after = f", after {tried} trials of learning rates" if tried else ""
+            after = f", after {tried} trials of starting points" if tried else ""
             faults.append(Fault("search.trials", too_few + after, f"at least {tried + needed}"))
         if budget.step_equivalents is not None and isinstance(problem, Forecasting):
             share = 1 - (self.scout.share if self.scout else 0.0)
@@ -107,23 +109,26 @@ class HypergradSolver:
             with closing(self.scout.solver.executor(session.problem)) as executor:
                 self.scout.solver.explore(session, Dispatch(executor, session.journal), self.scout.share)
             return
-        dispatch, begun = Dispatch(Serial(session.problem), session.journal), session.journal.starts
-        for number, params in list(enumerate(ladder(session.problem)))[len(session.trials) :]:
-            known = number < len(begun)  # begun by a search that was interrupted there
-            job = session.job(begun[number], stopping=False) if known else session.begin(number, params, stopping=False)
+        problem, journal = session.problem, session.journal
+        dispatch, points = Dispatch(Serial(problem), journal), first_points(problem)
+        for number in range(len(session.trials), _tried_first(problem)):
+            lower = slower(problem, _best(session.trials[: len(points)])) if number >= len(points) else []
+            known = number < len(journal.starts)  # begun by a search that was interrupted there
+            start = journal.starts[number] if known else None
+            job = session.job(start) if start else session.begin(number, [*points, *lower][number], beside=0)
             for ended, outcome in dispatch.run([job]):
                 session.end(ended, outcome)
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
-        """The best trial so far, or the recipe; then points around it."""
+        """The best trial so far, or the recipe; then points around it, in the same categories."""
         scouted = [r for r in trials if r.gradient is None and r.outcome.status == "ok"]
-        best = min(scouted, key=lambda r: r.outcome.value, default=None)
-        first = problem.start if best is None else problem.space.to_unit(best.params)
+        first = problem.space.to_unit(_best(scouted)) if scouted else problem.start
         yield first
+        real = torch.tensor([isinstance(d, Float) for d in problem.space])
         for i in range(1, self.settings.starts):
             generator = torch.Generator().manual_seed(seed_for(self.seed, "start", i))
             noise = torch.randn(len(first), generator=generator, dtype=torch.float64)
-            yield (first + SPREAD * noise).clamp(0.05, 0.95)
+            yield torch.where(real, (first + SPREAD * noise).clamp(0.05, 0.95), first)
 
     def _tell(self, descents: _Descents, session: Session) -> None:
         """Tell the user of explosions, and of whether the descents settled or the budget ended first."""
@@ -138,12 +143,23 @@ class HypergradSolver:
             warn(f"search: the budget ended after {len(trials)} trials, before the first outer step")
 
 
-def ladder(problem: BilevelProblem) -> list[dict[str, Any]]:
-    """The recipe and the recipe with lower learning rates, in natural units; empty if no rate is searched."""
-    space, recipe = problem.space, problem.space.plain(problem.start)
-    rates = [name for name in recipe if Name.parse(name).base == "lr"]
-    lower = [{**recipe, **{name: factor * recipe[name] for name in rates}} for factor in LADDER if rates]
-    return [recipe, *(space.plain(space.to_unit(params)) for params in lower)] if rates else []
+def _tried_first(problem: BilevelProblem) -> int:
+    """The number of trials before the first hypergradient; none where there is neither a choice nor a rate."""
+    points = first_points(problem)
+    slow = len(slower(problem, points[0]))
+    return len(points) + slow if slow or len(points) > 1 else 0
+
+
+def slower(problem: BilevelProblem, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A point with lower learning rates, in natural units; none where no rate is searched."""
+    space, rates = problem.space, [name for name in params if Name.parse(name).base == "lr"]
+    lower = [{**params, **{name: factor * params[name] for name in rates}} for factor in LADDER if rates]
+    return [space.plain(space.to_unit(point)) for point in lower]
+
+
+def _best(trials: Iterable[Record]) -> Mapping[str, Any]:
+    """The point with the lowest value, the first of equals."""
+    return min(trials, key=lambda r: r.outcome.value).params
 
 
 class _Descents:

@@ -89,13 +89,20 @@ class Session:
         """The cost of this search so far; trials of an earlier one do not count."""
         return sum(r.outcome.step_equivalents for r in self.journal.records if r.kind != "prior")
 
-    def begin(self, number: int, params: Mapping[str, Any], *, stopping: bool) -> Job:
-        """The job of a new trial at a point in natural units; with `stopping`, the medians of others may stop it."""
-        start = Start(number, dict(params), seed_for(self._seed, "trial", number))
+    def begin(
+        self, number: int, params: Mapping[str, Any], *, stopping: bool = False, beside: int | None = None
+    ) -> Job:
+        """The job of a new trial at a point in natural units.
+
+        Args:
+            stopping: whether the medians of others may stop it.
+            beside: the number of a trial with whose batches it runs, so that the two can be compared.
+        """
+        start = Start(number, dict(params), seed_for(self._seed, "trial", number if beside is None else beside))
         self.journal.start(start)
         return self.job(start, stopping=stopping)
 
-    def job(self, start: Start, *, stopping: bool) -> Job:
+    def job(self, start: Start, *, stopping: bool = False) -> Job:
         """The job of a trial that has begun."""
         rule = medians(self.trials) if stopping else None
         return Job("trial", start.number, start.params, start.seed, rule)
