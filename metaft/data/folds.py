@@ -1,0 +1,88 @@
+"""Cross-fitting: a split dealt into folds, so that no image judges a model that was trained on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaft.data.types import Split
+from metaft.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The part of a split that trains and the part, without an image in common, that judges."""
+
+    fitting: Split
+    judging: Split
+
+
+def folds(split: Split, count: int, seed: int) -> tuple[Fold, ...]:
+    """Cross-fitting folds: each image judges in one of them and fits in all others.
+
+    Where images of two named domains or more are there, whole domains are dealt, the largest first to the smallest
+    fold: a fold judges domains that are not trained on. Otherwise images are dealt evenly over folds and classes.
+
+    Args:
+        count: how many folds, at least 2; there are no more of them than domains, where domains are dealt.
+        seed: of the images in each fold, or where domains are dealt, of the order of the folds.
+
+    Raises:
+        DataError: the split cannot be dealt so; see `unsplittable`.
+    """
+    reason = unsplittable(split, count)
+    if reason is not None:
+        raise DataError(reason)
+    everything = torch.arange(len(split))
+    parts = _dealt(split, count, seed)
+    return tuple(Fold(split.subset(everything[~torch.isin(everything, p)]), split.subset(p)) for p in parts)
+
+
+def unsplittable(split: Split, count: int) -> str | None:
+    """Why a split cannot be dealt into folds, for a message; None where it can, then with every seed."""
+    if count < 2:
+        return f"{split.name}: {count} folds; allowed: at least 2"
+    domains = _domains(split)
+    count = count if domains is None else min(count, len(domains))
+    if len(split) < 2 * count:
+        return f"{split.name}: {len(split)} images, too few for {count} folds; allowed: at least {2 * count}"
+    for part in _dealt(split, count, 0):  # the classes in each fold are those of any seed
+        classes = split.labels[part].unique()
+        if len(classes) == 1:
+            where = "one" if domains is None else _names(split, part)
+            found = f"in {count} folds, {where} would judge by class {int(classes)} alone"
+            return f"{split.name}: {found}; allowed: at least two classes in each"
+    return None
+
+
+def _domains(split: Split) -> Tensor | None:
+    """The numbers of the domains that have images; None where fewer than two have, so that none can be left out."""
+    if split.domains is None:
+        return None
+    numbers = split.domains.numbers.unique()
+    return numbers if len(numbers) > 1 else None
+
+
+def _names(split: Split, part: Tensor) -> str:
+    """The domains of some images, for a message."""
+    assert split.domains is not None
+    return "domain " + " with ".join(split.domains.names[int(n)] for n in split.domains.numbers[part].unique())
+
+
+def _dealt(split: Split, count: int, seed: int) -> list[Tensor]:
+    """The numbers [B] of the images that judge in each fold, in order; every image is in one."""
+    generator = torch.Generator().manual_seed(seed)
+    domains = _domains(split)
+    if split.domains is None or domains is None:
+        order = torch.randperm(len(split), generator=generator)
+        order = order[split.labels[order].argsort(stable=True)]  # one class after the other, each dealt around
+        return [order[fold::count].sort().values for fold in range(count)]
+    count = min(count, len(domains))
+    held: list[list[Tensor]] = [[] for _ in range(count)]
+    members = [(split.domains.numbers == number).nonzero()[:, 0] for number in domains]
+    for rows in sorted(members, key=len, reverse=True):
+        min(held, key=lambda fold: sum(map(len, fold))).append(rows)
+    parts = [torch.cat(rows).sort().values for rows in held]
+    return [parts[i] for i in torch.randperm(count, generator=generator).tolist()]
