@@ -26,7 +26,7 @@ from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.problem.finetune import FinetuneProblem, InnerFold, InnerRuns
+from metaft.search.problem.finetune import FinalRun, FinetuneProblem, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
@@ -75,7 +75,8 @@ def inner_runs(work: Workspace) -> InnerRuns:
     reference = Reference(work.classifier, work.splits.id_train, work.device)
     folds = tuple(_fold(work, number, fold, text, reference) for number, fold in enumerate(fold_parts(work)))
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
-    return InnerRuns(inner_step(work, text), folds, cfg.inner.batch_size, pace, cfg.inner.warm_start)
+    final = FinalRun(final_steps(work), cfg.finetune.batch_size, cfg.finetune.warmup)
+    return InnerRuns(inner_step(work, text), folds, final, cfg.inner.batch_size, pace, cfg.inner.warm_start)
 
 
 def _fold(work: Workspace, number: int, fold: Fold, text: bool, reference: Reference) -> InnerFold:

@@ -99,7 +99,7 @@ class FinalChoice(Section):
     """A search's last choice: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
 
     candidates: int = Field(16, ge=1)  # the most trials that are evaluated again, beside the recipe
-    final_share: float = Field(0.1, gt=0, lt=1)  # the share of all evaluations for that; the rest of it buys more seeds
+    final_share: float = Field(0.4, gt=0, lt=1)  # the share of the budget for that
 
 
 class OuterConfig(Section):

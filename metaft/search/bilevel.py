@@ -20,6 +20,7 @@ __all__ = [
     "Choice",
     "Forecast",
     "Forecasting",
+    "Maturing",
     "Outcome",
     "ProblemFactory",
     "Report",
@@ -95,6 +96,24 @@ class Sloped(Protocol):
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The outcome at u and d value / d u . direction."""
+        ...
+
+
+@runtime_checkable
+class Maturing(Protocol):
+    """A problem that can say what the final fine-tune, or a shorter one, makes of a point."""
+
+    @property
+    def folds(self) -> int:
+        """The number of parts of the outer set that judge in turn; seeds that follow one another take each once."""
+        ...
+
+    def price(self, share: float) -> float:
+        """The step equivalents of `become`."""
+        ...
+
+    def become(self, params: Mapping[str, Any], seed: int, share: float) -> Outcome:
+        """The outcome after `share` of the final fine-tune's steps, with its batches and its course of the rate."""
         ...
 
 

@@ -204,6 +204,11 @@ class DrawnBatches(Sequence[TrainBatch]):
     def __len__(self) -> int:
         return len(self.draws)
 
+    @property
+    def images(self) -> int:
+        """The number of images in a batch, those of further sources included."""
+        return self.source.images(len(self.draws[0][0])) if self.draws else 0
+
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
             return DrawnBatches(self.source, self.draws[number], self.paces[number])

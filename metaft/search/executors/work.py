@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from metaft.errors import MetaftError
-from metaft.search.bilevel import BilevelProblem
+from metaft.search.bilevel import BilevelProblem, Maturing
 from metaft.search.outcome import Outcome
 from metaft.search.stopping import MedianRule
 
@@ -19,7 +19,8 @@ from metaft.search.stopping import MedianRule
 class Job:
     """An evaluation to do: a trial, or a finalist's on a fresh seed.
 
-    `medians` are the outer losses by inner step above which the trial is stopped; None: it runs to its end.
+    `medians` are the outer losses by inner step above which the trial is stopped; None: it runs to its end. `share` is
+    that of the final fine-tune's steps, of a finalist that is judged by what they make of it; None: the inner loop's.
     """
 
     kind: Literal["trial", "final"]
@@ -27,6 +28,7 @@ class Job:
     params: Mapping[str, Any]
     seed: int
     medians: Mapping[int, float] | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,15 @@ def perform(problem: BilevelProblem, job: Job) -> Done:
     rule = None if job.medians is None else MedianRule(job.medians)
     begin = time.perf_counter()
     try:
-        outcome = problem.evaluate(job.params, job.seed, rule)
+        outcome = _outcome(problem, job, rule)
     except (ArithmeticError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}"
         outcome = Outcome(math.inf, 0.0, math.inf, 0, 0.0, time.perf_counter() - begin, "failed", reason)
     return Done(job, outcome, () if rule is None else tuple(rule.reports))
+
+
+def _outcome(problem: BilevelProblem, job: Job, rule: MedianRule | None) -> Outcome:
+    if job.share is None:
+        return problem.evaluate(job.params, job.seed, rule)
+    assert isinstance(problem, Maturing), "jobs with a share are made for problems that can mature"
+    return problem.become(job.params, job.seed, job.share)

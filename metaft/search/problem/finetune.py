@@ -29,6 +29,7 @@ from metaft.search.problem.rollout import Rollout
 from metaft.search.registry import OUTER_LOSSES
 from metaft.space import Space
 from metaft.training.batches import DrawnBatches, TrainBatch, TrainBatches
+from metaft.training.schedule import warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,27 @@ class InnerFold:
 
 
 @dataclass(frozen=True)
+class FinalRun:
+    """The final fine-tune's length in steps, its images of id_train in each, the share over which its rate rises."""
+
+    steps: int
+    batch_size: int
+    warmup: float
+
+    def paces(self, share: float) -> list[float]:
+        """The factors of the learning rate in a fine-tune of a share of its length, at least one step."""
+        steps = max(1, round(share * self.steps))
+        return [warmup_cosine(t, steps, self.warmup) for t in range(steps)]
+
+
+@dataclass(frozen=True)
 class InnerRuns:
     """The inner loops of a problem.
 
     Args:
         step: one inner step, from theta_0.
         folds: each inner run takes one of them, by its seed.
+        final: the fine-tune that an inner loop stands for.
         batch_size: of the inner loop.
         paces: the factor of the learning rate in each step; as many as there are steps.
         warm_start: the number of steps of the recipe, taken once, whose moments a run begins with; theta starts from
@@ -62,6 +78,7 @@ class InnerRuns:
 
     step: Step
     folds: tuple[InnerFold, ...]
+    final: FinalRun
     batch_size: int
     paces: tuple[float, ...]
     warm_start: int = 0
@@ -96,7 +113,7 @@ class FinetuneProblem:
     ) -> None:
         self.space, self.start, self.step = space, start, runs.step
         self.paces, self.steps = runs.paces, len(runs.paces)
-        self._folds, self._steps = runs.folds, dict[tuple[str, int], Step]()
+        self._folds, self._final, self._steps = runs.folds, runs.final, dict[tuple[str, int], Step]()
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
         self.outer_batch_size = outer.outer_batch_size
         self._outer_loss = OUTER_LOSSES[outer.outer_loss]
@@ -130,6 +147,35 @@ class FinetuneProblem:
                     if report(t, halfway):
                         return run.outcome(halfway, t, "stopped")
             return run.outcome(run.judge(state), self.steps)
+
+        return run.guard(body)
+
+    @property
+    def folds(self) -> int:
+        """The number of parts of the outer set that judge in turn: seed s is judged by part s mod folds."""
+        return len(self._folds)
+
+    def price(self, share: float) -> float:
+        """The step equivalents of `become`."""
+        final, judged = self._final, max(len(fold.judging) for fold in self._folds)
+        images = self._folds[0].batches.images(final.batch_size) * len(final.paces(share))
+        return (images + judged / 3) / self.batch_size
+
+    def become(self, params: Mapping[str, Any], seed: int, share: float) -> Outcome:
+        """What `share` of the final fine-tune makes of a point in natural units, on all images that judge it."""
+        h, number = {**self._fixed, **params}, seed % self.folds
+        fold, step, final = self._folds[number], self._step_of(h, number), self._final
+        generator, paces = torch.Generator().manual_seed(seed), final.paces(share)
+        batches = fold.batches.drawn(len(paces), final.batch_size, generator, paces)
+        judging = fold.judging.batch(torch.arange(len(fold.judging)), self._device)
+        run = Rollout(step, batches, judging.images, judging.labels, self._outer_loss, self.batch_size)
+
+        def body() -> Outcome:
+            state = step.initial()
+            for batch in batches:
+                state = step.plain(state, batch, h)
+                run.count_steps(1.0)
+            return run.outcome(run.judge(state), len(paces))
 
         return run.guard(body)
 

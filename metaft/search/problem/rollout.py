@@ -50,7 +50,7 @@ class Rollout:
     ) -> None:
         self.batches = batches
         self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
-        self.step_share = batches.source.images(batch_size) / batch_size
+        self.step_share = batches.images / batch_size
         self.step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
         self._floor = floor
         self._start = time.perf_counter()

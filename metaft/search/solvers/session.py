@@ -15,16 +15,19 @@ from torch import Tensor
 from metaft.config.schema import FinalChoice
 from metaft.errors import DivergedError
 from metaft.progress import bar, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Choice, Sloped, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, seed_for
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import Outcome
 from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.stopping import medians
+from metaft.space import Categorical, Space
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
+RUNGS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the final fine-tune's length, to which ever fewer finalists are tried
+Finals = tuple[dict[int, Mapping[str, Any]], dict[int, list[float]]]  # points and values by number
 
 
 def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -> tuple[int, int]:
@@ -38,6 +41,18 @@ def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -
     allowed = final.final_share / (1 - final.final_share) * evaluations
     count = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
     return count, max(1, math.floor(allowed / (count + 1)))
+
+
+def _varied(space: Space, ok: Sequence[Record]) -> list[Record]:
+    """Trials by value, but the best of every combination of categories before any second one."""
+    names = [d.name for d in space if isinstance(d, Categorical)]
+    seen: dict[tuple[Any, ...], int] = {}
+    turns = []
+    for record in ok:
+        kind = tuple(record.params.get(name) for name in names)
+        turns.append(seen.setdefault(kind, 0))
+        seen[kind] += 1
+    return [ok[i] for i in sorted(range(len(ok)), key=lambda i: min(turns[i], 1))]
 
 
 class Session:
@@ -140,14 +155,19 @@ class Session:
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
     def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
-        """Evaluate proposed points, the best trials and the recipe on fresh seeds; settle on the best mean.
+        """Evaluate proposed points, the best trials and the recipe again; settle on the best mean.
+
+        A problem that can tell what fine-tunes become is asked for that, by successive halving as far as the budget
+        goes; any other evaluates on fresh seeds.
 
         Args:
             proposed: points in natural units that are no trials; they are numbered after them, and if there are any,
-                at most one trial beside the recipe is evaluated again.
+                at most one trial beside the recipe is evaluated again on fresh seeds.
 
         Raises:
             DivergedError: no trial, or no finalist on all of its seeds, gave a finite value.
+
+        Source: Jamieson and Talwalkar, Non-stochastic best arm identification, AISTATS 2016 (successive halving).
         """
         trials = self.trials
         ok = sorted((r for r in trials if r.outcome.status == "ok"), key=lambda r: r.outcome.value)
@@ -155,12 +175,8 @@ class Session:
             reasons = [r.outcome.reason for r in trials if r.outcome.reason]
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
-        evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
-        count, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
-        again = ok[: max(0, count - len(proposed))]
-        chosen = {len(trials) + i: params for i, params in enumerate(proposed)}
-        chosen |= {r.number: r.params for r in (*again, trials[0])}
-        values = self._evaluated(chosen, rounds, dispatch or Dispatch(Serial(self.problem), self.journal))
+        dispatch = dispatch or Dispatch(Serial(self.problem), self.journal)
+        chosen, values = self._matured(ok, proposed, dispatch) or self._repeated(ok, proposed, dispatch)
         means = {number: fmean(v) for number, v in values.items()}
         winner = min(means, key=means.__getitem__)
         if not math.isfinite(means[winner]):
@@ -174,14 +190,72 @@ class Session:
             finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
         )
 
+    def _repeated(self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch) -> Finals:
+        """Finalists, and the values of each after the inner loop on the same fresh seeds."""
+        trials = self.trials
+        evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
+        count, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
+        again = ok[: max(0, count - len(proposed))]
+        chosen = self._numbered(proposed, again)
+        return chosen, self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], dispatch)
+
+    def _matured(
+        self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch
+    ) -> Finals | None:
+        """Finalists, and what becomes of each in every fold after the longest fine-tune that it was granted.
+
+        Half of them go on to twice the length. None where the problem cannot tell, or the budget holds no two of them.
+        """
+        problem = self.problem
+        if not isinstance(problem, Maturing):
+            return None
+        left, cost = self._left, {share: problem.folds * problem.price(share) for share in RUNGS}
+        count = min(self._final.candidates, math.floor(left / cost[RUNGS[0]] / 2))
+        chosen = self._numbered(proposed, _varied(problem.space, ok)[: max(0, count - len(proposed) - 1)])
+        pool = list(chosen)
+        values: dict[int, list[float]] = {}
+        for rung, share in enumerate(RUNGS):
+            left -= len(pool) * cost[share]
+            if len(pool) < 2 or left < 0:
+                break
+            base = seed_for(self._seed, "rung", rung) // problem.folds * problem.folds
+            seeds = [base + fold for fold in range(problem.folds)]
+            values |= self._evaluated({n: chosen[n] for n in pool}, seeds, dispatch, share)
+            pool = sorted(pool, key=lambda n: fmean(values[n]))[: math.ceil(len(pool) / 2)]
+            values = {n: values[n] for n in pool}
+        return (chosen, values) if values else None
+
+    def _numbered(self, proposed: Sequence[Mapping[str, Any]], again: Sequence[Record]) -> dict[int, Mapping[str, Any]]:
+        """Proposed points, numbered after the trials; trials that are evaluated again; the recipe."""
+        trials = self.trials
+        return {len(trials) + i: params for i, params in enumerate(proposed)} | {
+            r.number: r.params for r in (*again, trials[0])
+        }
+
+    @property
+    def _left(self) -> float:
+        """The step equivalents that the budget held after the trials; those of seconds at the rate of the trials."""
+        trials = self.trials
+        spent, clock = sum(r.outcome.step_equivalents for r in trials), max(r.clock for r in trials)
+        limits = [] if self._budget.step_equivalents is None else [self._budget.step_equivalents - spent]
+        if self._budget.seconds is not None:
+            limits.append((self._budget.seconds - clock) * spent / max(clock, 1e-9))
+        return min(limits, default=0.0)
+
     def _evaluated(
-        self, chosen: Mapping[int, Mapping[str, Any]], rounds: int, dispatch: Dispatch
+        self,
+        chosen: Mapping[int, Mapping[str, Any]],
+        seeds: Sequence[int],
+        dispatch: Dispatch,
+        share: float | None = None,
     ) -> dict[int, list[float]]:
-        """Each finalist's values on the same fresh seeds; what the journal holds is not evaluated again."""
-        seeds = [seed_for(self._seed, "final", i) for i in range(rounds)]
+        """Each finalist's values on the same seeds; what the journal holds is not evaluated again."""
         values = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
         jobs = [
-            Job("final", n, point, seed) for seed in seeds for n, point in chosen.items() if (n, seed) not in values
+            Job("final", n, point, seed, share=share)
+            for seed in seeds
+            for n, point in chosen.items()
+            if (n, seed) not in values
         ]
         for job, outcome in dispatch.run(jobs):
             self.end(job, outcome)
