@@ -121,6 +121,14 @@ def _solver(cfg: Config) -> list[Fault]:
             Fault("search.init", "'tpe' with hypergrad.regime online", "recipe, or regime restart"),
         ),
         (
+            search.use_ood_labels == "train" and cfg.hypergrad.regime == "online",
+            Fault("search.use_ood_labels", "'train' with hypergrad.regime online", "judge or auto, or regime restart"),
+        ),
+        (
+            search.use_ood_labels == "train" and search.outer_data != OOD_VAL,
+            Fault("search.use_ood_labels", "'train' with search.outer_data id_val", "judge or auto"),
+        ),
+        (
             search.mode in (HYPERGRAD, "random") and search.warm_start is not None,
             Fault("search.warm_start", f"given with {search.mode}", "null, or --mode tpe"),
         ),

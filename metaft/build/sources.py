@@ -11,8 +11,9 @@ from metaft.progress import note
 
 
 def may_train(cfg: Config) -> bool:
-    """Whether the settings allow training on ood_val: not where it only judges, and not where id_val judges alone."""
-    return cfg.search.use_ood_labels != "judge" and cfg.search.outer_data == OOD_VAL
+    """Whether the settings allow training on ood_val: it must not only judge, and an online search has no folds."""
+    search = cfg.search
+    return search.use_ood_labels != "judge" and search.outer_data == OOD_VAL and cfg.hypergrad.regime != "online"
 
 
 def trains(work: Workspace) -> bool:

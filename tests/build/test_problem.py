@@ -188,5 +188,6 @@ def test_a_search_begins_where_the_fine_tune_does(work):
     probed = replace(work, cfg=config.load(None, [*SMALL, "objective.head=linear_probe"]))
     first = problem_in(probed)
     probe = dict(fits(probed, FitContext(fit_settings(probed))).model("linear_probe").named_parameters())
-    for ours, name in zip(first.step.initial().params, first.step.pretrained, strict=True):
+    step = first.step_of({"head": "linear_probe"}, 0)
+    for ours, name in zip(step.initial().params, step.pretrained, strict=True):
         torch.testing.assert_close(ours, probe[name])

@@ -115,7 +115,7 @@ class FinetuneProblem:
         self.paces, self.steps = runs.paces, len(runs.paces)
         self._folds, self._final, self._steps = runs.folds, runs.final, dict[tuple[str, int], Step]()
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
-        self.outer_batch_size = outer.outer_batch_size
+        self.outer_batch_size = min(outer.outer_batch_size, max(len(fold.judging) for fold in runs.folds))
         self._outer_loss = OUTER_LOSSES[outer.outer_loss]
         self._id_val, self._id_drop_max = id_val, outer.id_drop_max
         self._fixed, self._device = dict(fixed), device
@@ -164,7 +164,7 @@ class FinetuneProblem:
     def become(self, params: Mapping[str, Any], seed: int, share: float) -> Outcome:
         """What `share` of the final fine-tune makes of a point in natural units, on all images that judge it."""
         h, number = {**self._fixed, **params}, seed % self.folds
-        fold, step, final = self._folds[number], self._step_of(h, number), self._final
+        fold, step, final = self._folds[number], self.step_of(h, number), self._final
         generator, paces = torch.Generator().manual_seed(seed), final.paces(share)
         batches = fold.batches.drawn(len(paces), final.batch_size, generator, paces)
         judging = fold.judging.batch(torch.arange(len(fold.judging)), self._device)
@@ -253,7 +253,7 @@ class FinetuneProblem:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
         generator, fold = torch.Generator().manual_seed(seed), seed % len(self._folds)
         images, labels = self.outer_batch(generator, fold)
-        batches, step = self.inner_batches(generator, paces, fold), self._step_of(h, fold)
+        batches, step = self.inner_batches(generator, paces, fold), self.step_of(h, fold)
         return Rollout(step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
@@ -272,7 +272,7 @@ class FinetuneProblem:
             tuple(loss - sum(losses) / count for loss in losses) if all(map(math.isfinite, losses)) else (0.0,) * count
         )
 
-    def _step_of(self, h: Mapping[str, Any], fold: int) -> Step:
+    def step_of(self, h: Mapping[str, Any], fold: int) -> Step:
         """The inner step from the head that a point names."""
         head = h.get(HEAD, ZERO_SHOT)
         if (head, fold) not in self._steps:
@@ -285,7 +285,7 @@ class FinetuneProblem:
         if self._id_drop_max is None:
             return None
         recipe = {**self._fixed, **self.space.plain(self.start)}
-        step = self._step_of(recipe, 0)
+        step = self.step_of(recipe, 0)
         state = self._initial(step)
         for batch in self.inner_batches(torch.Generator().manual_seed(0)):
             state = step.plain(state, batch, recipe)
@@ -314,7 +314,7 @@ class FinetuneProblem:
         if self._warm_start == 0:
             return None
         recipe = {**self._fixed, **self.space.plain(self.start)}
-        step, batches = self._step_of(recipe, 0), self._folds[0].batches
+        step, batches = self.step_of(recipe, 0), self._folds[0].batches
         state = step.initial()
         for batch in batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
             state = step.plain(state, batch, recipe)

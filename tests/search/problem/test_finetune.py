@@ -21,7 +21,7 @@ def problem(work):
 
 
 def test_a_search_cannot_reach_a_test_split():
-    assert {f.name for f in fields(SearchData)} == {"id_train", "id_val", "ood_val", "classes"}
+    assert {f.name for f in fields(SearchData)} == {"id_train", "id_val", "ood_val", "classes", "more"}
 
 
 def test_both_views_agree_and_repeat(problem):

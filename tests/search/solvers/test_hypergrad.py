@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaft.config.schema import HypergradConfig
+from metaft.config.schema import FinalChoice, HypergradConfig
 from metaft.errors import ConfigError
 from metaft.search.bilevel import Budget, Forecast
 from metaft.search.journal import Journal
@@ -16,6 +16,9 @@ from metaft.search.solvers.hypergrad import HypergradSolver, Scout
 from metaft.space import Categorical, Float, Space
 from tests.search.modes import tpe
 from tests.search.problems import Bowl
+
+
+TENTH = FinalChoice(final_share=0.1)
 
 
 def test_gradients_find_the_bottom():
@@ -80,7 +83,7 @@ def test_a_search_ends_where_further_steps_promise_less_than_the_noise():
 def test_a_scout_goes_ahead_in_the_same_budget():
     journal = Journal()
     scout = Scout(tpe(seed=1), share=0.5)
-    result = HypergradSolver(seed=1, scout=scout).solve(Bowl(), Budget(step_equivalents=300), journal)
+    result = HypergradSolver(seed=1, final=TENTH, scout=scout).solve(Bowl(), Budget(step_equivalents=300), journal)
     trials = [r for r in journal.records if r.kind == "trial"]
     scouted = [r for r in trials if r.gradient is None]
     assert trials[: len(scouted)] == scouted
@@ -122,11 +125,11 @@ def test_a_budget_without_an_outer_step_is_refused_before_anything_is_spent():
 
     problem = Dear()
     with pytest.raises(ConfigError, match=r"search\.step_equivalents: 12, too few for the 2 hypergradients"):
-        HypergradSolver().solve(problem, Budget(step_equivalents=12), Journal())
+        HypergradSolver(final=TENTH).solve(problem, Budget(step_equivalents=12), Journal())
     with pytest.raises(ConfigError, match=r"search\.trials: 1, but an outer step takes 2 hypergradients"):
-        HypergradSolver().solve(problem, Budget(trials=1), Journal())
+        HypergradSolver(final=TENTH).solve(problem, Budget(trials=1), Journal())
     assert not problem.calls
-    HypergradSolver().solve(problem, Budget(step_equivalents=14), Journal())
+    HypergradSolver(final=TENTH).solve(problem, Budget(step_equivalents=14), Journal())
 
 
 def test_seconds_that_end_before_an_outer_step_give_the_recipe_and_say_so(capsys):
@@ -157,7 +160,7 @@ class Rates(Bowl):
 
 def test_lower_learning_rates_are_tried_before_the_first_descent():
     problem, journal = Rates(), Journal()
-    result = HypergradSolver().solve(problem, Budget(trials=40), journal)
+    result = HypergradSolver(final=TENTH).solve(problem, Budget(trials=40), journal)
     recipe = problem.space.plain(problem.start)
     tried = [r.params["lr@head"] / recipe["lr@head"] for r in journal.records[:3]]
     assert tried == pytest.approx([1.0, 1 / 3, 1 / 10])
@@ -168,7 +171,7 @@ def test_lower_learning_rates_are_tried_before_the_first_descent():
     assert 0 in {f["number"] for f in result.finalists}
     part = Journal()
     part.starts, part.records = journal.starts[:2], journal.records[:1]
-    again = HypergradSolver().solve(Rates(), Budget(trials=40), part)
+    again = HypergradSolver(final=TENTH).solve(Rates(), Budget(trials=40), part)
     assert (again.params, part.starts) == (result.params, journal.starts), "a trial that was interrupted is run again"
-    with pytest.raises(ConfigError, match="after 3 trials of learning rates; allowed: at least 5"):
-        HypergradSolver().solve(Rates(), Budget(trials=4), Journal())
+    with pytest.raises(ConfigError, match="after 3 trials of starting points; allowed: at least 5"):
+        HypergradSolver(final=TENTH).solve(Rates(), Budget(trials=4), Journal())

@@ -97,7 +97,7 @@ def test_windows_start_where_the_training_stands(online_work):
     problem = problem_in(online_work)
     settings = context.settings
     generator = torch.Generator().manual_seed(settings.seed)
-    batches = problem._batches.drawn(4, settings.finetune.batch_size, generator)
+    batches = problem._folds[0].batches.drawn(4, settings.finetune.batch_size, generator)
     pace = warmup_cosine(2, 4, settings.finetune.warmup)
     following = problem.step.plain(seen[2], batches[2]._replace(pace=pace), objective.values())
     with torch.no_grad():  # outputs, as key biases, which move none, drift apart by rounding
