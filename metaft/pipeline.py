@@ -13,6 +13,7 @@ from metaft.build import fits as fitting
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
 from metaft.build.solver import budget, earlier_journal, is_online, online, online_budget, solver
+from metaft.build.sources import unsplit
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.export import export
@@ -75,7 +76,9 @@ def prepared(work: Workspace) -> Search:
             searched another space.
         ConfigError: the budget does not hold one outer step.
     """
-    cfg = work.cfg
+    cfg, reason = work.cfg, unsplit(work)
+    if reason is not None and cfg.search.use_ood_labels == "auto":
+        note(f"{reason}; its labels judge, and are not trained on")
     search = Search(problem_in(work), solver(cfg), budget(cfg))
     if is_online(cfg):
         faults = window_faults(search.problem, cfg.hypergrad, online_budget(work))

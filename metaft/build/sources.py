@@ -7,7 +7,6 @@ from metaft.config.schema import Config
 from metaft.data.folds import Fold, folds, unsplittable
 from metaft.errors import DataError
 from metaft.names import OOD_VAL
-from metaft.progress import note
 
 
 def may_train(cfg: Config) -> bool:
@@ -16,21 +15,21 @@ def may_train(cfg: Config) -> bool:
     return search.use_ood_labels != "judge" and search.outer_data == OOD_VAL and cfg.hypergrad.regime != "online"
 
 
+def unsplit(work: Workspace) -> str | None:
+    """Why ood_val only judges, though the settings would train on it; None where it can be split, or is not to be."""
+    return unsplittable(work.splits.ood_val, work.cfg.search.folds) if may_train(work.cfg) else None
+
+
 def trains(work: Workspace) -> bool:
-    """Whether parts of ood_val are trained on; where it is too small for `auto`, the user is told that it only judges.
+    """Whether parts of ood_val are trained on.
 
     Raises:
         DataError: `search.use_ood_labels` asks for it, but ood_val cannot be split.
     """
-    search = work.cfg.search
-    if not may_train(work.cfg):
-        return False
-    reason = unsplittable(work.splits.ood_val, search.folds)
-    if reason is not None and search.use_ood_labels == "train":
+    reason = unsplit(work)
+    if reason is not None and work.cfg.search.use_ood_labels == "train":
         raise DataError(f"{reason}, or search.use_ood_labels=judge")
-    if reason is not None:
-        note(f"{reason}; its labels judge, and are not trained on")
-    return reason is None
+    return may_train(work.cfg) and reason is None
 
 
 def sources(work: Workspace) -> tuple[str, ...]:

@@ -88,7 +88,11 @@ class TrainBatch(NamedTuple):
             None if of_batch is None else reference,
             None if self.seed is None else self.seed + number,
             self.pace,
-            {name: _source_part(source, number, count, share) for name, source in self.sources.items()},
+            {
+                name: _source_part(source, number, count, share)
+                for name, source in self.sources.items()
+                if number < len(source.labels)
+            },
         )
 
 

@@ -15,6 +15,7 @@ from metaft.inner.forward import Forward
 from metaft.inner.step import DifferentiableAdamW, Step, higher
 from metaft.inner.unroll import Unroll
 from metaft.objective.registry import TERMS, Term
+from metaft.training.batches import SourceBatch
 from tests.inner.problems import EPS, TOWERS, B, H, hooked, loss_of, parameters_of, problem, tiny
 
 KEEP, REPLAY, SEGMENTS = (Unroll(StorageConfig(storage=name)) for name in ("keep", "replay", "segments"))
@@ -274,3 +275,32 @@ class TestHooks:
             _, other = estimator(case.loop(step=step, h=few))
             for name in few:
                 torch.testing.assert_close(other[name], kept[name], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_weight_of_a_source_has_its_derivative(accumulate):
+    """Images of a further source in every step; its weight's hypergradient beside central differences, float64."""
+    made = problem("vit", accumulate=accumulate)
+    sources = [{"ood_val": SourceBatch(b.images.flip(0)[:3].neg(), b.labels[:3])} for b in made.batches]
+    mixed = replace(
+        made,
+        batches=[b._replace(sources=more) for b, more in zip(made.batches, sources, strict=True)],
+        h={**made.h, "ce:ood_val": torch.tensor(0.7, dtype=torch.float64)},
+    )
+    _, gradient = KEEP(mixed.loop())
+    for name in ("ce:ood_val", "lr", "kd"):
+        assert mixed.error(name, gradient, (1e-5, 1e-6, 1e-7), bound=1e-5) < 1e-5, name
+    assert mixed.value_at(mixed.h) != made.value_at(made.h)
+
+
+def test_a_step_can_begin_elsewhere():
+    made = problem("vit")
+    weight = torch.ones_like(made.step.pretrained["head.weight"])
+    moved = made.step.begun_at({"head.weight": weight})
+    assert torch.equal(moved.pretrained["head.weight"], weight)
+    assert not torch.equal(made.step.pretrained["head.weight"], weight)
+    place = list(made.step.pretrained).index("head.weight")
+    assert torch.equal(moved.initial().params[place], weight)
+    batch, h = made.batches[0], {"l2init": 1.0, "lr": 0.1, "wd": 0.0}
+    assert moved.loss(moved.initial().params, batch, h) == 0, "penalties pull to where it begins"
+    assert made.step.begun_at({}) is made.step

@@ -24,6 +24,20 @@ def test_file_there_and_back(tmp_path):
     assert document["version"] == 1
 
 
+def test_sources_go_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    later = Objective({"ce": 1.0}, 1e-5, 0.1, sources={"ood_val": 0.0, "sketches": 2.0})
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1, schedule=((0.5, later),), sources={"ood_val": 0.3})
+    objective.save(path)
+    assert load_objective(path) == objective
+    assert Objective.from_values(later.values()) == later
+    assert objective.trained_sources == ("ood_val", "sketches")
+    assert later.trained_sources == ("sketches",)
+    path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nsources: {ood_val: -1}\n")
+    with pytest.raises(ConfigError, match=r"sources\.ood_val: -1; allowed: a finite number of at least 0"):
+        load_objective(path)
+
+
 def test_a_method_goes_there_and_back(tmp_path):
     path = tmp_path / "objective.yaml"
     objective = Objective({"ce": 1.0}, 1e-5, 0.1, {"head": {"lr": 1e-3}}, "ftp", {"kappa": 0.5, "norm": "mars"})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from metaft.objective.registry import TERMS
+from metaft.objective.state import SourceState
 from metaft.objective.weighted import WeightedLoss
 from tests.objective.states import state
 
@@ -16,6 +19,17 @@ def test_weighted_sum_is_the_sum():
     h = {"ce": 1.0, "kd": 0.3, "l1init": 0.2, "l2zero": 0.0, "lr": 9.0, "wd": 9.0}
     expected = TERMS["ce"](s) + 0.3 * TERMS["kd"](s) + 0.2 * 10**-0.5 * TERMS["l1init"](s)
     torch.testing.assert_close(WeightedLoss(GROUPS, 10)(s, h), expected)
+
+
+def test_a_source_adds_its_cross_entropy():
+    s, generator = state(), torch.Generator().manual_seed(5)
+    logits, labels = torch.randn(3, s.logits.shape[1], generator=generator), torch.tensor([0, 2, 1])
+    more = replace(s, sources={"ood_val": SourceState(logits, labels, 0.5)})
+    loss, h = WeightedLoss(GROUPS, 10), {"ce": 1.0, "ce:ood_val": 0.6}
+    by_hand = 0.6 * 0.5 * -logits.log_softmax(1)[range(3), labels].mean()
+    torch.testing.assert_close(loss(more, h), TERMS["ce"](s) + by_hand)
+    torch.testing.assert_close(loss(s, h), TERMS["ce"](s))
+    assert set(loss.parts(more, {**h, "ce:ood_val": 0.0})) == {"ce"}
 
 
 def test_released_scale_divides_by_the_number_of_parameters():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -79,3 +81,39 @@ def test_theta_0_speaks_once_of_an_image(batches, work):
     torch.testing.assert_close(features, expected.image_features)
     reference(torch.tensor([2, 7]))
     assert calls == [2, 1]
+
+
+@pytest.fixture(scope="module")
+def mixed(batches, work):
+    return replace(batches, sources={"ood_val": work.splits.ood_val.subset(torch.arange(7))})
+
+
+def test_a_further_source_adds_half_a_batch(mixed, batches):
+    drawn, alone = mixed.drawn(3, 8, generator()), batches.drawn(3, 8, generator())
+    assert (drawn.images, alone.images) == (12, 8)
+    for batch, plain in zip(drawn, alone, strict=True):
+        assert torch.equal(batch.images, plain.images)
+        assert torch.equal(batch.all_images, torch.cat([batch.images, batch.sources["ood_val"].images]))
+        assert len(batch.sources["ood_val"].labels) == 4
+        assert plain.all_images is plain.images
+    assert torch.equal(drawn[1].all_images, mixed.drawn(3, 8, generator())[1].all_images)
+    assert not torch.equal(drawn[0].sources["ood_val"].images, drawn[1].sources["ood_val"].images)
+
+
+def test_a_source_smaller_than_its_half_comes_again_within_a_batch(mixed):
+    images = mixed.take(torch.arange(20), seed=1).sources["ood_val"].images
+    assert len(images) == 10
+    assert len(images.flatten(1).unique(dim=0)) == 7, "all seven before any comes again"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_parts_of_a_source_add_up_to_its_mean(mixed, count):
+    batch = mixed.take(torch.tensor([3, 1, 4, 15, 9]), seed=7)
+    whole = batch.sources["ood_val"]
+    assert len(whole.labels) == 2, "fewer than parts: some parts have none"
+    total = sum(
+        share * part.sources["ood_val"].share * part.sources["ood_val"].images.mean()
+        for share, part in batch.parts(count)
+        if part.sources
+    )
+    torch.testing.assert_close(total, whole.images.mean())

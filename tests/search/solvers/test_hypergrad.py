@@ -17,7 +17,6 @@ from metaft.space import Categorical, Float, Space
 from tests.search.modes import tpe
 from tests.search.problems import Bowl
 
-
 TENTH = FinalChoice(final_share=0.1)
 
 

@@ -1,0 +1,124 @@
+"""What a search trains on and what judges it: never the same image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+
+from metaft import config
+from metaft.build.problem import problem_in
+from metaft.build.sources import fold_parts, sources, trains, unsplit
+from metaft.data.types import Domains, ImageSource
+from metaft.errors import DataError
+from metaft.finetune.fits import Memory
+from metaft.objective.heads import HEADS
+from metaft.space import Categorical
+from tests.conftest import SMALL
+
+TRAIN = (*SMALL, "search.use_ood_labels=train", "objective.head=auto")
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A source of images that remembers which were asked for, call by call."""
+
+    source: ImageSource
+    calls: list[set[int]] = field(default_factory=list)
+
+    def pixels(self, indices):
+        self.calls.append(set(indices))
+        return self.source.pixels(indices)
+
+
+def training(work, *words, domains=None, size=60):
+    """A workspace that trains on a part of ood_val of this size, with the images that are asked for on record."""
+    part = work.splits.ood_val.subset(torch.arange(size))
+    watched = replace(part, source=Watched(part.source), domains=domains)
+    splits = replace(work.splits, ood_val=watched)
+    opened = replace(work, cfg=config.load(None, [*TRAIN, *words]), splits=splits, begun=Memory())
+    return opened, watched.source.calls
+
+
+DOMAINS = Domains(("ink", "chalk", "pencil"), torch.arange(60) % 3)
+
+
+@pytest.mark.parametrize(("count", "domains"), [(2, None), (3, None), (2, DOMAINS), (3, DOMAINS)])
+def test_no_image_judges_what_was_trained_on_it(work, count, domains):
+    """In trials, hypergradients and finalists, from every head: the images asked for are of one part or the other."""
+    watched, calls = training(work, f"search.folds={count}", domains=domains)
+    problem = problem_in(watched)
+    judging = [_numbers(fold.judging) for fold in fold_parts(watched)]
+    assert sorted(n for part in judging for n in part) == list(range(60))
+    if domains is not None:
+        kinds = [{int(domains.numbers[n]) for n in part} for part in judging]
+        assert all(not a & b for i, a in enumerate(kinds) for b in kinds[:i]), "no domain in two parts"
+    u = problem.space.to_unit(problem.suggestions()[-1])
+    for seed in range(count):
+        for act in (
+            lambda seed: problem.hypergradient(u, seed),
+            lambda seed: [problem.evaluate(point, seed) for point in problem.suggestions()],
+            lambda seed: problem.become(problem.suggestions()[-1], seed, 0.5),
+        ):
+            problem._offsets  # noqa: B018  (measured once, over all parts)
+            calls.clear()
+            act(seed)
+            assert any(call <= judging[seed] for call in calls), "something judged"
+            assert any(not call & judging[seed] for call in calls), "something was trained on"
+            assert all(call <= judging[seed] or not call & judging[seed] for call in calls)
+
+
+def _numbers(split):
+    source, rows = split.source, torch.arange(len(split))
+    while not isinstance(source, Watched):
+        rows, source = torch.tensor(source.indices)[rows], source.source
+    return set(rows.tolist())
+
+
+def test_every_head_is_a_choice_and_a_suggestion(work):
+    watched, _ = training(work)
+    space = problem_in(watched).space
+    assert space.names[-2:] == ("ce:ood_val", "head")
+    (head,) = (d for d in space if isinstance(d, Categorical))
+    assert head.choices == tuple(HEADS)
+    suggested = problem_in(watched).suggestions()
+    assert [point["head"] for point in suggested] == list(HEADS)
+    assert all(point["ce:ood_val"] == pytest.approx(1.0) for point in suggested)
+    judging, _ = training(work, "search.use_ood_labels=judge")
+    (head,) = (d for d in problem_in(judging).space if isinstance(d, Categorical))
+    assert head.choices == tuple(name for name, kind in HEADS.items() if not kind.fits_ood_val)
+
+
+def test_what_cannot_be_split_judges_alone(work):
+    few, _ = training(work, "search.use_ood_labels=auto", size=3)
+    assert not trains(few)
+    assert unsplit(few).startswith("ood_val: 3 images, too few")
+    assert unsplit(training(work, size=60)[0]) is None
+    assert sources(few) == ()
+    (fold,) = fold_parts(few)
+    assert len(fold.judging) == 3
+    with pytest.raises(DataError, match=r"ood_val: 3 images, too few .*search\.use_ood_labels=judge"):
+        trains(training(work, size=3)[0])
+
+
+def test_parts_of_unlike_difficulty_can_be_compared(work):
+    """The recipe is worth the same in every part, whatever its loss there."""
+    watched, _ = training(work)
+    problem = problem_in(watched)
+    recipe = problem.space.plain(problem.start)
+    first, second = (problem.evaluate(recipe, seed) for seed in (0, 1))
+    assert first.loss != pytest.approx(second.loss, rel=1e-3)
+    assert first.value == pytest.approx(second.value, rel=1e-6)
+    outcome, gradient = problem.hypergradient(problem.start, 1)
+    assert outcome.value == pytest.approx(second.value, rel=1e-4)
+    weight, head = float(gradient[-2]), float(gradient[-1])
+    assert weight != 0
+    assert head == 0, "a category has no derivative"
+
+
+def test_a_source_of_the_data_set_has_a_weight_in_either_protocol(work):
+    more = replace(work.splits, more={"sketches": work.splits.id_val})
+    judging = replace(work, splits=more)
+    assert sources(judging) == ("sketches",)
+    assert problem_in(judging).space.names[-1] == "ce:sketches"
