@@ -26,7 +26,8 @@ from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.problem.finetune import FinalRun, FinetuneProblem, InnerFold, InnerRuns
+from metaft.search.problem.finetune import FinetuneProblem
+from metaft.search.problem.runs import FinalRun, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces

@@ -3,5 +3,5 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"finetune": ["FinetuneProblem", "InnerRuns"]}
+    __name__, submod_attrs={"finetune": ["FinetuneProblem"], "runs": ["InnerRuns"]}
 )

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from metaft.config.schema import DescentConfig, FinalChoice, HypergradConfig
 from metaft.errors import ConfigError, Fault
-from metaft.names import Name
 from metaft.progress import note, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, seed_for
 from metaft.search.executors.serial import Serial
@@ -21,6 +20,7 @@ from metaft.search.journal import Journal, Record
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent
 from metaft.search.solvers.dispatch import Dispatch
+from metaft.search.solvers.rates import at_rates
 from metaft.search.solvers.session import Session
 from metaft.space import Float
 
@@ -112,7 +112,9 @@ class HypergradSolver:
         problem, journal = session.problem, session.journal
         dispatch, points = Dispatch(Serial(problem), journal), first_points(problem)
         for number in range(len(session.trials), _tried_first(problem)):
-            lower = slower(problem, _best(session.trials[: len(points)])) if number >= len(points) else []
+            lower = (
+                at_rates(problem.space, _best(session.trials[: len(points)]), LADDER) if number >= len(points) else []
+            )
             known = number < len(journal.starts)  # begun by a search that was interrupted there
             start = journal.starts[number] if known else None
             job = session.job(start) if start else session.begin(number, [*points, *lower][number], beside=0)
@@ -146,15 +148,8 @@ class HypergradSolver:
 def _tried_first(problem: BilevelProblem) -> int:
     """The number of trials before the first hypergradient; none where there is neither a choice nor a rate."""
     points = first_points(problem)
-    slow = len(slower(problem, points[0]))
+    slow = len(at_rates(problem.space, points[0], LADDER))
     return len(points) + slow if slow or len(points) > 1 else 0
-
-
-def slower(problem: BilevelProblem, params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A point with lower learning rates, in natural units; none where no rate is searched."""
-    space, rates = problem.space, [name for name in params if Name.parse(name).base == "lr"]
-    lower = [{**params, **{name: factor * params[name] for name in rates}} for factor in LADDER if rates]
-    return [space.plain(space.to_unit(point)) for point in lower]
 
 
 def _best(trials: Iterable[Record]) -> Mapping[str, Any]:

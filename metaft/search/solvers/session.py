@@ -21,11 +21,13 @@ from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import Outcome
 from metaft.search.solvers.dispatch import Dispatch
+from metaft.search.solvers.rates import at_rates
 from metaft.search.stopping import medians
 from metaft.space import Categorical, Space
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
+BOLD = (3.0, 10.0)  # times a finalist's learning rates
 RUNGS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the final fine-tune's length, to which ever fewer finalists are tried
 Finals = tuple[dict[int, Mapping[str, Any]], dict[int, list[float]]]  # points and values by number
 
@@ -196,7 +198,8 @@ class Session:
         evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
         count, rounds = finalists(self._final, evaluations, most=len(proposed) + 1 if proposed else None)
         again = ok[: max(0, count - len(proposed))]
-        chosen = self._numbered(proposed, again)
+        chosen: dict[int, Mapping[str, Any]] = {len(trials) + i: params for i, params in enumerate(proposed)}
+        chosen |= {r.number: r.params for r in (*again, trials[0])}
         return chosen, self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], dispatch)
 
     def _matured(
@@ -204,14 +207,19 @@ class Session:
     ) -> Finals | None:
         """Finalists, and what becomes of each in every fold after the longest fine-tune that it was granted.
 
-        Half of them go on to twice the length. None where the problem cannot tell, or the budget holds no two of them.
+        Each is tried with higher learning rates too, as short inner loops favour low ones. Half of them go on to twice
+        the length. None where the problem cannot tell, or the budget holds no two of them.
+
+        Source: Wu et al., Understanding short-horizon bias in stochastic meta-optimization, ICLR 2018.
         """
         problem = self.problem
         if not isinstance(problem, Maturing):
             return None
         left, cost = self._left, {share: problem.folds * problem.price(share) for share in RUNGS}
         count = min(self._final.candidates, math.floor(left / cost[RUNGS[0]] / 2))
-        chosen = self._numbered(proposed, _varied(problem.space, ok)[: max(0, count - len(proposed) - 1)])
+        points = [*proposed, *(r.params for r in _varied(problem.space, ok))]
+        bold = [point for p in points for point in (p, *at_rates(problem.space, p, BOLD))]
+        chosen = {len(self.trials) + i: point for i, point in enumerate(bold[:count])}
         pool = list(chosen)
         values: dict[int, list[float]] = {}
         for rung, share in enumerate(RUNGS):
@@ -224,13 +232,6 @@ class Session:
             pool = sorted(pool, key=lambda n: fmean(values[n]))[: math.ceil(len(pool) / 2)]
             values = {n: values[n] for n in pool}
         return (chosen, values) if values else None
-
-    def _numbered(self, proposed: Sequence[Mapping[str, Any]], again: Sequence[Record]) -> dict[int, Mapping[str, Any]]:
-        """Proposed points, numbered after the trials; trials that are evaluated again; the recipe."""
-        trials = self.trials
-        return {len(trials) + i: params for i, params in enumerate(proposed)} | {
-            r.number: r.params for r in (*again, trials[0])
-        }
 
     @property
     def _left(self) -> float:
