@@ -20,7 +20,6 @@ Seconds are of one thread beside other workers.
 from __future__ import annotations
 
 import tempfile
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
 
 from metaft import pipeline
-from metaft.build.fits import beginning, final_steps, finetune_cost
+from metaft.build.fits import final_steps, finetune_cost
 from metaft.build.problem import problem_in
 from metaft.build.solver import solver as solver_of
 from metaft.build.space import objective_of
@@ -54,7 +53,7 @@ KEYS = ("suite", "pretrain", "seed", "solver", "space", "head", "budget", "ablat
 GROUPS = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
 # From the probe's head the first steps may be longer: chosen on seeds 1000 and 1002, like all defaults of the descent.
 HEADS: dict[str, tuple[str, ...]] = {
-    "zero_shot": (),
+    "zero_shot": ("objective.head=zero_shot",),
     "linear_probe": ("objective.head=linear_probe", "hypergrad.lr=0.3", "hypergrad.decay=3"),
 }
 SPACES: dict[str, tuple[str, ...]] = {"standard": (), "groups": (GROUPS,)}  # 11 and 71 hyperparameters
@@ -109,46 +108,37 @@ def made(work: Workspace, solver: str) -> Solver:
 def compare(cell: Cell, search: Search) -> list[Row]:
     """A search to the last budget, and a row for each budget."""
     work = opened(search.within(cell))
-    start = time.perf_counter()
-    beginning(work)
-    before_it = time.perf_counter() - start  # seconds that the head has taken
     problem, journal = problem_in(work), Journal()
     searcher = made(work, search.solver)
-    searcher.solve(problem, limit(search.budgets[-1], before_it), journal)
+    searcher.solve(problem, limit(search.budgets[-1]), journal)
     rows = []
     for budget in search.budgets:
         row = {**search.row(cell, budget), "K": len(problem.space)}
-        rows.append({**row, **read_off(cell, work, searcher, problem, journal, limit(budget, before_it), before_it)})
-    rows[-1]["curve"] = curve(journal, before_it)
+        rows.append({**row, **read_off(cell, work, searcher, problem, journal, limit(budget))})
+    rows[-1]["curve"] = curve(journal)
     return rows
 
 
-def curve(journal: Journal, before_it: float) -> list[list[float]]:
+def curve(journal: Journal) -> list[list[float]]:
     """What the search saw, trial by trial: seconds, step equivalents so far, outer loss, accuracy on the outer set."""
     trials = [r for r in journal.records if r.kind == "trial"]
     spent = accumulate(r.outcome.step_equivalents for r in trials)
     return [
-        [round(before_it + r.clock, 2), round(steps, 1), round(r.outcome.loss, 4), round(r.outcome.metric, 4)]
+        [round(r.clock, 2), round(steps, 1), round(r.outcome.loss, 4), round(r.outcome.metric, 4)]
         for r, steps in zip(trials, spent, strict=True)
     ]
 
 
-def limit(budget: str, before_it: float = 0.0) -> Budget:
-    """What a budget's name means: `wall:SECONDS`, of which some are gone before, `steps:NUMBER` or `trials:NUMBER`."""
+def limit(budget: str) -> Budget:
+    """What a budget's name means: `wall:SECONDS`, `steps:NUMBER` or `trials:NUMBER`."""
     kind, _, number = budget.partition(":")
     if kind == "wall":
-        return Budget(seconds=float(number) - before_it)
+        return Budget(seconds=float(number))
     return Budget(trials=int(number)) if kind == "trials" else Budget(step_equivalents=float(number))
 
 
 def read_off(
-    cell: Cell,
-    work: Workspace,
-    searcher: Solver,
-    problem: BilevelProblem,
-    journal: Journal,
-    budget: Budget,
-    before_it: float,
+    cell: Cell, work: Workspace, searcher: Solver, problem: BilevelProblem, journal: Journal, budget: Budget
 ) -> Row:
     """What the search would have chosen with this budget, fine-tuned."""
     part = before(journal, budget, 1 - work.cfg.search.final_share)
@@ -158,7 +148,7 @@ def read_off(
     except DivergedError as error:
         return {"failed": str(error)}
     return {
-        "seconds": round(before_it + result.seconds, 1),
+        "seconds": round(result.seconds, 1),
         "step_equivalents": round(result.step_equivalents, 1),
         "trials": result.trials,
         "val": round(result.value, 4),

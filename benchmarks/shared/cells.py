@@ -32,6 +32,7 @@ CONFIGS = PRETRAIN.parent.parent / "configs"
 QUICK = ("data.options.id_train=320", "data.options.id_val=120", "data.options.test=60", "finetune.epochs=1")
 ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
 SETTINGS = {"shapes": ("data.options.val_styles=validation", "data.options.test_styles=test"), "digits": ()}
+PROTOCOL = ("search.use_ood_labels=judge", "objective.head=zero_shot")  # AutoFT's: ood_val judges, and no more
 CLASSES = {"shapes": 12, "digits": 10}
 LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 training images at batch 64
 PRETRAININGS = 3
@@ -66,7 +67,8 @@ def cell_of(suite: str, seed: int, device: str, quick: bool, labels: int | None 
     search = QUICK_SEARCH if quick else HYPERGRAD
     few = () if labels is None else (f"data.options.id_train={labels * CLASSES[suite]}",)
     where = 0 if quick else TUNING_SEED if seed == TUNING_SEED else seed % PRETRAININGS
-    return Cell(f"{suite}/{styles[seed % len(styles)]}", where, seed, device, quick, (*SETTINGS[suite], *search, *few))
+    settings = (*SETTINGS[suite], *PROTOCOL, *search, *few)
+    return Cell(f"{suite}/{styles[seed % len(styles)]}", where, seed, device, quick, settings)
 
 
 @lru_cache(maxsize=1)
