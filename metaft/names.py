@@ -53,6 +53,7 @@ class Name:
 
 
 OOD_VAL = "ood_val"  # the source that judges too
+ALPHA = "alpha"  # the name of the share of its way that a fine-tune's result is moved
 HEAD = "head"  # the name of the choice of a last layer to begin with
 _OF_SOURCE = "ce:"
 

@@ -12,7 +12,8 @@ from metaft.build import Workspace
 
 torch.set_num_threads(1)  # a second one would wait for others' processors
 
-JUDGE = ("search.use_ood_labels=judge", "objective.head=zero_shot")  # AutoFT's protocol: K = 11, one fold
+# AutoFT's protocol: K = 11, one fold
+JUDGE = ("search.use_ood_labels=judge", "objective.head=zero_shot", "objective.mix=false")
 SMALL = (
     *JUDGE,
     "data.options.id_train=200",

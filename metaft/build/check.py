@@ -17,7 +17,7 @@ from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.registry import HOOKS, searchable_knobs
 from metaft.inner.registry import LINEAR_SOLVERS, refusals
-from metaft.names import OOD_VAL, Name, source_name
+from metaft.names import ALPHA, OOD_VAL, Name, source_name
 from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.search.executors.registry import EXECUTORS
@@ -46,7 +46,7 @@ def faults_of(cfg: Config) -> list[Fault]:
 def _names(cfg: Config) -> list[Fault]:
     """Faults of names that no registry holds."""
     knobs, objective, search = _searched_knobs(cfg), cfg.objective, cfg.search
-    weights = _source_weights(cfg)
+    weights = {*_source_weights(cfg), *([ALPHA] if cfg.mixes else [])}
     searched = {*objective.terms, "lr", "wd", *knobs, *weights} - set(objective.fixed)
     grouped = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Iterable[str], Iterable[str]]] = [

@@ -11,7 +11,7 @@ from torch import Tensor
 from metaft.config.schema import Config
 from metaft.hooks.knobs import Knob, settled
 from metaft.hooks.registry import HOOKS, searchable_knobs
-from metaft.names import HEAD, Name, source_name
+from metaft.names import ALPHA, HEAD, Name, source_name
 from metaft.objective.heads import AUTO, ZERO_SHOT
 from metaft.objective.objective import Objective
 from metaft.space import SCALES, Categorical, Float, Space
@@ -28,7 +28,7 @@ def space(
     sources: Iterable[str] = (),
     heads: Sequence[str] = (),
 ) -> Space:
-    """The searched terms, `lr` and `wd`, real knobs of `search.method`, weights of sources, and the head.
+    """The searched terms, `lr` and `wd`, real knobs of `search.method`, weights of sources, `alpha` and the head.
 
     Each name in `objective.per_group` has a dimension `NAME@GROUP` for each of the parameter groups.
 
@@ -38,7 +38,8 @@ def space(
         heads: the last layers to choose from; one or none is no choice.
     """
     objective = cfg.objective
-    dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg), *_sources(cfg, sources)]
+    mix = [Float(ALPHA, *objective.bounds.get(ALPHA, (0.0, 1.0)))] if cfg.mixes else []
+    dimensions = [*_weights(cfg, units or {}), *_optimizer(cfg), *_knobs(cfg), *_sources(cfg, sources), *mix]
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
     real = [part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])]
@@ -85,7 +86,7 @@ def recipe(cfg: Config, searched: Space) -> Tensor:
     """The point where a search starts: plain fine-tuning overridden by `objective.recipe`, [K] in [0.05, 0.95]."""
     settings = cfg.finetune.knobs.get(cfg.search.method or "", {})
     defaults = {name: settings.get(knob.name, knob.default) for name, knob in knobs(cfg).items()}
-    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, HEAD: ZERO_SHOT, **defaults}
+    plain = {"lr": cfg.finetune.lr, "wd": cfg.finetune.weight_decay, HEAD: ZERO_SHOT, ALPHA: 1.0, **defaults}
     chosen = {**plain, **cfg.objective.recipe}
     values = {name: chosen.get(Name.parse(name).ungrouped, 0.0) for name in searched.names}
     return searched.to_unit(values).clamp(0.05, 0.95)

@@ -57,6 +57,7 @@ class ObjectiveConfig(Section):
     weight_scale: str = "asinh"  # of term weights in the unit cube: asinh, softplus, log or linear
     weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
     per_group: tuple[str, ...] = ()  # lr, wd and penalties of which each parameter group has its own
+    mix: bool = True  # search the share `alpha` of its way at which a fine-tune's weights end; not with search.method
     head: str = AUTO  # the last layer that a learned objective begins with: auto (searched), or one by name
     bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     recipe: dict[str, float] = Field(default_factory=dict)
@@ -239,3 +240,8 @@ class Config(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
+
+    @property
+    def mixes(self) -> bool:
+        """Whether `alpha` is searched: a hook has its own say of a result, and an online search sees none."""
+        return self.objective.mix and self.search.method is None and self.hypergrad.regime != "online"

@@ -9,7 +9,7 @@ from typing import Any
 from metaft.config.schema import HypergradConfig
 from metaft.errors import Fault, unknown
 from metaft.lazy import Lazy
-from metaft.names import Name
+from metaft.names import ALPHA, Name
 
 STORAGES = ("keep", "replay", "auto", "segments")
 
@@ -19,9 +19,9 @@ def _nothing(name: str) -> bool:
 
 
 def _outside_the_loss(name: str) -> bool:
-    """Whether a hyperparameter acts outside the inner loss, in the optimizer or in a hook."""
+    """Whether a hyperparameter acts outside the inner loss: in the optimizer, in a hook, on the result."""
     parsed = Name.parse(name)
-    return parsed.is_knob or parsed.of_optimizer
+    return parsed.is_knob or parsed.of_optimizer or parsed.base == ALPHA
 
 
 @dataclass(frozen=True)

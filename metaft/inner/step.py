@@ -20,7 +20,7 @@ from metaft.inner.adamw import Constants, adamw
 from metaft.inner.attention import second_order_attention
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
-from metaft.names import Name, value_for
+from metaft.names import ALPHA, Name, value_for
 from metaft.objective.state import StepState
 from metaft.objective.weighted import WeightedLoss
 from metaft.tensors import with_zeros
@@ -191,24 +191,28 @@ class Step:
 
         Args:
             h: weights by term, `lr` and `wd`, each a number or a 0-d tensor, and `NAME@GROUP` for a group's own. The
-                learning rates are multiplied by the batch's pace.
+                learning rates are multiplied by the batch's pace. After the last batch the variables are moved
+                to anchors + alpha (variables - anchors), where h holds `alpha`.
         """
         h = _paced(h, batch)
         with second_order_attention():
             if self._accumulate == 1:
-                return self.advance(state, self._gradient(state.params, batch, h, graph=True), h)
-            return self.advance(state, self._recomputed(state.params, batch, h), h)
+                grads = self._gradient(state.params, batch, h, graph=True)
+            else:
+                grads = self._recomputed(state.params, batch, h)
+            return self._mixed(self.advance(state, grads, h), batch, h)
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
         grads = self._gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
         with torch.no_grad():
-            return self.advance(state, grads, _paced(h, batch))
+            return self._mixed(self.advance(state, grads, _paced(h, batch)), batch, h)
 
     def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state of dual numbers: forward mode over the gradient, whose own graph is not kept."""
         with second_order_attention():
-            return self.advance(state, self._gradients(state.params, batch, h), _paced(h, batch))
+            grads = self._gradients(state.params, batch, h)
+            return self._mixed(self.advance(state, grads, _paced(h, batch)), batch, h)
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update by the given gradients, and what the hook does around it."""
@@ -222,6 +226,13 @@ class Step:
         end: InnerState = self._optimizer.advance(state, live, lr, wd)
         params, extra = self._hook.after(end.params, self._anchors, extra, knobs)
         return replace(end, params=tuple(params), extra=extra)
+
+    def _mixed(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The state after a batch; after the last one, `alpha` of the way from the anchors."""
+        if not batch.last or ALPHA not in h:
+            return state
+        ends = zip(self._anchors, state.params, strict=True)
+        return replace(state, params=tuple(a + h[ALPHA] * (p - a) for a, p in ends))
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool

@@ -15,7 +15,7 @@ from metaft.objective.registry import TERMS
 
 OPTIMIZER = ("lr", "wd")
 STAGE = ("terms", "sources", *OPTIMIZER, "groups")
-FIELDS = ("version", *STAGE, "schedule", "head", "method")
+FIELDS = ("version", *STAGE, "schedule", "head", "alpha", "method")
 
 
 def load_objective(path: str | Path) -> Objective:
@@ -41,6 +41,9 @@ def load_objective(path: str | Path) -> Objective:
     head = document.get("head", ZERO_SHOT)
     if head not in HEADS:
         faults.append(unknown(f"{path}: head", str(head), HEADS))
+    alpha = document.get("alpha", 1.0)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        faults.append(Fault(f"{path}: alpha", repr(alpha), "a number from 0 to 1"))
     first = _stage(str(path), document, faults)
     later = _schedule(f"{path}: schedule", document.get("schedule") or [], faults)
     knobs = dict(_mapping(f"{path}: method", document.get("method"), faults))
@@ -50,7 +53,7 @@ def load_objective(path: str | Path) -> Objective:
     if faults:
         raise ConfigError(faults)
     schedule = tuple((stage["start"], _objective(stage)) for stage in later)
-    return replace(_objective(first), method=method, knobs=knobs, schedule=schedule, head=head)
+    return replace(_objective(first), method=method, knobs=knobs, schedule=schedule, head=head, alpha=alpha)
 
 
 def _objective(stage: Mapping[str, Any]) -> Objective:

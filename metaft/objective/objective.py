@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from metaft.files import write
-from metaft.names import Name, source_name, source_of
+from metaft.names import ALPHA, Name, source_name, source_of
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.registry import TERMS
 
@@ -31,6 +31,7 @@ class Objective:
         head: the last layer that the fine-tune begins with (see `metaft.objective.heads`); theta_0's outputs
             are always those of its zero-shot head.
         sources: weights of cross-entropy on further sources of images (`ood_val`, or a name of `data.options.more`).
+        alpha: the share in [0, 1] of the way from where the fine-tune begins, head included, at which its weights end.
 
     >>> Objective({"ce": 1.0, "l2init": 0.01}, lr=1e-3, wd=0.1).values()
     {'ce': 1.0, 'l2init': 0.01, 'lr': 0.001, 'wd': 0.1}
@@ -45,6 +46,7 @@ class Objective:
     schedule: tuple[tuple[float, Objective], ...] = ()
     head: str = ZERO_SHOT
     sources: Mapping[str, float] = field(default_factory=dict)
+    alpha: float = 1.0
 
     def at(self, share: float) -> Objective:
         """The objective that holds after a share of all steps, in [0, 1]."""
@@ -54,6 +56,7 @@ class Objective:
         """One flat mapping by written name (see `metaft.names`)."""
         flat = {**self.terms, "lr": self.lr, "wd": self.wd}
         flat |= {source_name(source): weight for source, weight in self.sources.items()}
+        flat |= {} if self.alpha == 1 else {ALPHA: self.alpha}
         flat |= {str(Name(knob, method=self.method)): value for knob, value in self.knobs.items()}
         for group, overrides in self.groups.items():
             plain = {key: overrides[key] for key in ("lr", "wd") if key in overrides}
@@ -70,6 +73,8 @@ class Objective:
             name, source = Name.parse(key), source_of(key)
             if source is not None:
                 sources[source] = value
+            elif key == ALPHA:
+                continue
             elif name.is_knob:
                 knobs[name.base] = value
             elif name.group is not None:
@@ -77,7 +82,8 @@ class Objective:
                 (overrides if name.of_optimizer else overrides.setdefault("terms", {}))[name.base] = value
             elif not name.of_optimizer:
                 terms[name.base] = value
-        return cls(terms, values["lr"], values["wd"], groups, method, knobs, sources=sources)
+        alpha = values.get(ALPHA, 1.0)
+        return cls(terms, values["lr"], values["wd"], groups, method, knobs, sources=sources, alpha=alpha)
 
     @property
     def needs_text(self) -> bool:
@@ -97,6 +103,8 @@ class Objective:
         document = {"version": VERSION, **self._stage(), "schedule": stages or None}
         if self.head != ZERO_SHOT:
             document["head"] = self.head
+        if self.alpha != 1:
+            document[ALPHA] = self.alpha
         if self.method is not None:
             document["method"] = {"name": self.method, **self.knobs}
         write(Path(path), yaml.safe_dump(document, sort_keys=False))

@@ -27,7 +27,7 @@ class TrainBatch(NamedTuple):
     """Images [B, 3, S, S], labels [B], caption tokens [B, L] or None, and theta_0's outputs on demand.
 
     `seed` is the seed of dropout on this batch, so that a step on it can be repeated; `pace` is the factor of the
-    learning rate in the step; `sources` are images of further sources by name.
+    learning rate in the step; `sources` are images of further sources by name; `last` says that a loop ends with it.
     """
 
     images: Tensor
@@ -37,6 +37,7 @@ class TrainBatch(NamedTuple):
     seed: int | None = None
     pace: float = 1.0
     sources: Mapping[str, SourceBatch] = {}
+    last: bool = False
 
     @property
     def all_images(self) -> Tensor:
@@ -93,6 +94,7 @@ class TrainBatch(NamedTuple):
                 for name, source in self.sources.items()
                 if number < len(source.labels)
             },
+            self.last,
         )
 
 
@@ -204,6 +206,7 @@ class DrawnBatches(Sequence[TrainBatch]):
     source: TrainBatches
     draws: tuple[tuple[Tensor, int], ...]
     paces: tuple[float, ...]
+    ends: bool = True  # whether the loop ends with the last of them
 
     def __len__(self) -> int:
         return len(self.draws)
@@ -215,5 +218,8 @@ class DrawnBatches(Sequence[TrainBatch]):
 
     def __getitem__(self, number: Any) -> Any:
         if isinstance(number, slice):
-            return DrawnBatches(self.source, self.draws[number], self.paces[number])
-        return self.source.take(*self.draws[number])._replace(pace=self.paces[number])
+            numbers = range(len(self))[number]
+            ends = self.ends and len(numbers) > 0 and numbers[-1] == len(self) - 1
+            return DrawnBatches(self.source, self.draws[number], self.paces[number], ends)
+        last = self.ends and number in (-1, len(self) - 1)
+        return self.source.take(*self.draws[number])._replace(pace=self.paces[number], last=last)

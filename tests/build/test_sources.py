@@ -17,7 +17,7 @@ from metaft.objective.heads import HEADS
 from metaft.space import Categorical
 from tests.conftest import SMALL
 
-TRAIN = (*SMALL, "search.use_ood_labels=train", "objective.head=auto")
+TRAIN = (*SMALL, "search.use_ood_labels=train", "objective.head=auto", "objective.mix=true")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _numbers(split):
 def test_every_head_is_a_choice_and_a_suggestion(work):
     watched, _ = training(work)
     space = problem_in(watched).space
-    assert space.names[-2:] == ("ce:ood_val", "head")
+    assert space.names[-3:] == ("ce:ood_val", "alpha", "head")
     (head,) = (d for d in space if isinstance(d, Categorical))
     assert head.choices == tuple(HEADS)
     suggested = problem_in(watched).suggestions()
@@ -112,8 +112,9 @@ def test_parts_of_unlike_difficulty_can_be_compared(work):
     assert first.value == pytest.approx(second.value, rel=1e-6)
     outcome, gradient = problem.hypergradient(problem.start, 1)
     assert outcome.value == pytest.approx(second.value, rel=1e-4)
-    weight, head = float(gradient[-2]), float(gradient[-1])
+    weight, alpha, head = gradient[-3:].tolist()
     assert weight != 0
+    assert alpha != 0
     assert head == 0, "a category has no derivative"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import pytest
@@ -19,6 +19,23 @@ from metaft.training.batches import SourceBatch
 from tests.inner.problems import EPS, TOWERS, B, H, hooked, loss_of, parameters_of, problem, tiny
 
 KEEP, REPLAY, SEGMENTS = (Unroll(StorageConfig(storage=name)) for name in ("keep", "replay", "segments"))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A step with values that are not differentiated."""
+
+    step: Step
+    rest: dict[str, float]
+
+    def __call__(self, state, batch, h):
+        return self.step(state, batch, {**self.rest, **h})
+
+    def plain(self, state, batch, h):
+        return self.step.plain(state, batch, {**self.rest, **h})
+
+    def dual(self, state, batch, h):
+        return self.step.dual(state, batch, {**self.rest, **h})
 
 
 class TestAdamW:
@@ -291,6 +308,34 @@ def test_the_weight_of_a_source_has_its_derivative(accumulate):
     for name in ("ce:ood_val", "lr", "kd"):
         assert mixed.error(name, gradient, (1e-5, 1e-6, 1e-7), bound=1e-5) < 1e-5, name
     assert mixed.value_at(mixed.h) != made.value_at(made.h)
+
+
+@pytest.mark.parametrize(
+    "estimator", [KEEP, REPLAY, SEGMENTS, Forward()], ids=["keep", "replay", "segments", "forward"]
+)
+def test_the_share_of_the_way_has_its_derivative(estimator):
+    """d value / d alpha beside central differences, float64; and the end is theta_0 + alpha (theta_T - theta_0)."""
+    made = problem("vit")
+    *firsts, final = made.batches
+    alpha = torch.tensor(0.4, dtype=torch.float64)
+    h = {"ce": made.h["ce"], "lr": made.h["lr"], "alpha": alpha}
+    mixed = replace(made, batches=[*firsts, final._replace(last=True)], h=h)
+    loop = replace(mixed.loop(), h=h)
+    loop = replace(loop, step=Filled(mixed.step, {"wd": 0.1, "kd": 0.3}))
+    _, gradient = estimator(loop)
+    rest = {"wd": 0.1, "kd": 0.3}
+    ends = {a: replace(mixed, h={**rest, **h, "alpha": torch.tensor(a, dtype=torch.float64)}) for a in (0.0, 0.4, 1.0)}
+    states = {}
+    for a, case in ends.items():
+        state = case.step.initial()
+        for batch in case.batches:
+            state = case.step.plain(state, batch, case.h)
+        states[a] = state
+    for mix, begin, end in zip(states[0.4].params, states[0.0].params, states[1.0].params, strict=True):
+        torch.testing.assert_close(mix, torch.lerp(begin, end, 0.4))
+    whole = replace(mixed, h={**rest, **h})
+    for name in h:
+        assert whole.error(name, gradient, (1e-5, 1e-6, 1e-7), bound=1e-5) < 1e-5, name
 
 
 def test_a_step_can_begin_elsewhere():

@@ -38,6 +38,17 @@ def test_sources_go_there_and_back(tmp_path):
         load_objective(path)
 
 
+def test_the_share_of_the_way_goes_there_and_back(tmp_path):
+    path = tmp_path / "objective.yaml"
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1, alpha=0.3)
+    objective.save(path)
+    assert load_objective(path) == objective
+    assert Objective.from_values(objective.values()) == objective
+    path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nalpha: 1.5\n")
+    with pytest.raises(ConfigError, match=r"alpha: 1\.5; allowed: a number from 0 to 1"):
+        load_objective(path)
+
+
 def test_a_method_goes_there_and_back(tmp_path):
     path = tmp_path / "objective.yaml"
     objective = Objective({"ce": 1.0}, 1e-5, 0.1, {"head": {"lr": 1e-3}}, "ftp", {"kappa": 0.5, "norm": "mars"})

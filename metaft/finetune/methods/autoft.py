@@ -6,6 +6,7 @@ from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.loop import train
+from metaft.finetune.methods.wise_ft import interpolate
 from metaft.objective.heads import HEADS, ZERO_SHOT
 
 
@@ -19,4 +20,8 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     if learned is None:
         raise ValueError("autoft: no learned objective; allowed: one from a search or from --objective")
     begin = classifier if learned.head == ZERO_SHOT else context.fitted(HEADS[learned.head].method)
-    return train(begin, learned, data, context, "autoft", steer=context.steer, theta_0=classifier)
+
+    def finish(model: Classifier) -> Classifier:
+        return model if learned.alpha == 1 else interpolate(begin, model, learned.alpha)
+
+    return train(begin, learned, data, context, "autoft", finish=finish, steer=context.steer, theta_0=classifier)
