@@ -28,8 +28,8 @@ class Objects(TypedDict, total=False):
         architecture: the model's name in open_clip; `Fitted.save` needs it.
         classnames: the names of the labels 0, 1, ..., in this order.
         templates: captions, each with one `{}` for a class name; by default open_clip's simple ones.
-        splits: datasets by name (`id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`); see
-            `metaft.data.objects.splits_of`.
+        splits: datasets by name (`id_train`, `id_val`, `ood_val` or `ood_val/NAME`, `id_test`, `ood_test/NAME`,
+            `more/NAME`); see `metaft.data.objects.splits_of`.
     """
 
     model: nn.Module

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metaft.config.schema import DataConfig
+from metaft.data.sources import NAMES, usable
 from metaft.errors import DataError, Fault, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -19,8 +20,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 class Options(BaseModel):
     """Settings of `data.format: folder`, under `data.options`: the path of each split, below `data.root` or absolute.
 
-    Without `id_val` a tenth of `id_train` is held out. `ood_test` maps names to paths; without it, every folder in
-    `root/ood_test` that holds class folders is one test.
+    Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold the class folders, or a folder of class
+    folders for each domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` that holds
+    class folders is one test. `more` maps names to the paths of further labelled images to train on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +32,15 @@ class Options(BaseModel):
     ood_val: Path = Path("ood_val")
     id_test: Path = Path("id_test")
     ood_test: dict[str, Path] = Field(default_factory=dict)
+    more: dict[str, Path] = Field(default_factory=dict)
+
+    @field_validator("more")
+    @classmethod
+    def _named(cls, value: dict[str, Path]) -> dict[str, Path]:
+        odd = [name for name in value if not usable(name)]
+        if odd:
+            raise ValueError(f"names of {NAMES}, not {', '.join(map(repr, odd))}")
+        return value
 
 
 def needs_root(data: DataConfig) -> list[Fault]:
@@ -46,7 +57,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
-    from metaft.data.types import Classes, Splits, hold_out
+    from metaft.data.types import Classes, Splits, concatenated, hold_out
 
     base, classnames = data.root or Path(), data.classnames
     if not base.is_dir():
@@ -65,15 +76,18 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         train, id_val = hold_out(train, seed)
     else:
         id_val = read("id_val", options.id_val)
+    domains = _domains(base / options.ood_val, folders)
+    parts = [(domain, read(f"ood_val/{domain}", path)) for domain, path in domains.items()]
     return Splits(
         id_train=train,
         id_val=id_val,
-        ood_val=read("ood_val", options.ood_val),
+        ood_val=concatenated("ood_val", parts) if parts else read("ood_val", options.ood_val),
         tests={
             "id_test": read("id_test", options.id_test),
             **{f"ood_test/{name}": read(f"ood_test/{name}", path) for name, path in tests.items()},
         },
         classes=Classes(names, templates(data.templates or "simple")),
+        more={name: read(f"more/{name}", path) for name, path in options.more.items()},
     )
 
 
@@ -87,18 +101,28 @@ def _missing(path: Path) -> str:
 def _class_folders(path: Path) -> list[str]:
     if not path.is_dir():
         raise DataError(f"{_missing(path)}; allowed: a folder with one folder for each class")
-    folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = [p.name for p in _inner(path)]
     if not folders:
         raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")
     return folders
+
+
+def _inner(path: Path) -> list[Path]:
+    """The folders in a folder, sorted; none where it is not there."""
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")) if path.is_dir() else []
+
+
+def _domains(path: Path, classes: list[str]) -> dict[str, Path]:
+    """The folders of a split by domain, where one of them holds a class folder; none where the split holds these."""
+    inner, known = {p.name: p.absolute() for p in _inner(path)}, {*classes}
+    return inner if any(q.name in known and q.is_dir() for p in inner.values() for q in p.iterdir()) else {}
 
 
 def _discover(path: Path) -> dict[str, Path]:
     """Test sets under `ood_test` by name: its folders of class folders, or itself as `all` if it holds the classes."""
     if not path.is_dir():
         raise DataError(f"{_missing(path)}; allowed: ood_test/NAME/class/image, or data.options.ood_test")
-    inner = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-    nested = {p.name: p.absolute() for p in inner if any(q.is_dir() for q in p.iterdir())}
+    nested = {p.name: p.absolute() for p in _inner(path) if any(q.is_dir() for q in p.iterdir())}
     return nested or {"all": path.absolute()}
 
 
@@ -115,7 +139,8 @@ def _read_split(name: str, path: Path, classes: list[str], view: ImageView, skip
     folders = _class_folders(path)
     for folder in folders:
         if folder not in classes:
-            raise DataError(f"{path / folder}: class unknown to id_train; nearest: {nearest(folder, classes)!r}")
+            near = nearest(folder, classes)
+            raise DataError(f"{name}: {path / folder}: class unknown to id_train; nearest: {near!r}")
     files = {folder: _images(path / folder) for folder in folders}
     empty = [folder for folder, images in files.items() if not images]
     if empty:

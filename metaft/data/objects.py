@@ -13,11 +13,15 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
-from metaft.data.types import MEMORY, Classes, ImageView, Ready, Split, Splits, hold_out
+from metaft.data.sources import NAMES as OF_SOURCES
+from metaft.data.sources import usable
+from metaft.data.types import MEMORY, Classes, ImageView, Ready, Split, Splits, concatenated, hold_out
 from metaft.errors import ConfigError, DataError, Fault, nearest
 
 NEEDED = ("id_train", "ood_val")
-NAMES = ("id_train", "id_val", "ood_val", "id_test", "ood_test/NAME")
+NAMES = ("id_train", "id_val", "ood_val", "ood_val/NAME", "id_test", "ood_test/NAME", "more/NAME")
+SINGLE = tuple(name for name in NAMES if "/" not in name)
+GROUPS = ("ood_val/", "ood_test/", "more/")  # splits of which there may be several, each with a name
 PAIR = "a pair (image, label)"
 Preprocess = Callable[[Any], Tensor]
 
@@ -141,15 +145,17 @@ def _length(where: str, dataset: Any) -> int:
 def splits_of(
     datasets: Mapping[str, Any], classes: Classes, view: ImageView, preprocess: Preprocess | None, seed: int
 ) -> Splits:
-    """The splits of datasets by name: `id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`.
+    """The splits of datasets by name: `id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`, `more/NAME`.
 
+    `ood_val` may be several, `ood_val/NAME`, each a domain. `more/NAME` are further labelled images to train on.
     PIL images go through `preprocess`, or where there is none through the model's own transform; tensors are taken as
     they are, uint8 ones as pixels, others as what the model takes. Every image is read once and kept while a split has
     less than 2 GiB, so random augmentation is drawn once. Without `id_val` a tenth of `id_train` is held out.
 
     Raises:
         ConfigError: a name that is no split's, one that is missing, a dataset under two names.
-        DataError: a dataset that is empty or has items that are no pairs of an image and a label.
+        DataError: a dataset that is empty or has items that are no pairs of an image and a label; domains with
+            images of different kinds.
     """
     faults = _name_faults(datasets)
     if faults:
@@ -160,17 +166,49 @@ def splits_of(
     }
     if "id_val" not in read:
         read["id_train"], read["id_val"] = hold_out(read["id_train"], seed)
-    parts = {name: read.pop(name) for name in ("id_train", "id_val", "ood_val")}
-    return Splits(**parts, tests=read, classes=classes)
+    domains, more = _group(read, "ood_val/"), _group(read, "more/")
+    return Splits(
+        id_train=read["id_train"],
+        id_val=read["id_val"],
+        ood_val=_of_domains(domains) if domains else read["ood_val"],
+        tests={name: split for name, split in read.items() if name == "id_test" or name.startswith("ood_test/")},
+        classes=classes,
+        more=more,
+    )
+
+
+def _group(splits: Mapping[str, Split], prefix: str) -> dict[str, Split]:
+    """The splits whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): split for name, split in splits.items() if name.startswith(prefix)}
+
+
+def _of_domains(domains: Mapping[str, Split]) -> Split:
+    """The validation images of several domains as one split.
+
+    Raises:
+        DataError: they are not of one kind, so that one view does not fit them all.
+    """
+    kinds = {name: "pixels in uint8" if isinstance(s.view, ImageView) else "floats" for name, s in domains.items()}
+    if len(set(kinds.values())) > 1:
+        found = ", ".join(f"{name} of {kind}" for name, kind in kinds.items())
+        raise DataError(f"splits['ood_val/NAME']: images of two kinds ({found}); allowed: one kind of images")
+    return concatenated("ood_val", list(domains.items()))
 
 
 def _name_faults(datasets: Mapping[str, Any]) -> list[Fault]:
     allowed = ", ".join(NAMES)
-    faults = [Fault(f"splits[{name!r}]", "missing", "a dataset") for name in NEEDED if name not in datasets]
-    for name in datasets:
-        test = str(name).removeprefix("ood_test/")
-        if name not in NAMES[:-1] and not (test and test != name):
-            faults.append(Fault(f"splits[{name!r}]", "unknown name", allowed, nearest(str(name), NAMES)))
+    given = list(map(str, datasets))
+    domains = [name for name in given if name.startswith("ood_val/")]
+    present = {*given, "ood_val"} if domains else {*given}
+    faults = [Fault(f"splits[{name!r}]", "missing", "a dataset") for name in NEEDED if name not in present]
+    if domains and "ood_val" in given:
+        faults.append(Fault("splits['ood_val']", f"given, and {domains[0]!r} too", "ood_val, or its domains"))
+    for name in given:
+        group = next((group for group in GROUPS if name.startswith(group) and name != group), None)
+        if group is None and name not in SINGLE:
+            faults.append(Fault(f"splits[{name!r}]", "unknown name", allowed, nearest(name, NAMES)))
+        elif group == "more/" and not usable(name.removeprefix(group)):
+            faults.append(Fault(f"splits[{name!r}]", "not the name of a source", f"more/NAME of {OF_SOURCES}"))
     for (first, one), (second, other) in combinations(datasets.items(), 2):
         if _shared(one, other):
             shared = f"images that splits[{first!r}] has too"

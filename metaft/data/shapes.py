@@ -68,7 +68,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     from metaft.data.drawing.paint import style_rows
     from metaft.data.drawing.render import uniforms
     from metaft.data.drawing.shapes import render
-    from metaft.data.types import Classes, PixelArray, Split, Splits
+    from metaft.data.types import Classes, Domains, PixelArray, Split, Splits
 
     o = options
 
@@ -80,9 +80,10 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
         tied = classes % len(COLOURS)
         colours = np.where(r[:, 0] < correlation, tied, (r[:, 1] * len(COLOURS)).astype(np.int64))
         rows = style_rows(between(STYLES[o.style], STYLES[s], o.severity) for s in styles)
-        chosen = rows[(r[:, 2] * len(styles)).astype(np.int64)]
-        pixels = render(classes, chosen, colours, split_seed, indices, size=o.size)
-        return Split(name, PixelArray(pixels, view.size), torch.from_numpy(classes), view)
+        chosen = (r[:, 2] * len(styles)).astype(np.int64)
+        pixels = render(classes, rows[chosen], colours, split_seed, indices, size=o.size)
+        domains = Domains(styles, torch.from_numpy(chosen))
+        return Split(name, PixelArray(pixels, view.size), torch.from_numpy(classes), view, domains)
 
     c, number = o.colour_correlation, {s: i for i, s in enumerate(STYLES)}
     tests = {"id_test": draw("id_test", 3, o.test, (o.style,), c)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -144,6 +144,16 @@ class _Joined:
 def joined(name: str, first: Split, second: Split) -> Split:
     """The images of two splits as one, in their order."""
     return Split(name, _Joined(first, second), torch.cat([first.labels, second.labels]), first.view)
+
+
+def concatenated(name: str, parts: Sequence[tuple[str, Split]]) -> Split:
+    """The images of named domains, at least one, as one split in their order."""
+    (_, together), *others = parts
+    for _, split in others:
+        together = joined(name, together, split)
+    sizes = torch.tensor([len(split) for _, split in parts])
+    numbers = torch.arange(len(parts)).repeat_interleave(sizes)
+    return replace(together, name=name, domains=Domains(tuple(domain for domain, _ in parts), numbers))
 
 
 def hold_out(train: Split, seed: int) -> tuple[Split, Split]:

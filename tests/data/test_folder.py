@@ -50,6 +50,61 @@ def test_explicit_paths_and_a_held_out_part(picture_tree):
     assert set(splits.tests) == {"id_test", "ood_test/morning"}
 
 
+def moved(root: Path, domain: str, *names: str) -> None:
+    """Move class folders of ood_val into a domain."""
+    (root / "ood_val" / domain).mkdir()
+    for name in names:
+        (root / "ood_val" / name).rename(root / "ood_val" / domain / name)
+
+
+def test_validation_in_named_domains(picture_tree):
+    flat = load(picture_tree).ood_val
+    assert flat.domains is None
+    moved(picture_tree, "noon", "dark_square")
+    moved(picture_tree, "haze", "light_square")
+    split = load(picture_tree).ood_val
+    assert (split.name, split.domains.names) == ("ood_val", ("haze", "noon")), "a domain may have one class"
+    assert split.domains.numbers.tolist() == [0] * 10 + [1] * 10
+    assert split.labels.tolist() == [1] * 10 + [0] * 10
+    assert torch.equal(split.source.pixels(range(20)).roll(10, 0), flat.source.pixels(range(20)))
+    (picture_tree / "ood_val/haze/light_square").rename(picture_tree / "ood_val/haze/lite_square")
+    assert "ood_val/haze: " in (text := fault(picture_tree))
+    assert "lite_square: class unknown to id_train" in text
+
+
+def test_a_class_beside_domains(picture_tree):
+    moved(picture_tree, "noon", "dark_square")
+    assert "light_square: no class folders" in fault(picture_tree)
+
+
+def test_a_class_may_hold_folders(picture_tree):
+    (picture_tree / "ood_val/dark_square").rename(picture_tree / "inner")
+    (picture_tree / "ood_val/dark_square").mkdir()
+    (picture_tree / "inner").rename(picture_tree / "ood_val/dark_square/monday")
+    split = load(picture_tree).ood_val
+    assert (split.domains, split.counts(2)) == (None, [10, 10])
+
+
+def test_further_sources(picture_tree):
+    splits = load(picture_tree, options={"more": {"dusk": "ood_test/dusk"}, "ood_test": {"dawn": "ood_test/dawn"}})
+    assert list(splits.search_data.sources) == ["ood_val", "dusk"]
+    assert splits.more["dusk"].name == "more/dusk"
+    assert splits.more["dusk"].counts(2) == [10, 10]
+    (picture_tree / "ood_test/dusk/dark_square").rename(picture_tree / "ood_test/dusk/dark_circle")
+    text = fault(picture_tree, options={"more": {"dusk": "ood_test/dusk"}, "ood_test": {"dawn": "ood_test/dawn"}})
+    assert text.startswith("more/dusk: ")
+    assert "dark_circle: class unknown to id_train; nearest: 'dark_square'" in text
+
+
+@pytest.mark.parametrize("name", ["id_train", "ood_val", "Dusk", "dusk/1", ""])
+def test_names_of_further_sources(picture_tree, name):
+    data = DataConfig(format="folder", root=picture_tree, options={"more": {"dusk": "a", name: "b"}})
+    (odd,) = registry.faults(data)
+    assert odd.field == "data.options.more"
+    assert odd.allowed.startswith("names of small letters, digits and _")
+    assert odd.allowed.endswith(f"not {name!r}")
+
+
 def test_one_unnamed_ood_test(picture_tree):
     for name in ("dark_square", "light_square"):
         (picture_tree / "ood_test/dusk" / name).rename(picture_tree / "ood_test" / name)
