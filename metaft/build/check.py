@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from metaft.clip.names import architectures
-from metaft.config.schema import Config
+from metaft.config.schema import AUTO, Config
 from metaft.data import registry as data
 from metaft.errors import ConfigError, Fault, unknown
 from metaft.finetune.methods import METHODS
@@ -61,7 +61,7 @@ def _names(cfg: Config) -> list[Fault]:
         ("search.executor", [search.executor], EXECUTORS),
         ("search.method", [] if search.method is None else [search.method], HOOKS),
         ("hypergrad.linear_solver", [cfg.hypergrad.linear_solver], LINEAR_SOLVERS),
-        ("finetune.method", [cfg.finetune.method], METHODS),
+        ("finetune.method", [cfg.finetune.method], {AUTO, *METHODS}),
         ("finetune.knobs", cfg.finetune.knobs, METHODS),
         ("evaluation.methods", cfg.evaluation.methods, METHODS),
         ("model.name", [] if ":" in cfg.model.name else [cfg.model.name], architectures()),

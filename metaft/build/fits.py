@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
+
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
+from metaft.config.schema import AUTO
+from metaft.data.types import Split
 from metaft.evaluation.drift import Drift
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
+from metaft.finetune.crossfit import Apart, judge
 from metaft.finetune.fits import Fits, Memory, Store
-from metaft.finetune.methods import METHODS
+from metaft.finetune.handed_back import Candidate, handed_back
+from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS
+from metaft.finetune.validation import accuracy_on
 from metaft.objective.heads import HEADS, ZERO_SHOT
 from metaft.objective.objective import Objective
-from metaft.results import Score
+from metaft.results import HandedBack, Results, Score
 
 
 def final_steps(work: Workspace) -> int:
@@ -42,18 +51,20 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
         eval_batch_size=cfg.evaluation.batch_size,
         seed=cfg.seed,
         device=work.device,
+        folds=cfg.search.folds,
+        plain_methods=plain_methods(work),
     )
 
 
 def fits(work: Workspace, context: FitContext, store: Store | None = None) -> Fits:
     """The methods of a workspace, each fitted when it is first asked for."""
 
-    def fit(name: str, context: FitContext) -> Classifier:
-        data = METHODS[name].sees(work.splits)
+    def fit(name: str, ood_val: Split, context: FitContext) -> Classifier:
+        data = METHODS[name].sees(replace(work.splits, ood_val=ood_val))
         assert data is not None, f"{name} cannot be served by this data set, as `methods` knows"
         return METHODS[name].fit(work.fresh(), data, context)
 
-    return Fits(fit, context, Memory() if store is None else store)
+    return Fits(fit, context, work.splits.ood_val, Memory() if store is None else store)
 
 
 def beginning(work: Workspace) -> Classifier:
@@ -72,7 +83,31 @@ def servable(work: Workspace) -> list[str]:
 def methods(work: Workspace) -> list[str]:
     """The names of the methods to compare and of the one whose model is kept, if the data set can serve them."""
     able, cfg = servable(work), work.cfg
-    return [name for name in dict.fromkeys((*cfg.evaluation.methods, cfg.finetune.method)) if name in able]
+    named = () if cfg.finetune.method == AUTO else (cfg.finetune.method,)
+    return [name for name in dict.fromkeys((*cfg.evaluation.methods, *named)) if name in able]
+
+
+def plain_methods(work: Workspace) -> tuple[str, ...]:
+    """The methods to compare among which a careful person chooses: no ceiling, and without a search."""
+    return tuple(name for name in methods(work) if name not in (BEST, CEILING, *LEARNED))
+
+
+def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
+    """Whose model is handed back, of the methods with a result; None: no one's that may be."""
+    cfg, ood_val = work.cfg, work.splits.ood_val
+    if cfg.finetune.method != AUTO:
+        named, names = cfg.finetune.method, "finetune.method names it"
+        return HandedBack(named, names, results.ood_val.get(named)) if named in results.methods else None
+    candidates = {
+        name: Candidate(fits.judged(name), accuracy_on(work.splits.id_val, fits.model(name), fits.context))
+        for name in results.methods
+        if name not in (BEST, CEILING)
+    }
+    if not candidates:
+        return None
+    whole = [Apart(work.classifier, ood_val, torch.arange(len(ood_val)))]
+    theta_0 = judge(whole, cfg.evaluation.batch_size, work.device)
+    return handed_back(candidates, theta_0, id_drop_max=cfg.search.id_drop_max, noise=cfg.finetune.noise)
 
 
 def drift(work: Workspace) -> Drift:

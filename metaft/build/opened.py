@@ -7,6 +7,7 @@ import torch
 from metaft.build.fits import servable
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
+from metaft.config.schema import AUTO
 from metaft.errors import ConfigError, Fault, unknown
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
@@ -22,7 +23,7 @@ def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
 def _method(work: Workspace) -> list[Fault]:
     """The fault of a `finetune.method` that the data set cannot serve."""
     kept, able = work.cfg.finetune.method, servable(work)
-    if kept in able:
+    if kept in (AUTO, *able):
         return []
     return [Fault("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))]
 

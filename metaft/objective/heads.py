@@ -22,4 +22,5 @@ class Head:
 HEADS: dict[str, Head] = {
     ZERO_SHOT: Head("class names in caption templates", "zero_shot"),
     "linear_probe": Head("logistic regression on the pretrained features", "linear_probe"),
+    "linear_probe_ood_val": Head("the same on id_train and ood_val together", "linear_probe_ood_val"),
 }
