@@ -30,7 +30,6 @@ from shared.workers import in_workers
 from metaft.build import space as spaces
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.cost import Cost
 from metaft.data.drawing import digits, shapes
 from metaft.data.drawing.paint import style_rows
 from metaft.data.drawing.styles import COLOURS, STYLES
@@ -79,7 +78,7 @@ def fits(cell: Cell) -> list[Row]:
             add(method, Objective({"ce": 1.0, term: weight}, lr, wd), number=number, weight=weight)
     best = tuned[lr]
     assert best is not None, "what has been chosen has been fitted"
-    on_it = fits_in(work, store=Memory({"ft": Fit(best, Cost())}), plain=Objective({"ce": 1.0}, lr, wd))
+    on_it = fits_in(work, store=Memory({"ft": Fit(best)}), plain=Objective({"ce": 1.0}, lr, wd))
     for method in ("wise_ft", "ft_ood_val", "dfr"):
         rows.append(measured(work, partial(on_it.model, method), cell.row(method=method, lr=lr))[0])
     return rows

@@ -20,14 +20,15 @@ from metaft.cost import Cost
 from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Memory
+from metaft.finetune.methods import LEARNED
 from metaft.objective.file import load_objective
+from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
 from metaft.results import Results, SearchResult
 from metaft.search.journal import Journal
 from metaft.search.registry import HYPERGRAD
 
 Settings = str | Path | Mapping[str, Any] | Config | None
-LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
 EXAMPLE: dict[str, Any] = {  # settings of the docstrings' examples: the toy CLIP on a few digits, seconds on a CPU
     "data": {"options": {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}},
     "inner": {"steps": 2, "batch_size": 8},
@@ -219,8 +220,9 @@ def _config(
     raw["search"]["mode"] = mode or cfg.search.mode or HYPERGRAD
     if methods is not None:
         raw["evaluation"]["methods"] = list(methods)
-    if method is not None or methods is not None:
-        raw["finetune"]["method"] = method or "zero_shot"  # which any data can serve; `methods` says what is fitted
+        raw["finetune"]["method"] = cfg.finetune.method if cfg.finetune.method in methods else AUTO
+    if method is not None:
+        raw["finetune"]["method"] = method
     return from_mapping(raw)
 
 

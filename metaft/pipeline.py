@@ -23,6 +23,7 @@ from metaft.errors import ConfigError, DivergedError
 from metaft.files import to_json
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits
+from metaft.finetune.methods import LEARNED
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.progress import note, warn
@@ -100,16 +101,17 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
     torch.manual_seed(work.cfg.seed)
     results = folder.results() or blank(work, work.cfg.search.mode if learned is None else None)
     results.write(folder.path)
+    methods = fitting.methods(work)
     try:
         learned, results = _learned(work, folder, search, learned, results)
     except DivergedError as error:
-        results = results.with_failure("autoft", str(error))
+        for name in LEARNED:
+            results = results.with_failure(name, str(error)) if name in methods else results
     results.write(folder.path)
     fits = _fits(work, folder, learned)
-    results = compare(work, fits, fitting.methods(work), results, lambda done: done.write(folder.path), folder.log)
-    kept = work.cfg.finetune.method
-    if kept in results.methods:
-        export(fits.model(kept), work.clip, work.splits.classes.names, folder.model)
+    results = compare(work, fits, methods, results, lambda done: done.write(folder.path), folder.log)
+    if results.handed_back is not None:
+        export(fits.model(results.handed_back.method), work.clip, work.splits.classes.names, folder.model)
     results.save(folder.path)
     return results
 
@@ -199,7 +201,7 @@ def compare(
     keep: Callable[[Results], None] = lambda results: None,
     log: Callable[[dict[str, Any]], None] = lambda event: None,
 ) -> Results:
-    """Fit, evaluate and measure each method once; one that others build on is shared.
+    """Fit, evaluate, judge and measure each method once, and choose whose model is handed back.
 
     Args:
         results: the results so far; their methods are not fitted again.
@@ -214,8 +216,10 @@ def compare(
             fit = fits(name)
             moved = drift(fit.model)
             log({"method": name, "drift": moved})
-            results = results.with_method(name, fitting.scored(work, fit.model), fit.cost, moved)
+            judged = fits.judged(name)
+            accuracy = None if judged is None else judged.accuracy
+            results = results.with_method(name, fitting.scored(work, fit.model), fit.cost, moved, accuracy)
         except DivergedError as error:
             results = results.with_failure(name, str(error))
         keep(results)
-    return results
+    return replace(results, handed_back=results.handed_back or fitting.choice(work, fits, results))

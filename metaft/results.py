@@ -80,6 +80,19 @@ class Score:
 
 
 @dataclass(frozen=True)
+class HandedBack:
+    """The model that a run gives to its user: whose it is, why in one sentence, its accuracy on ood_val if known.
+
+    Args:
+        ood_val: cross-fitted, in [0, 1] (see `metaft.finetune.fits.Fits.judged`).
+    """
+
+    method: str
+    reason: str
+    ood_val: float | None = None
+
+
+@dataclass(frozen=True)
 class Results:
     """Methods side by side on the test splits.
 
@@ -94,6 +107,8 @@ class Results:
         cost: by method; methods that it builds on are included.
         drift: by method, of weights and features from theta_0 (see `metaft.evaluation.drift`).
         failed: by method that gave no result, the reason.
+        ood_val: by method, its cross-fitted accuracy on ood_val in [0, 1]: no image judges a model trained on it.
+        handed_back: the method whose model a run gives to its user.
 
     >>> import metaft
     >>> from metaft.api import EXAMPLE
@@ -114,6 +129,8 @@ class Results:
     cost: Mapping[str, Cost] = field(default_factory=dict)
     drift: Mapping[str, Any] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    ood_val: Mapping[str, float] = field(default_factory=dict)
+    handed_back: HandedBack | None = None
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -149,13 +166,16 @@ class Results:
         """A Markdown table: one row a method, the metric on every split with its interval, in per cent."""
         return methods_table(self.to_dict(), metric)
 
-    def with_method(self, name: str, scores: Mapping[str, Score], cost: Cost, drift: Any) -> Results:
-        """The results with one more method."""
+    def with_method(
+        self, name: str, scores: Mapping[str, Score], cost: Cost, drift: Any, ood_val: float | None = None
+    ) -> Results:
+        """The results with one more method, and its accuracy on ood_val where there is one."""
         return replace(
             self,
             scores={**self.scores, name: scores},
             cost={**self.cost, name: cost},
             drift={**self.drift, name: drift},
+            ood_val=self.ood_val if ood_val is None else {**self.ood_val, name: ood_val},
         )
 
     def with_failure(self, name: str, reason: str) -> Results:
@@ -170,7 +190,9 @@ class Results:
             "seed": self.seed,
             "objective": self.objective,
             "search": self.search,
+            "handed_back": None if self.handed_back is None else asdict(self.handed_back),
             "methods": {m: {s: score.to_dict() for s, score in scores.items()} for m, scores in self.scores.items()},
+            "ood_val": dict(self.ood_val),
             "cost": {name: asdict(cost) for name, cost in self.cost.items()},
             "drift": dict(self.drift),
             "provenance": dict(self.provenance),
@@ -180,11 +202,13 @@ class Results:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Results:
         """The inverse of `to_dict`."""
-        unchanged = ("title", "mode", "seed", "objective", "search", "drift", "provenance", "failed")
+        unchanged = ("title", "mode", "seed", "objective", "search", "drift", "provenance", "failed", "ood_val")
+        kept = raw.get("handed_back")
         methods: Mapping[str, Any] = raw["methods"]
         return cls(
             scores={m: {s: Score.from_dict(score) for s, score in scores.items()} for m, scores in methods.items()},
             cost={name: Cost(**cost) for name, cost in raw.get("cost", {}).items()},
+            handed_back=None if kept is None else HandedBack(**kept),
             **{key: raw[key] for key in unchanged if key in raw},
         )
 

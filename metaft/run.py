@@ -109,16 +109,19 @@ def _run(cfg: Config, learned: Objective | None, resumed: Path | None) -> int:
 def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
     """Print a run's table, the search's cost, failures, and where the report and the model are."""
     from metaft.build.fits import finetune_cost
+    from metaft.report.tables import handed_back
 
     print(results.table())
+    if results.handed_back is not None:
+        print(f"\n{handed_back(results.to_dict())}")
     if results.search is not None:
         cost, tuning = results.search["step_equivalents"], finetune_cost(work)
         print(f"\nsearch: {cost:,.0f} step equivalents, {cost / tuning:.1%} of a fine-tune of {tuning:,.0f}")
     for name, reason in results.failed.items():
         print(f"\n{name} gave no result: {reason}", file=sys.stderr)
     print(f"\nreport: {folder.path / 'report.html'}")
-    if (folder.model / "load.py").exists():
-        print(f"model:  {folder.model} ({work.cfg.finetune.method}; load.py there opens it with open_clip)")
+    if results.handed_back is not None:
+        print(f"model:  {folder.model} ({results.handed_back.method}; load.py there opens it with open_clip)")
 
 
 def _settings(args: argparse.Namespace) -> tuple[Config, Objective | None]:
@@ -182,7 +185,8 @@ def _described(kind: Any) -> list[str]:
 
 def _with_knobs(method: Any) -> list[str]:
     """A method's description, and its hyperparameters with their defaults and allowed values."""
-    return [method.description, "; ".join(f"{k.name} {k.default} ({k.allowed})" for k in method.knobs)]
+    defaults = [(knob, "null" if knob.default is None else knob.default) for knob in method.knobs]
+    return [method.description, "; ".join(f"{knob.name} {default} ({knob.allowed})" for knob, default in defaults)]
 
 
 def _with_storages(kind: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -91,16 +92,18 @@ class Checkpoints:
         self._folder, self._fresh, self._device = folder, fresh, device
 
     def take(self, name: str) -> Fit | None:
-        """A method's classifier and its cost; None: it is not in the folder."""
+        """A fit; None: it is not in the folder."""
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
-        model = restore(self._fresh(), path)
-        return Fit(model, Cost(**{key: float(value) for key, value in notes(path).items()}))
+        model, written = restore(self._fresh(), path), notes(path)
+        costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
+        return Fit(model, costs, json.loads(written["chosen"]))
 
     def put(self, name: str, fit: Fit) -> None:
-        """Write a method's classifier and cost, and delete the states of its trainings, which are no longer needed."""
-        written = {key: repr(value) for key, value in asdict(fit.cost).items()}
+        """Write a fit, and delete the states of its trainings, which are no longer needed."""
+        costs = {other: asdict(cost) for other, cost in fit.costs.items()}
+        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen)}
         save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
         for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
             path.unlink(missing_ok=True)

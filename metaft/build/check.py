@@ -62,7 +62,7 @@ def _names(cfg: Config) -> list[Fault]:
         ("search.executor", [search.executor], EXECUTORS),
         ("search.method", [] if search.method is None else [search.method], HOOKS),
         ("hypergrad.linear_solver", [cfg.hypergrad.linear_solver], LINEAR_SOLVERS),
-        ("finetune.method", [cfg.finetune.method], METHODS),
+        ("finetune.method", [cfg.finetune.method], {AUTO, *METHODS}),
         ("finetune.knobs", cfg.finetune.knobs, METHODS),
         ("evaluation.methods", cfg.evaluation.methods, METHODS),
         ("model.name", [] if ":" in cfg.model.name else [cfg.model.name], architectures()),

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.data.folds import Fold
+from metaft.data.types import Split
 from metaft.evaluation.drift import Drift
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
+from metaft.finetune.crossfit import Apart, judge
 from metaft.finetune.fits import Fits, Memory, Store
-from metaft.finetune.methods import METHODS
-from metaft.objective.heads import HEADS, ZERO_SHOT
+from metaft.finetune.handed_back import Candidate, handed_back
+from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS
+from metaft.finetune.validation import accuracy_on
+from metaft.objective.heads import AUTO, HEADS, ZERO_SHOT
 from metaft.objective.objective import Objective
-from metaft.results import Score
+from metaft.results import HandedBack, Results, Score
 
 
 def final_steps(work: Workspace) -> int:
@@ -48,31 +52,28 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
         eval_batch_size=cfg.evaluation.batch_size,
         seed=cfg.seed,
         device=work.device,
+        folds=cfg.search.folds,
+        plain_methods=plain_methods(work),
     )
 
 
 def fits(work: Workspace, context: FitContext, store: Store | None = None) -> Fits:
     """The methods of a workspace, each fitted when it is first asked for."""
 
-    def fit(name: str, context: FitContext) -> Classifier:
-        data = METHODS[name].sees(work.splits)
+    def fit(name: str, ood_val: Split, context: FitContext) -> Classifier:
+        data = METHODS[name].sees(replace(work.splits, ood_val=ood_val))
         assert data is not None, f"{name} cannot be served by this data set, as `methods` knows"
         return METHODS[name].fit(work.fresh(), data, context)
 
-    return Fits(fit, context, Memory() if store is None else store)
+    return Fits(fit, context, work.splits.ood_val, Memory() if store is None else store)
 
 
-def head_in_fold(work: Workspace, number: int, fold: Fold, head: str) -> Mapping[str, Tensor]:
-    """The last layer of a head, fitted without a fold's judging part, by parameter name; theta_0's own gives none."""
+def head_in_fold(work: Workspace, fold: int | None, head: str) -> Mapping[str, Tensor]:
+    """The parameters of a head, by name, fitted without the judging part of a fold; theta_0's own head gives none."""
     if head == ZERO_SHOT:
         return {}
-    data = replace(work.splits.search_data, ood_val=fold.fitting)
-
-    def fit(name: str, context: FitContext) -> Classifier:
-        return METHODS[HEADS[head].method].fit(work.fresh(), data, context)
-
-    model = Fits(fit, FitContext(fit_settings(work)), work.begun).model(f"{head}.fold{number}")
-    return {f"head.{name}": p.detach() for name, p in model.head.named_parameters()}
+    begun = replace(fits(work, FitContext(fit_settings(work)), work.begun), fold=fold)
+    return {f"head.{name}": p.detach() for name, p in begun.model(HEADS[head].method).head.named_parameters()}
 
 
 def servable(work: Workspace) -> list[str]:
@@ -83,7 +84,31 @@ def servable(work: Workspace) -> list[str]:
 def methods(work: Workspace) -> list[str]:
     """The names of the methods to compare and of the one whose model is kept, if the data set can serve them."""
     able, cfg = servable(work), work.cfg
-    return [name for name in dict.fromkeys((*cfg.evaluation.methods, cfg.finetune.method)) if name in able]
+    named = () if cfg.finetune.method == AUTO else (cfg.finetune.method,)
+    return [name for name in dict.fromkeys((*cfg.evaluation.methods, *named)) if name in able]
+
+
+def plain_methods(work: Workspace) -> tuple[str, ...]:
+    """The methods to compare among which a careful person chooses: no ceiling, and without a search."""
+    return tuple(name for name in methods(work) if name not in (BEST, CEILING, *LEARNED))
+
+
+def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
+    """Whose model is handed back, of the methods with a result; None: no one's that may be."""
+    cfg, ood_val = work.cfg, work.splits.ood_val
+    if cfg.finetune.method != AUTO:
+        named, names = cfg.finetune.method, "finetune.method names it"
+        return HandedBack(named, names, results.ood_val.get(named)) if named in results.methods else None
+    candidates = {
+        name: Candidate(fits.judged(name), accuracy_on(work.splits.id_val, fits.model(name), fits.context))
+        for name in results.methods
+        if name not in (BEST, CEILING)
+    }
+    if not candidates:
+        return None
+    whole = [Apart(work.classifier, ood_val, torch.arange(len(ood_val)))]
+    theta_0 = judge(whole, cfg.evaluation.batch_size, work.device)
+    return handed_back(candidates, theta_0, id_drop_max=cfg.search.id_drop_max, noise=cfg.finetune.noise)
 
 
 def drift(work: Workspace) -> Drift:

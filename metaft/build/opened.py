@@ -11,6 +11,7 @@ from metaft.errors import ConfigError, Fault, unknown
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
 from metaft.hooks.registry import HOOKS, hook_for
+from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
 
 
@@ -22,7 +23,7 @@ def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
 def _method(work: Workspace) -> list[Fault]:
     """The fault of a `finetune.method` that the data set cannot serve."""
     kept, able = work.cfg.finetune.method, servable(work)
-    if kept in able:
+    if kept in (AUTO, *able):
         return []
     return [Fault("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metaft.build import space as spaces
-from metaft.build.fits import final_steps, head_in_fold
+from metaft.build.fits import final_steps, fit_settings, head_in_fold
 from metaft.build.sources import fold_parts, sources, trains
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.classifier import grouped
@@ -18,6 +18,7 @@ from metaft.config.schema import Config
 from metaft.data.folds import Fold
 from metaft.data.types import Split
 from metaft.errors import DataError
+from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
 from metaft.inner.step import Step
@@ -66,7 +67,10 @@ def problem_in(work: Workspace) -> FinetuneProblem:
 def heads_of(work: Workspace) -> tuple[str, ...]:
     """The heads to begin with: that of the settings, or all to choose from, those fitted on ood_val where it trains."""
     head = work.cfg.objective.head
-    return (head,) if head != AUTO else tuple(h for h in HEADS if trains(work) or not HEADS[h].fits_ood_val)
+    if head != AUTO:
+        return (head,)
+    settings = fit_settings(work)
+    return tuple(h for h in HEADS if trains(work) or not METHODS[HEADS[h].method].fits_ood_val(settings))
 
 
 def inner_runs(work: Workspace) -> InnerRuns:
@@ -74,20 +78,23 @@ def inner_runs(work: Workspace) -> InnerRuns:
     cfg = work.cfg
     text = _needs_text(cfg)
     reference = Reference(work.classifier, work.splits.id_train, work.device)
-    folds = tuple(_fold(work, number, fold, text, reference) for number, fold in enumerate(fold_parts(work)))
+    parts = fold_parts(work)
+    folds = tuple(
+        _fold(work, number if trains(work) else None, fold, text, reference) for number, fold in enumerate(parts)
+    )
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
     final = FinalRun(final_steps(work), cfg.finetune.batch_size, cfg.finetune.warmup)
     return InnerRuns(inner_step(work, text), folds, final, cfg.inner.batch_size, pace, cfg.inner.warm_start)
 
 
-def _fold(work: Workspace, number: int, fold: Fold, text: bool, reference: Reference) -> InnerFold:
+def _fold(work: Workspace, number: int | None, fold: Fold, text: bool, reference: Reference) -> InnerFold:
     """What is trained on and what judges in one fold."""
     splits = work.splits
     of_name = {**splits.search_data.sources, OOD_VAL: fold.fitting}
     chosen = {name: of_name[name] for name in sources(work)}
     batches = TrainBatches(splits.id_train, work.tokens if text else None, reference, work.device, chosen)
     judging = fold.judging if work.cfg.search.outer_data == OOD_VAL else splits.id_val
-    return InnerFold(batches, judging, partial(head_in_fold, work, number, fold))
+    return InnerFold(batches, judging, partial(head_in_fold, work, number))
 
 
 def inner_step(work: Workspace, text: bool) -> Step:

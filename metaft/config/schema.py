@@ -198,7 +198,8 @@ class HookConfig(Section):
 class FinetuneConfig(HookConfig):
     """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
 
-    method: str = "autoft"
+    method: str = AUTO  # whose model is handed back; auto: the best by ood_val, or one as good and closer to theta_0
+    noise: float = Field(1.0, ge=0)  # standard errors of a difference on ood_val within which auto sees none
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     epochs: int = Field(8, ge=1)
@@ -209,7 +210,10 @@ class FinetuneConfig(HookConfig):
 class EvaluationConfig(Section):
     """The methods to compare, images per forward pass, and bootstrap resamples."""
 
-    methods: tuple[str, ...] = ("zero_shot", "ft", "wise_ft", "autoft", "ft_ood_val", "dfr", "oracle")
+    methods: tuple[str, ...] = (
+        *("zero_shot", "linear_probe", "ft", "wise_ft", "autoft", "autoft_wise"),
+        *("ft_ood_val", "linear_probe_ood_val", "dfr", "best_by_ood_val", "oracle"),
+    )
     batch_size: int = Field(512, ge=1)
     bootstrap: int = Field(1000, ge=100)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from metaft.clip.classifier import Classifier
 from metaft.config.schema import AdamWConfig, FinetuneConfig
 from metaft.cost import Cost
+from metaft.data.types import Split
+from metaft.finetune.crossfit import Apart, Judged, rows_by_fold
 from metaft.inner.state import InnerState
 from metaft.objective.objective import Objective
 
@@ -45,7 +47,7 @@ def _unlogged(event: dict[str, Any]) -> None:
     """Drop the event."""
 
 
-def _none_fitted(name: str) -> Classifier:
+def _none_fitted(name: str) -> Any:
     raise KeyError(f"no method {name!r} has been fitted")
 
 
@@ -63,6 +65,8 @@ class FitSettings:
         penalty_scale: see `metaft.objective.weighted.WeightedLoss`.
         freeze: patterns of parameter names that stay at their pretrained values.
         tokens: caption tokens [C, M, L], or None for a model without a text tower.
+        folds: parts of ood_val in cross-fitting: each judges what is trained on the others.
+        plain_methods: the methods among which `best_by_ood_val` chooses.
     """
 
     plain: Objective
@@ -77,30 +81,47 @@ class FitSettings:
     eval_batch_size: int = 512
     seed: int = 0
     device: torch.device | str = "cpu"
+    folds: int = 2
+    plain_methods: tuple[str, ...] = ("zero_shot",)
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """A fit: its settings, and what receives its state, events and cost.
+    """A fit: its settings, and what receives its state, events, choices and cost.
 
     Args:
         fitted: gives another method's classifier by name, trained once and shared.
+        apart, judged: give another method's cross-fitted models and predictions (see `metaft.finetune.fits.Fits`).
         keeper: keeps the states of trainings.
         log: takes events for metrics.jsonl.
         steer: gives `autoft` the objective of each step.
-        cost: the fit's cost so far, without that of `fitted`; the fit adds to it in place.
+        cost: the fit's cost so far, without that of other methods; the fit adds to it in place.
+        chosen: what the fit has chosen on validation data, such as values of its knobs; the fit adds to it in place.
     """
 
     settings: FitSettings
     fitted: Callable[[str], Classifier] = _none_fitted
+    apart: Callable[[str], Sequence[Apart] | None] = _none_fitted
+    judged: Callable[[str], Judged | None] = _none_fitted
     keeper: Keeper = field(default_factory=Forgetful)
     log: Log = _unlogged
     steer: Steer | None = None
     cost: Cost = field(default_factory=Cost)
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     def varied(self, **changes: Any) -> FitContext:
         """The same fit with other settings."""
         return replace(self, settings=replace(self.settings, **changes))
+
+    def with_knobs(self, method: str, values: Mapping[str, Any]) -> FitContext:
+        """The same fit with these values of a method's knobs."""
+        finetune = self.settings.finetune
+        knobs = {**finetune.knobs, method: {**finetune.knobs.get(method, {}), **values}}
+        return self.varied(finetune=finetune.model_copy(update={"knobs": knobs}))
+
+    def rows_by_fold(self, ood_val: Split) -> list[tuple[Tensor, Tensor]]:
+        """The numbers of images that each fold of ood_val is fitted on, and judged by (see `crossfit.rows_by_fold`)."""
+        return rows_by_fold(ood_val, self.settings.folds, self.settings.seed)
 
     def bill_forward(self, images: int) -> None:
         """Add the forward passes of `images` images to the cost: a third of a step equivalent per batch."""

@@ -1,36 +1,57 @@
-"""Fitted methods, each fitted once and shared with those that build on it."""
+"""Fitted methods, each fitted once and shared with those that build on it; on folds of ood_val too."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.cost import Cost
-from metaft.finetune.context import FitContext
+from metaft.data.types import Split
+from metaft.errors import DivergedError
+from metaft.finetune.context import FitContext, Keeper
+from metaft.finetune.crossfit import Apart, Judged, judge
+from metaft.finetune.methods import METHODS
 
-FitMethod = Callable[[str, FitContext], Classifier]
+FitMethod = Callable[[str, Split, FitContext], Classifier]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted classifier and its cost, methods that it builds on included."""
+    """A fitted classifier.
+
+    Args:
+        costs: its own cost, and those of the fits that it builds on, each by name.
+        chosen: what it has chosen on validation data, such as the values of its knobs.
+    """
 
     model: Classifier
-    cost: Cost
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cost(self) -> Cost:
+        """Its cost, fits that it builds on included, each once."""
+        total = Cost()
+        for cost in self.costs.values():
+            total.add(cost)
+        return total
 
 
 class Store(Protocol):
     """Where fitted classifiers are kept."""
 
     def take(self, name: str) -> Fit | None:
-        """The stored fit of a method, or None."""
+        """The stored fit of this name, or None."""
         ...
 
     def put(self, name: str, fit: Fit) -> None:
-        """Store the fit of a method."""
+        """Store a fit under a name."""
         ...
 
 
@@ -41,12 +62,40 @@ class Memory:
     kept: dict[str, Fit] = field(default_factory=dict)
 
     def take(self, name: str) -> Fit | None:
-        """The stored fit of a method, or None."""
+        """The stored fit of this name, or None."""
         return self.kept.get(name)
 
     def put(self, name: str, fit: Fit) -> None:
-        """Store the fit of a method."""
+        """Store a fit under a name."""
         self.kept[name] = fit
+
+
+@dataclass
+class Asked:
+    """What has been asked of an object: the costs of fits by name, and the seconds until they were there."""
+
+    costs: dict[str, Cost] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A keeper that keeps the trainings of a method, `old` or `old.PART`, under another name."""
+
+    keeper: Keeper
+    old: str
+    new: str
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """The state saved last under a name; None: there is none."""
+        return self.keeper.load(self._renamed(name))
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Keep a copy of a state of tensors and plain values, in place of the last one of this name."""
+        self.keeper.save(self._renamed(name), state)
+
+    def _renamed(self, name: str) -> str:
+        return self.new + name.removeprefix(self.old)
 
 
 @dataclass(frozen=True)
@@ -54,36 +103,81 @@ class Fits:
     """Classifiers by method.
 
     Args:
-        fit: (name, context) to the method's classifier.
-        context: of every fit, but for `cost`, new each time, and `fitted`, which calls this object.
-        store: keeps what is fitted.
+        fit: (name, images to take for ood_val, context) to the method's classifier.
+        context: of every fit, but for its `cost` and `chosen`, new each time, and `fitted`, `apart` and `judged`,
+            which ask this object.
+        ood_val: the images that cross-fitting takes apart.
+        store: keeps what is fitted; a fit on a fold is kept as NAME.fold0, NAME.fold1, ...
+        fold: the fold on whose fitting part methods that train on ood_val are fitted; None: on all of ood_val.
+        asked: takes note of what this object is asked for.
     """
 
     fit: FitMethod
     context: FitContext
+    ood_val: Split
     store: Store = field(default_factory=Memory)
+    fold: int | None = None
+    asked: Asked = field(default_factory=Asked)
 
     def __call__(self, name: str) -> Fit:
-        """A method's classifier, fitted unless it is stored, and its cost, methods that it builds on included."""
-        kept = self.store.take(name)
-        if kept is not None:
-            return kept
-        cost, needed_cost, start, needed_seconds = Cost(), Cost(), time.perf_counter(), 0.0
-
-        def fitted(other: str) -> Classifier:
-            nonlocal needed_seconds
-            before = time.perf_counter()
-            needed = self(other)
-            needed_seconds += time.perf_counter() - before
-            needed_cost.add(needed.cost)
-            return needed.model
-
-        model = self.fit(name, replace(self.context, cost=cost, fitted=fitted))
-        cost.seconds += time.perf_counter() - start - needed_seconds
-        cost.add(needed_cost)
-        self.store.put(name, Fit(model, cost))
-        return Fit(model, cost)
+        """A method's classifier, fitted unless it is stored, with its cost and what it has chosen."""
+        start, label = time.perf_counter(), self._label(name)
+        fit = self.store.take(label)
+        if fit is None:
+            fit = self._fitted(name, label)
+            self.store.put(label, fit)
+        self.asked.costs.update(fit.costs)
+        self.asked.seconds += time.perf_counter() - start
+        return fit
 
     def model(self, name: str) -> Classifier:
-        """A method's classifier, without its cost."""
+        """A method's classifier alone."""
         return self(name).model
+
+    def apart(self, name: str) -> list[Apart] | None:
+        """A method's models, each with images of ood_val that it was not trained on, together all of ood_val.
+
+        One that does not train on ood_val has one model for all of them. Another has one for each fold, fitted with
+        what it has chosen on all of ood_val. None: ood_val cannot be split, or a fit on a part of it diverges.
+        """
+        if not METHODS[name].fits_ood_val(self.context.settings):
+            return [Apart(self.model(name), self.ood_val, torch.arange(len(self.ood_val)))]
+        try:
+            models = [replace(self, fold=number).model(name) for number in range(len(self._rows()))]
+        except DivergedError:
+            return None
+        judging = [rows for _, rows in self._rows()]
+        return [Apart(m, self.ood_val.subset(r), r) for m, r in zip(models, judging, strict=True)] or None
+
+    def judged(self, name: str) -> Judged | None:
+        """What a method's models say of the images of ood_val that they were not trained on; None as for `apart`.
+
+        A method whose choice is another method is judged as that one.
+        """
+        parts, settings = self.apart(self(name).chosen.get("method", name)), self.context.settings
+        return None if parts is None else judge(parts, settings.eval_batch_size, settings.device)
+
+    def _label(self, name: str) -> str:
+        whole = self.fold is None or not METHODS[name].fits_ood_val(self.context.settings)
+        return name if whole else f"{name}.fold{self.fold}"
+
+    def _fitted(self, name: str, label: str) -> Fit:
+        start, others, ood_val = time.perf_counter(), replace(self, asked=Asked()), self.ood_val
+        context = replace(self.context, fitted=others.model, apart=others.apart, judged=others.judged)
+        context = replace(context, cost=Cost(), chosen={})
+        if label != name:
+            assert self.fold is not None, "which the label names"
+            ood_val = ood_val.subset(self._rows()[self.fold][0])
+            context = _in_fold(context.with_knobs(name, replace(others, fold=None)(name).chosen), name, label)
+        model = self.fit(name, ood_val, context)
+        context.cost.seconds += time.perf_counter() - start - others.asked.seconds
+        return Fit(model, {**others.asked.costs, label: context.cost}, context.chosen)
+
+    def _rows(self) -> list[tuple[Tensor, Tensor]]:
+        return self.context.rows_by_fold(self.ood_val)
+
+
+def _in_fold(context: FitContext, name: str, label: str) -> FitContext:
+    """The context of a method's fit on a fold, whose states and events go by the fold's label."""
+    keeper = Renamed(context.keeper, name, label)
+    return replace(context, keeper=keeper, log=lambda event: context.log({**event, "method": label}))

@@ -29,26 +29,36 @@ def featurised(model: Classifier, split: Split, context: FitContext) -> tuple[Fl
     return x.double().numpy(), split.labels.numpy()
 
 
-def fitted(x: Floats, y: Ints, strength: float) -> LogisticRegression:
-    """scikit-learn's regression with inverse penalty C = `strength`.
+def fitted(x: Floats, y: Ints, strength: float, weights: Floats | None = None) -> LogisticRegression:
+    """scikit-learn's regression with inverse penalty C = `strength` and a weight for each image [N], by default 1.
 
     It runs on one BLAS thread: on two cores, the threads of its many small products wait for one another, which takes
     thirty times as long.
     """
     with threadpool_limits(1, user_api="blas"):
-        return LogisticRegression(C=strength, max_iter=2000).fit(x, y)
+        return LogisticRegression(C=strength, max_iter=2000).fit(x, y, weights)
 
 
-def regression(x: Floats, y: Ints, strength: float, classes: int) -> Head:
-    """A head with a row for each of `classes`; a regression on two gives one row, the difference of theirs."""
+def regression(x: Floats, y: Ints, strength: float, classes: int, weights: Floats | None = None) -> Head:
+    """A head with a row for each of `classes`; a regression on two gives one row, the difference of theirs.
+
+    Args:
+        strength, weights: as for `fitted`.
+    """
     weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
     present = np.unique(y)
     bias[present] = 0.0
     if len(present) > 1:
         rows = present[1:] if len(present) == 2 else present
-        model = fitted(x, y, strength)
+        model = fitted(x, y, strength, weights)
         weight[rows], bias[rows] = model.coef_, model.intercept_
     return weight, bias
+
+
+def accuracy_of(head: Head, x: Floats, y: Ints) -> float:
+    """The accuracy of a head on features [N, D] with labels [N]."""
+    weight, bias = head
+    return float(((x @ weight.T + bias).argmax(axis=1) == y).mean())
 
 
 def standardised(x: Floats, regress: Callable[[Floats], Head]) -> Head:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from metaft.clip.classifier import Classifier
 from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
 from metaft.finetune.context import FitContext
+from metaft.finetune.crossfit import Apart, judge
 from metaft.metrics import accuracy
 
 Score = tuple[float, float]
@@ -15,6 +18,12 @@ def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
     """Accuracy on a split, in [0, 1]; its forward passes are added to the cost."""
     context.bill_forward(len(split))
     return accuracy(predict(model, split, context.settings.eval_batch_size, context.settings.device), split.labels)
+
+
+def accuracy_apart(parts: Sequence[Apart], context: FitContext) -> float:
+    """Accuracy on ood_val of models that are apart from the images judging them; added to the cost."""
+    context.bill_forward(sum(len(part.rows) for part in parts))
+    return judge(parts, context.settings.eval_batch_size, context.settings.device).accuracy
 
 
 def validate(model: Classifier, data: SearchData, context: FitContext) -> Score:

@@ -12,7 +12,7 @@ from metaft.space import Categorical, Dimension, Int
 
 @dataclass(frozen=True)
 class Knob:
-    """A hyperparameter with its range and its default.
+    """A hyperparameter with its range and its default; None stands for a value chosen on validation data.
 
     A real knob joins the search space of `search.method`; whole numbers and choices are set, never searched.
     """
@@ -29,10 +29,13 @@ class Knob:
     def allowed(self) -> str:
         """The values it may have, in words."""
         d = self.dimension
-        return ", ".join(map(str, d.choices)) if isinstance(d, Categorical) else f"{d.low} to {d.high}"
+        range_ = ", ".join(map(str, d.choices)) if isinstance(d, Categorical) else f"{d.low} to {d.high}"
+        return range_ if self.default is not None else f"{range_}, or null: chosen on validation data"
 
     def admits(self, value: Any) -> bool:
         """Whether a value is allowed."""
+        if value is None:
+            return self.default is None
         if isinstance(self.dimension, Categorical):
             return value in self.dimension.choices
         kinds = (int,) if isinstance(self.dimension, Int) else (int, float)

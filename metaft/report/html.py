@@ -14,8 +14,10 @@ from metaft.report.tables import (
     CEILING,
     DRIFT,
     DRIFT_NOTE,
+    OOD_VAL_NOTE,
     drift_rows,
     group_rows,
+    handed_back,
     objective_rows,
     ood_mean,
     ood_splits,
@@ -34,12 +36,16 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 <img src="data:image/png;base64,{{ figure }}" alt="OOD accuracy against ID accuracy by method">
 {% for run in runs %}
 <h2>{{ run.name }}</h2>
+{% if run.handed_back %}<p><b>{{ run.handed_back }}</b></p>{% endif %}
 <p>Accuracy in per cent; small: 95&nbsp;% bootstrap interval over the test images.</p>
-<table><tr><th>method</th>{% for s in run.splits %}<th>{{ s }}</th>{% endfor %}<th>OOD mean</th></tr>
+<table><tr><th>method</th>{% for s in run.splits %}<th>{{ s }}</th>{% endfor %}<th>OOD mean</th>{% if run.ood_val %}<th>ood_val</th>{% endif %}</tr>
 {% for m in run.methods %}<tr><td>{{ m.name }}</td>
 {% for c in m.cells %}<td>{% if c %}{{ "%.1f"|format(c.value) }}
 <small>[{{ "%.1f"|format(c.low) }}, {{ "%.1f"|format(c.high) }}]</small>{% endif %}</td>{% endfor %}
-<td>{{ "%.1f"|format(m.ood) if m.ood is not none else "" }}</td></tr>{% endfor %}</table>
+<td>{{ "%.1f"|format(m.ood) if m.ood is not none else "" }}</td>
+{% if run.ood_val %}<td>{{ "%.1f"|format(100 * run.ood_val[m.name]) if m.name in run.ood_val else "" }}</td>{% endif %}
+</tr>{% endfor %}</table>
+{% if run.ood_val %}<p>{{ run.ood_val_note }}</p>{% endif %}
 {% if run.ceiling %}<p>{{ run.ceiling }}</p>{% endif %}
 {% for name, reason in run.failed.items() %}<p class="note">{{ name }} gave no result: {{ reason }}</p>{% endfor %}
 {% if run.drift %}<table><tr>{% for h in run.drift_head %}<th>{{ h }}</th>{% endfor %}</tr>
@@ -72,6 +78,9 @@ def _view(name: str, run: Document) -> dict[str, Any]:
             {"name": m, "cells": [_cell(v.get(s)) for s in splits], "ood": _ood(v, splits)}
             for m, v in run["methods"].items()
         ],
+        "handed_back": handed_back(run),
+        "ood_val": run.get("ood_val") or {},
+        "ood_val_note": OOD_VAL_NOTE,
         "ceiling": CEILING if "oracle" in run["methods"] else None,
         "failed": run.get("failed") or {},
         "drift": drift_rows(run),

@@ -13,6 +13,7 @@ DRIFT_NOTE = (
     "Drift: L2 distance of all weights to theta_0, and mean squared distance of unit image features. Costs include "
     "those of methods that a method builds on, but not a search's."
 )
+OOD_VAL_NOTE = "ood_val: the OOD validation images; none of them judges a model that was trained on it."
 CEILING = "oracle was trained on labelled images of the OOD tests' own distribution: a ceiling, not a competitor."
 
 
@@ -41,17 +42,25 @@ def ood_mean(method: Mapping[str, Any], metric: str = "accuracy") -> float | Non
 
 
 def methods_table(results: Document, metric: str = "accuracy") -> str:
-    """One row a method: the metric on every split with its 95 % interval, in per cent."""
+    """One row a method: the metric on every split with its 95 % interval, and accuracy on ood_val, in per cent."""
     methods = results["methods"]
     splits = list(dict.fromkeys(split for method in methods.values() for split in method))
     several = len(ood_splits(splits)) > 1
-    header = ["method", *splits, *(["OOD mean"] if several else [])]
+    judged = results.get("ood_val") or {} if metric == "accuracy" else {}
+    header = ["method", *splits, *(["OOD mean"] if several else []), *(["ood_val"] if judged else [])]
     rows = []
     for name, method in methods.items():
         cells = [_cell(method.get(split), metric) for split in splits]
         mean = ood_mean(method, metric)
-        rows.append([name, *cells, *([_percent(mean)] if several else [])])
+        accuracy = [_percent(judged.get(name))] if judged else []
+        rows.append([name, *cells, *([_percent(mean)] if several else []), *accuracy])
     return markdown(header, rows)
+
+
+def handed_back(results: Document) -> str:
+    """Whose model was handed back and why, in one sentence; empty where none was."""
+    kept = results.get("handed_back")
+    return f"{kept['method']} is handed back: {kept['reason']}." if kept else ""
 
 
 def drift_table(results: Document) -> str:
@@ -114,8 +123,10 @@ def page(results: Document) -> str:
     failed = results.get("failed") or {}
     parts = [
         f"# {results['title']}",
+        handed_back(results),
         "Accuracy in per cent, with 95 % bootstrap intervals over the test images.",
         methods_table(results),
+        OOD_VAL_NOTE if results.get("ood_val") else "",
         CEILING if "oracle" in results["methods"] else "",
         "\n".join(f"- **{name}** gave no result: {reason}" for name, reason in failed.items()),
         drift_table(results),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from metaft import config
 from metaft.build.fits import head_in_fold, methods
-from metaft.build.sources import fold_parts
 from metaft.build.workspace import workspace
 
 
@@ -15,7 +14,6 @@ def test_without_a_labelled_half_there_is_no_oracle(picture_tree):
 
 
 def test_the_head_that_a_search_begins_with_is_fitted_once(work):
-    (fold,) = fold_parts(work)
-    first, second = (head_in_fold(work, 0, fold, "linear_probe") for _ in range(2))
+    first, second = (head_in_fold(work, None, "linear_probe") for _ in range(2))
     assert first["head.weight"].data_ptr() == second["head.weight"].data_ptr()
-    assert head_in_fold(work, 0, fold, "zero_shot") == {}
+    assert head_in_fold(work, None, "zero_shot") == {}

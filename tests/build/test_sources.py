@@ -87,7 +87,7 @@ def test_every_head_is_a_choice_and_a_suggestion(work):
     assert all(point["ce:ood_val"] == pytest.approx(1.0) for point in suggested)
     judging, _ = training(work, "search.use_ood_labels=judge")
     (head,) = (d for d in problem_in(judging).space if isinstance(d, Categorical))
-    assert head.choices == tuple(name for name, kind in HEADS.items() if not kind.fits_ood_val)
+    assert head.choices == ("zero_shot", "linear_probe")
 
 
 def test_what_cannot_be_split_judges_alone(work):

@@ -7,15 +7,32 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from metaft.hooks.knobs import Knob
+from metaft.hooks.knobs import Knob, settled
 from metaft.hooks.registry import HOOKS, NORMS
 from metaft.lazy import Lazy
+from metaft.objective.heads import HEADS
 from metaft.space import Categorical, Float, Int
 
 if TYPE_CHECKING:
     from metaft.clip.classifier import Classifier
     from metaft.data.types import SearchData, Splits
-    from metaft.finetune.context import FitContext
+    from metaft.finetune.context import FitContext, FitSettings
+
+    FitsOodVal = Callable[[FitSettings], bool]
+
+LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
+CEILING = "oracle"  # the method that is no competitor
+BEST = "best_by_ood_val"  # the method that only picks another one
+
+
+def always(settings: FitSettings) -> bool:
+    """True, whatever the settings."""
+    return True
+
+
+def never(settings: FitSettings) -> bool:
+    """False, whatever the settings."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -27,29 +44,66 @@ class Method:
         knobs: its hyperparameters, set under `finetune.knobs`.
         sees: the part of a data set that it is given; None where the data set cannot serve it. All methods but the
             oracle are given what a search is given.
+        fits_ood_val: whether the model is trained on images of ood_val, with these settings; to choose by them is not
+            to train on them.
     """
 
     description: str
     fit: Callable[[Classifier, SearchData, FitContext], Classifier]
     knobs: tuple[Knob, ...] = ()
     sees: Callable[[Splits], SearchData | None] = attrgetter("search_data")
+    fits_ood_val: FitsOodVal = never
 
 
-def _method(name: str, description: str, *knobs: Knob, sees: str = "search_data") -> tuple[str, Method]:
-    return name, Method(description, Lazy(f"metaft.finetune.methods.{name}:fit"), knobs, attrgetter(sees))
+def _method(
+    name: str, description: str, *knobs: Knob, sees: str = "search_data", fits_ood_val: FitsOodVal = never
+) -> tuple[str, Method]:
+    fit = Lazy(f"metaft.finetune.methods.{name}:fit")
+    return name, Method(description, fit, knobs, attrgetter(sees), fits_ood_val)
+
+
+def _by_its_objective(settings: FitSettings) -> bool:
+    """Whether the learned objective trains on ood_val: as a source, or in the head that it begins with."""
+    learned = settings.learned
+    if learned is None:
+        return False
+    return "ood_val" in learned.trained_sources or METHODS[HEADS[learned.head].method].fits_ood_val(settings)
+
+
+def _by_its_radii(settings: FitSettings) -> bool:
+    """Whether tpgm's radii learn on ood_val."""
+    return bool(settled(METHODS["tpgm"].knobs, settings.finetune.knobs.get("tpgm", {}))["on"] == "ood_val")
 
 
 def _strength(default: float) -> Knob:
     return Knob(Float("weight", 1e-4, 10.0, log=True), default)
 
 
+MIX = Knob(Float("alpha", 0.0, 1.0), None)  # the weight of the fine-tuned model
+PENALTY = Knob(Float("inverse_penalty", 1e-6, 1e6, log=True), None)  # C, of logistic regression
+SHARE = Knob(Float("weight", 1e-2, 100.0, log=True), None)  # of ood_val, beside a weight of 1 of id_train
+
+
 METHODS: dict[str, Method] = dict(
     (
         _method("zero_shot", "the pretrained model with its head of class names"),
-        _method("linear_probe", "logistic regression on the pretrained features"),
+        _method("linear_probe", "logistic regression on the pretrained features", PENALTY),
+        _method(
+            "linear_probe_ood_val",
+            "logistic regression on the pretrained features of id_train and ood_val",
+            SHARE,
+            PENALTY,
+            fits_ood_val=always,
+        ),
         _method("ft", "plain fine-tuning: cross-entropy, AdamW"),
-        _method("ft_ood_val", "plain fine-tuning on id_train and ood_val together"),
-        _method("dfr", "ft with its last layer retrained on ood_val"),
+        _method(
+            "ft_ood_val",
+            "plain fine-tuning on id_train and ood_val together",
+            SHARE,
+            Knob(Float("lr_factor", 1e-2, 10.0, log=True), None),
+            fits_ood_val=always,
+        ),
+        _method("dfr", "ft with its last layer retrained on ood_val", PENALTY, fits_ood_val=always),
         _method("lp_ft", "plain fine-tuning from the linear probe"),
         _method("l1_sp", "an L1 pull towards theta_0", _strength(0.1)),
         _method("l2_sp", "a squared L2 pull towards theta_0", _strength(0.01)),
@@ -61,7 +115,7 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("lr_factor", 0.1, 100.0, log=True), 10.0),
         ),
         _method("flyp", "contrastive fine-tuning on captions, head rebuilt"),
-        _method("wise_ft", "weights between zero_shot and ft, the mix chosen on validation data"),
+        _method("wise_ft", "weights between zero_shot and ft, the mix chosen on validation data", MIX),
         _method("ema", "the exponential moving average of ft's weights", *HOOKS["ema"].knobs),
         _method(
             "soup",
@@ -77,11 +131,18 @@ METHODS: dict[str, Method] = dict(
             Knob(Categorical("on", ("id_val", "ood_val")), "id_val"),
             Knob(Int("iterations", 10, 400, log=True), 100),
             Knob(Float("speed", 1e-3, 1.0, log=True), 0.03),
+            fits_ood_val=_by_its_radii,
         ),
         _method("ftp", "balls around theta_0, radii learned from the next gradient", *HOOKS["ftp"].knobs),
         _method("spd", "decay towards theta_0 where drift no longer helps", *HOOKS["spd"].knobs),
-        _method("autoft", "fine-tuning with the searched objective"),
-        _method("autoft_wise", "weights between zero_shot and autoft, chosen like wise_ft's"),
+        _method("autoft", "fine-tuning with the searched objective", fits_ood_val=_by_its_objective),
+        _method(
+            "autoft_wise",
+            "weights between zero_shot and autoft, chosen like wise_ft's",
+            MIX,
+            fits_ood_val=_by_its_objective,
+        ),
+        _method("best_by_ood_val", "the plain method with the best cross-fitted accuracy on ood_val"),
         _method("oracle", "plain fine-tuning on labelled images like the OOD tests: a ceiling", sees="oracle_data"),
     )
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
-from metaft.finetune.methods.wise_ft import chosen_mix
+from metaft.finetune.methods.wise_ft import mixed
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """The chosen mix of zero_shot and autoft (Choi et al., AutoFT, arXiv 2401.10220: WiSE-FT on top)."""
-    return chosen_mix("autoft_wise", context.fitted("autoft"), classifier, data, context)
+    """The chosen mix of zero_shot and autoft (Choi et al., AutoFT, arXiv 2401.10220: WiSE-FT on top).
+
+    Where autoft trains on ood_val, its models on folds are mixed to choose, each judged by the images left to it.
+    """
+    return mixed("autoft_wise", "autoft", classifier, data, context)

@@ -7,6 +7,7 @@ import numpy as np
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
+from metaft.finetune.knobs import knobs_of
 from metaft.finetune.regression import Floats, Head, Ints, featurised, fitted, regression, standardised, with_head
 
 INVERSE_PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -25,7 +26,10 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     x, y = featurised(model, data.ood_val, context)
 
     def regress(z: Floats) -> Head:
-        strength = _chosen(z, y, np.random.default_rng(context.settings.seed), context)
+        strength = knobs_of("dfr", context)["inverse_penalty"]
+        if strength is None:
+            strength = _chosen(z, y, np.random.default_rng(context.settings.seed), context)
+            context.chosen["inverse_penalty"] = strength
         return regression(z, y, strength, len(data.classes.names))
 
     return with_head(model, standardised(x, regress))

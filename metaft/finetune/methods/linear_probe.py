@@ -7,7 +7,8 @@ from functools import partial
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
-from metaft.finetune.regression import Floats, Head, Ints, featurised, regression, standardised, with_head
+from metaft.finetune.knobs import knobs_of
+from metaft.finetune.regression import accuracy_of, featurised, regression, standardised, with_head
 
 INVERSE_PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -18,15 +19,12 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     Source: Radford et al., ICML 2021, appendix A.3 (there C is swept on validation data too).
     """
     x, y = featurised(classifier, data.id_train, context)
+    classes, penalty = len(data.classes.names), knobs_of("linear_probe", context)["inverse_penalty"]
+    if penalty is not None:
+        return with_head(classifier, standardised(x, partial(regression, y=y, strength=penalty, classes=classes)))
     held = [featurised(classifier, split, context) for split in (data.ood_val, data.id_val)]
-    classes = len(data.classes.names)
     heads = {c: standardised(x, partial(regression, y=y, strength=c, classes=classes)) for c in INVERSE_PENALTIES}
-    scores = {c: [_accuracy(head, *labelled) for labelled in held] for c, head in heads.items()}
-    chosen = max(scores, key=lambda c: scores[c])
+    scores = {c: [accuracy_of(head, *labelled) for labelled in held] for c, head in heads.items()}
+    chosen = context.chosen["inverse_penalty"] = max(scores, key=lambda c: scores[c])
     context.log({"method": "linear_probe", "inverse_penalty": chosen, "ood_val_accuracy": scores[chosen][0]})
     return with_head(classifier, heads[chosen])
-
-
-def _accuracy(head: Head, x: Floats, y: Ints) -> float:
-    weight, bias = head
-    return float(((x @ weight.T + bias).argmax(axis=1) == y).mean())

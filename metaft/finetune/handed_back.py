@@ -1,0 +1,87 @@
+"""Which of several models is handed back: the best by ood_val, or one as good within noise and closer to theta_0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metaft.finetune.crossfit import Judged
+from metaft.results import HandedBack
+
+FLOOR = "ft"  # the method below whose accuracy on id_val a model may be by at most `id_drop_max`
+ROUNDING = 1e-9  # of accuracies that are compared
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known of a method: what its cross-fitted models say of ood_val, if anything, and accuracy on id_val."""
+
+    judged: Judged | None
+    id_val: float
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far a method is below another on ood_val: the mean paired difference, and its standard error."""
+
+    mean: float
+    error: float
+
+    @classmethod
+    def between(cls, best: Judged, other: Judged) -> Gap:
+        """mean(d) and sd(d) / sqrt(N), of d_i = best right on image i - other right on it."""
+        d = best.correct.double() - other.correct.double()
+        return cls(float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5)
+
+
+def handed_back(
+    candidates: Mapping[str, Candidate], theta_0: Judged, *, id_drop_max: float | None, noise: float
+) -> HandedBack:
+    """The method whose model is handed back, and why.
+
+    Of those whose accuracy on id_val is at least that of `ft` less `id_drop_max` (of all, if none is or ft is no
+    candidate), the one with the best accuracy on ood_val, or of those within `noise` standard errors of it the one
+    that names the fewest images of ood_val otherwise than theta_0 does. Of equals the first by ood_val, id_val, order.
+
+    Args:
+        candidates: by name, at least one; those that ood_val cannot judge are left aside, unless all are: then id_val
+            alone decides.
+        theta_0: what the zero-shot model says of ood_val.
+        id_drop_max: a share in [0, 1]; None: any drop.
+        noise: standard errors sd(d) / sqrt(N) of the paired difference d over the N images.
+
+    Source: the one-standard-error rule of Breiman et al., Classification and regression trees, 1984, section 3.4.3,
+    with closeness to theta_0 in the place of simplicity.
+    """
+    judged = {name: c.judged for name, c in candidates.items() if c.judged is not None}
+    if not judged:
+        method = max(candidates, key=lambda name: candidates[name].id_val)
+        return HandedBack(method, "it has the best accuracy on id_val, and no image of ood_val is left to judge by")
+    floor = candidates[FLOOR].id_val - id_drop_max if FLOOR in candidates and id_drop_max is not None else 0.0
+    allowed = {name: j for name, j in judged.items() if candidates[name].id_val >= floor - ROUNDING} or judged
+    best = max(allowed, key=lambda name: (allowed[name].accuracy, candidates[name].id_val))
+    gaps = {name: Gap.between(allowed[best], j) for name, j in allowed.items()}
+    moved = {name: _moved(j, theta_0) for name, j in allowed.items()}
+    alike = [name for name, gap in gaps.items() if gap.mean <= noise * gap.error + ROUNDING]
+    method = min(alike, key=lambda name: (moved[name], -allowed[name].accuracy, -candidates[name].id_val))
+    reason = _reason(method, best, allowed, gaps[method], moved, noise)
+    left_out = sorted(set(judged) - set(allowed))
+    if left_out:
+        reason += f"; {', '.join(left_out)} lost more than {100 * (id_drop_max or 0):.1f} points of ft's on id_val"
+    return HandedBack(method, reason, allowed[method].accuracy)
+
+
+def _moved(judged: Judged, theta_0: Judged) -> float:
+    """The share of images that are named otherwise than by theta_0."""
+    return float((judged.predictions != theta_0.predictions).double().mean())
+
+
+def _reason(
+    method: str, best: str, allowed: Mapping[str, Judged], gap: Gap, moved: Mapping[str, float], noise: float
+) -> str:
+    accuracy = f"{100 * allowed[method].accuracy:.1f} %"
+    if method == best:
+        return f"it has the best accuracy on ood_val, {accuracy}"
+    below = f"{100 * gap.mean:.1f} points below {best}, within {noise:g} standard errors of {100 * gap.error:.1f}"
+    closer = f"{100 * moved[method]:.1f} % of the images, not {100 * moved[best]:.1f} %, otherwise than zero_shot"
+    return f"it has {accuracy} on ood_val, {below}, and is closer to theta_0: it names {closer}"
