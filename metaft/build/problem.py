@@ -78,10 +78,8 @@ def inner_runs(work: Workspace) -> InnerRuns:
     cfg = work.cfg
     text = _needs_text(cfg)
     reference = Reference(work.classifier, work.splits.id_train, work.device)
-    parts = fold_parts(work)
-    folds = tuple(
-        _fold(work, number if trains(work) else None, fold, text, reference) for number, fold in enumerate(parts)
-    )
+    parts, apart = fold_parts(work), trains(work)
+    folds = tuple(_fold(work, i if apart else None, part, text, reference) for i, part in enumerate(parts))
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
     final = FinalRun(final_steps(work), cfg.finetune.batch_size, cfg.finetune.warmup)
     return InnerRuns(inner_step(work, text), folds, final, cfg.inner.batch_size, pace, cfg.inner.warm_start)
