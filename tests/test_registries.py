@@ -137,6 +137,7 @@ REGISTERED = [
 SMALL = (
     *("data.format=dummy", "data.options={n: 50}", "inner.steps=2", "inner.batch_size=10", "finetune.epochs=1"),
     *("search.candidates=1", "evaluation.bootstrap=100", "objective.weight_scale=dummy", "objective.head=dummy"),
+    *("search.use_ood_labels=judge", "objective.mix=false"),
     *("search.outer_loss=dummy", "finetune.method=dummy"),
 )
 

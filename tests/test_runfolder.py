@@ -50,9 +50,10 @@ def test_a_fit_comes_back(work, checkpoints):
     model = work.fresh()
     with torch.no_grad():
         model.head.bias.add_(0.5)
-    checkpoints.put("ft", Fit(model, Cost(12.5, 0.1)))
+    fit = Fit(model, {"zero_shot": Cost(2.5), "ft": Cost(10.0, 0.1)}, {"alpha": 0.3, "method": "ft"})
+    checkpoints.put("ft", fit)
     kept = checkpoints.take("ft")
-    assert kept.cost == Cost(12.5, 0.1)
+    assert (kept.costs, kept.chosen, kept.cost) == (fit.costs, fit.chosen, Cost(12.5, 0.1))
     for name, tensor in kept.model.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
 
@@ -64,7 +65,7 @@ def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
     kept = checkpoints.load("soup.1")
     assert kept["step"] == 3
     assert torch.equal(kept["variables"]["a"], torch.arange(3.0))
-    checkpoints.put("soup", Fit(work.classifier, Cost()))
+    checkpoints.put("soup", Fit(work.classifier))
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"soup.safetensors", "ft.training"}
     assert checkpoints.load("soup") is None
 

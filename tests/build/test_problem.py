@@ -16,7 +16,7 @@ from metaft.build.space import space as space_of
 from metaft.errors import DataError
 from metaft.finetune.context import FitContext
 from metaft.search.bilevel import BilevelProblem
-from tests.conftest import SMALL
+from tests.conftest import JUDGE, SMALL
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_no_searched_range_is_dead():
 
 
 def test_softplus_weights_reach_zero(work):
-    cfg = config.load(None, ["objective.weight_scale=softplus"])
+    cfg = config.load(None, [*JUDGE, "objective.weight_scale=softplus"])
     space = space_of(cfg)
     natural = space.plain(torch.zeros(11, dtype=torch.float64))
     assert natural["kd"] == 0.0

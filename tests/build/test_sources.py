@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 import pytest
 import torch
 
 from metaft import config
+from metaft.build.fits import head_in_fold
 from metaft.build.problem import problem_in
 from metaft.build.sources import fold_parts, sources, trains, unsplit
 from metaft.data.types import Domains, ImageSource
@@ -55,18 +57,37 @@ def test_no_image_judges_what_was_trained_on_it(work, count, domains):
         kinds = [{int(domains.numbers[n]) for n in part} for part in judging]
         assert all(not a & b for i, a in enumerate(kinds) for b in kinds[:i]), "no domain in two parts"
     u = problem.space.to_unit(problem.suggestions()[-1])
+    problem._offsets  # noqa: B018  (measured once, over all parts)
+    for head, fold in product(HEADS, range(count)):
+        problem.step_of({"head": head}, fold)  # heads choose their knobs on all parts; see the next test
     for seed in range(count):
         for act in (
             lambda seed: problem.hypergradient(u, seed),
             lambda seed: [problem.evaluate(point, seed) for point in problem.suggestions()],
             lambda seed: problem.become(problem.suggestions()[-1], seed, 0.5),
         ):
-            problem._offsets  # noqa: B018  (measured once, over all parts)
             calls.clear()
             act(seed)
             assert any(call <= judging[seed] for call in calls), "something judged"
             assert any(not call & judging[seed] for call in calls), "something was trained on"
             assert all(call <= judging[seed] or not call & judging[seed] for call in calls)
+
+
+def test_a_head_does_not_depend_on_what_judges_it(work):
+    """With its knobs given, other labels in the judging part of a fold change nothing, and in the fitting part do."""
+    knobs = "finetune.knobs={linear_probe_ood_val: {weight: 3, inverse_penalty: 0.1}}"
+    opened, _ = training(work, knobs, domains=DOMAINS)  # whole domains make the folds, whatever the labels
+    fold = fold_parts(opened)[0]
+
+    def head(changed):
+        ood_val, rows = opened.splits.ood_val, torch.tensor(sorted(changed), dtype=torch.long)
+        labels = ood_val.labels.index_copy(0, rows, ood_val.labels[rows].roll(1))
+        splits = replace(opened.splits, ood_val=replace(ood_val, labels=labels))
+        other = replace(opened, splits=splits, begun=Memory())
+        return head_in_fold(other, 0, "linear_probe_ood_val")["head.weight"]
+
+    assert torch.equal(head(()), head(_numbers(fold.judging)))
+    assert not torch.equal(head(()), head(_numbers(fold.fitting)))
 
 
 def _numbers(split):

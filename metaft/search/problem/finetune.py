@@ -194,7 +194,7 @@ class FinetuneProblem:
         recipe = self.space.plain(self.start)
         weight = {name: 1.0 for name in (source_name(OOD_VAL),) if name in recipe}
         heads = [choice for d in self.space if d.name == HEAD for choice in getattr(d, "choices", ())]
-        points = [{**recipe, **weight, HEAD: head} for head in heads] or [{**recipe, **weight}]
+        points = [{**recipe, **weight, HEAD: head} for head in heads] or ([{**recipe, **weight}] if weight else [])
         return [self.space.plain(self.space.to_unit(point)) for point in points]
 
     def _rollout(self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None) -> Rollout:

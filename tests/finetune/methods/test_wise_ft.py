@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import torch
 
+from metaft.finetune.crossfit import Apart
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
-from tests.finetune.states import same
+from tests.finetune.states import same, with_finetune
 
 
 def test_it_is_exact_at_its_ends(work, tuned):
@@ -20,8 +21,17 @@ def test_it_is_exact_at_its_ends(work, tuned):
 
 def test_it_chooses_by_validation(work, data, context, tuned):
     events: list[dict] = []
-    logged = replace(context, fitted=lambda _: tuned, log=events.append)
+    whole = [Apart(tuned, data.ood_val, torch.arange(len(data.ood_val)))]
+    logged = replace(context, fitted=lambda _: tuned, apart=lambda _: whole, log=events.append, chosen={})
     model = METHODS["wise_ft"].fit(work.classifier, data, logged)
     assert [e["alpha"] for e in events] == list(ALPHAS)
     best = max(events, key=lambda e: (e["ood_val_accuracy"], e["id_val_accuracy"]))
     assert same(model, interpolate(work.classifier, tuned, best["alpha"]))
+    assert logged.chosen == {"alpha": best["alpha"]}
+
+
+def test_a_mix_can_be_set(work, data, context, tuned):
+    fixed = with_finetune(replace(context, fitted=lambda _: tuned, chosen={}), knobs={"wise_ft": {"alpha": 0.25}})
+    model = METHODS["wise_ft"].fit(work.classifier, data, fixed)
+    assert same(model, interpolate(work.classifier, tuned, 0.25))
+    assert fixed.chosen == {}
