@@ -138,7 +138,7 @@ METHODS: dict[str, Method] = dict(
         _method("autoft", "fine-tuning with the searched objective", fits_ood_val=_by_its_objective),
         _method(
             "autoft_wise",
-            "weights between zero_shot and autoft, chosen like wise_ft's",
+            "weights between where autoft begins and ends, chosen like wise_ft's",
             MIX,
             fits_ood_val=_by_its_objective,
         ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 
@@ -26,32 +28,50 @@ def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
     return model
 
 
-def mixed(name: str, end: str, start: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """A mix of theta_0 and another method's model, of the knob `alpha` or the best by validation."""
-    alpha = knobs_of(name, context)["alpha"]
-    if alpha is None:
-        alpha = context.chosen["alpha"] = _chosen(name, end, start, data, context)
-    return interpolate(start, context.fitted(end), alpha)
+@dataclass(frozen=True)
+class Way:
+    """The way between the models of two methods, by their names.
 
-
-def _chosen(name: str, end: str, start: Classifier, data: SearchData, context: FitContext) -> float:
-    """The alpha with the best accuracy on ood_val, ties going to id_val.
-
-    Images of ood_val judge mixes of models that were not trained on them, where the other method trains on ood_val.
+    Args:
+        reach: the share of the way that `end` stands at; mixes go on beyond it in a straight line.
     """
-    parts, tuned = context.apart(end), context.fitted(end)
-    if parts is None:
-        return UNJUDGED
 
-    def score(alpha: float) -> Score:
-        mixes = [part._replace(model=interpolate(start, part.model, alpha)) for part in parts]
-        return accuracy_apart(mixes, context), accuracy_on(data.id_val, interpolate(start, tuned, alpha), context)
+    begin: str
+    end: str
+    reach: float = 1.0
 
-    scores = {alpha: score(alpha) for alpha in ALPHAS}
-    best = max(scores, key=lambda a: scores[a])
-    for a, (ood, id_) in scores.items():
-        context.log({"method": name, "alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == best})
-    return best
+    def at(self, alpha: float, begin: Classifier, end: Classifier) -> Classifier:
+        """The mix at a share alpha in [0, 1] of the way from one of `begin`'s models to one of `end`'s."""
+        return interpolate(begin, end, alpha / self.reach)
+
+    def mixed(self, name: str, data: SearchData, context: FitContext) -> Classifier:
+        """The mix that the knob `alpha` of a method sets, or the best by validation."""
+        alpha = knobs_of(name, context)["alpha"]
+        if alpha is None:
+            alpha = context.chosen["alpha"] = self._chosen(name, data, context)
+        return self.at(alpha, context.fitted(self.begin), context.fitted(self.end))
+
+    def _chosen(self, name: str, data: SearchData, context: FitContext) -> float:
+        """The alpha with the best accuracy on ood_val, ties going to id_val.
+
+        Images of ood_val judge mixes of models that were not trained on them, where the methods train on ood_val.
+        """
+        ends, begins = context.apart(self.end), context.apart(self.begin)
+        if ends is None or begins is None:
+            return UNJUDGED
+        begin, end = context.fitted(self.begin), context.fitted(self.end)
+
+        def score(alpha: float) -> Score:
+            pairs = zip(cycle(begins), ends, strict=False)  # one beginning for all, or one for each
+            mixes = [last._replace(model=self.at(alpha, first.model, last.model)) for first, last in pairs]
+            return accuracy_apart(mixes, context), accuracy_on(data.id_val, self.at(alpha, begin, end), context)
+
+        scores = {alpha: score(alpha) for alpha in ALPHAS}
+        best = max(scores, key=lambda a: scores[a])
+        for a, (ood, id_) in scores.items():
+            event = {"alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == best}
+            context.log({"method": name, **event})
+        return best
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
@@ -59,4 +79,4 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
     Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 4.
     """
-    return mixed("wise_ft", "ft", classifier, data, context)
+    return Way("zero_shot", "ft").mixed("wise_ft", data, context)

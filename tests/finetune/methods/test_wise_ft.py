@@ -21,8 +21,9 @@ def test_it_is_exact_at_its_ends(work, tuned):
 
 def test_it_chooses_by_validation(work, data, context, tuned):
     events: list[dict] = []
-    whole = [Apart(tuned, data.ood_val, torch.arange(len(data.ood_val)))]
-    logged = replace(context, fitted=lambda _: tuned, apart=lambda _: whole, log=events.append, chosen={})
+    models, rows = {"zero_shot": work.classifier, "ft": tuned}, torch.arange(len(data.ood_val))
+    given = replace(context, fitted=models.get, apart=lambda name: [Apart(models[name], data.ood_val, rows)])
+    logged = replace(given, log=events.append, chosen={})
     model = METHODS["wise_ft"].fit(work.classifier, data, logged)
     assert [e["alpha"] for e in events] == list(ALPHAS)
     best = max(events, key=lambda e: (e["ood_val_accuracy"], e["id_val_accuracy"]))
@@ -31,7 +32,8 @@ def test_it_chooses_by_validation(work, data, context, tuned):
 
 
 def test_a_mix_can_be_set(work, data, context, tuned):
-    fixed = with_finetune(replace(context, fitted=lambda _: tuned, chosen={}), knobs={"wise_ft": {"alpha": 0.25}})
+    models = {"zero_shot": work.classifier, "ft": tuned}
+    fixed = with_finetune(replace(context, fitted=models.get, chosen={}), knobs={"wise_ft": {"alpha": 0.25}})
     model = METHODS["wise_ft"].fit(work.classifier, data, fixed)
     assert same(model, interpolate(work.classifier, tuned, 0.25))
     assert fixed.chosen == {}
