@@ -15,7 +15,8 @@ from metaft.lazy import Lazy
 if TYPE_CHECKING:
     from metaft.data.types import ImageView, Splits
 
-SUITE_VERSION = 1  # of the embedded suites and checkpoints together; results of different versions never share a table
+SUITE_VERSION = 2  # of the embedded suites; 2: label noise, imbalance and other names, and no other picture than in 1
+PICTURES = 1  # the version in which pictures of earlier settings last changed: results from it on may share a table
 
 
 def _no_faults(data: DataConfig) -> list[Fault]:
