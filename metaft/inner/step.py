@@ -200,19 +200,19 @@ class Step:
                 grads = self._gradient(state.params, batch, h, graph=True)
             else:
                 grads = self._recomputed(state.params, batch, h)
-            return self._mixed(self.advance(state, grads, h), batch, h)
+            return self._ended(self.advance(state, grads, h), batch, h)
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
         grads = self._gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
         with torch.no_grad():
-            return self._mixed(self.advance(state, grads, _paced(h, batch)), batch, h)
+            return self._ended(self.advance(state, grads, _paced(h, batch)), batch, h)
 
     def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state of dual numbers: forward mode over the gradient, whose own graph is not kept."""
         with second_order_attention():
             grads = self._gradients(state.params, batch, h)
-            return self._mixed(self.advance(state, grads, _paced(h, batch)), batch, h)
+            return self._ended(self.advance(state, grads, _paced(h, batch)), batch, h)
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update by the given gradients, and what the hook does around it."""
@@ -227,12 +227,14 @@ class Step:
         params, extra = self._hook.after(end.params, self._anchors, extra, knobs)
         return replace(end, params=tuple(params), extra=extra)
 
-    def _mixed(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
-        """The state after a batch; after the last one, `alpha` of the way from the anchors."""
-        if not batch.last or ALPHA not in h:
-            return state
+    def mixed(self, state: InnerState, alpha: Any) -> InnerState:
+        """The state with its variables at anchors + alpha (variables - anchors)."""
         ends = zip(self._anchors, state.params, strict=True)
-        return replace(state, params=tuple(a + h[ALPHA] * (p - a) for a, p in ends))
+        return replace(state, params=tuple(a + alpha * (p - a) for a, p in ends))
+
+    def _ended(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
+        """The state after a batch; after the last one, `alpha` of the way from the anchors."""
+        return self.mixed(state, h[ALPHA]) if batch.last and ALPHA in h else state
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool

@@ -165,6 +165,7 @@ class Journal:
 
 def _record(raw: dict[str, Any]) -> Record:
     outcome: dict[str, Any] = {k: math.inf if v is None else v for k, v in raw.pop("outcome").items()}
+    outcome["mixes"] = tuple(math.inf if v is None else v for v in outcome.get("mixes", ()))
     gradient, reports = raw.pop("gradient"), raw.pop("reports")
     return Record(
         **raw,

@@ -20,9 +20,10 @@ from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.inner.storage import footprint_of, planned
-from metaft.names import HEAD, OOD_VAL, source_name
+from metaft.names import ALPHA, HEAD, OOD_VAL, source_name
 from metaft.objective.heads import ZERO_SHOT
-from metaft.search.bilevel import Forecast, Outcome, Report
+from metaft.search.bilevel import Forecast, Report
+from metaft.search.outcome import MIXES, Outcome
 from metaft.search.problem.outer import Floor
 from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
@@ -30,6 +31,9 @@ from metaft.search.problem.runs import InnerRuns
 from metaft.search.registry import OUTER_LOSSES
 from metaft.space import Space
 from metaft.training.batches import DrawnBatches, TrainBatch
+
+# Trains on ood_val as much as on id_train, keeps to theta_0's predictions as much as to labels, and goes half the way.
+CAREFUL = {source_name(OOD_VAL): 1.0, "kd": 1.0, ALPHA: 0.5}
 
 
 class FinetuneProblem:
@@ -107,7 +111,8 @@ class FinetuneProblem:
         """The step equivalents of `become`."""
         final, judged = self._final, max(len(fold.judging) for fold in self._folds)
         images = self._folds[0].batches.images(final.batch_size) * len(final.paces(share))
-        return (images + judged / 3) / self.batch_size
+        judgements = 1 + (len(MIXES) if ALPHA in self.space.names else 0)
+        return (images + judgements * judged / 3) / self.batch_size
 
     def become(self, params: Mapping[str, Any], seed: int, share: float) -> Outcome:
         """What `share` of the final fine-tune makes of a point in natural units, on all images that judge it."""
@@ -117,13 +122,17 @@ class FinetuneProblem:
         batches = fold.batches.drawn(len(paces), final.batch_size, generator, paces)
         judging = fold.judging.batch(torch.arange(len(fold.judging)), self._device)
         run = Rollout(step, batches, judging.images, judging.labels, self._outer_loss, self.batch_size)
+        mixes = MIXES if ALPHA in params else ()
+        whole = {**h, ALPHA: 1.0} if mixes else h
 
         def body() -> Outcome:
             state = step.initial()
             for batch in batches:
-                state = step.plain(state, batch, h)
+                state = step.plain(state, batch, whole)
                 run.count_steps(1.0)
-            return run.outcome(run.judge(state), len(paces))
+            values = tuple(run.judge(step.mixed(state, alpha)) for alpha in mixes)
+            end = step.mixed(state, h[ALPHA]) if mixes else state
+            return replace(run.outcome(run.judge(end), len(paces)), mixes=values)
 
         return run.guard(body)
 
@@ -190,11 +199,13 @@ class FinetuneProblem:
         return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs)
 
     def suggestions(self) -> list[dict[str, Any]]:
-        """The recipe with every head, trained on ood_val as much as on id_train where its weight is searched."""
+        """The recipe from every head, with what of `CAREFUL` is searched; none where there is no choice."""
         recipe = self.space.plain(self.start)
-        weight = {name: 1.0 for name in (source_name(OOD_VAL),) if name in recipe}
+        careful = {name: value for name, value in CAREFUL.items() if name in recipe}
         heads = [choice for d in self.space if d.name == HEAD for choice in getattr(d, "choices", ())]
-        points = [{**recipe, **weight, HEAD: head} for head in heads] or ([{**recipe, **weight}] if weight else [])
+        if source_name(OOD_VAL) not in recipe and not heads:
+            return []
+        points = [{**recipe, **careful, **({HEAD: head} if heads else {})} for head in heads or [None]]
         return [self.space.plain(self.space.to_unit(point)) for point in points]
 
     def _rollout(self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None) -> Rollout:

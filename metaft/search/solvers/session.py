@@ -14,12 +14,13 @@ from torch import Tensor
 
 from metaft.config.schema import FinalChoice
 from metaft.errors import DivergedError
+from metaft.names import ALPHA
 from metaft.progress import bar, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, seed_for
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
-from metaft.search.outcome import Outcome
+from metaft.search.outcome import MIXES, Outcome
 from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.solvers.rates import at_rates
 from metaft.search.stopping import medians
@@ -27,7 +28,7 @@ from metaft.space import Categorical, Space
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
-BOLD = (3.0, 10.0)  # times a finalist's learning rates
+BOLD = (10.0, 3.0)  # times a finalist's learning rates
 RUNGS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the final fine-tune's length, to which ever fewer finalists are tried
 Finals = tuple[dict[int, Mapping[str, Any]], dict[int, list[float]]]  # points and values by number
 
@@ -55,6 +56,14 @@ def _varied(space: Space, ok: Sequence[Record]) -> list[Record]:
         turns.append(seen.setdefault(kind, 0))
         seen[kind] += 1
     return [ok[i] for i in sorted(range(len(ok)), key=lambda i: min(turns[i], 1))]
+
+
+def _best_mix(params: Mapping[str, Any], ended: Sequence[Outcome]) -> tuple[Mapping[str, Any], list[float]]:
+    """A point with its best share of the way by the mean over outcomes, and its values there."""
+    if not all(outcome.mixes for outcome in ended):
+        return params, [outcome.value for outcome in ended]
+    best = min(range(len(MIXES)), key=lambda i: fmean(outcome.mixes[i] for outcome in ended))
+    return {**params, ALPHA: MIXES[best]}, [outcome.mixes[best] for outcome in ended]
 
 
 class Session:
@@ -115,9 +124,16 @@ class Session:
             stopping: whether the medians of others may stop it.
             beside: the number of a trial with whose batches it runs, so that the two can be compared.
         """
-        start = Start(number, dict(params), seed_for(self._seed, "trial", number if beside is None else beside))
+        start = Start(number, dict(params), self._seed_of("trial", number if beside is None else beside))
         self.journal.start(start)
         return self.job(start, stopping=stopping)
+
+    def _seed_of(self, purpose: str, number: int) -> int:
+        """The seed of one of many runs; where parts of the outer set judge in turn, runs in a row take each once."""
+        seed = seed_for(self._seed, purpose, number)
+        if not isinstance(self.problem, Maturing):
+            return seed
+        return seed // self.problem.folds * self.problem.folds + number % self.problem.folds
 
     def job(self, start: Start, *, stopping: bool = False) -> Job:
         """The job of a trial that has begun."""
@@ -131,7 +147,7 @@ class Session:
     def hypergradient(self, u: Tensor) -> tuple[Outcome, Tensor]:
         """Run the next trial at a point of the unit cube, with its derivative."""
         number = len(self.trials)
-        seed = seed_for(self._seed, "trial", number)
+        seed = self._seed_of("trial", number)
         outcome, gradient = self.problem.hypergradient(u, seed)
         params = self.problem.space.plain(u)
         self._record(Record("trial", number, params, seed, outcome, tuple(gradient.tolist())))
@@ -200,7 +216,8 @@ class Session:
         again = ok[: max(0, count - len(proposed))]
         chosen: dict[int, Mapping[str, Any]] = {len(trials) + i: params for i, params in enumerate(proposed)}
         chosen |= {r.number: r.params for r in (*again, trials[0])}
-        return chosen, self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], dispatch)
+        outcomes = self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], dispatch)
+        return chosen, {n: [o.value for o in ended] for n, ended in outcomes.items()}
 
     def _matured(
         self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch
@@ -217,9 +234,8 @@ class Session:
             return None
         left, cost = self._left, {share: problem.folds * problem.price(share) for share in RUNGS}
         count = min(self._final.candidates, math.floor(left / cost[RUNGS[0]] / 2))
-        points = [*proposed, *(r.params for r in _varied(problem.space, ok))]
-        bold = [point for p in points for point in (p, *at_rates(problem.space, p, BOLD))]
-        chosen = {len(self.trials) + i: point for i, point in enumerate(bold[:count])}
+        points = self._candidates(ok, proposed)[:count]
+        chosen: dict[int, Mapping[str, Any]] = {len(self.trials) + i: point for i, point in enumerate(points)}
         pool = list(chosen)
         values: dict[int, list[float]] = {}
         for rung, share in enumerate(RUNGS):
@@ -228,10 +244,21 @@ class Session:
                 break
             base = seed_for(self._seed, "rung", rung) // problem.folds * problem.folds
             seeds = [base + fold for fold in range(problem.folds)]
-            values |= self._evaluated({n: chosen[n] for n in pool}, seeds, dispatch, share)
+            outcomes = self._evaluated({n: chosen[n] for n in pool}, seeds, dispatch, share)
+            for number, ended in outcomes.items():
+                chosen[number], values[number] = _best_mix(chosen[number], ended)
             pool = sorted(pool, key=lambda n: fmean(values[n]))[: math.ceil(len(pool) / 2)]
             values = {n: values[n] for n in pool}
         return (chosen, values) if values else None
+
+    def _candidates(self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """What to try as fine-tunes, the likeliest first: where the search led, the best suggestion, both bolder."""
+        space, first = self.problem.space, len(first_points(self.problem))
+        lead = proposed[0] if proposed else ok[0].params
+        suggested = [r.params for r in ok if 0 < r.number < first][:1]
+        others = [*proposed[1:], *(r.params for r in _varied(space, ok))]
+        points = [lead, *suggested, *at_rates(space, lead, BOLD), *others]
+        return [point for i, point in enumerate(points) if point not in points[:i]]
 
     @property
     def _left(self) -> float:
@@ -249,19 +276,19 @@ class Session:
         seeds: Sequence[int],
         dispatch: Dispatch,
         share: float | None = None,
-    ) -> dict[int, list[float]]:
-        """Each finalist's values on the same seeds; what the journal holds is not evaluated again."""
-        values = {(r.number, r.seed): r.outcome.value for r in self.journal.records if r.kind == "final"}
+    ) -> dict[int, list[Outcome]]:
+        """Each finalist's outcomes on the same seeds; what the journal holds is not evaluated again."""
+        outcomes = {(r.number, r.seed): r.outcome for r in self.journal.records if r.kind == "final"}
         jobs = [
             Job("final", n, point, seed, share=share)
             for seed in seeds
             for n, point in chosen.items()
-            if (n, seed) not in values
+            if (n, seed) not in outcomes
         ]
         for job, outcome in dispatch.run(jobs):
             self.end(job, outcome)
-            values[job.number, job.seed] = outcome.value
-        return {n: [values[n, seed] for seed in seeds] for n in chosen}
+            outcomes[job.number, job.seed] = outcome
+        return {n: [outcomes[n, seed] for seed in seeds] for n in chosen}
 
     def _record(self, record: Record) -> None:
         self.journal.append(replace(record, clock=self.journal.clock))
