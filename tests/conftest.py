@@ -13,7 +13,10 @@ from metaft.build import Workspace
 torch.set_num_threads(1)  # a second one would wait for others' processors
 
 # AutoFT's protocol: K = 11, one fold
-JUDGE = ("search.use_ood_labels=judge", "objective.head=zero_shot", "objective.mix=false")
+JUDGE = (
+    *("search.use_ood_labels=judge", "search.id_drop_max=null"),
+    *("objective.head=zero_shot", "objective.mix=false"),
+)
 SMALL = (
     *JUDGE,
     "data.options.id_train=200",

@@ -33,7 +33,10 @@ QUICK = ("data.options.id_train=320", "data.options.id_val=120", "data.options.t
 ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
 SETTINGS = {"shapes": ("data.options.val_styles=validation", "data.options.test_styles=test"), "digits": ()}
 # AutoFT's: ood_val judges, and no more
-PROTOCOL = ("search.use_ood_labels=judge", "objective.head=zero_shot", "objective.mix=false")
+PROTOCOL = (
+    *("search.use_ood_labels=judge", "search.id_drop_max=null"),
+    *("objective.head=zero_shot", "objective.mix=false"),
+)
 CLASSES = {"shapes": 12, "digits": 10}
 LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 training images at batch 64
 PRETRAININGS = 3

@@ -28,6 +28,7 @@ from metaft.space import Categorical, Space
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
+FEWEST = 3  # finalists, from which two rungs are better than one with twice as many
 BOLD = (10.0, 3.0)  # times a finalist's learning rates
 RUNGS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the final fine-tune's length, to which ever fewer finalists are tried
 Finals = tuple[dict[int, Mapping[str, Any]], dict[int, list[float]]]  # points and values by number
@@ -233,7 +234,8 @@ class Session:
         if not isinstance(problem, Maturing):
             return None
         left, cost = self._left, {share: problem.folds * problem.price(share) for share in RUNGS}
-        count = min(self._final.candidates, math.floor(left / cost[RUNGS[0]] / 2))
+        most = math.floor(left / cost[RUNGS[0]])  # on the first rung; half as many leave as much for the second
+        count = min(self._final.candidates, most // 2 if most >= 2 * FEWEST else most)
         points = self._candidates(ok, proposed)[:count]
         chosen: dict[int, Mapping[str, Any]] = {len(self.trials) + i: point for i, point in enumerate(points)}
         pool = list(chosen)
