@@ -1,0 +1,86 @@
+"""What a run hands back in one setting of a suite, beside every method that a careful person would try."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from metaft import config, pipeline
+from metaft.build import fits as fitting
+from metaft.build.workspace import Workspace
+from metaft.errors import DivergedError
+from metaft.finetune.context import FitContext
+from metaft.finetune.fits import Fits, Memory
+from metaft.finetune.methods import BEST, LEARNED
+from metaft.objective import Objective
+from metaft.results import HandedBack
+from metaft.search.journal import Journal
+from shared.cells import scores
+from shared.rows import Row
+
+METHODS = ("zero_shot", "linear_probe", "linear_probe_ood_val", "ft", "wise_ft", "ft_ood_val", "dfr", BEST)
+QUICK = (
+    *("data.options.id_train=128", "data.options.id_val=40", "data.options.ood_val=40", "data.options.test=24"),
+    *("finetune.epochs=1", "inner.steps=2", "search.outer_batch_size=24", "search.candidates=2"),
+)
+BUDGET = ("search.seconds=null", "search.step_equivalents=1500")  # the same on a busy machine
+QUICK_BUDGET = ("search.seconds=null", "search.trials=9", "search.step_equivalents=150")
+
+
+def measured(settings: Sequence[str], seed: int, device: str, solvers: Sequence[str], quick: bool) -> list[Row]:
+    """A row for each plain method, and by solver for each learned one and for what is handed back.
+
+    All settings but these are the defaults.
+    """
+    compare = f"evaluation.methods=[{', '.join((*METHODS, *LEARNED))}]"
+    words = [compare, f"seed={seed}", f"device={device}", *(QUICK if quick else ()), *settings]
+    work, store = pipeline.opened(config.load(None, words)), Memory()
+    plain = _fits(work, store)
+    rows = [{"solver": None, "method": name, **_measured(work, plain, name)} for name in METHODS]
+    for solver in solvers:
+        cfg = config.load(None, [*words, f"search.mode={solver}", *(QUICK_BUDGET if quick else BUDGET)])
+        rows += _searched(replace(work, cfg=cfg), store)
+    return rows
+
+
+def _fits(work: Workspace, store: Memory, learned: Objective | None = None) -> Fits:
+    return fitting.fits(work, FitContext(fitting.fit_settings(work, learned)), store)
+
+
+def _measured(work: Workspace, fits: Fits, name: str) -> Row:
+    """Scores of a method, what it costs, its cross-fitted accuracy on ood_val, and what it has chosen."""
+    try:
+        fit, judged = fits(name), fits.judged(name)
+    except DivergedError as error:
+        return {"failed": str(error)}
+    return {
+        **scores(work, fit.model),
+        "cross_fitted": None if judged is None else round(judged.accuracy, 4),
+        "step_equivalents": round(fit.cost.step_equivalents, 1),
+        "seconds": round(fit.cost.seconds, 1),
+        "chosen": dict(fit.chosen),
+    }
+
+
+def _searched(work: Workspace, store: Memory) -> list[Row]:
+    """The learned methods of one solver, and the model that is handed back."""
+    solver = work.cfg.search.mode
+    result = pipeline.find(work, pipeline.prepared(work), Journal(), _fits(work, Memory()))
+    own = Memory(dict(store.kept))  # so that the learned methods of another solver are not taken for this one's
+    fits = _fits(work, own, result.objective)
+    search = {
+        "trials": len(result.trials),
+        "step_equivalents": round(result.cost.step_equivalents, 1),
+        "seconds": round(result.cost.seconds, 1),
+        "space_size": result.space_size,
+        "objective": {n: float(f"{v:.3g}") for n, v in result.objective.values().items()},
+        "head": result.objective.head,
+    }
+    rows = [{"solver": solver, "method": name, "search": search, **_measured(work, fits, name)} for name in LEARNED]
+    results = pipeline.compare(work, fits, (*METHODS, *LEARNED), pipeline.blank(work, solver))
+    return [*rows, {"solver": solver, "method": "handed_back", **_handed(work, fits, results.handed_back)}]
+
+
+def _handed(work: Workspace, fits: Fits, kept: HandedBack | None) -> Row:
+    assert kept is not None, "there are methods to hand back"
+    return {"kept": kept.method, "reason": kept.reason, **_measured(work, fits, kept.method)}
