@@ -202,7 +202,7 @@ class FinetuneConfig(HookConfig):
     noise: float = Field(1.0, ge=0)  # standard errors of a difference on ood_val within which auto sees none
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
-    epochs: int = Field(8, ge=1)
+    epochs: int = Field(4, ge=1)
     batch_size: int = Field(64, ge=1)
     warmup: float = Field(0.1, ge=0, lt=1)
 
