@@ -14,6 +14,7 @@ from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_s
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config
 from metaft.data import registry
+from metaft.data.duplicates import refuse_shared
 from metaft.data.types import ImageView, Splits
 from metaft.errors import ConfigError, Fault
 from metaft.finetune.fits import Memory
@@ -71,7 +72,13 @@ def data_of(cfg: Config, view: ImageView) -> tuple[Splits, dict[str, Any]]:
 
 
 def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, Any]) -> Workspace:
-    """The workspace of a loaded model and opened splits."""
+    """The workspace of a loaded model and opened splits.
+
+    Raises:
+        DataError: a picture that judges is among those to train on.
+    """
+    if suite["version"] is None:  # an embedded suite deals each picture out once
+        refuse_shared(splits)
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)

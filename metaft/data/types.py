@@ -146,6 +146,18 @@ def joined(name: str, first: Split, second: Split) -> Split:
     return Split(name, _Joined(first, second), torch.cat([first.labels, second.labels]), first.view)
 
 
+def origin(source: ImageSource, index: int) -> tuple[ImageSource, int]:
+    """The source that an image of subsets and sums of splits is taken from, and its number there."""
+    while True:
+        if isinstance(source, _Subset):
+            source, index = source.source, source.indices[index]
+        elif isinstance(source, _Joined):
+            n = len(source.first)
+            source, index = (source.first.source, index) if index < n else (source.second.source, index - n)
+        else:
+            return source, index
+
+
 def concatenated(name: str, parts: Sequence[tuple[str, Split]]) -> Split:
     """The images of named domains, at least one, as one split in their order."""
     (_, together), *others = parts
