@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 
 from metaft.clip.names import EMBEDDED, FOLDER, TOY
-from metaft.data.registry import SUITE_VERSION
+from metaft.data.registry import PICTURES
 from metaft.errors import CheckpointError
 
 for _name in EMBEDDED:
@@ -26,7 +26,7 @@ def checkpoint(name: str, seed: int) -> Path:
         return FOLDER / f"{TOY}.safetensors"
     cache = os.environ.get("METAFT_CACHE")
     folder = Path(cache) if cache else Path.home() / ".cache" / "metaft"
-    return folder / f"{name}-suites-{SUITE_VERSION}-seed-{seed}.safetensors"
+    return folder / f"{name}-suites-{PICTURES}-seed-{seed}.safetensors"
 
 
 def resolve(name: str, pretrained: str | None) -> str | None:
