@@ -148,14 +148,12 @@ def joined(name: str, first: Split, second: Split) -> Split:
 
 def origin(source: ImageSource, index: int) -> tuple[ImageSource, int]:
     """The source that an image of subsets and sums of splits is taken from, and its number there."""
-    while True:
-        if isinstance(source, _Subset):
-            source, index = source.source, source.indices[index]
-        elif isinstance(source, _Joined):
-            n = len(source.first)
-            source, index = (source.first.source, index) if index < n else (source.second.source, index - n)
-        else:
-            return source, index
+    if isinstance(source, _Subset):
+        return origin(source.source, source.indices[index])
+    if isinstance(source, _Joined):
+        n = len(source.first)
+        return origin(source.first.source, index) if index < n else origin(source.second.source, index - n)
+    return source, index
 
 
 def concatenated(name: str, parts: Sequence[tuple[str, Split]]) -> Split:
