@@ -83,7 +83,7 @@ def committed(name: str) -> tuple[Row, ...]:
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a result file, if they are of the current version of the embedded suites and models."""
+    """The rows of a result file, if their version of the embedded suites and models has the current one's pictures."""
     result = json.loads(path.read_text())
     version = result["meta"].get("suite_version")
     if version not in range(PICTURES, SUITE_VERSION + 1):

@@ -75,10 +75,10 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     """The workspace of a loaded model and opened splits.
 
     Raises:
-        DataError: one picture in two parts of the data; an embedded suite is known to have none.
+        DataError: a picture that judges is among those to train on.
     """
-    if suite["version"] is None:
-        refuse_shared(splits.parts)
+    if suite["version"] is None:  # an embedded suite deals each picture out once
+        refuse_shared(splits)
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,11 @@ REAL_VALIDATION = 797  # of the 1,797 real digits; every other one of the remain
 
 
 class Options(BaseModel):
-    """Settings of `data.format: digits`, under `data.options`."""
+    """Settings of `data.format: digits`, under `data.options`.
+
+    `label_noise` is the share of id_train's labels that are false, `imbalance` how many times as many of its images
+    zero has as nine.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,8 +33,8 @@ class Options(BaseModel):
     ood_val: int = Field(400, ge=1, le=REAL_VALIDATION)
     test: int = Field(1000, ge=1)
     colour_correlation: float = Field(0.5, ge=0, le=1)
-    label_noise: float = Field(0.0, ge=0, lt=1)  # the share of id_train with the label of another class
-    imbalance: float = Field(1.0, ge=1)  # how many times more images of its first class id_train has than of its last
+    label_noise: float = Field(0.0, ge=0, le=1)
+    imbalance: float = Field(1.0, ge=1, allow_inf_nan=False)
     size: Literal[32, 64] = 32
 
 
@@ -45,24 +50,25 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     import torch
 
     from metaft.data.drawing.digits import HANDS, handwritten, render
-    from metaft.data.drawing.labels import classes_of, noisy
     from metaft.data.drawing.paint import style_rows
     from metaft.data.drawing.render import uniforms
+    from metaft.data.labels import dealt, noisy
     from metaft.data.types import Classes, PixelArray, Split, Splits
 
-    def draw(name: str, number: int, n: int, wrong: float = 0.0, tail: float = 1.0) -> Split:
+    def draw(name: str, number: int, n: int, imbalance: float = 1) -> Split:
         split_seed = seed * 1000 + 500 + number
         indices = np.arange(n)
         r = uniforms(split_seed ^ 0xC0105, indices, 3).numpy()
-        classes = classes_of(n, len(NAMES), tail)
+        classes = dealt(n, 10, imbalance, split_seed)
         free = (r[:, 1] * len(COLOURS)).astype(np.int64)
         colours = np.where(r[:, 0] < options.colour_correlation, classes, free)
         hands = (r[:, 2] * len(HANDS)).astype(np.int64)
         styles = style_rows(["photo"]).expand(n, -1)
         pixels = render(classes, hands, styles, colours, split_seed, indices, size=options.size)
-        labels = torch.from_numpy(noisy(classes, len(NAMES), wrong, split_seed))
-        return Split(name, PixelArray(pixels, view.size), labels, view)
+        return Split(name, PixelArray(pixels, view.size), torch.from_numpy(classes), view)
 
+    train = draw("id_train", 0, options.id_train, options.imbalance)
+    false = noisy(train.labels.numpy(), 10, options.label_noise, seed * 1000 + 500)
     pixels, labels = handwritten()
 
     def real(name: str, rows: Tensor) -> Split:
@@ -71,7 +77,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     numbers = torch.arange(len(labels))
     chance = uniforms(seed * 1000 + 503, numbers[:REAL_VALIDATION].numpy(), 1)[:, 0]
     return Splits(
-        id_train=draw("id_train", 0, options.id_train, options.label_noise, options.imbalance),
+        id_train=replace(train, labels=torch.from_numpy(false)),
         id_val=draw("id_val", 1, options.id_val),
         ood_val=real("ood_val", _evenly(labels[:REAL_VALIDATION], chance)[: options.ood_val]),
         tests={

@@ -1,48 +1,105 @@
-"""The same picture in two parts of a data set, found by its pixels: it would judge what was trained on it."""
+"""The same picture in two splits, of which one judges what the other trains: found by content."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
+from hashlib import sha256
+from itertools import combinations
+from pathlib import Path
 
 import torch
 
-from metaft.data.types import MEMORY, Split
+from metaft.data.objects import Kept
+from metaft.data.pictures import Decoded, ImageFiles
+from metaft.data.types import ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
 
-CHUNK = 256  # images that are read at once
+CHUNK = 512  # images read at a time
 
 
-def refuse_shared(parts: Mapping[str, Split]) -> None:
-    """Refuse a data set with one picture in two of its parts, by sha256 of the pixels at the model's size.
-
-    Pictures of one colour are no evidence. Two parts of which one is too large for memory are not compared. The same
-    picture twice in one part, or in both ID parts, does not judge what was trained on it and is let pass.
+def refuse_shared(splits: Splits) -> None:
+    """Refuse splits that share a picture, unless both are of ID or both are tests.
 
     Raises:
-        DataError: such a picture, its number in both parts and how many more there are.
+        DataError: which two, and the first picture that they share.
     """
-    seen: dict[bytes, tuple[str, int]] = {}
-    shared: list[tuple[tuple[str, int], tuple[str, int]]] = []
-    for name, split in parts.items():
-        for number, digest in _digests(split):
-            first = seen.setdefault(digest, (name, number))
-            if first[0] != name and not {first[0], name} <= {"id_train", "id_val"}:
-                shared.append((first, (name, number)))
-    if shared:
-        (first, second), more = shared[0], len(shared) - 1
-        rest = f", and {more} more" if more else ""
-        found = f"image {second[1]} is image {first[1]} of {first[0]} too{rest}"
-        raise DataError(f"{second[0]}: {found}; allowed: each image in one of the parts that train, judge or test")
+    reason = shared_images({name: split for name, split in splits.parts.items() if name != "labelled_half"})
+    if reason is not None:
+        raise DataError(reason)
 
 
-def _digests(split: Split) -> Iterator[tuple[int, bytes]]:
-    """The number of each image that is not of one colour, and the hash of its pixels."""
-    if len(split) * 3 * split.view.size**2 > MEMORY:
-        return
-    for rows in torch.arange(len(split)).split(CHUNK):
-        pixels = split.source.pixels(rows.tolist())
-        plain = (pixels.flatten(2) == pixels.flatten(2)[..., :1]).all(2).all(1)
-        for number, image, blank in zip(rows.tolist(), pixels, plain.tolist(), strict=True):
+def shared_images(splits: Mapping[str, Split]) -> str | None:
+    """Which two splits share how many pictures, and one of them, for a message; None where none do.
+
+    `id_train` and `id_val` may share pictures, and so may tests. Pictures are compared by the SHA-256 of their pixels
+    at the model's size, those of one colour alone left out; or of their files' bytes, where a split's files are too
+    large to be kept. Splits whose pictures are neither kept nor files are not compared.
+    """
+    pairs = [pair for pair in combinations(splits, 2) if not _harmless(*pair)]
+    origins = {name: _origins(split) for name, split in splits.items()}
+    if any(isinstance(source, ImageFiles) for found in origins.values() for source, _ in found):
+        contents = _of_files({name: _paths(found) for name, found in origins.items()})
+    else:
+        contents = {name: _of_pixels(split) if _kept(origins[name]) else {} for name, split in splits.items()}
+    for first, second in pairs:
+        shared = [content for content in contents[first] if content in contents[second]]
+        if shared:
+            one, other = (_name(origins[name][contents[name][shared[0]]]) for name in (first, second))
+            count = f"{len(shared)} picture{'s' if len(shared) > 1 else ''}"
+            found = f"{count} of {second} too, the first: {one} is {other}"
+            return f"{first}: {found}; allowed: each picture in one of them"
+    return None
+
+
+def _harmless(first: str, second: str) -> bool:
+    """Whether two splits may share pictures: duplicates in ID change little, and no test sees another."""
+    tests = [name == "id_test" or name.startswith("ood_test/") for name in (first, second)]
+    return all(tests) or {first, second} == {"id_train", "id_val"}
+
+
+def _origins(split: Split) -> list[tuple[ImageSource, int]]:
+    return [origin(split.source, i) for i in range(len(split))]
+
+
+def _kept(origins: list[tuple[ImageSource, int]]) -> bool:
+    return all(isinstance(source, PixelArray | Kept) for source, _ in origins)
+
+
+def _name(place: tuple[ImageSource, int]) -> str:
+    """An image's file, or its number in the data set that it is taken from."""
+    source, number = place
+    return str(source.paths[number]) if isinstance(source, Decoded | ImageFiles) else f"item {number}"
+
+
+def _paths(origins: list[tuple[ImageSource, int]]) -> list[Path | None]:
+    """The file of each image; None where it has none."""
+    return [s.paths[i] if isinstance(s, Decoded | ImageFiles) else None for s, i in origins]
+
+
+def _of_pixels(split: Split) -> dict[bytes, int]:
+    """The number of the first image with each content, by its hash."""
+    numbers: dict[bytes, int] = {}
+    for chunk in torch.arange(len(split)).split(CHUNK):
+        pixels = split.source.pixels(chunk.tolist()).contiguous()
+        flat = pixels.flatten(2)
+        plain = (flat.amax(2) == flat.amin(2)).all(1)  # blank pages are alike without being the same
+        for number, image, blank in zip(chunk.tolist(), pixels.numpy(), plain.tolist(), strict=True):
             if not blank:
-                yield number, hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+                numbers.setdefault(sha256(image).digest(), number)
+    return numbers
+
+
+def _of_files(paths: Mapping[str, list[Path | None]]) -> dict[str, dict[bytes, int]]:
+    """The number of the first file with each content in each split, of files with the size of another split's."""
+    sizes = {name: [None if p is None else p.stat().st_size for p in files] for name, files in paths.items()}
+    users: dict[int | None, set[str]] = defaultdict(set)
+    for name, found in sizes.items():
+        for size in found:
+            users[size].add(name)
+    contents: dict[str, dict[bytes, int]] = {name: {} for name in paths}
+    for name, files in paths.items():
+        for number, (file, size) in enumerate(zip(files, sizes[name], strict=True)):
+            if file is not None and len(users[size]) > 1:  # reading the others could find nothing
+                contents[name].setdefault(sha256(file.read_bytes()).digest(), number)
+    return contents

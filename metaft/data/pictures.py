@@ -28,6 +28,13 @@ class ImageFiles:
         return torch.stack([decode(self.paths[i], self.view) for i in indices])
 
 
+@dataclass(frozen=True)
+class Decoded(PixelArray):
+    """Images held in memory, and the files they were read from."""
+
+    paths: tuple[Path, ...]
+
+
 def decode(path: Path, view: ImageView) -> Tensor:
     """One image file at the model's size, uint8 [3, S, S].
 
@@ -63,10 +70,11 @@ def open_pictures(name: str, files: list[Path], view: ImageView, skip: bool) -> 
     if faults:
         warn(f"{name}: skipped {len(faults)} of {len(files)} images as unreadable")
     kept = torch.tensor([i for i, r in enumerate(results) if not isinstance(r, DataError)], dtype=torch.long)
+    paths = tuple(files[i] for i in kept)
     if in_memory:
         decoded = [r for r in results if not isinstance(r, DataError)]
-        return PixelArray(torch.stack(decoded) if decoded else torch.empty(0), view.size), kept
-    return ImageFiles(tuple(files[i] for i in kept), view), kept
+        return Decoded(torch.stack(decoded) if decoded else torch.empty(0), view.size, paths), kept
+    return ImageFiles(paths, view), kept
 
 
 def _header(file: Path) -> Tensor:

@@ -15,8 +15,10 @@ from metaft.lazy import Lazy
 if TYPE_CHECKING:
     from metaft.data.types import ImageView, Splits
 
-SUITE_VERSION = 2  # of the embedded suites; 2: label noise, imbalance and other names, and no other picture than in 1
-PICTURES = 1  # the version in which pictures of earlier settings last changed: results from it on may share a table
+# Of the embedded suites and checkpoints together; results of different versions share a table only where both have the
+# same pictures. 2: and the worlds' options; no picture of 1 has changed.
+SUITE_VERSION = 2
+PICTURES = 1  # the version since which no picture of the suites, and no checkpoint, has changed
 
 
 def _no_faults(data: DataConfig) -> list[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -20,15 +21,22 @@ NAMES = (
     *("circle", "square", "triangle", "star", "dax", "heart"),
     *("ring", "blicket", "arrow", "wug", "diamond", "toma"),
 )
-KNOWN = ("circle", "square", "triangle", "star", "heart", "ring", "arrow", "diamond")
-UNKNOWN = (
-    *("fep", "tulver", "modi", "zorch", "dax", "koba"),
-    *("pilk", "blicket", "gazzer", "wug", "nerf", "toma"),
-)  # in the order of NAMES
+UNKNOWN = (*("modi", "fep", "gazzer", "koba", "dax", "zav"), *("tulver", "blicket", "pimwit", "wug", "kiki", "toma"))
+# The objects of each choice of `names`, as places in the list of glyphs, with their names.
+CLASSES = {
+    "suite": dict(enumerate(NAMES)),
+    "known": {place: name for place, name in enumerate(NAMES) if name not in UNKNOWN},
+    "unknown": dict(enumerate(UNKNOWN)),
+}
 
 
 class Options(BaseModel):
-    """Settings of `data.format: shapes`, under `data.options`; sizes of OOD tests are per style."""
+    """Settings of `data.format: shapes`, under `data.options`; sizes of OOD tests are per style.
+
+    `label_noise` is the share of id_train's labels that are false, `imbalance` how many times as many of its images the
+    first class has as the last. `names: known` leaves the objects whose names the toy CLIP has read, `unknown` gives
+    all twelve names that it has not.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,9 +49,9 @@ class Options(BaseModel):
     test: int = Field(600, ge=1)
     colour_correlation: float = Field(0.7, ge=0, le=1)
     severity: float = Field(1.0, ge=0, le=1)
-    names: Literal["suite", "known", "unknown"] = "suite"  # known: the objects of those names; unknown: all made up
-    label_noise: float = Field(0.0, ge=0, lt=1)  # the share of id_train with the label of another class
-    imbalance: float = Field(1.0, ge=1)  # how many times more images of its first class id_train has than of its last
+    label_noise: float = Field(0.0, ge=0, le=1)
+    imbalance: float = Field(1.0, ge=1, allow_inf_nan=False)
+    names: Literal["suite", "known", "unknown"] = "suite"
     size: Literal[32, 64] = 32
 
     @field_validator("val_styles", "test_styles", mode="before")
@@ -73,29 +81,22 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     import numpy as np
     import torch
 
-    from metaft.data.drawing.labels import classes_of, noisy
     from metaft.data.drawing.paint import style_rows
     from metaft.data.drawing.render import uniforms
     from metaft.data.drawing.shapes import render
+    from metaft.data.labels import dealt, noisy
     from metaft.data.types import Classes, Domains, PixelArray, Split, Splits
 
-    o = options
-    names = {"suite": NAMES, "known": KNOWN, "unknown": UNKNOWN}[o.names]
-    objects = np.array([NAMES.index(name) for name in (KNOWN if o.names == "known" else NAMES)])
+    o, names = options, CLASSES[options.names]
+    objects = np.array(list(names))
 
     def draw(
-        name: str,
-        number: int,
-        n: int,
-        styles: tuple[str, ...],
-        correlation: float,
-        wrong: float = 0.0,
-        tail: float = 1.0,
+        name: str, number: int, n: int, styles: tuple[str, ...], correlation: float, imbalance: float = 1
     ) -> Split:
         split_seed = seed * 1000 + number
         indices = np.arange(n)
         r = uniforms(split_seed ^ 0xC0105, indices, 3).numpy()
-        labels = classes_of(n, len(names), tail)
+        labels = dealt(n, len(objects), imbalance, split_seed)
         classes = objects[labels]
         tied = classes % len(COLOURS)
         colours = np.where(r[:, 0] < correlation, tied, (r[:, 1] * len(COLOURS)).astype(np.int64))
@@ -103,17 +104,18 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
         chosen = (r[:, 2] * len(styles)).astype(np.int64)
         pixels = render(classes, rows[chosen], colours, split_seed, indices, size=o.size)
         domains = Domains(styles, torch.from_numpy(chosen))
-        given = torch.from_numpy(noisy(labels, len(names), wrong, split_seed))
-        return Split(name, PixelArray(pixels, view.size), given, view, domains)
+        return Split(name, PixelArray(pixels, view.size), torch.from_numpy(labels), view, domains)
 
+    train = draw("id_train", 0, o.id_train, (o.style,), o.colour_correlation, o.imbalance)
+    false = noisy(train.labels.numpy(), len(objects), o.label_noise, seed * 1000)
     c, number = o.colour_correlation, {s: i for i, s in enumerate(STYLES)}
     tests = {"id_test": draw("id_test", 3, o.test, (o.style,), c)}
     tests |= {f"ood_test/{s}": draw(f"ood_test/{s}", 100 + number[s], o.test, (s,), 0.0) for s in o.test_styles}
     return Splits(
-        id_train=draw("id_train", 0, o.id_train, (o.style,), c, o.label_noise, o.imbalance),
+        id_train=replace(train, labels=torch.from_numpy(false)),
         id_val=draw("id_val", 1, o.id_val, (o.style,), c),
         ood_val=draw("ood_val", 2, o.ood_val, o.val_styles, 0.0),
         tests=tests,
-        classes=Classes(names, TEMPLATES),
+        classes=Classes(tuple(names.values()), TEMPLATES),
         labelled_half=draw("labelled_half", 4, o.test * len(o.test_styles), o.test_styles, 0.0),
     )

@@ -146,6 +146,16 @@ def joined(name: str, first: Split, second: Split) -> Split:
     return Split(name, _Joined(first, second), torch.cat([first.labels, second.labels]), first.view)
 
 
+def origin(source: ImageSource, index: int) -> tuple[ImageSource, int]:
+    """The source that an image of subsets and sums of splits is taken from, and its number there."""
+    if isinstance(source, _Subset):
+        return origin(source.source, source.indices[index])
+    if isinstance(source, _Joined):
+        n = len(source.first)
+        return origin(source.first.source, index) if index < n else origin(source.second.source, index - n)
+    return source, index
+
+
 def concatenated(name: str, parts: Sequence[tuple[str, Split]]) -> Split:
     """The images of named domains, at least one, as one split in their order."""
     (_, together), *others = parts

@@ -39,7 +39,7 @@ def test_pretrainings_by_seed(tmp_path, monkeypatch):
         load(MID, None)
     save(load(TOY, RANDOM).model.state_dict(), checkpoint(TOY, 7))
     (made,) = tmp_path.iterdir()
-    assert f"suites-{PICTURES}-" in made.name, "no weights of another version are found"
+    assert f"suites-{PICTURES}-" in made.name, "no weights of other pictures are found"
     seven, shipped, named = (load(TOY, p).model.state_dict() for p in ("seed-7", "seed-0", None))
     assert not torch.equal(seven["visual.proj"], shipped["visual.proj"])
     assert torch.equal(named["visual.proj"], shipped["visual.proj"])

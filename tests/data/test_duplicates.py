@@ -1,50 +1,127 @@
-"""One picture in two parts of a data set is found by its pixels and named."""
+"""The same picture in two splits is found and named, wherever it could judge what it trained."""
 
 from __future__ import annotations
 
-import shutil
-from contextlib import nullcontext
 from dataclasses import replace
+from shutil import copy
+from time import perf_counter
 
 import pytest
 import torch
 
 from metaft import build, config
-from metaft.data.duplicates import refuse_shared
-from metaft.data.types import PixelArray
+from metaft.data import objects, pictures
+from metaft.data.duplicates import refuse_shared, shared_images
+from metaft.data.types import hold_out
 from metaft.errors import DataError
+from tests.data.suites import load
+from tests.data.test_folder import load as folder
+from tests.data.test_objects import opened
+from tests.data.test_objects import pictures as drawn
 
 
-def test_a_picture_in_two_folders_is_named(picture_tree):
-    words = ["data.format=folder", f"data.root={picture_tree}"]
-    build.workspace(config.load(None, words))
-    shutil.copy(
-        picture_tree / "id_train" / "light_square" / "3.png", picture_tree / "ood_val" / "light_square" / "copy.png"
-    )
-    with pytest.raises(DataError, match="ood_val: image 20 is image 13 of id_train too; allowed: each image in one of"):
-        build.workspace(config.load(None, words))
+def refused(splits) -> str:
+    with pytest.raises(DataError) as caught:
+        refuse_shared(splits)
+    return str(caught.value)
 
 
+@pytest.fixture(params=["pixels", "files"])
+def way(request, monkeypatch):
+    """How pictures are compared: id_train's are held in memory, or too large for it."""
+    if request.param == "files":
+        monkeypatch.setattr(pictures, "MEMORY", 20 * 3 * 32**2 - 1)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
-    ("first", "second", "refused"),
+    ("source", "target"),
     [
-        ("id_train", "ood_val", True),
-        ("ood_val", "ood_test/handwritten", True),
-        ("id_val", "id_test", True),
-        ("id_train", "id_val", False),
-        ("id_train", "id_train", False),
+        ("id_train", "ood_val"),
+        ("id_val", "ood_val"),
+        ("id_train", "id_test"),
+        ("ood_val", "ood_test/dusk"),
+        ("id_val", "id_test"),
     ],
 )
-def test_which_parts_may_share(work, first, second, refused):
-    parts = dict(work.splits.parts)
-    pixels = torch.stack([parts[first].source.pixels([4, 5]), parts[second].source.pixels([6, 7])]).flatten(0, 1)
-    parts[second] = replace(parts[second], source=PixelArray(pixels, 32), labels=torch.zeros(4, dtype=torch.long))
-    refusal = pytest.raises(DataError, match=r"image \d+ of \S+ too.*, and 1 more") if refused else nullcontext()
-    with refusal:
-        refuse_shared(parts)
+def test_files_are_named(picture_tree, source, target):
+    for number in (3, 7):
+        copy(picture_tree / source / f"dark_square/{number}.png", picture_tree / target / f"dark_square/1{number}.png")
+    text = refused(folder(picture_tree))
+    assert text.startswith(f"{source}: 2 pictures of {target} too, the first: ")
+    assert f"{source}/dark_square/3.png is " in text
+    assert f"{target}/dark_square/13.png; allowed: " in text
 
 
-def test_pictures_of_one_colour_are_no_evidence(work):
-    white = torch.full((2, 3, 32, 32), 255, dtype=torch.uint8)
-    blank = replace(work.splits.ood_val, source=PixelArray(white, 32), labels=torch.tensor([0, 1]))
-    refuse_shared({"id_train": blank, "ood_val": blank})
+@pytest.mark.usefixtures("way")
+def test_what_may_be_there_twice(picture_tree):
+    for source, target in (("id_train", "id_val"), ("ood_test/dusk", "ood_test/dawn"), ("ood_val", "ood_val")):
+        copy(picture_tree / source / "dark_square/3.png", picture_tree / target / "dark_square/13.png")
+    refuse_shared(folder(picture_tree))
+
+
+def test_further_sources_share_nothing(picture_tree):
+    paths = {"ood_test": {"dawn": "ood_test/dawn"}, "more": {"dusk": "ood_test/dusk"}}
+    refuse_shared(folder(picture_tree, options=paths))
+    copy(picture_tree / "id_train/dark_square/3.png", picture_tree / "ood_test/dusk/dark_square/13.png")
+    assert refused(folder(picture_tree, options=paths)).startswith("id_train: 1 picture of more/dusk too")
+    paths["more"] = {"dusk": "ood_test/dusk", "again": "ood_test/dusk"}
+    (picture_tree / "ood_test/dusk/dark_square/13.png").unlink()
+    assert "more/dusk: 20 pictures of more/again too" in refused(folder(picture_tree, options=paths))
+
+
+def test_a_held_out_part_has_the_files_of_its_whole(picture_tree):
+    splits = folder(picture_tree, options={"id_val": None})
+    (number,) = (splits.id_val.labels == 1).nonzero()[:, 0]
+    held = splits.id_val.source.pixels([int(number)])
+    (same,) = (splits.id_val.source.source.array == held).flatten(1).all(1).nonzero()[:, 0].tolist()
+    file = splits.id_val.source.source.paths[same]
+    copy(file, picture_tree / "ood_val/light_square/10.png")
+    assert f"id_val: 1 picture of ood_val too, the first: {file} is " in refused(
+        folder(picture_tree, options={"id_val": None})
+    )
+
+
+def test_items_are_numbered():
+    shared = drawn(6, 1)
+    assert refused(opened(ood_val=None, ood_val__noon=drawn(3, 5), ood_val__haze=shared, more__x=shared[2:])) == (
+        "ood_val: 4 pictures of more/x too, the first: item 2 is item 0; allowed: each picture in one of them"
+    )
+    refuse_shared(opened(more__x=drawn(6, 7)))
+
+
+def test_blank_pages_are_no_evidence():
+    page = torch.full((3, 32, 32), 255, dtype=torch.uint8)
+    page[0] = 7
+    splits = opened(ood_val=[(page, 0), *drawn(4, 1)], more__x=[(page, 1), *drawn(3, 4)])
+    refuse_shared(splits)
+    page[1, 2, 3] = 8
+    assert "item 0 is item 0" in refused(opened(ood_val=[(page, 0)], more__x=[(page, 1)]))
+
+
+def test_items_read_when_asked_for_are_not_compared(monkeypatch):
+    monkeypatch.setattr(objects, "MEMORY", 0)
+    shared = drawn(6, 1)
+    refuse_shared(opened(ood_val=shared, more__x=shared[:]))
+
+
+def test_a_workspace_is_refused(picture_tree):
+    copy(picture_tree / "ood_val/dark_square/3.png", picture_tree / "ood_test/dusk/dark_square/13.png")
+    cfg = config.load(None, ["data.format=folder", f"data.root={picture_tree}"])
+    with pytest.raises(DataError, match="ood_val: 1 picture of ood_test/dusk too"):
+        build.workspace(cfg)
+
+
+@pytest.mark.parametrize("name", ["shapes", "digits"])
+def test_embedded_suites_deal_each_picture_once_and_are_compared_fast(name):
+    splits = load(name, id_train=2000, id_val=600, ood_val=300, test=600)
+    start = perf_counter()
+    assert shared_images(splits.parts) is None
+    assert perf_counter() - start < 2, "0.1 s on an idle processor"
+
+
+def test_parts_of_one_split(picture_tree):
+    splits = folder(picture_tree)
+    train, held = hold_out(splits.id_train, 0)
+    assert shared_images({"id_train": train, "ood_val": held}) is None
+    assert "20 pictures" in refused(replace(splits, more={"again": splits.ood_val}))

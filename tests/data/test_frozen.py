@@ -1,9 +1,9 @@
 """The embedded suites and the shipped checkpoint are what their version says.
 
-Where this fails, pictures or weights have changed: raise `metaft.data.registry.PICTURES`, run this file as a
-script, which writes the new version's means, add its hashes here, and measure every committed result again. Labels and
-weights are compared by hash. Pictures are compared by the mean of each channel of each image: processors round
-differently, which was seen to move one pixel in three million by one level, and a mean by 0.001.
+Where this fails, pictures or weights have changed: raise SUITE_VERSION and PICTURES in `metaft.data.registry`, run this
+file as a script, which writes the new version's means, add its hashes here, and measure every committed result again.
+Labels and weights are compared by hash. Pictures are compared by the mean of each channel of each image: processors
+round differently, which was seen to move one pixel in three million by one level, and a mean by 0.001.
 """
 
 from __future__ import annotations

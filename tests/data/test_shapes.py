@@ -80,3 +80,16 @@ def test_faulty_styles_are_named(options, words):
 def test_any_style_as_id():
     for style in STYLES:
         assert len(load("shapes", style=style, id_train=12, id_val=12, ood_val=12, test=12).id_train) == 12
+
+
+def test_every_validation_image_names_its_style():
+    """Alone, a style gives the same pictures as the images of its domain."""
+    styles = ["neon", "noir"]
+    split = load("shapes", val_styles=styles, ood_val=200).ood_val
+    assert split.domains.names == ("neon", "noir")
+    light = split.source.pixels(range(200)).float().mean(dim=(1, 2, 3))
+    alone = {s: load("shapes", val_styles=[s], ood_val=200).ood_val.source.pixels(range(200)) for s in styles}
+    for number, style in enumerate(styles):
+        rows = (split.domains.numbers == number).nonzero()[:, 0]
+        assert len(rows) > 50
+        assert torch.equal(light[rows], alone[style][rows].float().mean(dim=(1, 2, 3)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metaft.data.types import ImageView, joined
+from metaft.data.types import ImageView, concatenated, joined
 from tests.data.suites import load
 
 
@@ -32,3 +32,12 @@ def test_two_splits_as_one():
     expected = [splits.ood_val.source.pixels([15, 0]), splits.id_train.source.pixels([3, 29])]
     assert torch.equal(both.source.pixels(rows), torch.cat(expected)[[0, 2, 1, 3]])
     assert torch.equal(both.source.pixels([3]), splits.id_train.source.pixels([3]))
+
+
+def test_domains_as_one():
+    first, second = (load("digits", id_train=10, seed=seed).id_train for seed in (0, 1))
+    split = concatenated("ood_val", [("print", first), ("italic", second)])
+    assert (split.name, split.domains.names) == ("ood_val", ("print", "italic"))
+    assert split.domains.numbers.tolist() == [0] * 10 + [1] * 10
+    assert torch.equal(split.source.pixels([12]), second.source.pixels([2]))
+    assert split.subset(torch.tensor([12, 3])).domains.numbers.tolist() == [1, 0]
