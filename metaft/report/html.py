@@ -38,7 +38,8 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 <h2>{{ run.name }}</h2>
 {% if run.handed_back %}<p><b>{{ run.handed_back }}</b></p>{% endif %}
 <p>Accuracy in per cent; small: 95&nbsp;% bootstrap interval over the test images.</p>
-<table><tr><th>method</th>{% for s in run.splits %}<th>{{ s }}</th>{% endfor %}<th>OOD mean</th>{% if run.ood_val %}<th>ood_val</th>{% endif %}</tr>
+<table><tr><th>method</th>{% for s in run.splits %}<th>{{ s }}</th>{% endfor %}<th>OOD mean</th>
+{% if run.ood_val %}<th>ood_val</th>{% endif %}</tr>
 {% for m in run.methods %}<tr><td>{{ m.name }}</td>
 {% for c in m.cells %}<td>{% if c %}{{ "%.1f"|format(c.value) }}
 <small>[{{ "%.1f"|format(c.low) }}, {{ "%.1f"|format(c.high) }}]</small>{% endif %}</td>{% endfor %}
