@@ -36,5 +36,5 @@ class Keeper:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         self.states[name] = buffer.getvalue()
-        if self.stop and state["step"] == 10:
+        if self.stop and state.get("step") == 10:
             raise KeyboardInterrupt

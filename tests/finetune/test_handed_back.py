@@ -1,0 +1,111 @@
+"""Which model is handed back, on judgements of which every figure is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from metaft.finetune.crossfit import Judged
+from metaft.finetune.handed_back import Candidate, Gap, handed_back
+
+N = 100
+LABELS = torch.zeros(N, dtype=torch.int64)
+
+
+def judged(wrong: range, moved: int) -> Judged:
+    """Wrong on these images, and of another opinion than `ZERO` on `moved` of them; classes say no more than that."""
+    said = ZERO_SAID.clone()
+    said[:moved] += 2
+    right = torch.ones(N, dtype=torch.bool)
+    right[wrong.start : wrong.stop] = False
+    return Judged(said, right)
+
+
+ZERO_SAID = LABELS
+ZERO = Judged(ZERO_SAID, torch.arange(N) >= 40)
+
+
+def chosen(candidates, id_drop_max=None, noise=1.0):
+    return handed_back(candidates, ZERO, id_drop_max=id_drop_max, noise=noise)
+
+
+def test_the_standard_error_of_a_paired_difference():
+    """4 images won, 1 lost: mean 0.03, sd^2 = (5 - 100 * 0.03^2) / 99."""
+    gap = Gap.between(judged(range(1), 0), judged(range(1, 5), 0))
+    assert gap.mean == pytest.approx(0.03)
+    assert gap.error == pytest.approx(math.sqrt((5 - 100 * 0.03**2) / 99) / 10)
+    one = Judged(torch.zeros(1), torch.tensor([True]))
+    assert Gap.between(one, one) == Gap(0.0, 0.0)
+
+
+def test_the_best_is_handed_back_where_no_other_is_as_good():
+    kept = chosen({"ft": Candidate(judged(range(40), 5), 0.9), "autoft": Candidate(judged(range(10), 50), 0.8)})
+    assert (kept.method, kept.ood_val) == ("autoft", pytest.approx(0.9))
+    assert kept.reason == "it has the best accuracy on ood_val, 90.0 %"
+
+
+WITHIN = {  # 3 points apart, with a standard error of sqrt((3 - 0.09) / 99) / 10 = 1.7 points
+    "autoft": Candidate(judged(range(10), 50), 0.8),
+    "wise_ft": Candidate(judged(range(13), 20), 0.9),
+}
+
+
+@pytest.mark.parametrize(("noise", "method"), [(0.0, "autoft"), (1.0, "autoft"), (1.7, "autoft"), (1.8, "wise_ft")])
+def test_within_noise_the_one_closer_to_theta_0(noise, method):
+    assert chosen(WITHIN, noise=noise).method == method
+
+
+def test_the_reason_has_the_numbers():
+    assert chosen(WITHIN, noise=2.0).reason == (
+        "it has 87.0 % on ood_val, 3.0 points below autoft, within 2 standard errors of 1.7, "
+        "and is closer to theta_0: it names 20.0 % of the images, not 50.0 %, otherwise than zero_shot"
+    )
+
+
+def test_ties_are_broken_by_closeness_then_id_val_then_order():
+    same = judged(range(10), 20)
+    closer = Candidate(judged(range(10), 19), 0.1)
+    assert chosen({"a": Candidate(same, 0.9), "b": closer}, noise=0).method == "b"
+    assert chosen({"a": Candidate(same, 0.8), "b": Candidate(same, 0.9)}, noise=0).method == "b"
+    assert chosen({"a": Candidate(same, 0.9), "b": Candidate(same, 0.9)}, noise=0).method == "a"
+
+
+def test_the_better_of_two_as_close():
+    """Within noise and named as often otherwise than by theta_0, accuracy on ood_val decides."""
+    pair = {"a": Candidate(judged(range(11), 20), 0.9), "b": Candidate(judged(range(10), 20), 0.1)}
+    assert chosen(pair, noise=9).method == "b"
+
+
+FLOORED = {
+    "ft": Candidate(judged(range(40), 30), 0.90),
+    "ft_ood_val": Candidate(judged(range(5), 60), 0.80),
+    "autoft": Candidate(judged(range(20), 40), 0.87),
+}
+
+
+@pytest.mark.parametrize(
+    ("id_drop_max", "method"), [(None, "ft_ood_val"), (0.1, "ft_ood_val"), (0.03, "autoft"), (0.02, "ft")]
+)
+def test_no_model_may_lose_too_much_in_distribution(id_drop_max, method):
+    assert chosen(FLOORED, id_drop_max).method == method
+
+
+def test_what_lost_too_much_is_named():
+    assert chosen(FLOORED, 0.03).reason.endswith("; ft_ood_val lost more than 3.0 points of ft's on id_val")
+
+
+def test_without_ft_or_without_any_above_it_there_is_no_floor():
+    without = {name: c for name, c in FLOORED.items() if name != "ft"}
+    assert chosen(without, 0.0).method == "ft_ood_val"
+    unjudged = {**without, "ft": Candidate(None, 0.99)}
+    assert chosen(unjudged, 0.0).method == "ft_ood_val", "none is above it"
+
+
+def test_what_ood_val_cannot_judge_is_left_aside():
+    pair = {"ft_ood_val": Candidate(None, 0.99), "zero_shot": Candidate(ZERO, 0.1)}
+    assert chosen(pair).method == "zero_shot"
+    kept = chosen({"a": Candidate(None, 0.1), "b": Candidate(None, 0.2)})
+    assert (kept.method, kept.ood_val) == ("b", None)
+    assert "no image of ood_val is left to judge by" in kept.reason
