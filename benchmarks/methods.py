@@ -49,11 +49,13 @@ from shared.workers import in_workers
 from metaft import pipeline
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
+from metaft.data.types import Split
 from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
+from metaft.hooks.knobs import Knob
 from metaft.search.journal import Journal
 from metaft.search.sampler import Failed
 from metaft.search.tpe.tpe import TPE
@@ -71,7 +73,7 @@ Knobs = dict[str, dict[str, Any]]
 def tune(cell: Cell, method: str) -> list[Row]:
     """The trials of a method's knobs."""
     work = opened(cell)
-    knobs = METHODS[method].knobs
+    knobs = tunable(method)
     sampler = TPE(Space([knob.dimension for knob in knobs]), seed=TUNING_SEED)
     sampler.enqueue({knob.name: knob.default for knob in knobs})
     settings = fits_in(work).context.settings
@@ -92,6 +94,11 @@ def tune(cell: Cell, method: str) -> list[Row]:
         sampler.tell(trial.number, -balance(accuracies))
         rows.append({**row, **accuracies})
     return rows
+
+
+def tunable(method: str) -> list[Knob]:
+    """The knobs of a method that it does not choose by itself."""
+    return [knob for knob in METHODS[method].knobs if knob.default is not None]
 
 
 def with_knobs(work: Workspace, knobs: Knobs) -> dict[str, Any]:
@@ -124,12 +131,12 @@ def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ..
 def searching(work: Workspace, fits: Fits) -> Fits:
     """The same fits, of which autoft searches first, on its bill."""
 
-    def fit(method: str, context: FitContext) -> Classifier:
+    def fit(method: str, ood_val: Split, context: FitContext) -> Classifier:
         if method != "autoft":
-            return fits.fit(method, context)
+            return fits.fit(method, ood_val, context)
         search = pipeline.find(work, pipeline.prepared(work), Journal(), fits)
         context.cost.step_equivalents += search.cost.step_equivalents
-        return fits.fit(method, context.varied(learned=search.objective))
+        return fits.fit(method, ood_val, context.varied(learned=search.objective))
 
     return replace(fits, fit=fit)
 
@@ -157,7 +164,7 @@ def tunings(suites: tuple[str, ...], _: list[int], args: Namespace, rows: Rows) 
         cell = cell_of(suite, TUNING_SEED, args.device, args.quick)
         for method in methods_of(cell, None):
             row = cell.row(method=method, labels=None, tuning=True)
-            if METHODS[method].knobs and row not in rows:
+            if tunable(method) and row not in rows:
                 yield tune, cell, method
 
 

@@ -147,6 +147,8 @@ def compare(
 ) -> Results:
     """Fit methods and evaluate each on every test split; a method that diverges is left out and named.
 
+    `handed_back` of the results names the method whose model a run would give to its user, and why.
+
     Args:
         settings: as for `search`.
         methods: names that `--list methods` shows; by default `evaluation.methods`.

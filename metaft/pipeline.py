@@ -105,8 +105,8 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
     try:
         learned, results = _learned(work, folder, search, learned, results)
     except DivergedError as error:
-        for name in LEARNED:
-            results = results.with_failure(name, str(error)) if name in methods else results
+        for name in [name for name in LEARNED if name in methods] or LEARNED[:1]:
+            results = results.with_failure(name, str(error))
     results.write(folder.path)
     fits = _fits(work, folder, learned)
     results = compare(work, fits, methods, results, lambda done: done.write(folder.path), folder.log)

@@ -1,6 +1,8 @@
-"""Whose model is handed back: the best by ood_val within the floor of ID accuracy, or one as good and closer."""
+"""Which model is handed back, on judgements of which every figure is known."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -9,61 +11,101 @@ from metaft.finetune.crossfit import Judged
 from metaft.finetune.handed_back import Candidate, Gap, handed_back
 
 N = 100
-THETA_0 = torch.zeros(N, dtype=torch.long)
+LABELS = torch.zeros(N, dtype=torch.int64)
 
 
-def judged(right: range, moved: int) -> Judged:
-    """Right on these images, and naming the first `moved` images otherwise than theta_0."""
-    correct = torch.zeros(N, dtype=torch.bool)
-    correct[list(right)] = True
-    predictions = THETA_0.clone()
-    predictions[:moved] = 1
-    return Judged(predictions, correct)
+def judged(wrong: range, moved: int) -> Judged:
+    """Wrong on these images, and of another opinion than `ZERO` on `moved` of them; classes say no more than that."""
+    said = ZERO_SAID.clone()
+    said[:moved] += 2
+    right = torch.ones(N, dtype=torch.bool)
+    right[wrong.start : wrong.stop] = False
+    return Judged(said, right)
 
 
-ZERO_SHOT = judged(range(50), 0)
+ZERO_SAID = LABELS
+ZERO = Judged(ZERO_SAID, torch.arange(N) >= 40)
 
 
-def chosen(noise=0.0, id_drop_max=None, **candidates):
-    made = {name: Candidate(*values) for name, values in candidates.items()}
-    return handed_back(made, ZERO_SHOT, id_drop_max=id_drop_max, noise=noise)
+def chosen(candidates, id_drop_max=None, noise=1.0):
+    return handed_back(candidates, ZERO, id_drop_max=id_drop_max, noise=noise)
 
 
-def test_the_best_by_ood_val():
-    kept = chosen(ft=(judged(range(60), 50), 0.9), wise_ft=(judged(range(70), 30), 0.8))
-    assert (kept.method, kept.ood_val) == ("wise_ft", 0.7)
-    assert kept.reason == "it has the best accuracy on ood_val, 70.0 %"
-    tied = chosen(ft=(judged(range(70), 50), 0.9), wise_ft=(judged(range(70), 60), 0.95), kd=(None, 1.0))
-    assert tied.method == "ft", "of equals within rounding the closer one"
+def test_the_standard_error_of_a_paired_difference():
+    """4 images won, 1 lost: mean 0.03, sd^2 = (5 - 100 * 0.03^2) / 99."""
+    gap = Gap.between(judged(range(1), 0), judged(range(1, 5), 0))
+    assert gap.mean == pytest.approx(0.03)
+    assert gap.error == pytest.approx(math.sqrt((5 - 100 * 0.03**2) / 99) / 10)
+    one = Judged(torch.zeros(1), torch.tensor([True]))
+    assert Gap.between(one, one) == Gap(0.0, 0.0)
 
 
-def test_the_closer_one_within_noise():
-    """The difference is 5 of 100 images: mean 0.05, deviation sqrt(5 * 95 / (100 * 99)), error a tenth of it."""
-    ahead, behind = judged(range(70), 60), judged(range(65), 20)
-    error = (5 * 95 / (100 * 99)) ** 0.5 / 10
-    gap = Gap.between(ahead, behind)
-    assert (gap.mean, gap.error) == pytest.approx((0.05, error))
-    pair = {"autoft": (ahead, 0.8), "wise_ft": (behind, 0.8)}
-    limit = 0.05 / error
-    assert chosen(limit - 0.01, **pair).method == "autoft"
-    kept = chosen(limit + 0.01, **pair)
-    assert kept.method == "wise_ft"
-    assert kept.ood_val == 0.65
-    assert "5.0 points below autoft" in kept.reason
-    assert "20.0 % of the images, not 60.0 %, otherwise than zero_shot" in kept.reason
+def test_the_best_is_handed_back_where_no_other_is_as_good():
+    kept = chosen({"ft": Candidate(judged(range(40), 5), 0.9), "autoft": Candidate(judged(range(10), 50), 0.8)})
+    assert (kept.method, kept.ood_val) == ("autoft", pytest.approx(0.9))
+    assert kept.reason == "it has the best accuracy on ood_val, 90.0 %"
 
 
-def test_id_accuracy_has_a_floor():
-    pair = {"ft": (judged(range(40), 50), 0.9), "zero_shot": (ZERO_SHOT, 0.5), "wise_ft": (judged(range(45), 20), 0.88)}
-    assert chosen(**pair).method == "zero_shot"
-    kept = chosen(id_drop_max=0.03, **pair)
-    assert kept.method == "wise_ft"
-    assert kept.reason.endswith("zero_shot lost more than 3.0 points of ft's on id_val")
-    assert chosen(id_drop_max=0.02, **pair).method == "wise_ft", "exactly on the floor"
-    assert chosen(id_drop_max=0.03, zero_shot=(ZERO_SHOT, 0.5)).method == "zero_shot", "no ft, no floor"
+WITHIN = {  # 3 points apart, with a standard error of sqrt((3 - 0.09) / 99) / 10 = 1.7 points
+    "autoft": Candidate(judged(range(10), 50), 0.8),
+    "wise_ft": Candidate(judged(range(13), 20), 0.9),
+}
 
 
-def test_what_cannot_be_judged_is_left_aside():
-    assert chosen(ft=(judged(range(40), 50), 0.9), ft_ood_val=(None, 0.95)).method == "ft"
-    alone = chosen(ft_ood_val=(None, 0.95), dfr=(None, 0.9))
-    assert (alone.method, alone.ood_val) == ("ft_ood_val", None)
+@pytest.mark.parametrize(("noise", "method"), [(0.0, "autoft"), (1.0, "autoft"), (1.7, "autoft"), (1.8, "wise_ft")])
+def test_within_noise_the_one_closer_to_theta_0(noise, method):
+    assert chosen(WITHIN, noise=noise).method == method
+
+
+def test_the_reason_has_the_numbers():
+    assert chosen(WITHIN, noise=2.0).reason == (
+        "it has 87.0 % on ood_val, 3.0 points below autoft, within 2 standard errors of 1.7, "
+        "and is closer to theta_0: it names 20.0 % of the images, not 50.0 %, otherwise than zero_shot"
+    )
+
+
+def test_ties_are_broken_by_closeness_then_id_val_then_order():
+    same = judged(range(10), 20)
+    closer = Candidate(judged(range(10), 19), 0.1)
+    assert chosen({"a": Candidate(same, 0.9), "b": closer}, noise=0).method == "b"
+    assert chosen({"a": Candidate(same, 0.8), "b": Candidate(same, 0.9)}, noise=0).method == "b"
+    assert chosen({"a": Candidate(same, 0.9), "b": Candidate(same, 0.9)}, noise=0).method == "a"
+
+
+def test_the_better_of_two_as_close():
+    """Within noise and named as often otherwise than by theta_0, accuracy on ood_val decides."""
+    pair = {"a": Candidate(judged(range(11), 20), 0.9), "b": Candidate(judged(range(10), 20), 0.1)}
+    assert chosen(pair, noise=9).method == "b"
+
+
+FLOORED = {
+    "ft": Candidate(judged(range(40), 30), 0.90),
+    "ft_ood_val": Candidate(judged(range(5), 60), 0.80),
+    "autoft": Candidate(judged(range(20), 40), 0.87),
+}
+
+
+@pytest.mark.parametrize(
+    ("id_drop_max", "method"), [(None, "ft_ood_val"), (0.1, "ft_ood_val"), (0.03, "autoft"), (0.02, "ft")]
+)
+def test_no_model_may_lose_too_much_in_distribution(id_drop_max, method):
+    assert chosen(FLOORED, id_drop_max).method == method
+
+
+def test_what_lost_too_much_is_named():
+    assert chosen(FLOORED, 0.03).reason.endswith("; ft_ood_val lost more than 3.0 points of ft's on id_val")
+
+
+def test_without_ft_or_without_any_above_it_there_is_no_floor():
+    without = {name: c for name, c in FLOORED.items() if name != "ft"}
+    assert chosen(without, 0.0).method == "ft_ood_val"
+    unjudged = {**without, "ft": Candidate(None, 0.99)}
+    assert chosen(unjudged, 0.0).method == "ft_ood_val", "none is above it"
+
+
+def test_what_ood_val_cannot_judge_is_left_aside():
+    pair = {"ft_ood_val": Candidate(None, 0.99), "zero_shot": Candidate(ZERO, 0.1)}
+    assert chosen(pair).method == "zero_shot"
+    kept = chosen({"a": Candidate(None, 0.1), "b": Candidate(None, 0.2)})
+    assert (kept.method, kept.ood_val) == ("b", None)
+    assert "no image of ood_val is left to judge by" in kept.reason

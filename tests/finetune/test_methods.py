@@ -19,6 +19,7 @@ from tests.finetune.states import Keeper, same, with_finetune
 
 NO_BETTER_IN_DISTRIBUTION = ("zero_shot", "dfr", "oracle")  # untrained, or trained on other images
 MAY_STAY = ("wise_ft", "autoft_wise", "soup")  # may choose to stay near theta_0 by ood_val
+UNINTERRUPTED = ("zero_shot", "linear_probe", "linear_probe_ood_val")  # train nothing that takes steps
 
 
 def test_only_the_oracle_sees_more_than_a_search(work):
@@ -75,7 +76,7 @@ def test_goes_on_to_the_same_end(few, short, fits, name):
             break
         except KeyboardInterrupt:
             interruptions += 1
-    assert (interruptions > 0) == (name not in ("zero_shot", "linear_probe", "linear_probe_ood_val"))
+    assert (interruptions > 0) == (name not in UNINTERRUPTED)
     assert same(fit.model, fits.model(name))
     if interruptions:
         assert fit.cost.step_equivalents == pytest.approx(fits(name).cost.step_equivalents)

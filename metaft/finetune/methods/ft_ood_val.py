@@ -31,11 +31,9 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     The weight, and the factor of plain fine-tuning's learning rate, are chosen by cross-validated accuracy on ood_val,
     ties going to id_val, each after a training of a quarter of the steps; 1 and 1 where ood_val cannot be split.
     """
-    values = dict(knobs_of("ft_ood_val", context))
-    if None in values.values():
-        values = _chosen(
-            {name: value for name, value in values.items() if value is not None}, classifier, data, context
-        )
+    values = {name: value for name, value in knobs_of("ft_ood_val", context).items() if value is not None}
+    if len(values) < len(GRID):
+        values = _chosen(values, classifier, data, context)
         context.chosen.update(values)
     return train(classifier, _objective(values, context), data, context, "ft_ood_val")
 

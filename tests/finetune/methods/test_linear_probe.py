@@ -1,14 +1,22 @@
-"""linear_probe: its penalty is a choice."""
+"""linear_probe: its penalty is a choice, or set."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from metaft.finetune.methods import METHODS
+from metaft.finetune.methods.linear_probe import INVERSE_PENALTIES
+from tests.finetune.states import same
 
 
 def test_it_chooses_c_on_validation(work, data, short):
     events = []
-    METHODS["linear_probe"].fit(work.fresh(), data, replace(short, log=events.append))
+    context = replace(short, log=events.append, chosen={})
+    model = METHODS["linear_probe"].fit(work.fresh(), data, context)
     (event,) = events
-    assert event["inverse_penalty"] in (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
+    assert event["inverse_penalty"] in INVERSE_PENALTIES
+    assert context.chosen == {"inverse_penalty": event["inverse_penalty"]}
+    fixed = replace(context.with_knobs("linear_probe", context.chosen), chosen={})
+    assert same(METHODS["linear_probe"].fit(work.fresh(), data, fixed), model)
+    assert fixed.chosen == {}
+    assert len(events) == 1, "nothing is chosen again"
