@@ -36,7 +36,7 @@ def arguments(
         if isinstance(default, int):
             parser.add_argument(f"--{flag}", type=int, default=default)
         else:
-            parser.add_argument(f"--{flag}", nargs="+", default=list(default))
+            parser.add_argument(f"--{flag}", nargs="*", default=list(default))
     args = parser.parse_args()
     if args.out is None:
         args.out = RESULTS / args.device.partition(":")[0] / f"{name}.json"

@@ -29,9 +29,14 @@ SMALL = (
     *("evaluation.bootstrap=100", "device=cpu"),
 )
 FEW = "evaluation.methods=[autoft]"
+SOME = "evaluation.methods=[zero_shot, ft, wise_ft, autoft, dfr, oracle]"
+PROTOCOL = (  # AutoFT's, with the searches that these runs were first made by
+    *("search.use_ood_labels=judge", "search.id_drop_max=null", "search.final_share=0.1"),
+    *("objective.head=zero_shot", "objective.mix=false", "finetune.method=autoft"),
+)
 GROUPS = str(CONFIGS / "groups.yaml")
 RUNS: dict[str, tuple[str, ...]] = {
-    "hypergrad": ("--mode", "hypergrad", "search.trials=14"),
+    "hypergrad": ("--mode", "hypergrad", "search.trials=14", SOME),
     "tpe": ("--mode", "tpe", "search.trials=24", FEW),
     "univariate": ("--mode", "tpe", "search.trials=14", "tpe.multivariate=false", "tpe.weights=uniform", FEW),
     "random": ("--mode", "random", "search.trials=6", "search.stop_hopeless=true", FEW),
@@ -68,7 +73,7 @@ def played(words: tuple[str, ...]) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
-            code = metaft([*words, "--out", str(run), "--seed", "7", "--quiet", *SMALL])
+            code = metaft([*PROTOCOL, *words, "--out", str(run), "--seed", "7", "--quiet", *SMALL])
             results = json.loads((run / "results.json").read_text())
             journal = run / "search" / "trials.jsonl"
             records = [json.loads(line) for line in journal.read_text().splitlines()[2:]]

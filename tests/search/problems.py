@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from metaft.errors import DataError
-from metaft.search.bilevel import Outcome
-from metaft.space import Float, Space
+from metaft.search.outcome import MIXES, Outcome
+from metaft.space import Categorical, Float, Space
 
 
 class Bowl:
@@ -41,6 +41,40 @@ class Bowl:
         leaf = u.clone().requires_grad_()
         value = self._value(leaf, seed)
         return Outcome(value.item(), 0.5, value.item(), 2, 6.0, 0.0), torch.autograd.grad(value, leaf)[0]
+
+
+class Ripening(Bowl):
+    """Short runs favour low rates, fine-tunes favour a rate of 0.1 and half of the way; head `b` is better by 0.1."""
+
+    folds = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        floats = (Float("x", 0.0, 1.0), Float("lr", 1e-4, 1.0, log=True), Float("alpha", 0.0, 1.0))
+        self.space = Space([*floats, Categorical("head", ("a", "b"))])
+        self.start = torch.tensor([0.2, 0.5, 0.9, 0.25], dtype=torch.float64)
+
+    def suggestions(self) -> list[dict[str, Any]]:
+        recipe = self.space.plain(self.start)
+        return [{**recipe, "head": head, "alpha": 0.6} for head in ("a", "b")]
+
+    def _value(self, u: torch.Tensor, seed: int) -> torch.Tensor:
+        return (u[0] - 0.7).square() + 0.5 * u[1] + 0.1 * (u[3] < 0.5)
+
+    def hypergradient(self, u, seed):
+        outcome, gradient = super().hypergradient(u, seed)
+        return outcome, gradient.nan_to_num()
+
+    def price(self, share: float) -> float:
+        return 40 * share
+
+    def become(self, params: Mapping[str, Any], seed: int, share: float) -> Outcome:
+        self.calls.append((f"become {share}", dict(params), seed))
+        u = self.space.to_unit(params)
+        base = float((u[0] - 0.7).square() + (u[1] - 0.75).abs() + 0.1 * (u[3] < 0.5)) + 0.3 * (seed % 2)
+        mixes = tuple(base + (a - 0.5) ** 2 for a in MIXES)
+        value = base + (params["alpha"] - 0.5) ** 2
+        return Outcome(value, 0.5, value, 1, self.price(share), 0.0, mixes=mixes)
 
 
 class Cliff(Bowl):

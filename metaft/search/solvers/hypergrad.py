@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +72,7 @@ class HypergradSolver:
         if faults:
             raise ConfigError(faults)
         with Session(problem, budget, journal, self.seed, self.final) as session:
-            self._explore(session)
+            self._explore(session, self._first(problem, budget))
             descents = _Descents(self._starts(problem, session.trials), self.settings)
             for record in session.trials:
                 descents.take(record)
@@ -87,7 +87,8 @@ class HypergradSolver:
 
     def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
         """The limits that do not hold the hypergradients of one outer step."""
-        needed, tried = max(PILOT, self.settings.average), 0 if self.scout else _tried_first(problem)
+        needed, points = self._needed, self._first(problem, budget)
+        tried = 0 if self.scout or not points else len(points) + _slower(problem)
         faults = []
         if budget.trials is not None and budget.trials < tried + needed:
             too_few = f"{budget.trials}, but an outer step takes {needed} hypergradients"
@@ -101,8 +102,20 @@ class HypergradSolver:
                 faults.append(Fault("search.step_equivalents", too_few, f"at least {math.ceil(least)}"))
         return faults
 
-    def _explore(self, session: Session) -> None:
-        """Run the scout's trials, or those of the ladder, unless the first descent has begun."""
+    @property
+    def _needed(self) -> int:
+        """The hypergradients of the first outer step."""
+        return max(PILOT, self.settings.average)
+
+    def _first(self, problem: BilevelProblem, budget: Budget) -> list[dict[str, Any]]:
+        """What is tried before lower learning rates: as much as trials allow; nothing without a choice or a rate."""
+        points, slower = first_points(problem), _slower(problem)
+        if not slower and len(points) == 1:
+            return []
+        return points if budget.trials is None else points[: max(1, budget.trials - self._needed - slower)]
+
+    def _explore(self, session: Session, points: Sequence[Mapping[str, Any]]) -> None:
+        """Run the scout's trials, or the first points and the ladder, unless the first descent has begun."""
         if any(r.gradient is not None for r in session.trials):
             return
         if self.scout is not None:
@@ -110,8 +123,8 @@ class HypergradSolver:
                 self.scout.solver.explore(session, Dispatch(executor, session.journal), self.scout.share)
             return
         problem, journal = session.problem, session.journal
-        dispatch, points = Dispatch(Serial(problem), journal), first_points(problem)
-        for number in range(len(session.trials), _tried_first(problem)):
+        dispatch, tried = Dispatch(Serial(problem), journal), len(points) + _slower(problem) if points else 0
+        for number in range(len(session.trials), tried):
             lower = (
                 at_rates(problem.space, _best(session.trials[: len(points)]), LADDER) if number >= len(points) else []
             )
@@ -145,11 +158,9 @@ class HypergradSolver:
             warn(f"search: the budget ended after {len(trials)} trials, before the first outer step")
 
 
-def _tried_first(problem: BilevelProblem) -> int:
-    """The number of trials before the first hypergradient; none where there is neither a choice nor a rate."""
-    points = first_points(problem)
-    slow = len(at_rates(problem.space, points[0], LADDER))
-    return len(points) + slow if slow or len(points) > 1 else 0
+def _slower(problem: BilevelProblem) -> int:
+    """How many lower learning rates are tried."""
+    return len(at_rates(problem.space, problem.space.plain(problem.start), LADDER))
 
 
 def _best(trials: Iterable[Record]) -> Mapping[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from metaft.config.schema import FinalChoice, HypergradConfig
@@ -11,7 +13,7 @@ from metaft.search.journal import Journal
 from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.search.solvers.session import finalists
 from tests.search.modes import each_solver, uniform
-from tests.search.problems import Bowl, Cliff
+from tests.search.problems import Bowl, Cliff, Ripening
 
 
 @each_solver
@@ -141,3 +143,79 @@ def test_a_problem_without_slopes_is_not_checked():
     journal = Journal()
     HypergradSolver(settings=HypergradConfig(check_every=1)).solve(Bowl(), Budget(trials=3), journal)
     assert {r.kind for r in journal.records} == {"trial", "final"}
+
+
+RIPE = Budget(step_equivalents=200)
+
+
+@each_solver
+def test_finalists_are_chosen_by_what_fine_tunes_make_of_them(solver):
+    """Short runs lead to low rates; fine-tunes tell a higher one, and half of the way."""
+    problem, journal = Ripening(), Journal()
+    result = solver(seed=3, final=FinalChoice(final_share=0.5)).solve(problem, RIPE, journal)
+    trials = [r for r in journal.records if r.kind == "trial"]
+    short = min(trials, key=lambda r: r.outcome.value)
+    assert result.params["alpha"] == 0.5
+    assert result.params["head"] == "b"
+    assert result.params["lr"] >= 2.9 * short.params["lr"]
+    judged = problem.become(result.params, 0, 1.0), problem.become(result.params, 1, 1.0)
+    assert result.value == pytest.approx(sum(o.value for o in judged) / 2)
+    assert result.step_equivalents <= 200 + 6
+
+
+@each_solver
+def test_rungs_halve_and_every_part_judges(solver):
+    problem = Ripening()
+    solver(seed=3, final=FinalChoice(final_share=0.7)).solve(problem, Budget(step_equivalents=300), Journal())
+    rungs: dict[str, list] = {}
+    for kind, params, seed in problem.calls:
+        if kind.startswith("become"):
+            rungs.setdefault(kind, []).append((tuple(params.values()), seed))
+    sizes = [len({point for point, _ in calls}) for calls in rungs.values()]
+    assert len(sizes) >= 2
+    assert all(after == -(-before // 2) for before, after in pairwise(sizes))
+    for calls in rungs.values():
+        seeds = {seed for _, seed in calls}
+        assert sorted(seed % 2 for seed in seeds) == [0, 1]
+        assert len(calls) == 2 * len({point for point, _ in calls})
+
+
+@each_solver
+def test_suggestions_are_tried_on_the_recipes_batches_and_parts_judge_in_turn(solver):
+    problem, journal = Ripening(), Journal()
+    solver(seed=3).solve(problem, RIPE, journal)
+    trials = [r for r in journal.records if r.kind == "trial"]
+    recipe, first, second = (r.params for r in trials[:3])
+    assert recipe == problem.space.plain(problem.start)
+    assert [first, second] == problem.suggestions()
+    assert len({r.seed for r in trials[:3]}) == 1
+    later = [r for r in trials[5:] if r.number > 5]
+    assert [r.seed % 2 for r in later] == [r.number % 2 for r in later]
+
+
+@each_solver
+@pytest.mark.parametrize("kept", [1, 4, 9, 30, 45])
+def test_a_ripening_search_is_resumed(solver, kept, tmp_path):
+    final = FinalChoice(final_share=0.5)
+    whole = Journal(tmp_path / "whole.jsonl")
+    expected = solver(seed=5, final=final).solve(Ripening(), RIPE, whole)
+    part = tmp_path / "part.jsonl"
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    part.write_text("".join(lines[: 1 + kept]))
+    result = solver(seed=5, final=final).solve(Ripening(), RIPE, Journal(part))
+    assert (result.params, result.value) == (expected.params, expected.value)
+    assert Journal(part).records == whole.records
+
+
+def test_a_budget_in_trials_leaves_no_fine_tunes():
+    problem = Ripening()
+    uniform(seed=3).solve(problem, Budget(trials=12), Journal())
+    assert {kind for kind, *_ in problem.calls} == {"evaluate"}
+
+
+def test_few_trials_leave_out_suggestions():
+    problem, journal = Ripening(), Journal()
+    HypergradSolver(seed=3).solve(problem, Budget(trials=5), journal)
+    trials = [r for r in journal.records if r.kind == "trial"]
+    assert [r.gradient is None for r in trials] == [True, True, True, False, False]
+    assert trials[1].params["lr"] < trials[0].params["lr"], "the recipe and lower rates alone"
