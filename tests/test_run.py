@@ -329,7 +329,7 @@ def test_a_warm_start_learns_from_an_earlier_run(ended, metaft, tmp_path, capsys
 
 
 def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
-    root, overrides = picture_tree, ("inner.steps=2", "search.trials=5", "finetune.epochs=1", "inner.batch_size=8")
+    root, overrides = picture_tree, ("inner.steps=2", "search.trials=10", "finetune.epochs=1", "inner.batch_size=8")
     words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={root}", "finetune.batch_size=8")
     assert metaft(*words, overrides=overrides) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
