@@ -35,7 +35,7 @@ class SearchResult:
     >>> from metaft.api import EXAMPLE
     >>> result = metaft.search(EXAMPLE, mode="random")
     >>> len(result.trials), result.space_size
-    (2, 11)
+    (2, 14)
     """
 
     objective: Objective

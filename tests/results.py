@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metaft.cost import Cost
-from metaft.results import Results, Score
+from metaft.results import HandedBack, Results, Score
 
 
 def score(value: float) -> Score:
@@ -25,5 +25,7 @@ RESULTS = Results(
     search={"trials": 3, "best_value": 1.25, "finalists": []},
     cost={"ft": Cost(32.0, 1.5)},
     failed={"autoft": "diverged in step 3"},
+    ood_val={"zero_shot": 0.625},
+    handed_back=HandedBack("zero_shot", "it has the best accuracy on ood_val, 62.5 %", 0.625),
 )
 DOCUMENT: dict[str, Any] = RESULTS.to_dict()

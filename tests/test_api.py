@@ -114,8 +114,11 @@ def test_all_public_names_have_an_example():
 
 def test_settings_in_every_form_mean_the_same(tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text("inner: {steps: 2, batch_size: 8}\nsearch: {trials: 2, candidates: 1}\nfinetune: {epochs: 1}\n")
     options = {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}
+    path.write_text(
+        "inner: {steps: 2, batch_size: 8}\nsearch: {trials: 2, candidates: 1}\nfinetune: {epochs: 1}\n"
+        f"data: {{options: {json.dumps(options)}}}\n"
+    )
     nested = {"inner": {"steps": 2, "batch_size": 8}, "search": {"trials": 2, "candidates": 1}, "data.options": options}
     dotted = {"inner.steps": 2, "inner.batch_size": 8, "search.trials": 2, "search.candidates": 1, "seed": 0}
     results = [
@@ -123,7 +126,7 @@ def test_settings_in_every_form_mean_the_same(tmp_path):
         for settings in (nested, {**dotted, "data": {"options": options}}, metaft.Config(**EXAMPLE))
     ]
     assert results[0].objective == results[1].objective == results[2].objective
-    assert metaft.search(path, mode="random").objective == results[0].objective, "sizes change no random trial"
+    assert metaft.search(path, mode="random").objective == results[0].objective
 
 
 def test_the_command_line_and_the_api_agree(tmp_path, monkeypatch):
@@ -142,6 +145,19 @@ def test_the_command_line_and_the_api_agree(tmp_path, monkeypatch):
     assert "| autoft" in ours.table()
 
 
+def test_a_comparison_tells_what_to_hand_back():
+    results = metaft.compare(EXAMPLE, methods=["zero_shot", "linear_probe_ood_val", "best_by_ood_val", "oracle"])
+    kept = results.handed_back
+    assert kept.method in ("zero_shot", "linear_probe_ood_val")
+    assert kept.ood_val == results.ood_val[kept.method]
+    assert set(results.ood_val) == set(results.methods)
+    assert metaft.compare(EXAMPLE, methods=["oracle"]).handed_back is None
+    named = {**EXAMPLE, "finetune": {"epochs": 1, "method": "zero_shot"}}
+    kept = metaft.compare(named, methods=["zero_shot", "linear_probe"]).handed_back
+    assert (kept.method, kept.reason) == ("zero_shot", "finetune.method names it")
+    assert metaft.compare(named, methods=["linear_probe"]).handed_back.method == "linear_probe", "it is not compared"
+
+
 def test_results_are_frozen():
     result = metaft.search(EXAMPLE, mode="random")
     with pytest.raises(FrozenInstanceError):
@@ -151,7 +167,7 @@ def test_results_are_frozen():
 def test_objects_from_search_to_a_folder_that_open_clip_opens(objects, tmp_path):
     before = {name: p.clone() for name, p in objects["model"].state_dict().items()}
     untested = {name: data for name, data in objects["splits"].items() if "test" not in name}
-    found = metaft.search({**SMALL, "search.trials": 5}, mode="hypergrad", **{**objects, "splits": untested})
+    found = metaft.search({**SMALL, "search.trials": 10}, mode="hypergrad", **{**objects, "splits": untested})
     fitted = metaft.finetune(SMALL, objective=found.objective, architecture="toy-clip", **objects)
     assert fitted.classnames == CLASSES
     results = metaft.evaluate(fitted)

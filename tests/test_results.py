@@ -19,6 +19,12 @@ def test_they_come_back_from_their_dictionary():
     assert Results.from_dict(json.loads(json.dumps(DOCUMENT))).to_dict() == json.loads(json.dumps(DOCUMENT))
 
 
+def test_older_ones_have_less():
+    less = {key: value for key, value in DOCUMENT.items() if key not in ("handed_back", "ood_val")}
+    assert Results.from_dict(less) == replace(RESULTS, handed_back=None, ood_val={})
+    assert Results.from_dict({**DOCUMENT, "handed_back": None}).handed_back is None
+
+
 def test_save_writes_the_file_and_its_report(tmp_path):
     RESULTS.save(tmp_path)
     written = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
@@ -47,6 +53,13 @@ def test_what_they_hold():
     assert RESULTS.metrics["ft"]["id_test"] == {"accuracy": 0.8}
     assert RESULTS.intervals["ft"]["id_test"] == {"accuracy": (0.75, 0.8 + 0.05)}
     assert "80.0 [75.0, 85.0]" in RESULTS.table()
+    assert DOCUMENT["handed_back"] == {
+        "method": "zero_shot",
+        "reason": "it has the best accuracy on ood_val, 62.5 %",
+        "ood_val": 0.625,
+    }
+    assert RESULTS.with_method("kd", {}, Cost(), {}, 0.5).ood_val == {"zero_shot": 0.625, "kd": 0.5}
+    assert RESULTS.with_method("kd", {}, Cost(), {}).ood_val == {"zero_shot": 0.625}
     assert RESULTS.with_failure("kd", "diverged").failed == {"autoft": "diverged in step 3", "kd": "diverged"}
 
 
@@ -59,6 +72,7 @@ DAMAGED = {
     "no splits": '{"methods": {"ft": 3}, "seed": 0, "provenance": {}}',
     "no interval": '{"methods": {"ft": {"id_test": {"accuracy": 0.5, "n": 3}}}, "seed": 0, "provenance": {}}',
     "no seed": '{"methods": {}, "provenance": {}}',
+    "odd handed back": '{"methods": {}, "handed_back": {"euros": 3}, "seed": 0, "provenance": {}}',
     "odd cost": '{"methods": {}, "cost": {"ft": {"euros": 3}}, "seed": 0, "provenance": {}}',
 }
 

@@ -30,8 +30,8 @@ from tests.conftest import SMALL
 
 ROOT = Path(__file__).parent.parent
 SPLITS = {"id_test", "ood_test/handwritten"}
-ANCHORS = {"ft_ood_val", "dfr", "oracle"}
-ALL = {*ANCHORS, "zero_shot", "ft", "wise_ft", "autoft"}
+UNTRAINED = {"zero_shot", "linear_probe", "linear_probe_ood_val"}  # but for a last layer by regression
+ALL = {*UNTRAINED, "ft", "wise_ft", "autoft", "autoft_wise", "ft_ood_val", "dfr", "best_by_ood_val", "oracle"}
 FEW = "evaluation.methods=[zero_shot, autoft]"
 NONE = ("evaluation.methods=[zero_shot]", "finetune.method=zero_shot")  # nothing is trained after the search
 TINY = (*SMALL, "data.options.ood_val=100")
@@ -119,10 +119,17 @@ def test_a_whole_run(ended, mode, methods):
     for name in ("config.yaml", "provenance.json", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
         assert (run / name).stat().st_size > 0, name
     assert "| autoft " in end.out
+    kept = results["handed_back"]
+    assert kept["method"] in methods - {"oracle", "best_by_ood_val"}
+    assert results["ood_val"].keys() == methods
+    assert kept["ood_val"] == results["ood_val"][kept["method"]]
+    sentence = f"{kept['method']} is handed back: {kept['reason']}."
+    assert sentence in end.out
+    assert sentence in (run / "results.md").read_text()
     assert end.err == "", "silent where no terminal looks on"
     model = open_clip.create_model("toy-clip", pretrained=str(run / "model" / "open_clip_model.safetensors"))
-    kept = load_file(run / "checkpoints" / "autoft.safetensors")
-    torch.testing.assert_close(model.state_dict()["visual.proj"], kept["clip.visual.proj"])
+    theirs = load_file(run / "checkpoints" / f"{kept['method']}.safetensors")
+    torch.testing.assert_close(model.state_dict()["visual.proj"], theirs["clip.visual.proj"])
 
 
 def test_an_objective_is_replayed_without_a_search(metaft, tmp_path):
@@ -213,6 +220,43 @@ def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
         assert "spd strength" in text
 
 
+def test_a_run_with_fits_on_folds_is_resumed(metaft, tmp_path, monkeypatch):
+    """What trains on ood_val is interrupted on all of it and on each fold, and what it has chosen is kept."""
+    knobs = "finetune.knobs={ft_ood_val: {weight: 1.0}}"
+    words = ("--mode", "random", "evaluation.methods=[zero_shot, ft_ood_val, dfr]", "search.trials=2", knobs)
+    assert metaft(*words, "--out", "whole") == 0
+    save, stopped = Checkpoints.save, list[str]()
+
+    def interrupt(self, name, state):
+        save(self, name, state)
+        if name not in stopped:
+            stopped.append(name)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", interrupt)
+    code = metaft(*words, "--out", "part")
+    while code == 130:
+        code = main(["--resume", "part"])
+    assert code == 0
+    assert stopped == ["ft_ood_val.tried", "ft_ood_val", "ft_ood_val.fold0", "ft_ood_val.fold1", "ft"]
+    whole, part = (results_of(tmp_path / name) for name in ("whole", "part"))
+    for key in ("methods", "ood_val", "handed_back"):
+        assert part[key] == whole[key]
+    assert not list((tmp_path / "part" / "checkpoints").glob("*.training"))
+
+
+def test_the_model_that_the_settings_name_is_handed_back(metaft, tmp_path):
+    words = ("--mode", "random", "search.trials=2", "evaluation.methods=[zero_shot]", "finetune.method=autoft")
+    assert metaft(*words, "--out", "run") == 0
+    results = results_of(tmp_path / "run")
+    kept = results["handed_back"]
+    assert (kept["method"], kept["reason"]) == ("autoft", "finetune.method names it")
+    assert kept["ood_val"] == results["ood_val"]["autoft"]
+    exported = load_file(tmp_path / "run" / "model" / "open_clip_model.safetensors")
+    theirs = load_file(tmp_path / "run" / "checkpoints" / "autoft.safetensors")
+    torch.testing.assert_close(exported["visual.proj"], theirs["clip.visual.proj"])
+
+
 def test_a_training_state_that_cannot_be_read_is_named(metaft, tmp_path, monkeypatch, capsys):
     save = Checkpoints.save
 
@@ -238,7 +282,7 @@ def test_resume_takes_no_other_settings(copied, metaft, capsys):
     assert main(["--resume", "run", "inner.steps=9"]) == 2
     assert "inner.steps: 9 in a resumed run; allowed: 2, as the run began" in capsys.readouterr().err
     assert main(["--resume", "run", "finetune.method=ftp"]) == 2
-    assert "finetune.method: 'ftp' in a resumed run; allowed: 'autoft', as the run began" in capsys.readouterr().err
+    assert "finetune.method: 'ftp' in a resumed run; allowed: 'auto', as the run began" in capsys.readouterr().err
     assert metaft("--mode", "random", "--out", "run") == 2
     assert "--resume run" in capsys.readouterr().err
 
@@ -285,7 +329,7 @@ def test_a_warm_start_learns_from_an_earlier_run(ended, metaft, tmp_path, capsys
 
 
 def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
-    root, overrides = picture_tree, ("inner.steps=2", "search.trials=5", "finetune.epochs=1", "inner.batch_size=8")
+    root, overrides = picture_tree, ("inner.steps=2", "search.trials=10", "finetune.epochs=1", "inner.batch_size=8")
     words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={root}", "finetune.batch_size=8")
     assert metaft(*words, overrides=overrides) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
@@ -316,8 +360,9 @@ def test_one_class_leaves_no_trace(metaft, picture_tree, tmp_path, capsys):
 def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
     assert metaft("--mode", "tpe", "--out", "run", "finetune.lr=1e9", "objective.bounds={lr: [1e-5, 1e-2]}") == 4
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["failed"]) == {*ANCHORS, "ft", "wise_ft"}
-    assert set(results["methods"]) == {"zero_shot", "autoft"}
+    left = {*UNTRAINED, "autoft", "autoft_wise", "best_by_ood_val"}
+    assert (set(results["methods"]), set(results["failed"])) == (left, ALL - left)
+    assert results["handed_back"]["method"] in left
     assert "ft: diverged in step" in capsys.readouterr().err
     assert (tmp_path / "run" / "report.html").exists()
 
@@ -325,13 +370,13 @@ def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
 @pytest.mark.parametrize(
     "methods",
     [{"zero_shot", "ft", "autoft"}, pytest.param(ALL, marks=pytest.mark.full)],
-    ids=["3 methods", "7 methods"],
+    ids=["3 methods", "all methods"],
 )
 def test_a_search_that_diverges_keeps_the_rest(metaft, tmp_path, capsys, methods):
     words = ("--out", "run", f"evaluation.methods=[{', '.join(sorted(methods))}]")
     assert metaft("--mode", "hypergrad", *words, "objective.bounds={lr: [1e20, 1e30]}") == 4
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["methods"]) == methods - {"autoft"}
+    assert set(results["methods"]) == methods - {"autoft", "autoft_wise"}
     assert "narrow objective.bounds" in capsys.readouterr().err
 
 

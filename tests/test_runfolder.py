@@ -60,13 +60,15 @@ def test_a_fit_comes_back(work, checkpoints):
 
 def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
     state = {"step": 3, "variables": {"a": torch.arange(3.0)}}
-    for name in ("soup", "soup.1", "ft"):
+    for name in ("soup", "soup.1", "ft", "soup_2", "ft.fold0", "ft.fold0.tried"):
         checkpoints.save(name, state)
     kept = checkpoints.load("soup.1")
     assert kept["step"] == 3
     assert torch.equal(kept["variables"]["a"], torch.arange(3.0))
     checkpoints.put("soup", Fit(work.classifier))
-    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"soup.safetensors", "ft.training"}
+    checkpoints.put("ft.fold0", Fit(work.classifier))
+    left = {p.name for p in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"soup.safetensors", "ft.fold0.safetensors", "ft.training", "soup_2.training"}
     assert checkpoints.load("soup") is None
 
 

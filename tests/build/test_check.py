@@ -47,6 +47,13 @@ def test_names_are_checked_against_registries(override, field, hint):
     [
         ("finetune.knobs={ftp: {kappa: 2}}", "finetune.knobs.ftp.kappa: 2; allowed: 0.0 to 1.0"),
         ("finetune.knobs={soup: {kind: greed}}", "finetune.knobs.soup.kind: 'greed'; allowed: greedy, uniform"),
+        ("finetune.knobs={wise_ft: {alpha: 1.5}}", "wise_ft.alpha: 1.5; allowed: 0.0 to 1.0, or null"),
+        ("finetune.knobs={autoft_wise: {alpha: half}}", "autoft_wise.alpha: 'half'; allowed: 0.0 to 1.0, or null"),
+        ("finetune.knobs={dfr: {inverse_penalty: 0}}", "dfr.inverse_penalty: 0; allowed: 1e-06 to"),
+        ("finetune.knobs={linear_probe: {inverse_penalty: -1}}", "linear_probe.inverse_penalty: -1; allowed: 1e-06 to"),
+        ("finetune.knobs={linear_probe_ood_val: {weight: 0}}", "linear_probe_ood_val.weight: 0; allowed: 0.01 to"),
+        ("finetune.knobs={ft_ood_val: {weight: 1000}}", "ft_ood_val.weight: 1000; allowed: 0.01 to 100.0, or null"),
+        ("finetune.knobs={ft_ood_val: {lr_factor: 0}}", "ft_ood_val.lr_factor: 0; allowed: 0.01 to 10.0, or null"),
         ("objective.bounds={ftp.kappa: [0, 2]}", "objective.bounds.ftp.kappa: [0.0, 2.0]; allowed: low < high within"),
         ("objective.fixed={ce: 1, ftp.kappa: 3}", "kappa: 3.0; allowed: 0.0 to 1.0"),
         ("objective.recipe={ftp.speed: 3}", "speed: 3.0; allowed: 0.001 to 1.0"),
@@ -66,6 +73,13 @@ def test_knobs_are_checked(override, said):
 def test_values_that_make_nothing(override):
     with pytest.raises(ConfigError):
         build.check(config.load(None, [override]))
+
+
+def test_the_model_handed_back_may_be_any_or_chosen():
+    for name in ("auto", "autoft", "zero_shot"):
+        build.check(config.load(None, [f"finetune.method={name}"]))
+    with pytest.raises(ConfigError, match=r"finetune\.noise"):
+        config.load(None, ["finetune.noise=-1"])
 
 
 def test_a_metric_without_gradient_is_for_all_solvers():

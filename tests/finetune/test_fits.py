@@ -39,22 +39,24 @@ class Watched:
 
 @pytest.mark.parametrize("domains", [None, 3], ids=["by image", "by domain"])
 @pytest.mark.parametrize("name", ON_OOD_VAL)
-def test_no_image_judges_a_model_trained_on_it(few, short, name, domains):
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.full)])
+def test_no_image_judges_a_model_trained_on_it(few, short, name, domains, count):
     """All images of ood_val that a fit on a fold looks at, for whatever reason, are apart from those that judge it."""
     split = few.splits.ood_val if domains is None else with_domains(few.splits.ood_val, domains)
     watched = Watched(split.source)
     split = replace(split, source=watched)
     learned = Objective({"ce": 1.0}, 1e-3, 0.1, sources={"ood_val": 3.0}, head="linear_probe_ood_val")
-    context = with_finetune(short.varied(learned=learned, steps=4), knobs=FIXED)
+    context = with_finetune(short.varied(learned=learned, steps=4, checks=1, folds=count), knobs=FIXED)
     fits = fits_of(replace(few, splits=replace(few.splits, ood_val=split)), context)
     assert METHODS[name].fits_ood_val(context.settings)
     fits(name)
     trained_on = []
-    for number in (0, 1):
+    for number in range(count):
         watched.seen = set()
         replace(fits, fold=number)(name)
         trained_on.append(watched.seen)
     parts = fits.apart(name)
+    assert len(parts) == count
     judging = [set(part.rows.tolist()) for part in parts]
     assert set.union(*judging) == set(range(len(split)))
     for seen, judges, part in zip(trained_on, judging, parts, strict=True):
@@ -100,6 +102,9 @@ def test_folds_hold_what_was_chosen_and_share_what_is_shared(few, short):
     assert len(fits.apart("ft_ood_val")) == 2
     assert {e["method"] for e in events} == {"ft_ood_val.fold0", "ft_ood_val.fold1"}
     assert not any("weight" in e for e in events), "nothing is chosen in a fold"
+    assert fits.store.kept["ft_ood_val.fold0"].chosen == {}
+    again = fits_of(few, short, fits.store).judged("ft_ood_val")
+    assert torch.equal(again.predictions, fits.judged("ft_ood_val").predictions)
     on_part = METHODS["ft_ood_val"].fit(
         few.fresh(),
         replace(few.splits.search_data, ood_val=few.splits.ood_val.subset(short.rows_by_fold(fits.ood_val)[0][0])),
@@ -113,7 +118,7 @@ def test_folds_hold_what_was_chosen_and_share_what_is_shared(few, short):
 
 def test_costs_count_what_is_shared_once(fits):
     ft, wise, own = fits("ft"), fits("wise_ft"), fits("wise_ft").costs["wise_ft"]
-    assert set(wise.costs) == {"ft", "wise_ft"}
+    assert set(wise.costs) == {"zero_shot", "ft", "wise_ft"}
     assert wise.cost.step_equivalents == ft.cost.step_equivalents + own.step_equivalents
     assert own.seconds < wise.cost.seconds
 

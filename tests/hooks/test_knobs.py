@@ -21,3 +21,14 @@ def test_knobs():
         "f.rank: 1.5; allowed: 1 to 8.",
         "f.norm: 'l3'; allowed: mars, l2.",
     ]
+
+
+def test_a_knob_may_be_left_to_validation():
+    knobs = (Knob(Float("alpha", 0.0, 1.0), None), Knob(Float("speed", 0.0, 1.0), 0.5))
+    assert settled(knobs, {}) == {"alpha": None, "speed": 0.5}
+    assert settled(knobs, {"alpha": 0.0})["alpha"] == 0.0
+    assert faults("f", knobs, {"alpha": None}) == []
+    assert [str(p) for p in faults("f", knobs, {"alpha": 2, "speed": None})] == [
+        "f.alpha: 2; allowed: 0.0 to 1.0, or null: chosen on validation data.",
+        "f.speed: None; allowed: 0.0 to 1.0.",
+    ]

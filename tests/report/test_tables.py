@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from metaft.report.tables import group_rows, markdown, methods_table, objective_rows, objective_table, ood_mean, page
+from metaft.report.tables import (
+    OOD_VAL_NOTE,
+    group_rows,
+    handed_back,
+    markdown,
+    methods_table,
+    objective_rows,
+    objective_table,
+    ood_mean,
+    page,
+)
 from tests.results import DOCUMENT
 
-HEADER = ["method", "id_test", "ood_test/fog", "ood_test/sketch", "OOD mean"]
+HEADER = ["method", "id_test", "ood_test/fog", "ood_test/sketch", "OOD mean", "ood_val"]
 
 
 def test_table():
@@ -15,6 +25,8 @@ def test_table():
     assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == HEADER
     assert lines[3].split("|")[2].strip() == "80.0 [75.0, 85.0]"
     assert lines[3].split("|")[5].strip() == "35.0"
+    assert [line.split("|")[6].strip() for line in lines[2:]] == ["62.5", "-"]
+    assert "ood_val" not in methods_table({**DOCUMENT, "ood_val": {}})
     assert len({len(line) for line in lines}) == 1
     assert ood_mean(DOCUMENT["methods"]["ft"]) == pytest.approx(0.35)
 
@@ -27,6 +39,18 @@ def test_page_tells_what_failed():
     text = page(DOCUMENT)
     assert "**autoft** gave no result: diverged in step 3" in text
     assert "| kd " in text
+
+
+def test_page_tells_what_is_handed_back_first():
+    text = page(DOCUMENT)
+    sentence = "zero_shot is handed back: it has the best accuracy on ood_val, 62.5 %."
+    assert text.split("\n\n")[1] == handed_back(DOCUMENT) == sentence
+    assert OOD_VAL_NOTE in text
+    without = page({**DOCUMENT, "handed_back": None, "ood_val": {}})
+    assert "handed back" not in without
+    assert OOD_VAL_NOTE not in without
+    older = {key: value for key, value in DOCUMENT.items() if key not in ("handed_back", "ood_val")}
+    assert page(older) == without
 
 
 def test_an_objective_is_shown_by_group():

@@ -19,8 +19,19 @@ def test_a_run_is_written(tmp_path):
     html = (tmp_path / "report.html").read_text()
     assert "a &amp; b &lt;study&gt;" in html
     assert "80.0" in html
+    assert html.index("zero_shot is handed back: it has the best accuracy on ood_val, 62.5 %.") < html.index("80.0")
+    assert "<th>ood_val</th>" in html
+    assert "<td>62.5</td>" in html
     assert "data:image/png;base64," in html
     assert (tmp_path / "results.md").read_text() == page(DOCUMENT)
+
+
+def test_a_run_of_before_is_written(tmp_path):
+    older = {key: value for key, value in DOCUMENT.items() if key not in ("handed_back", "ood_val")}
+    write_run(older, tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert "handed back" not in html
+    assert "ood_val" not in html
 
 
 def test_runs_are_compared(tmp_path, capsys):

@@ -8,7 +8,7 @@ import torch
 
 from metaft.finetune.crossfit import Apart
 from metaft.finetune.methods import METHODS
-from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
+from metaft.finetune.methods.wise_ft import ALPHAS, UNJUDGED, interpolate
 from tests.finetune.states import same, with_finetune
 
 
@@ -37,3 +37,11 @@ def test_a_mix_can_be_set(work, data, context, tuned):
     model = METHODS["wise_ft"].fit(work.classifier, data, fixed)
     assert same(model, interpolate(work.classifier, tuned, 0.25))
     assert fixed.chosen == {}
+
+
+def test_without_images_to_judge_by_it_goes_half_way(work, data, context, tuned):
+    models = {"zero_shot": work.classifier, "ft": tuned}
+    unjudged = replace(context, fitted=models.get, apart=lambda _: None, chosen={})
+    model = METHODS["wise_ft"].fit(work.classifier, data, unjudged)
+    assert same(model, interpolate(work.classifier, tuned, UNJUDGED))
+    assert unjudged.chosen == {"alpha": UNJUDGED}
