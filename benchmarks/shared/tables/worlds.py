@@ -23,7 +23,9 @@ def methods() -> str:
     table = []
     for world in WORLDS:
         means = {name: mean(by_seed(rows)) for name in METHODS if (rows := rows_of(world.name, name))}
-        best = max((v for name, v in means.items() if name != BEST), default=0.0)
+        if not means:
+            continue
+        best = max(v for name, v in means.items() if name != BEST)
         cells = [f"**{v:.1f}**" if v == best else f"{v:.1f}" for v in means.values()]
         table.append([f"{world.name}: {world.reason}", *cells])
     return markdown(["world", *METHODS], table)
@@ -33,8 +35,8 @@ def id_accuracies() -> str:
     """ID test accuracy of every plain method in every world."""
     table = []
     for world in WORLDS:
-        cells = [fmean(map(id_, rows)) for name in METHODS if (rows := rows_of(world.name, name))]
-        table.append([world.name, *(f"{v:.1f}" for v in cells)])
+        if cells := [fmean(map(id_, rows)) for name in METHODS if (rows := rows_of(world.name, name))]:
+            table.append([world.name, *(f"{v:.1f}" for v in cells)])
     return markdown(["ID test accuracy", *METHODS], table)
 
 
