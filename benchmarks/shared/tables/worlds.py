@@ -18,6 +18,12 @@ def rows_of(world: str, method: str, solver: str | None = None) -> list[Row]:
     return [r for r in committed("worlds") if wanted.items() <= r.items() and "failed" not in r]
 
 
+def measured() -> str:
+    """How far the benchmark has come."""
+    cells = len(grouped(committed("worlds"), "world", "seed"))
+    return f"{cells} of {3 * len(WORLDS)} cells are measured so far."
+
+
 def methods() -> str:
     """OOD test accuracy of every plain method in every world, the best of a row in bold."""
     table = []
