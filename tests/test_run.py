@@ -186,17 +186,15 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(ended, metaft, tmp_path, 
     assert (tmp_path / "part" / "search" / "trials.jsonl").read_text().count("\n") == len(whole.journal)
 
 
-def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
-    """Every method of the run, each interrupted once at its first check."""
-    methods = "evaluation.methods=[zero_shot, ft, wise_ft, ftp, autoft]"
-    words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd", "search.trials=2")
+def whole_and_in_parts(metaft, words, monkeypatch) -> list[str]:
+    """A run in `whole`, and in `part` with an interruption when a state is first kept under each name; those names."""
     assert metaft(*words, "--out", "whole") == 0
-    save, stopped = Checkpoints.save, set()
+    save, stopped = Checkpoints.save, list[str]()
 
     def interrupt(self, name, state):
         save(self, name, state)
         if name not in stopped:
-            stopped.add(name)
+            stopped.append(name)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoints, "save", interrupt)
@@ -204,7 +202,15 @@ def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
     while code == 130:
         code = main(["--resume", "part"])
     assert code == 0
-    assert stopped == {"ft", "ftp", "autoft"}
+    return stopped
+
+
+def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
+    """Every method of the run, each interrupted once at its first check."""
+    methods = "evaluation.methods=[zero_shot, ft, wise_ft, ftp, autoft]"
+    words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd", "search.trials=2")
+    stopped = whole_and_in_parts(metaft, words, monkeypatch)
+    assert set(stopped) == {"ft", "ftp", "autoft"}
     whole, part = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "part"))
     for key in ("methods", "drift", "objective"):
         assert part[key] == whole[key]
@@ -224,20 +230,7 @@ def test_a_run_with_fits_on_folds_is_resumed(metaft, tmp_path, monkeypatch):
     """What trains on ood_val is interrupted on all of it and on each fold, and what it has chosen is kept."""
     knobs = "finetune.knobs={ft_ood_val: {weight: 1.0}}"
     words = ("--mode", "random", "evaluation.methods=[zero_shot, ft_ood_val, dfr]", "search.trials=2", knobs)
-    assert metaft(*words, "--out", "whole") == 0
-    save, stopped = Checkpoints.save, list[str]()
-
-    def interrupt(self, name, state):
-        save(self, name, state)
-        if name not in stopped:
-            stopped.append(name)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "save", interrupt)
-    code = metaft(*words, "--out", "part")
-    while code == 130:
-        code = main(["--resume", "part"])
-    assert code == 0
+    stopped = whole_and_in_parts(metaft, words, monkeypatch)
     assert stopped == ["ft_ood_val.tried", "ft_ood_val", "ft_ood_val.fold0", "ft_ood_val.fold1", "ft"]
     whole, part = (results_of(tmp_path / name) for name in ("whole", "part"))
     for key in ("methods", "ood_val", "handed_back"):

@@ -69,8 +69,8 @@ def heads_of(work: Workspace) -> tuple[str, ...]:
     head = work.cfg.objective.head
     if head != AUTO:
         return (head,)
-    settings = fit_settings(work)
-    return tuple(h for h in HEADS if trains(work) or not METHODS[HEADS[h].method].fits_ood_val(settings))
+    settings, apart = fit_settings(work), trains(work)
+    return tuple(h for h in HEADS if apart or not METHODS[HEADS[h].method].fits_ood_val(settings))
 
 
 def inner_runs(work: Workspace) -> InnerRuns:
