@@ -28,6 +28,7 @@ import higher
 import open_clip
 import torch
 import torch.nn.functional as F
+from shared.cells import PROTOCOL
 from shared.memory import peak_bytes
 from shared.rows import Rows, arguments
 from shared.workers import pool
@@ -198,8 +199,8 @@ class Setting:
 
 def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
     """The toy CLIP, a batch of OOD validation and batches of digits."""
-    overrides = [f"inner.batch_size={count}", f"inner.steps={DISTINCT}", f"seed={seed}", f"device={device}"]
-    work = pipeline.opened(config.load(None, [*overrides, f"data.options.id_train={DISTINCT * count}"]))
+    overrides = [*PROTOCOL, f"inner.batch_size={count}", f"inner.steps={DISTINCT}", f"seed={seed}"]
+    work = pipeline.opened(config.load(None, [*overrides, f"device={device}", f"data.options.id_train={DISTINCT * count}"]))
     problem, generator = problem_in(work), torch.Generator().manual_seed(seed)
     last = TrainBatch(*problem.outer_batch(generator), None, None)
     return work.classifier, [last, *problem.inner_batches(generator)]

@@ -24,7 +24,7 @@ from metaft.report.tables import ood_mean
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 QUICK = (
-    *("inner.steps=2", "search.step_equivalents=40", "search.candidates=1", "search.outer_batch_size=64"),
+    *("inner.steps=2", "search.step_equivalents=60", "search.candidates=1", "search.outer_batch_size=64"),
     *("data.options.id_train=320", "data.options.id_val=100", "data.options.test=100", "finetune.epochs=1"),
     *("evaluation.methods=[zero_shot, ft, autoft]", "evaluation.bootstrap=100"),
 )

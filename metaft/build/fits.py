@@ -14,11 +14,10 @@ from metaft.data.types import Split
 from metaft.evaluation.drift import Drift
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
-from metaft.finetune.crossfit import Apart, judge
+from metaft.finetune.crossfit import Apart, Judged, judge
 from metaft.finetune.fits import Fits, Memory, Store
 from metaft.finetune.handed_back import Candidate, handed_back
 from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS
-from metaft.finetune.validation import accuracy_on
 from metaft.objective.heads import AUTO, HEADS, ZERO_SHOT
 from metaft.objective.objective import Objective
 from metaft.results import HandedBack, Results, Score
@@ -95,19 +94,21 @@ def plain_methods(work: Workspace) -> tuple[str, ...]:
 
 def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
     """Whose model is handed back, of the methods with a result; None: no one's that may be."""
-    cfg, ood_val = work.cfg, work.splits.ood_val
+    cfg = work.cfg
     if cfg.finetune.method != AUTO:
         named, names = cfg.finetune.method, "finetune.method names it"
         return HandedBack(named, names, results.ood_val.get(named)) if named in results.methods else None
+    def said(model: Classifier, split: Split) -> Judged:
+        return judge([Apart(model, split, torch.arange(len(split)))], cfg.evaluation.batch_size, work.device)
+
     candidates = {
-        name: Candidate(fits.judged(name), accuracy_on(work.splits.id_val, fits.model(name), fits.context))
+        name: Candidate(fits.judged(name), said(fits.model(name), work.splits.id_val))
         for name in results.methods
         if name not in (BEST, CEILING)
     }
     if not candidates:
         return None
-    whole = [Apart(work.classifier, ood_val, torch.arange(len(ood_val)))]
-    theta_0 = judge(whole, cfg.evaluation.batch_size, work.device)
+    theta_0 = said(work.classifier, work.splits.ood_val)
     return handed_back(candidates, theta_0, id_drop_max=cfg.search.id_drop_max, noise=cfg.finetune.noise)
 
 

@@ -81,7 +81,7 @@ def inner_runs(work: Workspace) -> InnerRuns:
     parts, apart = fold_parts(work), trains(work)
     folds = tuple(_fold(work, i if apart else None, part, text, reference) for i, part in enumerate(parts))
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
-    final = FinalRun(final_steps(work), cfg.finetune.batch_size, cfg.finetune.warmup)
+    final = FinalRun(final_steps(work), cfg.finetune.warmup)
     return InnerRuns(inner_step(work, text), folds, final, cfg.inner.batch_size, pace, cfg.inner.warm_start)
 
 

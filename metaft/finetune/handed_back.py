@@ -14,15 +14,15 @@ ROUNDING = 1e-9  # of accuracies that are compared
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is known of a method: what its cross-fitted models say of ood_val, if anything, and accuracy on id_val."""
+    """What a method's cross-fitted models say of ood_val, if there are any, and what its model says of id_val."""
 
     judged: Judged | None
-    id_val: float
+    id_val: Judged
 
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a method is below another on ood_val: the mean paired difference, and its standard error."""
+    """How far a method is below another on the same images: the mean paired difference, and its standard error."""
 
     mean: float
     error: float
@@ -33,42 +33,55 @@ class Gap:
         d = best.correct.double() - other.correct.double()
         return cls(float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5)
 
+    def exceeds(self, limit: float, noise: float) -> bool:
+        """Whether the mean is above a limit by more than `noise` standard errors."""
+        return self.mean > limit + noise * self.error + ROUNDING
+
 
 def handed_back(
     candidates: Mapping[str, Candidate], theta_0: Judged, *, id_drop_max: float | None, noise: float
 ) -> HandedBack:
     """The method whose model is handed back, and why.
 
-    Of those whose accuracy on id_val is at least that of `ft` less `id_drop_max` (of all, if none is or ft is no
-    candidate), the one with the best accuracy on ood_val, or of those within `noise` standard errors of it the one
-    that names the fewest images of ood_val otherwise than theta_0 does. Of equals the first by ood_val, id_val, order.
+    Left out are those that id_val shows to be more than `id_drop_max` below `ft`: by more than that and `noise` standard
+    errors. Of the others (of all, if none is left or ft is no candidate) it is the one with the best accuracy on
+    ood_val, or of those within `noise` standard errors of it the one that names the fewest images of ood_val otherwise
+    than theta_0 does. Of equals it is the first by accuracy on ood_val, that on id_val, and order.
 
     Args:
         candidates: by name, at least one; those that ood_val cannot judge are left aside, unless all are: then id_val
             alone decides.
         theta_0: what the zero-shot model says of ood_val.
         id_drop_max: a share in [0, 1]; None: any drop.
-        noise: standard errors sd(d) / sqrt(N) of the paired difference d over the N images.
+        noise: standard errors sd(d) / sqrt(N) of the paired difference d over N images.
 
     Source: the one-standard-error rule of Breiman et al., Classification and regression trees, 1984, section 3.4.3,
     with closeness to theta_0 in the place of simplicity.
     """
     judged = {name: c.judged for name, c in candidates.items() if c.judged is not None}
     if not judged:
-        method = max(candidates, key=lambda name: candidates[name].id_val)
+        method = max(candidates, key=lambda name: candidates[name].id_val.accuracy)
         return HandedBack(method, "it has the best accuracy on id_val, and no image of ood_val is left to judge by")
-    floor = candidates[FLOOR].id_val - id_drop_max if FLOOR in candidates and id_drop_max is not None else 0.0
-    allowed = {name: j for name, j in judged.items() if candidates[name].id_val >= floor - ROUNDING} or judged
-    best = max(allowed, key=lambda name: (allowed[name].accuracy, candidates[name].id_val))
+    dropped = _dropped(candidates, id_drop_max, noise)
+    allowed = {name: j for name, j in judged.items() if name not in dropped} or judged
+    best = max(allowed, key=lambda name: (allowed[name].accuracy, candidates[name].id_val.accuracy))
     gaps = {name: Gap.between(allowed[best], j) for name, j in allowed.items()}
     moved = {name: _moved(j, theta_0) for name, j in allowed.items()}
-    alike = [name for name, gap in gaps.items() if gap.mean <= noise * gap.error + ROUNDING]
-    method = min(alike, key=lambda name: (moved[name], -allowed[name].accuracy, -candidates[name].id_val))
+    alike = [name for name, gap in gaps.items() if not gap.exceeds(0.0, noise)]
+    method = min(alike, key=lambda name: (moved[name], -allowed[name].accuracy, -candidates[name].id_val.accuracy))
     reason = _reason(method, best, allowed, gaps[method], moved, noise)
     left_out = sorted(set(judged) - set(allowed))
     if left_out:
         reason += f"; {', '.join(left_out)} lost more than {100 * (id_drop_max or 0):.1f} points of ft's on id_val"
     return HandedBack(method, reason, allowed[method].accuracy)
+
+
+def _dropped(candidates: Mapping[str, Candidate], limit: float | None, noise: float) -> set[str]:
+    """The methods that id_val shows to be further below `ft` than a limit."""
+    if FLOOR not in candidates or limit is None:
+        return set()
+    of_ft = candidates[FLOOR].id_val
+    return {name for name, c in candidates.items() if Gap.between(of_ft, c.id_val).exceeds(limit, noise)}
 
 
 def _moved(judged: Judged, theta_0: Judged) -> float:

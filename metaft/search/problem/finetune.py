@@ -109,17 +109,19 @@ class FinetuneProblem:
 
     def price(self, share: float) -> float:
         """The step equivalents of `become`."""
-        final, judged = self._final, max(len(fold.judging) for fold in self._folds)
-        images = self._folds[0].batches.images(final.batch_size) * len(final.paces(share))
-        judgements = 1 + (len(MIXES) if ALPHA in self.space.names else 0)
-        return (images + judgements * judged / 3) / self.batch_size
+        judged = max(len(fold.judging) for fold in self._folds) * (len(MIXES) if ALPHA in self.space.names else 1)
+        trained = len(self._final.paces(share)) * self._folds[0].batches.images(self.batch_size)
+        return (trained + judged / 3) / self.batch_size
 
     def become(self, params: Mapping[str, Any], seed: int, share: float) -> Outcome:
-        """What `share` of the final fine-tune makes of a point in natural units, on all images that judge it."""
+        """What `share` of the final fine-tune's steps makes of a point, on all images that judge it.
+
+        The point is in natural units. Batches are those of the inner loop in size, so that a finalist costs less. Where
+        `alpha` is searched, the outcome is that of the best of `MIXES`.
+        """
         h, number = {**self._fixed, **params}, seed % self.folds
-        fold, step, final = self._folds[number], self.step_of(h, number), self._final
-        generator, paces = torch.Generator().manual_seed(seed), final.paces(share)
-        batches = fold.batches.drawn(len(paces), final.batch_size, generator, paces)
+        fold, step, paces = self._folds[number], self.step_of(h, number), self._final.paces(share)
+        batches = fold.batches.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
         judging = fold.judging.batch(torch.arange(len(fold.judging)), self._device)
         run = Rollout(step, batches, judging.images, judging.labels, self._outer_loss, self.batch_size)
         mixes = MIXES if ALPHA in params else ()
@@ -130,9 +132,11 @@ class FinetuneProblem:
             for batch in batches:
                 state = step.plain(state, batch, whole)
                 run.count_steps(1.0)
-            values = tuple(run.judge(step.mixed(state, alpha)) for alpha in mixes)
-            end = step.mixed(state, h[ALPHA]) if mixes else state
-            return replace(run.outcome(run.judge(end), len(paces)), mixes=values)
+            ends = [step.mixed(state, alpha) for alpha in mixes] or [state]
+            outcomes = [run.outcome(run.judge(end), len(paces)) for end in ends]
+            best, values = min(outcomes, key=lambda o: o.value), tuple(o.value for o in outcomes)
+            bill = {name: getattr(outcomes[-1], name) for name in ("step_equivalents", "seconds")}
+            return replace(best, **bill, mixes=values if mixes else ())
 
         return run.guard(body)
 

@@ -31,10 +31,9 @@ class InnerFold:
 
 @dataclass(frozen=True)
 class FinalRun:
-    """The final fine-tune's length in steps, its images of id_train in each, the share over which its rate rises."""
+    """The final fine-tune's length in steps, and the share of them over which its rate rises."""
 
     steps: int
-    batch_size: int
     warmup: float
 
     def paces(self, share: float) -> list[float]:
