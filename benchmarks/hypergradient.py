@@ -200,7 +200,9 @@ class Setting:
 def _embedded(count: int, seed: int, device: str) -> tuple[Classifier, list[TrainBatch]]:
     """The toy CLIP, a batch of OOD validation and batches of digits."""
     overrides = [*PROTOCOL, f"inner.batch_size={count}", f"inner.steps={DISTINCT}", f"seed={seed}"]
-    work = pipeline.opened(config.load(None, [*overrides, f"device={device}", f"data.options.id_train={DISTINCT * count}"]))
+    work = pipeline.opened(
+        config.load(None, [*overrides, f"device={device}", f"data.options.id_train={DISTINCT * count}"])
+    )
     problem, generator = problem_in(work), torch.Generator().manual_seed(seed)
     last = TrainBatch(*problem.outer_batch(generator), None, None)
     return work.classifier, [last, *problem.inner_batches(generator)]

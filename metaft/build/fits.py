@@ -98,6 +98,7 @@ def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
     if cfg.finetune.method != AUTO:
         named, names = cfg.finetune.method, "finetune.method names it"
         return HandedBack(named, names, results.ood_val.get(named)) if named in results.methods else None
+
     def said(model: Classifier, split: Split) -> Judged:
         return judge([Apart(model, split, torch.arange(len(split)))], cfg.evaluation.batch_size, work.device)
 

@@ -52,7 +52,8 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     """The search problem of an open workspace.
 
     Raises:
-        DataError: the outer set has one class only, so that always naming that class is already perfect on it.
+        DataError: the outer set has one class only, so that always naming that class is already perfect on it, or no
+            named domains where the settings ask for them.
     """
     cfg = work.cfg
     _check_outer(work)
@@ -132,9 +133,11 @@ def _units(work: Workspace, runs: InnerRuns) -> dict[str, float]:
 
 
 def _check_outer(work: Workspace) -> None:
-    name = work.cfg.search.outer_data
+    name, how = work.cfg.search.outer_data, work.cfg.search.outer_domains
     split: Split = getattr(work.splits, name)
     seen = split.labels.unique().tolist()
     if len(seen) < 2:
         classes = ", ".join(work.splits.classes.names[i] for i in seen)
         raise DataError(f"{name}: all {len(split)} images are of one class ({classes}); allowed: at least two classes")
+    if how != "pooled" and split.domains is None:
+        raise DataError(f"{name}: search.outer_domains is {how}, but no domain has a name; allowed: pooled")

@@ -110,6 +110,7 @@ class OuterConfig(Section):
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
     use_ood_labels: Literal["judge", "train", "auto"] = "auto"  # judge: AutoFT's protocol; auto: train where it splits
     folds: int = Field(2, ge=2)  # cross-fitting parts of ood_val: each judges what is trained on the others
+    outer_domains: Literal["pooled", "mean", "worst"] = "pooled"  # over the named domains of the outer set
     outer_batch_size: int = Field(150, ge=1)  # at most; random parts show how much the choice of images matters
     id_drop_max: float | None = Field(0.03, ge=0, le=1)  # how far id_val accuracy may be below plain fine-tuning's
 

@@ -43,7 +43,7 @@ def handed_back(
 ) -> HandedBack:
     """The method whose model is handed back, and why.
 
-    Left out are those that id_val shows to be more than `id_drop_max` below `ft`: by more than that and `noise` standard
+    Left out is what id_val shows to be more than `id_drop_max` below `ft`: by more than that and `noise` standard
     errors. Of the others (of all, if none is left or ft is no candidate) it is the one with the best accuracy on
     ood_val, or of those within `noise` standard errors of it the one that names the fewest images of ood_val otherwise
     than theta_0 does. Of equals it is the first by accuracy on ood_val, that on id_val, and order.

@@ -144,3 +144,21 @@ def test_a_source_of_the_data_set_has_a_weight_in_either_protocol(work):
     judging = replace(work, splits=more)
     assert sources(judging) == ("sketches",)
     assert problem_in(judging).space.names[-1] == "ce:sketches"
+
+
+def test_the_worst_domain_judges(work):
+    """In trials and finalists alike."""
+    two_each = Domains(("ink", "chalk", "pencil", "pen"), torch.arange(60) % 4)
+    watched, _ = training(work, "search.outer_domains=worst", domains=two_each)
+    pooled, _ = training(work, domains=two_each)
+    problem, other = problem_in(watched), problem_in(pooled)
+    for seed in range(problem.folds):
+        point = problem.suggestions()[-1]
+        assert problem.evaluate(point, seed).loss > other.evaluate(point, seed).loss
+        assert problem.become(point, seed, 0.5).loss > other.become(point, seed, 0.5).loss
+
+
+def test_domains_that_have_no_names(work):
+    watched, _ = training(work, "search.outer_domains=mean")
+    with pytest.raises(DataError, match=r"outer_domains is mean, but no domain has a name; allowed: pooled"):
+        problem_in(watched)

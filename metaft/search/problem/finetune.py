@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from metaft.names import ALPHA, HEAD, OOD_VAL, source_name
 from metaft.objective.heads import ZERO_SHOT
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
-from metaft.search.problem.outer import Floor
+from metaft.search.problem.outer import Floor, Judgement
 from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
@@ -68,7 +68,7 @@ class FinetuneProblem:
         self._folds, self._final, self._steps = runs.folds, runs.final, dict[tuple[str, int], Step]()
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
         self.outer_batch_size = min(outer.outer_batch_size, max(len(fold.judging) for fold in runs.folds))
-        self._outer_loss = OUTER_LOSSES[outer.outer_loss]
+        self._judgement = partial(Judgement.over, OUTER_LOSSES[outer.outer_loss], outer.outer_domains)
         self._id_val, self._id_drop_max = id_val, outer.id_drop_max
         self._fixed, self._device = dict(fixed), device
         self._warm_start, self._hypergrad = runs.warm_start, hypergrad
@@ -122,8 +122,7 @@ class FinetuneProblem:
         h, number = {**self._fixed, **params}, seed % self.folds
         fold, step, paces = self._folds[number], self.step_of(h, number), self._final.paces(share)
         batches = fold.batches.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
-        judging = fold.judging.batch(torch.arange(len(fold.judging)), self._device)
-        run = Rollout(step, batches, judging.images, judging.labels, self._outer_loss, self.batch_size)
+        run = Rollout(step, batches, *self._judged_by(fold.judging, torch.arange(len(fold.judging))), self.batch_size)
         mixes = MIXES if ALPHA in params else ()
         whole = {**h, ALPHA: 1.0} if mixes else h
 
@@ -214,19 +213,20 @@ class FinetuneProblem:
 
     def _rollout(self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None) -> Rollout:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
-        generator, fold = torch.Generator().manual_seed(seed), seed % len(self._folds)
-        images, labels = self.outer_batch(generator, fold)
+        generator, fold = torch.Generator().manual_seed(seed), seed % self.folds
+        judging = self._folds[fold].judging
+        judged_by = self._judged_by(judging, self._rows(judging, generator))
         batches, step = self.inner_batches(generator, paces, fold), self.step_of(h, fold)
-        return Rollout(step, batches, images, labels, self._outer_loss, self.batch_size, self._floor)
+        return Rollout(step, batches, *judged_by, self.batch_size, self._floor)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
         """The outcome with a value that can be compared between folds, of which some are harder than others."""
-        return replace(outcome, value=outcome.value - self._offsets[seed % len(self._folds)])
+        return replace(outcome, value=outcome.value - self._offsets[seed % self.folds])
 
     @cached_property
     def _offsets(self) -> tuple[float, ...]:
         """By fold, how far the recipe's outer loss is above its mean over the folds; 0 where it is not finite."""
-        count = len(self._folds)
+        count = self.folds
         if count == 1:
             return (0.0,)
         recipe = self.space.plain(self.start)
@@ -309,10 +309,18 @@ class FinetuneProblem:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""
         return self._drawn(self._folds[fold].judging, generator)
 
+    def _judged_by(self, split: Split, rows: Tensor) -> tuple[Tensor, Tensor, Judgement]:
+        """Images of a split by their numbers [B], their labels, and the outer loss on them."""
+        batch, of = split.batch(rows, self._device), split.domains
+        return batch.images, batch.labels, self._judgement(None if of is None else of.numbers[rows].to(self._device))
+
     def _drawn(self, split: Split, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randperm(len(split), generator=generator)[: self.outer_batch_size]
-        batch = split.batch(rows.sort().values, self._device)
+        batch = split.batch(self._rows(split, generator), self._device)
         return batch.images, batch.labels
+
+    def _rows(self, split: Split, generator: torch.Generator) -> Tensor:
+        """The numbers of the images that make one outer evaluation."""
+        return torch.randperm(len(split), generator=generator)[: self.outer_batch_size].sort().values
 
     def inner_batches(
         self, generator: torch.Generator, paces: Sequence[float] | None = None, fold: int = 0

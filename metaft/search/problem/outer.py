@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaft.metrics import accuracy
+from metaft.search.registry import OuterLoss
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
 
 PRICE = 10.0  # outer loss for ID accuracy below its floor: 0.1 for each percentage point
 
@@ -54,6 +58,39 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def error(logits: Tensor, labels: Tensor) -> Tensor:
     """The share of wrong predictions; piecewise constant."""
     return (logits.argmax(dim=1) != labels).to(logits.dtype).mean()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The outer loss of one outer batch, and the smooth one that is differentiated."""
+
+    function: Loss
+    smooth: Loss
+
+    @classmethod
+    def over(cls, loss: OuterLoss, how: str, domains: Tensor | None) -> Judgement:
+        """The outer loss on all images of a batch, or the mean or the worst of its values by domain.
+
+        Args:
+            how: `pooled`, `mean` or `worst`.
+            domains: the number of each image's domain, [B].
+
+        Source: Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020 (worst).
+        """
+        if how == "pooled" or domains is None:
+            return cls(loss.function, loss.smooth)
+        return cls(*(by_domain(function, how, domains) for function in (loss.function, loss.smooth)))
+
+
+def by_domain(loss: Loss, how: str, domains: Tensor) -> Loss:
+    """The mean or the worst (`how`) over the domains d of loss(z[domains = d], y[domains = d]); `domains` is [B]."""
+    parts = [(domains == number).nonzero()[:, 0] for number in domains.unique()]
+
+    def function(logits: Tensor, labels: Tensor) -> Tensor:
+        values = torch.stack([loss(logits[rows], labels[rows]) for rows in parts])
+        return values.mean() if how == "mean" else values.max()
+
+    return function
 
 
 @dataclass(frozen=True)

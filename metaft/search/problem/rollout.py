@@ -19,8 +19,7 @@ from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.metrics import accuracy
 from metaft.search.outcome import Outcome, Status
-from metaft.search.problem.outer import Floor
-from metaft.search.registry import OuterLoss
+from metaft.search.problem.outer import Floor, Judgement
 from metaft.training.batches import DrawnBatches, TrainBatch
 
 REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
@@ -33,7 +32,7 @@ class Rollout:
         step: one inner step.
         batches: one per step.
         images, labels: the outer batch.
-        outer_loss: of logits [B, C] and labels [B].
+        judgement: the outer loss on the outer batch.
         batch_size: of the inner loop, in which costs are counted.
         floor: the ID accuracy to keep, where one is set.
     """
@@ -44,14 +43,14 @@ class Rollout:
         batches: DrawnBatches,
         images: Tensor,
         labels: Tensor,
-        outer_loss: OuterLoss,
+        judgement: Judgement,
         batch_size: int,
         floor: Floor | None = None,
     ) -> None:
         self.batches = batches
         self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
         self.step_share = batches.images / batch_size
-        self.step, self._images, self._labels, self._outer_loss = step, images, labels, outer_loss
+        self.step, self._images, self._labels, self._judgement = step, images, labels, judgement
         self._floor = floor
         self._start = time.perf_counter()
         self._cost, self._metric = 0.0, 0.0
@@ -61,9 +60,9 @@ class Rollout:
         """The smooth loss [] of a state; bills a forward pass, and sets the accuracy and, as `loss`, the outer loss."""
         logits = self._logits(state, self._images)
         self._metric = accuracy(logits.detach(), self._labels)
-        self.loss = float(self._outer_loss.function(logits.detach(), self._labels))
+        self.loss = float(self._judgement.function(logits.detach(), self._labels))
         self.count(self.outer_share / 3)
-        smooth = self._outer_loss.smooth(logits, self._labels)
+        smooth = self._judgement.smooth(logits, self._labels)
         if self._floor is None:
             return smooth
         kept = self._logits(state, self._floor.images)

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from torch.autograd import gradcheck
 
 from metaft.metrics import accuracy
-from metaft.search.problem.outer import PRICE, Floor, best_log_temperature, ce_calibrated, margin
+from metaft.search.problem.outer import PRICE, Floor, Judgement, best_log_temperature, by_domain, ce_calibrated, margin
 from metaft.search.registry import OUTER_LOSSES
 
 
@@ -72,3 +72,38 @@ def test_a_floor_costs_what_lies_below_it():
     lost = accuracy(logits, labels) - accuracy(worse, labels)
     assert floor.cost(worse) == pytest.approx(PRICE * (lost - 0.05))
     assert torch.autograd.grad(floor.smooth(worse.requires_grad_()), worse)[0].abs().sum() > 0
+
+
+DOMAINS = torch.tensor([5] * 20 + [2] * 15 + [9] * 5)
+
+
+@pytest.mark.parametrize(("how", "of"), [("mean", lambda values: sum(values) / 3), ("worst", max)])
+def test_domains_count_alike_or_the_worst_alone(how, of):
+    logits, labels = data(0)
+    parts = [(logits[rows], labels[rows]) for rows in (slice(0, 20), slice(20, 35), slice(35, 40))]
+    expected = of([float(F.cross_entropy(*part)) for part in parts])
+    shuffled = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    found = by_domain(F.cross_entropy, how, DOMAINS[shuffled])(logits[shuffled], labels[shuffled])
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+    assert abs(expected - float(F.cross_entropy(logits, labels))) > 1e-3, "which is not the mean over images"
+
+
+@pytest.mark.parametrize("how", ["mean", "worst"])
+def test_the_gradient_over_domains(how):
+    logits, labels = data(1)
+    assert gradcheck(lambda z: by_domain(margin, how, DOMAINS)(z, labels), logits.requires_grad_())
+
+
+def test_a_judgement_keeps_the_stand_in():
+    logits, labels = data(0)
+    error, judgement = OUTER_LOSSES["error"], Judgement.over(OUTER_LOSSES["error"], "worst", DOMAINS)
+    assert float(judgement.function(logits, labels)) == float(
+        by_domain(error.function, "worst", DOMAINS)(logits, labels)
+    )
+    assert judgement.smooth(logits.requires_grad_(), labels).requires_grad
+
+
+def test_domains_are_pooled_unless_asked_for():
+    logits, labels = data(0)
+    pooled = Judgement.over(OUTER_LOSSES["ce"], "pooled", DOMAINS)
+    assert float(pooled.function(logits, labels)) == float(F.cross_entropy(logits, labels))
