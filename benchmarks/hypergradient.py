@@ -43,8 +43,8 @@ from metaft.finetune.trainee import adamw
 from metaft.inner import ESTIMATORS, Footprint, InnerState, Loop, Step, second_order_attention
 from metaft.inner.storage import GIB, SHARE, Plan, footprint_of, free_memory
 from metaft.objective import WeightedLoss
-from metaft.search.problem.outer import ce_calibrated
 from metaft.search.problem.rollout import BilledStep
+from metaft.temperature import ce_calibrated
 from metaft.training.batches import TrainBatch
 
 TOY = "toy"

@@ -30,7 +30,7 @@ from tests.conftest import SMALL
 
 ROOT = Path(__file__).parent.parent
 SPLITS = {"id_test", "ood_test/handwritten"}
-UNTRAINED = {"zero_shot", "linear_probe", "linear_probe_ood_val"}  # but for a last layer by regression
+UNTRAINED = {"zero_shot", "linear_probe", "linear_probe_ood_val", "wise_probe"}  # but for a last layer by regression
 ALL = {*UNTRAINED, "ft", "wise_ft", "autoft", "autoft_wise", "ft_ood_val", "dfr", "best_by_ood_val", "oracle"}
 FEW = "evaluation.methods=[zero_shot, autoft]"
 NONE = ("evaluation.methods=[zero_shot]", "finetune.method=zero_shot")  # nothing is trained after the search

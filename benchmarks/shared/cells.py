@@ -32,10 +32,10 @@ CONFIGS = PRETRAIN.parent.parent / "configs"
 QUICK = ("data.options.id_train=320", "data.options.id_val=120", "data.options.test=60", "finetune.epochs=1")
 ID_STYLES = {"shapes": ("photo", "poster", "watercolour"), "digits": ("photo",)}
 SETTINGS = {"shapes": ("data.options.val_styles=validation", "data.options.test_styles=test"), "digits": ()}
-# AutoFT's: ood_val judges, and no more
+# AutoFT's: ood_val judges, and no more; with the length of loops and of the last choice that its rows were measured at
 PROTOCOL = (
-    *("search.use_ood_labels=judge", "search.id_drop_max=null"),
-    *("objective.head=zero_shot", "objective.mix=false"),
+    *("search.use_ood_labels=judge", "search.id_drop_max=null", "search.final_share=0.1"),
+    *("objective.head=zero_shot", "objective.mix=false", "inner.steps=20"),
 )
 CLASSES = {"shapes": 12, "digits": 10}
 LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 training images at batch 64

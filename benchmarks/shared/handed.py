@@ -18,7 +18,17 @@ from metaft.search.journal import Journal
 from shared.cells import scores
 from shared.rows import Row
 
-METHODS = ("zero_shot", "linear_probe", "linear_probe_ood_val", "ft", "wise_ft", "ft_ood_val", "dfr", BEST)
+METHODS = (
+    "zero_shot",
+    "linear_probe",
+    "linear_probe_ood_val",
+    "wise_probe",
+    "ft",
+    "wise_ft",
+    "ft_ood_val",
+    "dfr",
+    BEST,
+)
 QUICK = (
     *("data.options.id_train=128", "data.options.id_val=40", "data.options.ood_val=40", "data.options.test=24"),
     *("finetune.epochs=1", "inner.steps=2", "search.outer_batch_size=24", "search.candidates=2"),

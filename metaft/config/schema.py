@@ -89,7 +89,7 @@ class StepConfig(AdamWConfig):
 class InnerConfig(StepConfig):
     """The inner loop: its length, its batches and its learning rates."""
 
-    steps: int = Field(20, ge=1)
+    steps: int = Field(10, ge=1)
     batch_size: int = Field(32, ge=1)
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
     stretch: float = Field(4.0, ge=1)  # the most by which rates are raised for T steps to go as far as finetune
@@ -213,7 +213,7 @@ class EvaluationConfig(Section):
 
     methods: tuple[str, ...] = (
         *("zero_shot", "linear_probe", "ft", "wise_ft", "autoft", "autoft_wise"),
-        *("ft_ood_val", "linear_probe_ood_val", "dfr", "best_by_ood_val", "oracle"),
+        *("ft_ood_val", "linear_probe_ood_val", "wise_probe", "dfr", "best_by_ood_val", "oracle"),
     )
     batch_size: int = Field(512, ge=1)
     bootstrap: int = Field(1000, ge=100)

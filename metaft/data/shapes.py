@@ -34,8 +34,9 @@ class Options(BaseModel):
     """Settings of `data.format: shapes`, under `data.options`; sizes of OOD tests are per style.
 
     `label_noise` is the share of id_train's labels that are false, `imbalance` how many times as many of its images the
-    first class has as the last. `names: known` leaves the objects whose names the toy CLIP has read, `unknown` gives
-    all twelve names that it has not.
+    first class has as the last. `severity` goes from 0, where every style is drawn like the ID style, to 1;
+    `val_severity` is that of ood_val alone, the same unless it is set. `names: known` leaves the objects whose names
+    the toy CLIP has read, `unknown` gives all twelve names that it has not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +50,7 @@ class Options(BaseModel):
     test: int = Field(600, ge=1)
     colour_correlation: float = Field(0.7, ge=0, le=1)
     severity: float = Field(1.0, ge=0, le=1)
+    val_severity: float | None = Field(None, ge=0, le=1)
     label_noise: float = Field(0.0, ge=0, le=1)
     imbalance: float = Field(1.0, ge=1, allow_inf_nan=False)
     names: Literal["suite", "known", "unknown"] = "suite"
@@ -91,7 +93,13 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     objects = np.array(list(names))
 
     def draw(
-        name: str, number: int, n: int, styles: tuple[str, ...], correlation: float, imbalance: float = 1
+        name: str,
+        number: int,
+        n: int,
+        styles: tuple[str, ...],
+        correlation: float,
+        imbalance: float = 1,
+        severity: float = o.severity,
     ) -> Split:
         split_seed = seed * 1000 + number
         indices = np.arange(n)
@@ -100,7 +108,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
         classes = objects[labels]
         tied = classes % len(COLOURS)
         colours = np.where(r[:, 0] < correlation, tied, (r[:, 1] * len(COLOURS)).astype(np.int64))
-        rows = style_rows(between(STYLES[o.style], STYLES[s], o.severity) for s in styles)
+        rows = style_rows(between(STYLES[o.style], STYLES[s], severity) for s in styles)
         chosen = (r[:, 2] * len(styles)).astype(np.int64)
         pixels = render(classes, rows[chosen], colours, split_seed, indices, size=o.size)
         domains = Domains(styles, torch.from_numpy(chosen))
@@ -109,12 +117,13 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     train = draw("id_train", 0, o.id_train, (o.style,), o.colour_correlation, o.imbalance)
     false = noisy(train.labels.numpy(), len(objects), o.label_noise, seed * 1000)
     c, number = o.colour_correlation, {s: i for i, s in enumerate(STYLES)}
+    of_val = o.severity if o.val_severity is None else o.val_severity
     tests = {"id_test": draw("id_test", 3, o.test, (o.style,), c)}
     tests |= {f"ood_test/{s}": draw(f"ood_test/{s}", 100 + number[s], o.test, (s,), 0.0) for s in o.test_styles}
     return Splits(
         id_train=replace(train, labels=torch.from_numpy(false)),
         id_val=draw("id_val", 1, o.id_val, (o.style,), c),
-        ood_val=draw("ood_val", 2, o.ood_val, o.val_styles, 0.0),
+        ood_val=draw("ood_val", 2, o.ood_val, o.val_styles, 0.0, severity=of_val),
         tests=tests,
         classes=Classes(tuple(names.values()), TEMPLATES),
         labelled_half=draw("labelled_half", 4, o.test * len(o.test_styles), o.test_styles, 0.0),

@@ -37,7 +37,6 @@ def train(
     hook: MakeHook | None = None,
     finish: Callable[[Classifier], Classifier] = lambda model: model,
     steer: Steer | None = None,
-    theta_0: Classifier | None = None,
 ) -> Classifier:
     """Fine-tune a copy of the classifier on an objective.
 
@@ -49,14 +48,13 @@ def train(
             of the one that the objective names.
         finish: is applied to the model of each check before it is judged.
         steer: gives the objective of each step; by default the objective's schedule does.
-        theta_0: the model whose outputs terms such as `kd` compare with; by default the classifier.
 
     Raises:
         DivergedError: the loss stopped being finite or ran away.
         CheckpointError: the keeper has the state of another training under this name.
     """
     settings, steer = context.settings, steer or follow(objective)
-    batches = _batches(theta_0 or classifier, objective, data, settings)
+    batches = _batches(classifier, objective, data, settings)
     trainee, watch = Trainee.begin(classifier, objective, settings, hook), Watch(name, settings.steps)
     record = Record(name, objective, data, context)
     record.take_up(trainee, watch)

@@ -124,6 +124,7 @@ class Step:
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
         self._dead = classifier.dead()
+        self._head: tuple[Tensor, ...] | None = None
         self._active = [module for module in self._model.modules() if module.training]
         self._switch(False)
         self._steady = not self._active  # whether running the model is known to change nothing in it
@@ -137,13 +138,14 @@ class Step:
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:
-        """The same step from a theta_0 with other values of these parameters, by name; the model is shared."""
+        """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""
         if not values:
             return self
         other = copy.copy(self)
         other.pretrained = {name: values.get(name, p) for name, p in self.pretrained.items()}
         names = [name for name, _ in self._model.named_parameters()]
         other._rest = [values.get(name, p) for name, p in zip(names, self._rest, strict=True)]
+        other._head = tuple(p for name, p in zip(names, other._rest, strict=True) if name.startswith("head."))
         other._anchors = [v.detach() for v in other._variables().values()]
         return other
 
@@ -268,7 +270,8 @@ class Step:
             out = self._run(parameters, batch.all_images, batch.tokens)
         if before is not None:
             self._refuse_changes(before)
-        return batch.observe(out, dict(parameters), self.pretrained)
+        seen = batch if self._head is None else batch.with_head(self._head[0], self._head[1])
+        return seen.observe(out, dict(parameters), self.pretrained)
 
     def _refuse_changes(self, before: Mapping[str, Tensor]) -> None:
         """Refuse a model whose buffers change as it runs: a repeated step would give another result."""

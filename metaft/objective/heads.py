@@ -24,4 +24,5 @@ HEADS: dict[str, Head] = {
     ZERO_SHOT: Head("class names in caption templates", "zero_shot"),
     "linear_probe": Head("logistic regression on the pretrained features", "linear_probe"),
     "linear_probe_ood_val": Head("the same on id_train and ood_val together", "linear_probe_ood_val"),
+    "wise_probe": Head("between class names and the regression on both", "wise_probe"),
 }

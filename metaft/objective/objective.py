@@ -28,8 +28,8 @@ class Objective:
         method: a hook (see `metaft.hooks`) that acts in every step, with the values of its `knobs`.
         schedule: the objectives that replace it later, as (share of all steps, objective), by rising share. Their
             learning rates are peaks too, which the fine-tune's warm-up and cosine scale in every step.
-        head: the last layer that the fine-tune begins with (see `metaft.objective.heads`); theta_0's outputs
-            are always those of its zero-shot head.
+        head: the last layer that the fine-tune begins with (see `metaft.objective.heads`); theta_0 is the pretrained
+            model with this head, for terms that keep to its outputs or its parameters.
         sources: weights of cross-entropy on further sources of images (`ood_val`, or a name of `data.options.more`).
         alpha: the share in [0, 1] of the way from where the fine-tune begins, head included, at which its weights end.
 

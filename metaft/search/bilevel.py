@@ -28,6 +28,7 @@ __all__ = [
     "Solver",
     "Suggesting",
     "first_points",
+    "folds_of",
     "seed_for",
 ]
 
@@ -131,6 +132,11 @@ def first_points(problem: BilevelProblem) -> list[dict[str, Any]]:
     recipe = problem.space.plain(problem.start)
     suggested = problem.suggestions() if isinstance(problem, Suggesting) else []
     return [recipe, *(point for point in suggested if point != recipe)]
+
+
+def folds_of(problem: BilevelProblem) -> int:
+    """The number of parts of the outer set that judge in turn."""
+    return problem.folds if isinstance(problem, Maturing) else 1
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class OuterLoss:
 OUTER_LOSSES: dict[str, OuterLoss] = {
     "ce": OuterLoss("cross-entropy", Lazy("torch.nn.functional:cross_entropy")),
     "ce_calibrated": OuterLoss(
-        "cross-entropy with its temperature fitted inside", Lazy("metaft.search.problem.outer:ce_calibrated")
+        "cross-entropy with its temperature fitted inside", Lazy("metaft.temperature:ce_calibrated")
     ),
     "margin": OuterLoss(
         "smooth error rate of margins, the same at every temperature", Lazy("metaft.search.problem.outer:margin")

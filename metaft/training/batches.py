@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaft.clip.classifier import Outputs
@@ -45,6 +46,18 @@ class TrainBatch(NamedTuple):
         if not self.sources:
             return self.images
         return torch.cat([self.images, *(source.images for source in self.sources.values())])
+
+    def with_head(self, weight: Tensor, bias: Tensor) -> TrainBatch:
+        """The same batch beside a theta_0 with another last layer, of weight [C, D] and bias [C]."""
+        of_batch = self.reference
+        if of_batch is None:
+            return self
+
+        def reference() -> tuple[Tensor, Tensor]:
+            _, features = of_batch()
+            return F.linear(features, weight, bias), features
+
+        return self._replace(reference=reference)
 
     def observe(self, out: Outputs, params: dict[str, Tensor], pretrained: dict[str, Tensor]) -> StepState:
         """The state a term sees, from the model's outputs on `all_images`."""

@@ -19,7 +19,7 @@ from tests.finetune.states import Keeper, same, with_finetune
 
 NO_BETTER_IN_DISTRIBUTION = ("zero_shot", "dfr", "oracle")  # untrained, or trained on other images
 MAY_STAY = ("wise_ft", "autoft_wise", "soup")  # may choose to stay near theta_0 by ood_val
-UNINTERRUPTED = ("zero_shot", "linear_probe", "linear_probe_ood_val")  # train nothing that takes steps
+UNINTERRUPTED = ("zero_shot", "linear_probe", "linear_probe_ood_val", "wise_probe")  # train nothing that takes steps
 
 
 def test_only_the_oracle_sees_more_than_a_search(work):

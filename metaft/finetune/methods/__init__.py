@@ -95,6 +95,12 @@ METHODS: dict[str, Method] = dict(
             PENALTY,
             fits_ood_val=always,
         ),
+        _method(
+            "wise_probe",
+            "the last layer between zero_shot's and linear_probe_ood_val's, the mix chosen on validation data",
+            MIX,
+            fits_ood_val=always,
+        ),
         _method("ft", "plain fine-tuning: cross-entropy, AdamW"),
         _method(
             "ft_ood_val",

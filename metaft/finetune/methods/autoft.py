@@ -24,4 +24,4 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     def finish(model: Classifier) -> Classifier:
         return model if learned.alpha == 1 else interpolate(begin, model, learned.alpha)
 
-    return train(begin, learned, data, context, "autoft", finish=finish, steer=context.steer, theta_0=classifier)
+    return train(begin, learned, data, context, "autoft", finish=finish, steer=context.steer)

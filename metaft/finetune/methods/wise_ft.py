@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -11,6 +12,7 @@ import torch
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
+from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.validation import Score, accuracy_apart, accuracy_on
 
@@ -34,11 +36,13 @@ class Way:
 
     Args:
         reach: the share of the way that `end` stands at; mixes go on beyond it in a straight line.
+        prepared: what is done to a model of either before it is mixed.
     """
 
     begin: str
     end: str
     reach: float = 1.0
+    prepared: Callable[[Classifier], Classifier] = lambda model: model
 
     def at(self, alpha: float, begin: Classifier, end: Classifier) -> Classifier:
         """The mix at a share alpha in [0, 1] of the way from one of `begin`'s models to one of `end`'s."""
@@ -49,17 +53,24 @@ class Way:
         alpha = knobs_of(name, context)["alpha"]
         if alpha is None:
             alpha = context.chosen["alpha"] = self._chosen(name, data, context)
-        return self.at(alpha, context.fitted(self.begin), context.fitted(self.end))
+        return self.at(alpha, *self._ends(context))
+
+    def _ends(self, context: FitContext) -> tuple[Classifier, Classifier]:
+        return self.prepared(context.fitted(self.begin)), self.prepared(context.fitted(self.end))
+
+    def _apart(self, name: str, context: FitContext) -> list[Apart] | None:
+        parts = context.apart(name)
+        return None if parts is None else [part._replace(model=self.prepared(part.model)) for part in parts]
 
     def _chosen(self, name: str, data: SearchData, context: FitContext) -> float:
         """The alpha with the best accuracy on ood_val, ties going to id_val.
 
         Images of ood_val judge mixes of models that were not trained on them, where the methods train on ood_val.
         """
-        ends, begins = context.apart(self.end), context.apart(self.begin)
+        ends, begins = self._apart(self.end, context), self._apart(self.begin, context)
         if ends is None or begins is None:
             return UNJUDGED
-        begin, end = context.fitted(self.begin), context.fitted(self.end)
+        begin, end = self._ends(context)
 
         def score(alpha: float) -> Score:
             pairs = zip(cycle(begins), ends, strict=False)  # one beginning for all, or one for each

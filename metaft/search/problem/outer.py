@@ -17,34 +17,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
 PRICE = 10.0  # outer loss for ID accuracy below its floor: 0.1 for each percentage point
 
 
-def best_log_temperature(logits: Tensor, labels: Tensor, steps: int = 30) -> Tensor:
-    """The log temperature s that minimises CE(z / exp(s), y), within [-4, 4], by bisection on its derivative.
-
-    In b = exp(-s) the loss is convex with derivative mean_i (E_p[z_i] - z_i[y_i]), p = softmax(b z), so its sign
-    tells on which side the minimum lies.
-
-    Source: Guo et al., On calibration of modern neural networks, ICML 2017, section 4.2.
-    """
-    z = logits.detach().double()
-    of_label = z.gather(1, labels[:, None])[:, 0]
-    low, high = z.new_tensor(-4.0), z.new_tensor(4.0)
-    for _ in range(steps):
-        middle = (low + high) / 2
-        p = F.softmax(z * (-middle).exp(), dim=1)
-        too_sharp = ((p * z).sum(dim=1) - of_label).mean() > 0
-        low, high = torch.where(too_sharp, middle, low), torch.where(too_sharp, high, middle)
-    return ((low + high) / 2).to(logits.dtype)
-
-
-def ce_calibrated(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy at the best temperature: min_s CE(z / exp(s), y), in nats.
-
-    Its derivative is that of CE(z / exp(s*), y) with s* held fixed (envelope theorem), so mere under-confidence
-    gains nothing.
-    """
-    return F.cross_entropy(logits * (-best_log_temperature(logits, labels)).exp(), labels)
-
-
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """A smooth error rate: mean_i sigmoid(-m_i / s), m_i = z_i[y_i] - max_{c != y_i} z_ic, s = mean_i |m_i|.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from metaft.config.schema import FinalChoice
 from metaft.errors import DataError, DivergedError, Fault
-from metaft.search.bilevel import BilevelProblem, Budget, Choice, first_points
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, first_points, folds_of
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import Journal, Record
@@ -68,15 +68,16 @@ class BlackBoxSolver:
         sampler, history = self.sampler(problem.space, self.seed), recorded(journal, problem.space)
         first, ended = len(history) - len(journal.starts), {r.number for r in session.trials}
         unfinished = deque(s for s in journal.starts if s.number not in ended)
-        failures, points = 0, first_points(problem)
+        failures, points, folds = 0, first_points(problem), folds_of(problem)
         while True:
             while dispatch.room and (unfinished or not session.exhausted(share)):
                 if unfinished:
                     job = session.job(unfinished.popleft(), stopping=self.stopping)
                 else:
                     number = len(journal.starts)
-                    params = points[number] if number < len(points) else sampler.propose(history, number)
-                    beside = 0 if number < len(points) else None
+                    known = number < folds * len(points)  # each is judged by every part, all on the same batches
+                    params = points[number // folds] if known else sampler.propose(history, number)
+                    beside = number % folds if known else None
                     job = session.begin(number, params, stopping=self.stopping, beside=beside)
                     history = history.begun(params)
                 dispatch.submit(job)

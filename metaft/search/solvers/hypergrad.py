@@ -14,14 +14,14 @@ from torch import Tensor
 from metaft.config.schema import DescentConfig, FinalChoice, HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.progress import note, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, folds_of, seed_for
 from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent
 from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.solvers.rates import at_rates
-from metaft.search.solvers.session import Session
+from metaft.search.solvers.session import Session, ranked
 from metaft.space import Float
 
 LADDER = (1 / 3, 1 / 10)  # of the learning rates, tried before the first descent
@@ -88,7 +88,7 @@ class HypergradSolver:
     def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
         """The limits that do not hold the hypergradients of one outer step."""
         needed, points = self._needed, self._first(problem, budget)
-        tried = 0 if self.scout or not points else len(points) + _slower(problem)
+        tried = 0 if self.scout or not points else folds_of(problem) * (len(points) + _slower(problem))
         faults = []
         if budget.trials is not None and budget.trials < tried + needed:
             too_few = f"{budget.trials}, but an outer step takes {needed} hypergradients"
@@ -112,7 +112,9 @@ class HypergradSolver:
         points, slower = first_points(problem), _slower(problem)
         if not slower and len(points) == 1:
             return []
-        return points if budget.trials is None else points[: max(1, budget.trials - self._needed - slower)]
+        if budget.trials is None:
+            return points
+        return points[: max(1, (budget.trials - self._needed) // folds_of(problem) - slower)]
 
     def _explore(self, session: Session, points: Sequence[Mapping[str, Any]]) -> None:
         """Run the scout's trials, or the first points and the ladder, unless the first descent has begun."""
@@ -122,22 +124,22 @@ class HypergradSolver:
             with closing(self.scout.solver.executor(session.problem)) as executor:
                 self.scout.solver.explore(session, Dispatch(executor, session.journal), self.scout.share)
             return
-        problem, journal = session.problem, session.journal
+        problem, journal, folds = session.problem, session.journal, folds_of(session.problem)
         dispatch, tried = Dispatch(Serial(problem), journal), len(points) + _slower(problem) if points else 0
-        for number in range(len(session.trials), tried):
-            lower = (
-                at_rates(problem.space, _best(session.trials[: len(points)]), LADDER) if number >= len(points) else []
-            )
+        for number in range(len(session.trials), folds * tried):
+            which, fold = divmod(number, folds)
+            best = ranked(session.trials[: folds * len(points)])[:1] if which >= len(points) else []
+            lower = [point for params in best for point in at_rates(problem.space, params, LADDER)]
             known = number < len(journal.starts)  # begun by a search that was interrupted there
             start = journal.starts[number] if known else None
-            job = session.job(start) if start else session.begin(number, [*points, *lower][number], beside=0)
+            job = session.job(start) if start else session.begin(number, [*points, *lower][which], beside=fold)
             for ended, outcome in dispatch.run([job]):
                 session.end(ended, outcome)
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
         """The best trial so far, or the recipe; then points around it, in the same categories."""
         scouted = [r for r in trials if r.gradient is None and r.outcome.status == "ok"]
-        first = problem.space.to_unit(_best(scouted)) if scouted else problem.start
+        first = problem.space.to_unit(ranked(scouted)[0]) if scouted else problem.start
         yield first
         real = torch.tensor([isinstance(d, Float) for d in problem.space])
         for i in range(1, self.settings.starts):
@@ -161,11 +163,6 @@ class HypergradSolver:
 def _slower(problem: BilevelProblem) -> int:
     """How many lower learning rates are tried."""
     return len(at_rates(problem.space, problem.space.plain(problem.start), LADDER))
-
-
-def _best(trials: Iterable[Record]) -> Mapping[str, Any]:
-    """The point with the lowest value, the first of equals."""
-    return min(trials, key=lambda r: r.outcome.value).params
 
 
 class _Descents:

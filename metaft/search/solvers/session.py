@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from types import TracebackType
@@ -16,7 +16,7 @@ from metaft.config.schema import FinalChoice
 from metaft.errors import DivergedError
 from metaft.names import ALPHA
 from metaft.progress import bar, warn
-from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, seed_for
+from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
@@ -29,7 +29,7 @@ from metaft.space import Categorical, Space
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
 HYPERGRADIENT = 3.0  # the number of evaluations that a hypergradient counts as
 FEWEST = 3  # finalists, from which two rungs are better than one with twice as many
-BOLD = (10.0, 3.0)  # times a finalist's learning rates
+BOLD = (3.0,)  # times a finalist's learning rates
 RUNGS = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of the final fine-tune's length, to which ever fewer finalists are tried
 Finals = tuple[dict[int, Mapping[str, Any]], dict[int, list[float]]]  # points and values by number
 
@@ -47,16 +47,28 @@ def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -
     return count, max(1, math.floor(allowed / (count + 1)))
 
 
-def _varied(space: Space, ok: Sequence[Record]) -> list[Record]:
-    """Trials by value, but the best of every combination of categories before any second one."""
+def ranked(trials: Iterable[Record]) -> list[Mapping[str, Any]]:
+    """The points of trials, each once, by the mean of their values, the lowest first."""
+    values: dict[tuple[Any, ...], list[float]] = {}
+    points: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for record in trials:
+        key = tuple(record.params.values())
+        values.setdefault(key, []).append(record.outcome.value)
+        points.setdefault(key, record.params)
+    return [points[key] for key in sorted(points, key=lambda key: fmean(values[key]))]
+
+
+def _varied(space: Space, points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The same points, but the first of every combination of categories before any second one."""
     names = [d.name for d in space if isinstance(d, Categorical)]
-    seen: dict[tuple[Any, ...], int] = {}
-    turns = []
-    for record in ok:
-        kind = tuple(record.params.get(name) for name in names)
-        turns.append(seen.setdefault(kind, 0))
-        seen[kind] += 1
-    return [ok[i] for i in sorted(range(len(ok)), key=lambda i: min(turns[i], 1))]
+    seen: set[tuple[Any, ...]] = set()
+    first: list[Mapping[str, Any]] = []
+    for point in points:
+        kind = tuple(point.get(name) for name in names)
+        if kind not in seen:
+            seen.add(kind)
+            first.append(point)
+    return [*first, *(point for point in points if point not in first)]
 
 
 def _best_mix(params: Mapping[str, Any], ended: Sequence[Outcome]) -> tuple[Mapping[str, Any], list[float]]:
@@ -131,10 +143,8 @@ class Session:
 
     def _seed_of(self, purpose: str, number: int) -> int:
         """The seed of one of many runs; where parts of the outer set judge in turn, runs in a row take each once."""
-        seed = seed_for(self._seed, purpose, number)
-        if not isinstance(self.problem, Maturing):
-            return seed
-        return seed // self.problem.folds * self.problem.folds + number % self.problem.folds
+        seed, folds = seed_for(self._seed, purpose, number), folds_of(self.problem)
+        return seed // folds * folds + number % folds
 
     def job(self, start: Start, *, stopping: bool = False) -> Job:
         """The job of a trial that has begun."""
@@ -195,7 +205,7 @@ class Session:
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
         dispatch = dispatch or Dispatch(Serial(self.problem), self.journal)
-        chosen, values = self._matured(ok, proposed, dispatch) or self._repeated(ok, proposed, dispatch)
+        chosen, values = self._matured(proposed, dispatch) or self._repeated(ok, proposed, dispatch)
         means = {number: fmean(v) for number, v in values.items()}
         winner = min(means, key=means.__getitem__)
         if not math.isfinite(means[winner]):
@@ -220,9 +230,7 @@ class Session:
         outcomes = self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], dispatch)
         return chosen, {n: [o.value for o in ended] for n, ended in outcomes.items()}
 
-    def _matured(
-        self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch
-    ) -> Finals | None:
+    def _matured(self, proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch) -> Finals | None:
         """Finalists, and what becomes of each in every fold after the longest fine-tune that it was granted.
 
         Each is tried with higher learning rates too, as short inner loops favour low ones. Half of them go on to twice
@@ -236,7 +244,7 @@ class Session:
         left, cost = self._left, {share: problem.folds * problem.price(share) for share in RUNGS}
         most = math.floor(left / cost[RUNGS[0]])  # on the first rung; half as many leave as much for the second
         count = min(self._final.candidates, most // 2 if most >= 2 * FEWEST else most)
-        points = self._candidates(ok, proposed)[:count]
+        points = self._candidates(proposed)[:count]
         chosen: dict[int, Mapping[str, Any]] = {len(self.trials) + i: point for i, point in enumerate(points)}
         pool = list(chosen)
         values: dict[int, list[float]] = {}
@@ -253,13 +261,13 @@ class Session:
             values = {n: values[n] for n in pool}
         return (chosen, values) if values else None
 
-    def _candidates(self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        """What to try as fine-tunes, the likeliest first: where the search led, the best suggestion, both bolder."""
-        space, first = self.problem.space, len(first_points(self.problem))
-        lead = proposed[0] if proposed else ok[0].params
-        suggested = [r.params for r in ok if 0 < r.number < first][:1]
-        others = [*proposed[1:], *(r.params for r in _varied(space, ok))]
-        points = [lead, *suggested, *at_rates(space, lead, BOLD), *others]
+    def _candidates(self, proposed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """What to try as fine-tunes, the likeliest first: the search's end, the best suggestion, the former bolder."""
+        space, suggested = self.problem.space, first_points(self.problem)[1:]
+        tried = ranked(r for r in self.trials if r.outcome.status != "stopped")
+        lead = proposed[0] if proposed else tried[0]
+        best_suggestion = [point for point in tried if point in suggested][:1]
+        points = [lead, *best_suggestion, *at_rates(space, lead, BOLD), *proposed[1:], *_varied(space, tried)]
         return [point for i, point in enumerate(points) if point not in points[:i]]
 
     @property

@@ -30,17 +30,21 @@ def test_a_fine_tune_that_stands_still_is_the_probe(work, context):
     assert tuned.cost.step_equivalents > probe.cost.step_equivalents, "the probe is on the bill"
 
 
-def test_kd_keeps_to_what_theta_0_says(work, probed, context, monkeypatch):
-    seen = []
-    begin = Reference.__init__
+def test_kd_keeps_to_what_the_model_says_that_it_begins_with(work, probed, context, monkeypatch):
+    """In the inner loop and in the fine-tune alike: theta_0 has the head of the objective."""
+    taught = replace(STILL, terms={"ce": 1.0, "kd": 1.0})
+    teachers, begin = [], Reference.__init__
 
     def look(self, classifier, split, device):
-        seen.append(classifier.head.weight.clone())
+        teachers.append(classifier.head.weight.clone())
         begin(self, classifier, split, device)
 
     monkeypatch.setattr(Reference, "__init__", look)
-    problem_in(probed)
-    fits_of(work, context.varied(learned=replace(STILL, terms={"ce": 1.0, "kd": 1.0}))).model("autoft")
-    assert len(seen) == 2
-    for weight in seen:
-        torch.testing.assert_close(weight, work.classifier.head.weight)
+    fits = fits_of(work, context.varied(learned=taught))
+    fits.model("autoft")
+    torch.testing.assert_close(teachers[-1], fits.model("linear_probe").head.weight)
+    problem = problem_in(probed)
+    step, (batch, *_) = problem.step_of({"head": "linear_probe"}, 0), problem.inner_batches(torch.Generator())
+    kept, lost = (s.loss(step.initial().params, batch, {"kd": 1.0}).item() for s in (step, problem.step))
+    assert abs(kept) < 1e-6
+    assert lost > 0.01, "which is not what class names say"

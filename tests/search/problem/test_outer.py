@@ -11,8 +11,9 @@ from scipy.optimize import minimize_scalar
 from torch.autograd import gradcheck
 
 from metaft.metrics import accuracy
-from metaft.search.problem.outer import PRICE, Floor, Judgement, best_log_temperature, by_domain, ce_calibrated, margin
+from metaft.search.problem.outer import PRICE, Floor, Judgement, by_domain, margin
 from metaft.search.registry import OUTER_LOSSES
+from metaft.temperature import best_log_temperature, ce_calibrated
 
 
 def data(seed: int):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
 
 from metaft.config.schema import FinalChoice, HypergradConfig
-from metaft.errors import DivergedError
+from metaft.errors import ConfigError, DivergedError
 from metaft.search.bilevel import Budget
-from metaft.search.journal import Journal
+from metaft.search.journal import Journal, Record
+from metaft.search.outcome import Outcome
 from metaft.search.solvers.hypergrad import HypergradSolver
-from metaft.search.solvers.session import finalists
+from metaft.search.solvers.session import finalists, ranked
 from tests.search.modes import each_solver, uniform
 from tests.search.problems import Bowl, Cliff, Ripening
 
@@ -181,16 +183,16 @@ def test_rungs_halve_and_every_part_judges(solver):
 
 
 @each_solver
-def test_suggestions_are_tried_on_the_recipes_batches_and_parts_judge_in_turn(solver):
+def test_suggestions_are_tried_on_the_recipes_batches_and_every_part_judges(solver):
     problem, journal = Ripening(), Journal()
     solver(seed=3).solve(problem, RIPE, journal)
     trials = [r for r in journal.records if r.kind == "trial"]
-    recipe, first, second = (r.params for r in trials[:3])
-    assert recipe == problem.space.plain(problem.start)
-    assert [first, second] == problem.suggestions()
-    assert len({r.seed for r in trials[:3]}) == 1
-    later = [r for r in trials[5:] if r.number > 5]
-    assert [r.seed % 2 for r in later] == [r.number % 2 for r in later]
+    for fold in (0, 1):
+        judged = trials[fold:6:2]
+        assert [r.params for r in judged] == [problem.space.plain(problem.start), *problem.suggestions()]
+        assert len({r.seed for r in judged}) == 1, "the same batches"
+    assert len(trials) > 12
+    assert [r.seed % 2 for r in trials] == [r.number % 2 for r in trials]
 
 
 @each_solver
@@ -215,7 +217,22 @@ def test_a_budget_in_trials_leaves_no_fine_tunes():
 
 def test_few_trials_leave_out_suggestions():
     problem, journal = Ripening(), Journal()
-    HypergradSolver(seed=3).solve(problem, Budget(trials=5), journal)
+    HypergradSolver(seed=3).solve(problem, Budget(trials=8), journal)
     trials = [r for r in journal.records if r.kind == "trial"]
-    assert [r.gradient is None for r in trials] == [True, True, True, False, False]
-    assert trials[1].params["lr"] < trials[0].params["lr"], "the recipe and lower rates alone"
+    assert [r.gradient is None for r in trials] == [True] * 6 + [False] * 2
+    recipe, slower, slowest = (r.params["lr"] for r in trials[0:6:2])
+    assert recipe > slower > slowest, "the recipe and lower rates alone"
+    assert [r.params for r in trials[0:6:2]] == [r.params for r in trials[1:6:2]], "each judged by both parts"
+    with pytest.raises(ConfigError, match="after 6 trials of starting points; allowed: at least 8"):
+        HypergradSolver(seed=3).solve(problem, Budget(trials=7), Journal())
+
+
+def trial(number, x, value):
+    return Record("trial", number, {"x": x}, number, Outcome(value, 0.5, value, 1, 1.0, 0.0))
+
+
+def test_points_are_ranked_by_the_mean_of_their_values():
+    """The best single value does not lead, and one that is not finite ends a point's chances."""
+    trials = [trial(0, 0.1, 1.0), trial(1, 0.1, 9.0), trial(2, 0.2, 4.0), trial(3, 0.2, 4.0)]
+    trials += [trial(4, 0.3, 0.0), trial(5, 0.3, math.inf), trial(6, 0.4, 4.5)]
+    assert [point["x"] for point in ranked(trials)] == [0.2, 0.4, 0.1, 0.3]
