@@ -16,6 +16,8 @@ from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
+from metaft.finetune.fits import Fit, Memory
+from metaft.finetune.methods import PLAIN
 from metaft.objective.heads import ZERO_SHOT
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
@@ -81,6 +83,8 @@ def _counts(work: Workspace) -> str:
 
 
 def _measure(work: Workspace) -> _Measured:
+    untrained = Memory({PLAIN: Fit(work.classifier)})  # in the place of a plain fine-tune, which sets the ID floor
+    work = replace(work, begun=untrained)
     problem = _problem(work, steps=1)
     recipe = problem.space.plain(problem.start)
     size = min(work.cfg.evaluation.batch_size, len(work.splits.id_train))

@@ -11,13 +11,14 @@ from torch import Tensor
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
 from metaft.data.types import Split
+from metaft.errors import DivergedError
 from metaft.evaluation.drift import Drift
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
 from metaft.finetune.crossfit import Apart, Judged, judge
 from metaft.finetune.fits import Fits, Memory, Store
 from metaft.finetune.handed_back import Candidate, handed_back
-from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS
+from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS, PLAIN
 from metaft.objective.heads import AUTO, HEADS, ZERO_SHOT
 from metaft.objective.objective import Objective
 from metaft.results import HandedBack, Results, Score
@@ -73,6 +74,17 @@ def head_in_fold(work: Workspace, fold: int | None, head: str) -> Mapping[str, T
         return {}
     begun = replace(fits(work, FitContext(fit_settings(work)), work.begun), fold=fold)
     return {f"head.{name}": p.detach() for name, p in begun.model(HEADS[head].method).head.named_parameters()}
+
+
+def plain_logits(work: Workspace, images: Tensor) -> Tensor:
+    """The logits [B, C] of normalised images [B, 3, S, S] after plain fine-tuning; theta_0's where it diverges."""
+    try:
+        model = fits(work, FitContext(fit_settings(work)), work.begun).model(PLAIN)
+    except DivergedError:
+        model = work.classifier
+    with torch.no_grad():
+        logits: Tensor = model(images).logits
+    return logits
 
 
 def servable(work: Workspace) -> list[str]:

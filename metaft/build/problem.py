@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metaft.build import space as spaces
-from metaft.build.fits import final_steps, fit_settings, head_in_fold
+from metaft.build.fits import final_steps, fit_settings, head_in_fold, plain_logits
 from metaft.build.sources import fold_parts, sources, trains
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.classifier import grouped
@@ -62,7 +62,8 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     heads = heads_of(work)
     space = spaces.space(cfg, _groups(runs.step), units, sources(work), heads)
     start, fixed = spaces.recipe(cfg, space), {**spaces.fixed(cfg), HEAD: heads[0]}
-    return FinetuneProblem(runs, work.splits.id_val, space, start, fixed, cfg.search, cfg.hypergrad, work.device)
+    plain = partial(plain_logits, work)
+    return FinetuneProblem(runs, work.splits.id_val, space, start, fixed, cfg.search, plain, cfg.hypergrad, work.device)
 
 
 def heads_of(work: Workspace) -> tuple[str, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metaft.finetune.crossfit import Judged
+from metaft.finetune.methods import PLAIN
 from metaft.results import HandedBack
 
-FLOOR = "ft"  # the method below whose accuracy on id_val a model may be by at most `id_drop_max`
 ROUNDING = 1e-9  # of accuracies that are compared
+SURE = 2.0  # standard errors by which id_val is to show that a model lost too much
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ def handed_back(
 ) -> HandedBack:
     """The method whose model is handed back, and why.
 
-    Left out is what id_val shows to be more than `id_drop_max` below `ft`: by more than that and `noise` standard
-    errors. Of the others (of all, if none is left or ft is no candidate) it is the one with the best accuracy on
-    ood_val, or of those within `noise` standard errors of it the one that names the fewest images of ood_val otherwise
-    than theta_0 does. Of equals it is the first by accuracy on ood_val, that on id_val, and order.
+    Left out is what id_val shows to be more than `id_drop_max` below `ft`: by more than that and two standard errors,
+    since ft's best check was chosen by the same images. Of the others (of all, if none is left or ft is no candidate)
+    it is the one with the best accuracy on ood_val, or of those within `noise` standard errors of it the one that names
+    the fewest images of ood_val otherwise than theta_0 does. Of equals it is the first by accuracy on ood_val, that on
+    id_val, and order.
 
     Args:
         candidates: by name, at least one; those that ood_val cannot judge are left aside, unless all are: then id_val
@@ -62,7 +64,7 @@ def handed_back(
     if not judged:
         method = max(candidates, key=lambda name: candidates[name].id_val.accuracy)
         return HandedBack(method, "it has the best accuracy on id_val, and no image of ood_val is left to judge by")
-    dropped = _dropped(candidates, id_drop_max, noise)
+    dropped = _dropped(candidates, id_drop_max)
     allowed = {name: j for name, j in judged.items() if name not in dropped} or judged
     best = max(allowed, key=lambda name: (allowed[name].accuracy, candidates[name].id_val.accuracy))
     gaps = {name: Gap.between(allowed[best], j) for name, j in allowed.items()}
@@ -76,12 +78,12 @@ def handed_back(
     return HandedBack(method, reason, allowed[method].accuracy)
 
 
-def _dropped(candidates: Mapping[str, Candidate], limit: float | None, noise: float) -> set[str]:
+def _dropped(candidates: Mapping[str, Candidate], limit: float | None) -> set[str]:
     """The methods that id_val shows to be further below `ft` than a limit."""
-    if FLOOR not in candidates or limit is None:
+    if PLAIN not in candidates or limit is None:
         return set()
-    of_ft = candidates[FLOOR].id_val
-    return {name for name, c in candidates.items() if Gap.between(of_ft, c.id_val).exceeds(limit, noise)}
+    of_ft = candidates[PLAIN].id_val
+    return {name for name, c in candidates.items() if Gap.between(of_ft, c.id_val).exceeds(limit, SURE)}
 
 
 def _moved(judged: Judged, theta_0: Judged) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     FitsOodVal = Callable[[FitSettings], bool]
 
 LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
+PLAIN = "ft"  # the method whose accuracy in distribution is to be kept
 CEILING = "oracle"  # the method that is no competitor
 BEST = "best_by_ood_val"  # the method that only picks another one
 

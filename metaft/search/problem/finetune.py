@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -46,8 +46,9 @@ class FinetuneProblem:
         start: the recipe in the unit cube [K].
         fixed: what is not searched, by name.
         outer: the loss on the outer set. At most `outer_batch_size` of its images make one outer evaluation. ID
-            validation accuracy may be below the recipe's by `id_drop_max` (a share); a larger drop is added to the
-            outer loss at a price.
+            validation accuracy may be below plain fine-tuning's by `id_drop_max` (a share); a larger drop is added to
+            the outer loss at a price.
+        plain: the logits of images after plain fine-tuning; asked for where `id_drop_max` is set.
         hypergrad: how hypergradients are computed; one longer than `explosion` is traced back to a step and a term.
         device: where it runs.
     """
@@ -60,6 +61,7 @@ class FinetuneProblem:
         start: Tensor,
         fixed: Mapping[str, Any],
         outer: OuterConfig,
+        plain: Callable[[Tensor], Tensor],
         hypergrad: HypergradConfig,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -69,7 +71,7 @@ class FinetuneProblem:
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
         self.outer_batch_size = min(outer.outer_batch_size, max(len(fold.judging) for fold in runs.folds))
         self._judgement = partial(Judgement.over, OUTER_LOSSES[outer.outer_loss], outer.outer_domains)
-        self._id_val, self._id_drop_max = id_val, outer.id_drop_max
+        self._id_val, self._id_drop_max, self._plain = id_val, outer.id_drop_max, plain
         self._fixed, self._device = dict(fixed), device
         self._warm_start, self._hypergrad = runs.warm_start, hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
@@ -109,7 +111,9 @@ class FinetuneProblem:
 
     def price(self, share: float) -> float:
         """The step equivalents of `become`."""
-        judged = max(len(fold.judging) for fold in self._folds) * (len(MIXES) if ALPHA in self.space.names else 1)
+        held = 0 if self._floor is None else len(self._floor.images)
+        judged = max(len(fold.judging) for fold in self._folds) + held
+        judged *= len(MIXES) if ALPHA in self.space.names else 1
         trained = len(self._final.paces(share)) * self._folds[0].batches.images(self.batch_size)
         return (trained + judged / 3) / self.batch_size
 
@@ -125,7 +129,8 @@ class FinetuneProblem:
         h, number = {**self._fixed, **params}, seed % self.folds
         fold, step, paces = self._folds[number], self.step_of(h, number), self._final.paces(share)
         batches = fold.batches.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
-        run = Rollout(step, batches, *self._judged_by(fold.judging, torch.arange(len(fold.judging))), self.batch_size)
+        judged_by = self._judged_by(fold.judging, torch.arange(len(fold.judging)))
+        run = Rollout(step, batches, *judged_by, self.batch_size, self._floor)
         mixes = MIXES if ALPHA in params else ()
         whole = {**h, ALPHA: 1.0} if mixes else h
 
@@ -198,7 +203,11 @@ class FinetuneProblem:
     @cached_property
     def _forecast(self) -> Forecast:
         point = self._point(self.start)
-        run = self._rollout(0, point.rest)
+        step = self.step_of(point.rest, 0)
+        theta_0 = step.initial().params  # in the place of a plain fine-tune, which costs more than a forecast may
+        with torch.no_grad():
+            floor = self._floor_under(lambda images: step.forward(theta_0, images).logits)
+        run = self._rollout(0, point.rest, floor=floor)
         loop = self._loop(run, point, self._initial(run.step))
         plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
         cost = self._estimator.cost(replace(loop, footprint=footprint)) * run.step_share + run.outer_share
@@ -214,13 +223,15 @@ class FinetuneProblem:
         points = [{**recipe, **careful, **({HEAD: head} if heads else {})} for head in heads or [None]]
         return [self.space.plain(self.space.to_unit(point)) for point in points]
 
-    def _rollout(self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None) -> Rollout:
+    def _rollout(
+        self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None, floor: Floor | None = None
+    ) -> Rollout:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
         generator, fold = torch.Generator().manual_seed(seed), seed % self.folds
         judging = self._folds[fold].judging
         judged_by = self._judged_by(judging, self._rows(judging, generator))
         batches, step = self.inner_batches(generator, paces, fold), self.step_of(h, fold)
-        return Rollout(step, batches, *judged_by, self.batch_size, self._floor)
+        return Rollout(step, batches, *judged_by, self.batch_size, floor or self._floor)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
         """The outcome with a value that can be compared between folds, of which some are harder than others."""
@@ -247,18 +258,15 @@ class FinetuneProblem:
 
     @cached_property
     def _floor(self) -> Floor | None:
-        """The ID accuracy to keep, from one inner run of the recipe."""
+        """The ID accuracy to keep."""
+        return self._floor_under(self._plain)
+
+    def _floor_under(self, model: Callable[[Tensor], Tensor]) -> Floor | None:
+        """The ID accuracy to keep beside a model, from images to logits; None where there is no limit."""
         if self._id_drop_max is None:
             return None
-        recipe = {**self._fixed, **self.space.plain(self.start)}
-        step = self.step_of(recipe, 0)
-        state = self._initial(step)
-        for batch in self.inner_batches(torch.Generator().manual_seed(0)):
-            state = step.plain(state, batch, recipe)
         images, labels = self._drawn(self._id_val, torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            logits = step.forward(step.result(state), images).logits
-        return Floor.under(images, labels, logits, self._id_drop_max)
+        return Floor.under(images, labels, model(images), self._id_drop_max)
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
