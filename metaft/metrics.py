@@ -10,11 +10,21 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+SURE = 2.0  # standard errors beyond which a difference is no chance
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """The share of right predictions, from logits [N, C] and labels [N]."""
     return float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def paired(best: Tensor, other: Tensor) -> tuple[float, float]:
+    """How far a model is below another on the same images, and the standard error of that.
+
+    mean(d) and sd(d) / sqrt(N), of d_i = best right on image i - other right on it, from whether each is right, [N].
+    """
+    d = best.double() - other.double()
+    return float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5
 
 
 def predictions(logits: Tensor) -> tuple[Ints, Floats]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from metaft.finetune.crossfit import Judged
 from metaft.finetune.methods import PLAIN
+from metaft.metrics import SURE, paired
 from metaft.results import HandedBack
 
 ROUNDING = 1e-9  # of accuracies that are compared
-SURE = 2.0  # standard errors by which id_val is to show that a model lost too much
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,8 @@ class Gap:
 
     @classmethod
     def between(cls, best: Judged, other: Judged) -> Gap:
-        """mean(d) and sd(d) / sqrt(N), of d_i = best right on image i - other right on it."""
-        d = best.correct.double() - other.correct.double()
-        return cls(float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5)
+        """The gap from `best` down to `other` (see `metaft.metrics.paired`)."""
+        return cls(*paired(best.correct, other.correct))
 
     def exceeds(self, limit: float, noise: float) -> bool:
         """Whether the mean is above a limit by more than `noise` standard errors."""

@@ -52,6 +52,18 @@ def test_severity_goes_from_the_id_style_to_the_others():
     assert between(STYLES["photo"], STYLES["fog"], 1.0) == STYLES["fog"]
 
 
+def test_validation_may_be_milder_than_the_tests():
+    def pictures(split):
+        return split.source.pixels(range(len(split)))
+
+    whole, mild = (load("shapes", ood_val=30, test=20, **options) for options in ({}, {"val_severity": 0.5}))
+    halved = load("shapes", ood_val=30, test=20, severity=0.5)
+    assert torch.equal(pictures(mild.ood_val), pictures(halved.ood_val))
+    assert not torch.equal(pictures(mild.ood_val), pictures(whole.ood_val))
+    for name, split in whole.tests.items():
+        assert torch.equal(pictures(split), pictures(mild.tests[name]))
+
+
 def test_style_sets_leave_out_the_id_style():
     assert "fog" in shapes.Options().test_styles
     assert "fog" not in shapes.Options(style="fog").test_styles

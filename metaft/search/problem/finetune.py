@@ -28,12 +28,14 @@ from metaft.search.problem.outer import Floor, Judgement
 from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
+from metaft.search.rates import at_rates
 from metaft.search.registry import OUTER_LOSSES
 from metaft.space import Space
 from metaft.training.batches import DrawnBatches, TrainBatch
 
 # Trains on ood_val as much as on id_train, keeps to theta_0's predictions as to labels, goes a fifth of the way.
 CAREFUL = {source_name(OOD_VAL): 1.0, "kd": 1.0, ALPHA: 0.2}
+SLOWER = 1 / 3  # times the recipe's learning rates, which a short inner loop raises (see `inner.stretch`)
 
 
 class FinetuneProblem:
@@ -214,13 +216,14 @@ class FinetuneProblem:
         return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs)
 
     def suggestions(self) -> list[dict[str, Any]]:
-        """The recipe from every head, with what of `CAREFUL` is searched; none where there is no choice."""
+        """The recipe from every head, slower and with what of `CAREFUL` is searched; none where there is no choice."""
         recipe = self.space.plain(self.start)
         careful = {name: value for name, value in CAREFUL.items() if name in recipe}
         heads = [choice for d in self.space if d.name == HEAD for choice in getattr(d, "choices", ())]
         if source_name(OOD_VAL) not in recipe and not heads:
             return []
-        points = [{**recipe, **careful, **({HEAD: head} if heads else {})} for head in heads or [None]]
+        slower = (at_rates(self.space, {**recipe, **careful}, [SLOWER]) or [{**recipe, **careful}])[0]
+        points = [{**slower, **({HEAD: head} if heads else {})} for head in heads or [None]]
         return [self.space.plain(self.space.to_unit(point)) for point in points]
 
     def _rollout(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaft.metrics import accuracy
+from metaft.metrics import SURE, paired
 from metaft.search.registry import OuterLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
@@ -67,28 +67,34 @@ def by_domain(loss: Loss, how: str, domains: Tensor) -> Loss:
 
 @dataclass(frozen=True)
 class Floor:
-    """The ID accuracy that a search is to keep; what is missing from it costs PRICE times as much.
+    """The ID accuracy that a search is to keep; what is surely missing from it costs PRICE times as much.
+
+    Sure is what `SURE` standard errors of the paired difference leave, since the images are few.
 
     Args:
         images, labels: of the ID validation set.
-        accuracy: the floor.
-        margin: the most that the `margin` loss may be, in place of the floor where a gradient is needed.
+        right: whether the model that is the measure is right on each image, [B].
+        margin: its `margin` loss, for where a gradient is needed.
+        drop: the share by which accuracy may be below its own.
     """
 
     images: Tensor
     labels: Tensor
-    accuracy: float
+    right: Tensor
     margin: float
+    drop: float
 
     @classmethod
     def under(cls, images: Tensor, labels: Tensor, logits: Tensor, drop: float) -> Floor:
         """The floor that lies `drop` (a share) below what these logits reach."""
-        return cls(images, labels, accuracy(logits, labels) - drop, float(margin(logits, labels)) + drop)
+        return cls(images, labels, logits.argmax(dim=1) == labels, float(margin(logits, labels)), drop)
 
     def cost(self, logits: Tensor) -> float:
-        """PRICE * max(0, floor - accuracy)."""
-        return PRICE * max(0.0, self.accuracy - accuracy(logits, self.labels))
+        """PRICE * max(0, mean difference - SURE * its error - drop)."""
+        mean, error = paired(self.right, logits.argmax(dim=1) == self.labels)
+        return PRICE * max(0.0, mean - SURE * error - self.drop)
 
     def smooth(self, logits: Tensor) -> Tensor:
-        """PRICE * max(0, margin loss - its limit), which has a gradient."""
-        return PRICE * F.relu(margin(logits, self.labels) - self.margin)
+        """PRICE * max(0, difference of margin losses - SURE * error - drop), which has a gradient."""
+        _, error = paired(self.right, logits.argmax(dim=1) == self.labels)
+        return PRICE * F.relu(margin(logits, self.labels) - self.margin - SURE * error - self.drop)

@@ -17,10 +17,10 @@ from metaft.progress import note, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, folds_of, seed_for
 from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record
+from metaft.search.rates import at_rates
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent
 from metaft.search.solvers.dispatch import Dispatch
-from metaft.search.solvers.rates import at_rates
 from metaft.search.solvers.session import Session, ranked
 from metaft.space import Float
 

@@ -21,8 +21,8 @@ from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import Job
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import MIXES, Outcome
+from metaft.search.rates import at_rates
 from metaft.search.solvers.dispatch import Dispatch
-from metaft.search.solvers.rates import at_rates
 from metaft.search.stopping import medians
 from metaft.space import Categorical, Space
 
