@@ -61,9 +61,11 @@ RUNS: dict[str, tuple[str, ...]] = {
 def machine() -> dict[str, str]:
     """What the last digits of a run depend on."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return {"processor": name or platform.machine(), "torch": torch.__version__}
+    pairs = [line.partition(":") for line in (info.read_text().splitlines() if info.exists() else [])]
+    found = {key.strip(): value.strip() for key, _, value in reversed(pairs)}
+    kind = [found.get(key, "") for key in ("model name", "cpu family", "model", "stepping")]
+    processor = " ".join([*kind, torch.backends.cpu.get_cpu_capability()]).strip()
+    return {"processor": processor if found else platform.machine(), "torch": torch.__version__}
 
 
 def played(words: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, sign
 from shared.rows import committed
 from shared.worlds import WORLDS
 
+PLAIN_ONES = tuple(name for name in METHODS if name != BEST)
 KEPT = 3.0  # points below ft in distribution, within which the promise of search.id_drop_max is kept
 
 
@@ -24,7 +25,7 @@ def cells_of(name: str, method: str, solver: str | None = None, **where: Any) ->
 
 def plain_methods(name: str, **where: Any) -> dict[str, Cells]:
     """The cells of every plain method that was measured in a setting."""
-    found = {method: cells_of(name, method, **where) for method in METHODS if method != BEST}
+    found = {method: cells_of(name, method, **where) for method in PLAIN_ONES}
     return {method: cells for method, cells in found.items() if cells}
 
 
@@ -53,9 +54,9 @@ def methods() -> str:
         if not means:
             continue
         best = max(means.values())
-        cells = [f"**{v:.1f}**" if v == best else f"{v:.1f}" for v in means.values()]
-        table.append([f"{world.name}: {world.reason}", *cells])
-    return markdown(["world", *(name for name in METHODS if name != BEST)], table)
+        bold = {name: f"**{v:.1f}**" if v == best else f"{v:.1f}" for name, v in means.items()}
+        table.append([f"{world.name}: {world.reason}", *(bold.get(name, "") for name in PLAIN_ONES)])
+    return markdown(["world", *PLAIN_ONES], table)
 
 
 def id_accuracies() -> str:
@@ -63,8 +64,9 @@ def id_accuracies() -> str:
     table = []
     for world in WORLDS:
         if cells := plain_methods("worlds", world=world.name):
-            table.append([world.name, *(f"{mean(rows, id_):.1f}" for rows in cells.values())])
-    return markdown(["ID test accuracy", *(name for name in METHODS if name != BEST)], table)
+            means = {name: f"{mean(rows, id_):.1f}" for name, rows in cells.items()}
+            table.append([world.name, *(means.get(name, "") for name in PLAIN_ONES)])
+    return markdown(["ID test accuracy", *PLAIN_ONES], table)
 
 
 def solvers() -> tuple[str, ...]:
