@@ -28,6 +28,7 @@ from metaft.objective.registry import TERMS
 from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
 from metaft.search.problem.finetune import FinetuneProblem
+from metaft.search.problem.judging import Judging
 from metaft.search.problem.runs import FinalRun, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
@@ -62,8 +63,9 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     heads = heads_of(work)
     space = spaces.space(cfg, _groups(runs.step), units, sources(work), heads)
     start, fixed = spaces.recipe(cfg, space), {**spaces.fixed(cfg), HEAD: heads[0]}
-    plain = partial(plain_logits, work)
-    return FinetuneProblem(runs, work.splits.id_val, space, start, fixed, cfg.search, plain, cfg.hypergrad, work.device)
+    outer_sets = [fold.judging for fold in runs.folds]
+    judging = Judging(outer_sets, work.splits.id_val, cfg.search, partial(plain_logits, work), work.device)
+    return FinetuneProblem(runs, judging, space, start, fixed, cfg.hypergrad)
 
 
 def heads_of(work: Workspace) -> tuple[str, ...]:

@@ -181,7 +181,8 @@ def test_one_class_is_no_outer_set(work):
     with pytest.raises(DataError, match=r"ood_val: all \d+ images are of one class \(.*\); allowed: at least two"):
         problem_in(alone)
     cfg = config.load(None, [*SMALL, "search.outer_data=id_val"])
-    assert problem_in(replace(alone, cfg=cfg)).outer_batch_size == 60
+    _, labels = problem_in(replace(alone, cfg=cfg)).outer_batch(torch.Generator())
+    assert len(labels) == 60
 
 
 def test_a_search_begins_where_the_fine_tune_does(work):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaft.config.schema import HypergradConfig, OuterConfig
-from metaft.data.types import Split
+from metaft.config.schema import HypergradConfig
 from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
 from metaft.inner.forward import along
 from metaft.inner.loop import Estimator, Footprint, Loop, Trace
@@ -24,12 +23,12 @@ from metaft.names import ALPHA, HEAD, OOD_VAL, source_name
 from metaft.objective.heads import ZERO_SHOT
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
-from metaft.search.problem.outer import Floor, Judgement
+from metaft.search.problem.judging import Judging
+from metaft.search.problem.outer import Floor
 from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
 from metaft.search.rates import at_rates
-from metaft.search.registry import OUTER_LOSSES
 from metaft.space import Space
 from metaft.training.batches import DrawnBatches, TrainBatch
 
@@ -43,38 +42,27 @@ class FinetuneProblem:
 
     Args:
         runs: the inner loops.
-        id_val: the ID validation set.
+        judging: what judges their ends.
         space: the searched terms, `lr`, `wd`, weights of sources, `head` and knobs.
         start: the recipe in the unit cube [K].
         fixed: what is not searched, by name.
-        outer: the loss on the outer set. At most `outer_batch_size` of its images make one outer evaluation. ID
-            validation accuracy may be below plain fine-tuning's by `id_drop_max` (a share); a larger drop is added to
-            the outer loss at a price.
-        plain: the logits of images after plain fine-tuning; asked for where `id_drop_max` is set.
         hypergrad: how hypergradients are computed; one longer than `explosion` is traced back to a step and a term.
-        device: where it runs.
     """
 
     def __init__(
         self,
         runs: InnerRuns,
-        id_val: Split,
+        judging: Judging,
         space: Space,
         start: Tensor,
         fixed: Mapping[str, Any],
-        outer: OuterConfig,
-        plain: Callable[[Tensor], Tensor],
         hypergrad: HypergradConfig,
-        device: torch.device | str = "cpu",
     ) -> None:
         self.space, self.start, self.step = space, start, runs.step
         self.paces, self.steps = runs.paces, len(runs.paces)
         self._folds, self._final, self._steps = runs.folds, runs.final, dict[tuple[str, int], Step]()
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
-        self.outer_batch_size = min(outer.outer_batch_size, max(len(fold.judging) for fold in runs.folds))
-        self._judgement = partial(Judgement.over, OUTER_LOSSES[outer.outer_loss], outer.outer_domains)
-        self._id_val, self._id_drop_max, self._plain = id_val, outer.id_drop_max, plain
-        self._fixed, self._device = dict(fixed), device
+        self._judging, self._fixed = judging, dict(fixed)
         self._warm_start, self._hypergrad = runs.warm_start, hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
         self._footprint: Footprint | None = None
@@ -113,8 +101,8 @@ class FinetuneProblem:
 
     def price(self, share: float) -> float:
         """The step equivalents of `become`."""
-        held = 0 if self._floor is None else len(self._floor.images)
-        judged = max(len(fold.judging) for fold in self._folds) + held
+        floor = self._judging.floor
+        judged = self._judging.most + (0 if floor is None else len(floor.images))
         judged *= len(MIXES) if ALPHA in self.space.names else 1
         trained = len(self._final.paces(share)) * self._folds[0].batches.images(self.batch_size)
         return (trained + judged / 3) / self.batch_size
@@ -131,8 +119,7 @@ class FinetuneProblem:
         h, number = {**self._fixed, **params}, seed % self.folds
         fold, step, paces = self._folds[number], self.step_of(h, number), self._final.paces(share)
         batches = fold.batches.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
-        judged_by = self._judged_by(fold.judging, torch.arange(len(fold.judging)))
-        run = Rollout(step, batches, *judged_by, self.batch_size, self._floor)
+        run = Rollout(step, batches, *self._judging.whole(number), self.batch_size, self._judging.floor)
         mixes = MIXES if ALPHA in params else ()
         whole = {**h, ALPHA: 1.0} if mixes else h
 
@@ -208,7 +195,7 @@ class FinetuneProblem:
         step = self.step_of(point.rest, 0)
         theta_0 = step.initial().params  # in the place of a plain fine-tune, which costs more than a forecast may
         with torch.no_grad():
-            floor = self._floor_under(lambda images: step.forward(theta_0, images).logits)
+            floor = self._judging.floor_under(lambda images: step.forward(theta_0, images).logits)
         run = self._rollout(0, point.rest, floor=floor)
         loop = self._loop(run, point, self._initial(run.step))
         plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
@@ -231,10 +218,9 @@ class FinetuneProblem:
     ) -> Rollout:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
         generator, fold = torch.Generator().manual_seed(seed), seed % self.folds
-        judging = self._folds[fold].judging
-        judged_by = self._judged_by(judging, self._rows(judging, generator))
+        judged_by = self._judging.drawn(fold, generator)
         batches, step = self.inner_batches(generator, paces, fold), self.step_of(h, fold)
-        return Rollout(step, batches, *judged_by, self.batch_size, floor or self._floor)
+        return Rollout(step, batches, *judged_by, self.batch_size, floor or self._judging.floor)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
         """The outcome with a value that can be compared between folds, of which some are harder than others."""
@@ -258,18 +244,6 @@ class FinetuneProblem:
         if (head, fold) not in self._steps:
             self._steps[head, fold] = self.step.begun_at(self._folds[fold].head(head))
         return self._steps[head, fold]
-
-    @cached_property
-    def _floor(self) -> Floor | None:
-        """The ID accuracy to keep."""
-        return self._floor_under(self._plain)
-
-    def _floor_under(self, model: Callable[[Tensor], Tensor]) -> Floor | None:
-        """The ID accuracy to keep beside a model, from images to logits; None where there is no limit."""
-        if self._id_drop_max is None:
-            return None
-        images, labels = self._drawn(self._id_val, torch.Generator().manual_seed(0))
-        return Floor.under(images, labels, model(images), self._id_drop_max)
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
@@ -321,20 +295,8 @@ class FinetuneProblem:
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""
-        return self._drawn(self._folds[fold].judging, generator)
-
-    def _judged_by(self, split: Split, rows: Tensor) -> tuple[Tensor, Tensor, Judgement]:
-        """Images of a split by their numbers [B], their labels, and the outer loss on them."""
-        batch, of = split.batch(rows, self._device), split.domains
-        return batch.images, batch.labels, self._judgement(None if of is None else of.numbers[rows].to(self._device))
-
-    def _drawn(self, split: Split, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch = split.batch(self._rows(split, generator), self._device)
-        return batch.images, batch.labels
-
-    def _rows(self, split: Split, generator: torch.Generator) -> Tensor:
-        """The numbers of the images that make one outer evaluation."""
-        return torch.randperm(len(split), generator=generator)[: self.outer_batch_size].sort().values
+        images, labels, _ = self._judging.drawn(fold, generator)
+        return images, labels
 
     def inner_batches(
         self, generator: torch.Generator, paces: Sequence[float] | None = None, fold: int = 0

@@ -1,0 +1,75 @@
+"""What judges the inner runs of a problem: outer sets by fold, the loss on them, and the ID accuracy to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from metaft.config.schema import OuterConfig
+from metaft.data.types import Split
+from metaft.search.problem.outer import Floor, Judgement
+from metaft.search.registry import OUTER_LOSSES
+
+Model = Callable[[Tensor], Tensor]  # of images [B, 3, S, S], to logits [B, C]
+Judged = tuple[Tensor, Tensor, Judgement]  # images, labels, and the loss on them
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Outer batches and their loss.
+
+    Args:
+        outer_sets: by fold.
+        id_val: the ID validation set.
+        settings: the loss; at most `outer_batch_size` images make one outer evaluation. ID validation accuracy may be
+            below plain fine-tuning's by `id_drop_max` (a share); a larger drop is added to the outer loss at a price.
+        plain: the plainly fine-tuned model; asked for where `id_drop_max` is set.
+        device: where batches are to be.
+    """
+
+    outer_sets: Sequence[Split]
+    id_val: Split
+    settings: OuterConfig
+    plain: Model
+    device: torch.device | str = "cpu"
+
+    @property
+    def most(self) -> int:
+        """The number of images in the largest outer set."""
+        return max(map(len, self.outer_sets))
+
+    def whole(self, fold: int) -> Judged:
+        """All images of a fold's outer set."""
+        return self._of(self.outer_sets[fold], torch.arange(len(self.outer_sets[fold])))
+
+    def drawn(self, fold: int, generator: torch.Generator) -> Judged:
+        """A fold's outer set, or a random part of it."""
+        return self._of(self.outer_sets[fold], self._rows(self.outer_sets[fold], generator))
+
+    @cached_property
+    def floor(self) -> Floor | None:
+        """The ID accuracy to keep; None where there is no limit."""
+        return self.floor_under(self.plain)
+
+    def floor_under(self, model: Model) -> Floor | None:
+        """The ID accuracy to keep with a model as the measure; None where there is no limit."""
+        if self.settings.id_drop_max is None:
+            return None
+        rows = self._rows(self.id_val, torch.Generator().manual_seed(0))
+        batch = self.id_val.batch(rows, self.device)
+        return Floor.under(batch.images, batch.labels, model(batch.images), self.settings.id_drop_max)
+
+    def _of(self, split: Split, rows: Tensor) -> Judged:
+        batch, domains = split.batch(rows, self.device), split.domains
+        numbers = None if domains is None else domains.numbers[rows].to(self.device)
+        loss = OUTER_LOSSES[self.settings.outer_loss]
+        return batch.images, batch.labels, Judgement.over(loss, self.settings.outer_domains, numbers)
+
+    def _rows(self, split: Split, generator: torch.Generator) -> Tensor:
+        """The numbers of the images that make one outer evaluation."""
+        size = min(self.settings.outer_batch_size, self.most)
+        return torch.randperm(len(split), generator=generator)[:size].sort().values
