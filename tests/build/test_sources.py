@@ -149,8 +149,8 @@ def test_a_source_of_the_data_set_has_a_weight_in_either_protocol(work):
 def test_the_worst_domain_judges(work):
     """In trials and finalists alike."""
     two_each = Domains(("ink", "chalk", "pencil", "pen"), torch.arange(60) % 4)
-    watched, _ = training(work, "search.outer_domains=worst", domains=two_each)
-    pooled, _ = training(work, domains=two_each)
+    watched, _ = training(work, "search.outer_domains=worst", "search.outer_loss=ce", domains=two_each)
+    pooled, _ = training(work, "search.outer_loss=ce", domains=two_each)
     problem, other = problem_in(watched), problem_in(pooled)
     for seed in range(problem.folds):
         point = problem.suggestions()[-1]
