@@ -15,13 +15,24 @@ from pathlib import Path
 from statistics import fmean
 
 from jinja2 import Environment, StrictUndefined
-from shared.tables import blackbox, hypergradients, methods, quickstart, solvers, startup, suites, summary, worlds
+from shared.tables import (
+    blackbox,
+    hypergradients,
+    methods,
+    ood_size,
+    quickstart,
+    solvers,
+    startup,
+    suites,
+    summary,
+    worlds,
+)
 
 from metaft.files import write
 
 HERE = Path(__file__).parent
 TEMPLATE, OUT = HERE / "shared" / "results.md.in", HERE / "RESULTS.md"
-TABLES = (blackbox, hypergradients, methods, quickstart, solvers, startup, suites, summary, worlds)
+TABLES = (blackbox, hypergradients, methods, ood_size, quickstart, solvers, startup, suites, summary, worlds)
 
 
 def text() -> str:
