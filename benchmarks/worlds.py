@@ -5,7 +5,7 @@
 
 A cell is a world (see shared/worlds.py) and a data seed; the model is the toy CLIP that ships. All settings but those
 of the world are the defaults, one for all worlds; they were chosen on other settings of the suites, seeds from 1000 on.
-A search has 1,500 step equivalents, whatever the machine is doing meanwhile. `best_by_ood_val` is what a careful person
+A search has 1,000 step equivalents, whatever the machine is doing meanwhile. `best_by_ood_val` is what a careful person
 would ship: of the plain methods, the one with the best cross-fitted accuracy on ood_val. Rows are the plain methods,
 then for each solver `autoft`, `autoft_wise` and `handed_back`; with no name after --solvers they are the plain methods
 alone. A cell that was begun is measured again as a whole. Seconds are of one thread beside another worker.

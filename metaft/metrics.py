@@ -11,6 +11,7 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SURE = 2.0  # standard errors beyond which a difference is no chance
+ROUNDING = 1e-9  # of accuracies that are compared
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -25,6 +26,12 @@ def paired(best: Tensor, other: Tensor) -> tuple[float, float]:
     """
     d = best.double() - other.double()
     return float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5
+
+
+def surely_below(best: Tensor, other: Tensor, limit: float) -> bool:
+    """Whether a model is below another by more than a limit and `SURE` standard errors; arguments as for `paired`."""
+    mean, error = paired(best, other)
+    return mean > limit + SURE * error + ROUNDING
 
 
 def predictions(logits: Tensor) -> tuple[Ints, Floats]:

@@ -33,7 +33,7 @@ QUICK = (
     *("data.options.id_train=128", "data.options.id_val=40", "data.options.ood_val=40", "data.options.test=24"),
     *("finetune.epochs=1", "inner.steps=2", "search.outer_batch_size=24", "search.candidates=2"),
 )
-BUDGET = ("search.seconds=null", "search.step_equivalents=1500")  # the same on a busy machine
+BUDGET = ("search.seconds=null", "search.step_equivalents=1000")  # the same on a busy machine
 QUICK_BUDGET = ("search.seconds=null", "search.trials=9", "search.step_equivalents=150")
 
 

@@ -53,6 +53,7 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
         seed=cfg.seed,
         device=work.device,
         folds=cfg.search.folds,
+        id_drop_max=cfg.search.id_drop_max,
         plain_methods=plain_methods(work),
     )
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from metaft.finetune.crossfit import Judged
 from metaft.finetune.methods import PLAIN
-from metaft.metrics import SURE, paired
+from metaft.metrics import ROUNDING, paired, surely_below
 from metaft.results import HandedBack
-
-ROUNDING = 1e-9  # of accuracies that are compared
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,6 @@ class Gap:
     def between(cls, best: Judged, other: Judged) -> Gap:
         """The gap from `best` down to `other` (see `metaft.metrics.paired`)."""
         return cls(*paired(best.correct, other.correct))
-
-    def exceeds(self, limit: float, noise: float) -> bool:
-        """Whether the mean is above a limit by more than `noise` standard errors."""
-        return self.mean > limit + noise * self.error + ROUNDING
 
 
 def handed_back(
@@ -68,7 +62,7 @@ def handed_back(
     best = max(allowed, key=lambda name: (allowed[name].accuracy, candidates[name].id_val.accuracy))
     gaps = {name: Gap.between(allowed[best], j) for name, j in allowed.items()}
     moved = {name: _moved(j, theta_0) for name, j in allowed.items()}
-    alike = [name for name, gap in gaps.items() if not gap.exceeds(0.0, noise)]
+    alike = [name for name, gap in gaps.items() if gap.mean <= noise * gap.error + ROUNDING]
     method = min(alike, key=lambda name: (moved[name], -allowed[name].accuracy, -candidates[name].id_val.accuracy))
     reason = _reason(method, best, allowed, gaps[method], moved, noise)
     left_out = sorted(set(judged) - set(allowed))
@@ -82,7 +76,7 @@ def _dropped(candidates: Mapping[str, Candidate], limit: float | None) -> set[st
     if PLAIN not in candidates or limit is None:
         return set()
     of_ft = candidates[PLAIN].id_val
-    return {name for name, c in candidates.items() if Gap.between(of_ft, c.id_val).exceeds(limit, SURE)}
+    return {name for name, c in candidates.items() if surely_below(of_ft.correct, c.id_val.correct, limit)}
 
 
 def _moved(judged: Judged, theta_0: Judged) -> float:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from metaft.clip.classifier import Classifier
 from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart, judge
-from metaft.metrics import accuracy
 
 Score = tuple[float, float]
 
 
+def right_on(split: Split, model: Classifier, context: FitContext) -> Tensor:
+    """Whether a model is right on each image of a split, [N]; its forward passes are added to the cost."""
+    context.bill_forward(len(split))
+    logits = predict(model, split, context.settings.eval_batch_size, context.settings.device)
+    return logits.argmax(dim=1) == split.labels
+
+
 def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
     """Accuracy on a split, in [0, 1]; its forward passes are added to the cost."""
-    context.bill_forward(len(split))
-    return accuracy(predict(model, split, context.settings.eval_batch_size, context.settings.device), split.labels)
+    return float(right_on(split, model, context).double().mean())
 
 
 def accuracy_apart(parts: Sequence[Apart], context: FitContext) -> float:

@@ -14,6 +14,7 @@ LEAST = 0.05  # of the objective's own share, from which its way can be followed
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """autoft with its share of the way chosen anew on validation data, at the full length of the fine-tune.
 
+    Shares that cost too much accuracy in distribution (`search.id_drop_max`) come after all others.
     Where autoft trains on ood_val, its models on folds are mixed to choose, each judged by the images left to it. The
     way begins with the head of the objective, at theta_0 where that is the zero-shot one.
 
@@ -26,4 +27,4 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     if learned is None:
         raise ValueError("autoft_wise: no learned objective; allowed: one from a search or from --objective")
     reach = learned.alpha if learned.alpha >= LEAST else 1.0
-    return Way(HEADS[learned.head].method, "autoft", reach).mixed("autoft_wise", data, context)
+    return Way(HEADS[learned.head].method, "autoft", reach, keeps_id=True).mixed("autoft_wise", data, context)

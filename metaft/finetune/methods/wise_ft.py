@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import torch
+from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
+from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
-from metaft.finetune.validation import Score, accuracy_apart, accuracy_on
+from metaft.finetune.methods import PLAIN
+from metaft.finetune.validation import accuracy_apart, right_on
+from metaft.metrics import surely_below
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 UNJUDGED = 0.5  # where no image is left to judge by; Wortsman et al., section 4: close to the best on most data
@@ -37,12 +41,14 @@ class Way:
     Args:
         reach: the share of the way that `end` stands at; mixes go on beyond it in a straight line.
         prepared: what is done to a model of either before it is mixed.
+        keeps_id: whether mixes that id_val shows to be more than `id_drop_max` of the settings below `ft` come last.
     """
 
     begin: str
     end: str
     reach: float = 1.0
     prepared: Callable[[Classifier], Classifier] = lambda model: model
+    keeps_id: bool = False
 
     def at(self, alpha: float, begin: Classifier, end: Classifier) -> Classifier:
         """The mix at a share alpha in [0, 1] of the way from one of `begin`'s models to one of `end`'s."""
@@ -71,18 +77,31 @@ class Way:
         if ends is None or begins is None:
             return UNJUDGED
         begin, end = self._ends(context)
+        lost = self._lost(data, context)
 
-        def score(alpha: float) -> Score:
+        def score(alpha: float) -> tuple[bool, float, float]:
             pairs = zip(cycle(begins), ends, strict=False)  # one beginning for all, or one for each
             mixes = [last._replace(model=self.at(alpha, first.model, last.model)) for first, last in pairs]
-            return accuracy_apart(mixes, context), accuracy_on(data.id_val, self.at(alpha, begin, end), context)
+            right = right_on(data.id_val, self.at(alpha, begin, end), context)
+            return not lost(right), accuracy_apart(mixes, context), float(right.double().mean())
 
         scores = {alpha: score(alpha) for alpha in ALPHAS}
         best = max(scores, key=lambda a: scores[a])
-        for a, (ood, id_) in scores.items():
+        for a, (_, ood, id_) in scores.items():
             event = {"alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == best}
             context.log({"method": name, **event})
         return best
+
+    def _lost(self, data: SearchData, context: FitContext) -> Callable[[Tensor], bool]:
+        """Whether a model surely lost too much in distribution, from whether it is right on each image of id_val."""
+        drop = context.settings.id_drop_max
+        if not self.keeps_id or drop is None:
+            return lambda right: False
+        try:
+            of_ft = right_on(data.id_val, context.fitted(PLAIN), context)
+        except DivergedError:
+            return lambda right: False
+        return lambda right: surely_below(of_ft, right, drop)
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:

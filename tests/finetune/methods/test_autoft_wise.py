@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from metaft.build.fits import fits as fits_of
-from metaft.finetune.methods.wise_ft import interpolate
+from metaft.finetune.methods import wise_ft
+from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.objective import Objective
 from tests.finetune.states import with_finetune
 
@@ -37,3 +39,20 @@ def test_each_fold_begins_and_ends_apart_from_what_judges_it(few, short):
     stored = set(fits.store.kept)
     assert {f"{name}.fold{i}" for name in ("autoft", "linear_probe_ood_val") for i in range(2)} < stored
     assert fits.judged("autoft_wise").accuracy == chosen["ood_val_accuracy"]
+
+
+@pytest.mark.parametrize("drop", [None, 0.03])
+def test_shares_that_lose_too_much_in_distribution_come_last(few, short, drop, monkeypatch):
+    """Of all shares but the largest it is said that they lose too much: the largest is taken, whatever ood_val says."""
+    learned = Objective({"ce": 1.0}, 0.3, 0.1)  # a rate that destroys: the nearer to where it begins, the better
+    context = short.varied(learned=learned, steps=4, checks=1, id_drop_max=drop)
+    asked = []
+
+    def below(of_ft, right, limit):
+        asked.append(limit)
+        return len(asked) < len(ALPHAS)
+
+    monkeypatch.setattr(wise_ft, "surely_below", below)
+    alpha = fits_of(few, context)("autoft_wise").chosen["alpha"]
+    assert asked == ([] if drop is None else [0.03] * len(ALPHAS))
+    assert alpha == 1.0 if drop is not None else alpha < 1.0
