@@ -217,10 +217,11 @@ def test_ray_workers_give_what_one_process_gives(tmp_path, monkeypatch):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 def test_ray_gives_what_one_process_gives(tmp_path):
     """In a process of its own: Ray warns and leaves threads behind."""
     run = subprocess.run(
-        [sys.executable, "-c", RAY, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+        [sys.executable, "-c", RAY, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=540, check=False
     )
     assert run.returncode == 0, run.stderr
     assert "as in one process" in run.stdout
