@@ -35,6 +35,7 @@ def test_ci_runs_exactly_the_test_command():
     assert INSTALLS[1] in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_commands_in_order(small, tmp_path, monkeypatch, picture_tree, capsys):
     """All commands one after the other in one folder, as a reader would; sizes are cut by overrides."""
