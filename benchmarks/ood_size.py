@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from shared.cells import one_thread
-from shared.handed import METHODS, measured
-from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
+from shared.handed import fill
+from shared.rows import Rows, arguments
 
 KEYS = ("labels", "severity", "seed", "solver", "method")
 LABELS = (10, 20, 50, 100, 300, 1000)
@@ -24,27 +22,21 @@ MANY = 300  # labels where the severity is below that of the tests
 CELLS = (*((n, 1.0) for n in LABELS), *((MANY, s) for s in SEVERITIES))
 
 
-def of_cell(labels: int, severity: float, seed: int, device: str, solvers: list[str], quick: bool) -> list[Row]:
-    """All rows of a cell."""
+def settings(labels: int, severity: float) -> tuple[str, ...]:
+    """The settings of a cell."""
     options = {"style": "sticker", "ood_val": labels, "val_severity": severity}
-    settings = ("data.format=shapes", *(f"data.options.{key}={value}" for key, value in options.items()))
-    rows = measured(settings, seed, device, solvers, quick)
-    return [{"labels": labels, "severity": severity, "seed": seed, **row} for row in rows]
+    return ("data.format=shapes", *(f"data.options.{key}={value}" for key, value in options.items()))
 
 
 def main() -> None:
     args = arguments("ood_size", __doc__, seeds=(0, 1, 2), workers=2, solvers=("hypergrad",))
     rows = Rows("ood_size", args, KEYS)
-    cells, seeds = (CELLS[2:3], args.seeds[:1]) if args.quick else (CELLS, args.seeds)
-    last = [(None, METHODS[-1]), *((solver, "handed_back") for solver in args.solvers)]
-    todo = [
-        (of_cell, *cell, seed, args.device, args.solvers, args.quick)
-        for seed, cell in product(seeds, cells)
-        if not all(dict(zip(KEYS, (*cell, seed, *end), strict=True)) in rows for end in last)
+    sizes, seeds = (CELLS[2:3], args.seeds[:1]) if args.quick else (CELLS, args.seeds)
+    cells = [
+        ({"labels": labels, "severity": severity, "seed": seed}, settings(labels, severity))
+        for seed, (labels, severity) in product(seeds, sizes)
     ]
-    for done in in_workers(todo, args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    fill(rows, cells, args)
 
 
 if __name__ == "__main__":

@@ -15,35 +15,19 @@ from __future__ import annotations
 
 from itertools import product
 
-from shared.cells import one_thread
-from shared.handed import METHODS, measured
-from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
-from shared.worlds import WORLDS, World
+from shared.handed import fill
+from shared.rows import Rows, arguments
+from shared.worlds import WORLDS
 
 KEYS = ("world", "seed", "solver", "method")
-
-
-def of_world(world: World, seed: int, device: str, solvers: list[str], quick: bool) -> list[Row]:
-    """All rows of a cell."""
-    rows = measured(world.settings, seed, device, solvers, quick)
-    return [{"world": world.name, "seed": seed, **row} for row in rows]
 
 
 def main() -> None:
     args = arguments("worlds", __doc__, seeds=(0, 1, 2), workers=2, solvers=("hypergrad", "tpe"))
     rows = Rows("worlds", args, KEYS)
     worlds, seeds = (WORLDS[-1:], args.seeds[:1]) if args.quick else (WORLDS, args.seeds)
-    solvers = args.solvers[:1] if args.quick else args.solvers
-    last = [(None, METHODS[-1]), *((solver, "handed_back") for solver in solvers)]
-    cells = [
-        (of_world, world, seed, args.device, solvers, args.quick)
-        for seed, world in product(seeds, worlds)
-        if not all({"world": world.name, "seed": seed, "solver": s, "method": m} in rows for s, m in last)
-    ]
-    for done in in_workers(cells, args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    cells = [({"world": world.name, "seed": seed}, world.settings) for seed, world in product(seeds, worlds)]
+    fill(rows, cells, args)
 
 
 if __name__ == "__main__":

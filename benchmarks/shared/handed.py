@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from metaft import config, pipeline
@@ -15,8 +16,9 @@ from metaft.finetune.methods import BEST, LEARNED
 from metaft.objective import Objective
 from metaft.results import HandedBack
 from metaft.search.journal import Journal
-from shared.cells import scores
-from shared.rows import Row
+from shared.cells import one_thread, scores
+from shared.rows import Row, Rows
+from shared.workers import in_workers
 
 METHODS = (
     "zero_shot",
@@ -35,6 +37,25 @@ QUICK = (
 )
 BUDGET = ("search.seconds=null", "search.step_equivalents=1000")  # the same on a busy machine
 QUICK_BUDGET = ("search.seconds=null", "search.trials=9", "search.step_equivalents=150")
+
+
+def fill(rows: Rows, cells: Iterable[tuple[Row, Sequence[str]]], args: Namespace) -> None:
+    """Measure the cells that a benchmark's rows lack: each is its keys, with the data seed, and its settings."""
+    solvers = args.solvers[:1] if args.quick else args.solvers
+    last = [(None, METHODS[-1]), *((solver, "handed_back") for solver in solvers)]
+    todo = [
+        (_cell, keys, settings, args.device, solvers, args.quick)
+        for keys, settings in cells
+        if not all({**keys, "solver": solver, "method": method} in rows for solver, method in last)
+    ]
+    for done in in_workers(todo, args.workers, one_thread):
+        for row in done:
+            rows.add(row)
+
+
+def _cell(keys: Row, settings: Sequence[str], device: str, solvers: Sequence[str], quick: bool) -> list[Row]:
+    """All rows of a cell."""
+    return [{**keys, **row} for row in measured(settings, keys["seed"], device, solvers, quick)]
 
 
 def measured(settings: Sequence[str], seed: int, device: str, solvers: Sequence[str], quick: bool) -> list[Row]:

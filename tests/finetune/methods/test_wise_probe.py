@@ -40,7 +40,7 @@ def test_the_mix_is_chosen_by_images_apart(work, context):
     fixed = fits_of(work, context.with_knobs(NAME, {"alpha": chosen}))
     best = fixed.judged(NAME).accuracy
     for alpha in (0.0, 0.5, 1.0):
-        other = fits_of(work, context.with_knobs(NAME, {"alpha": alpha}), fixed.store.__class__())
+        other = fits_of(work, context.with_knobs(NAME, {"alpha": alpha}))
         assert other.judged(NAME).accuracy <= best + 1e-9
 
 
