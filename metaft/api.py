@@ -233,8 +233,7 @@ def _objective(objective: Objective | str | Path | None) -> Objective | None:
 
 
 def _searched(work: Workspace, store: Memory) -> SearchResult:
-    fits = fitting.fits(work, FitContext(fitting.fit_settings(work)), store)
-    return pipeline.find(work, pipeline.prepared(work), Journal(), fits)
+    return pipeline.find(work, pipeline.prepared(work), Journal(), fitting.fits(work, store=store))
 
 
 def _opened(cfg: Config, objects: Objects, learned: Objective | None = None) -> Workspace:

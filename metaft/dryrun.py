@@ -7,11 +7,12 @@ import resource
 import sys
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from metaft import pipeline
-from metaft.build.fits import finetune_cost
+from metaft.build.fits import finetune_cost, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
 from metaft.build.workspace import Workspace
@@ -83,9 +84,7 @@ def _counts(work: Workspace) -> str:
 
 
 def _measure(work: Workspace) -> _Measured:
-    untrained = Memory({PLAIN: Fit(work.classifier)})  # in the place of a plain fine-tune, which sets the ID floor
-    work = replace(work, begun=untrained)
-    problem = _problem(work, steps=1)
+    problem = _problem(work, steps=1, stretch=1.0)
     recipe = problem.space.plain(problem.start)
     size = min(work.cfg.evaluation.batch_size, len(work.splits.id_train))
     images = work.splits.id_train.batch(torch.arange(size), work.device).images
@@ -104,14 +103,14 @@ def _measure(work: Workspace) -> _Measured:
         dimensions=len(problem.space),
         trained=sum(p.numel() for p in problem.step.pretrained.values()),
         peak=peak,
-        forecast=problem_in(work).forecast(),
+        forecast=_problem(work).forecast(),
     )
 
 
-def _problem(work: Workspace, steps: int) -> FinetuneProblem:
-    """The search problem with `steps` inner steps."""
-    inner = work.cfg.inner.model_copy(update={"steps": steps, "stretch": 1.0})
-    return problem_in(replace(work, cfg=work.cfg.model_copy(update={"inner": inner})))
+def _problem(work: Workspace, **inner: Any) -> FinetuneProblem:
+    """The search problem with other settings of `inner`; theta_0 stands for a plain fine-tune, which sets the floor."""
+    cfg = work.cfg.model_copy(update={"inner": work.cfg.inner.model_copy(update=inner)})
+    return problem_in(replace(work, cfg=cfg), fits(work, store=Memory({PLAIN: Fit(work.classifier)})))
 
 
 def _search(cfg: Config, measured: _Measured, tune_cost: float) -> tuple[float, float]:

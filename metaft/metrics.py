@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,19 +20,22 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(dim=1) == labels).double().mean())
 
 
-def paired(best: Tensor, other: Tensor) -> tuple[float, float]:
-    """How far a model is below another on the same images, and the standard error of that.
+@dataclass(frozen=True)
+class Gap:
+    """How far a model's accuracy is below another's on the same images: mean(d), with its error sd(d) / sqrt(N)."""
 
-    mean(d) and sd(d) / sqrt(N), of d_i = best right on image i - other right on it, from whether each is right, [N].
-    """
-    d = best.double() - other.double()
-    return float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5
+    mean: float
+    error: float
 
+    @classmethod
+    def between(cls, best: Tensor, other: Tensor) -> Gap:
+        """The gap of d_i = best right on image i - other right on it, from whether each is right, [N]."""
+        d = best.double() - other.double()
+        return cls(float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5)
 
-def surely_below(best: Tensor, other: Tensor, limit: float) -> bool:
-    """Whether a model is below another by more than a limit and `SURE` standard errors; arguments as for `paired`."""
-    mean, error = paired(best, other)
-    return mean > limit + SURE * error + ROUNDING
+    def beyond(self, limit: float) -> float:
+        """What is surely missing: max(0, mean - `SURE` errors - limit)."""
+        return max(0.0, self.mean - SURE * self.error - limit)
 
 
 def predictions(logits: Tensor) -> tuple[Ints, Floats]:

@@ -40,9 +40,8 @@ from metaft.search.solvers.online import window_faults
 
 @dataclass(frozen=True)
 class Search:
-    """A problem, a solver and a budget: a search that is ready to begin."""
+    """A solver and a budget: a search that can begin."""
 
-    problem: FinetuneProblem
     solver: Solver
     budget: Budget
 
@@ -70,7 +69,7 @@ def checked(work: Workspace, learned: Objective | None = None) -> Workspace:
 
 
 def prepared(work: Workspace) -> Search:
-    """Build the search, and check that it can begin.
+    """The search that the settings describe, if it can begin.
 
     Raises:
         DataError: the outer set has one class; the earlier run of `search.warm_start` does not exist or has
@@ -80,16 +79,16 @@ def prepared(work: Workspace) -> Search:
     cfg, reason = work.cfg, unsplit(work)
     if reason is not None and cfg.search.use_ood_labels == "auto":
         note(f"{reason}; its labels judge, and are not trained on")
-    search = Search(problem_in(work), solver(cfg), budget(cfg))
+    search, problem = Search(solver(cfg), budget(cfg)), problem_in(work)
     if is_online(cfg):
-        faults = window_faults(search.problem, cfg.hypergrad, online_budget(work))
+        faults = window_faults(problem, cfg.hypergrad, online_budget(work))
     else:
-        faults = search.solver.faults(search.problem, search.budget)
+        faults = search.solver.faults(problem, search.budget)
     if faults:
         raise ConfigError(faults)
     journal = earlier_journal(cfg)
     if journal is not None:
-        earlier(journal, search.problem.space)
+        earlier(journal, problem.space)
     return search
 
 
@@ -148,7 +147,7 @@ def _fits(work: Workspace, folder: RunFolder, learned: Objective | None) -> Fits
 
 
 def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> SearchResult:
-    """Search; a search along the fine-tune itself leaves the model of `autoft` among the fits.
+    """Search from the heads of some fits; one along the fine-tune itself leaves the model of `autoft` among them.
 
     Raises:
         DivergedError: no trial, or no finalist, gave a finite value.
@@ -157,9 +156,10 @@ def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> Searc
     stand_in = OUTER_LOSSES[cfg.search.outer_loss].stand_in
     if cfg.search.mode == HYPERGRAD and stand_in is not None:
         warn(f"search: {cfg.search.outer_loss} has no gradient; hypergradients are those of {stand_in}")
+    problem = problem_in(work, fits)
     if is_online(cfg):
-        return _along(work, search, journal, fits)
-    choice = search.solver.solve(search.problem, search.budget, journal)
+        return _along(work, problem, journal, fits)
+    choice = search.solver.solve(problem, search.budget, journal)
     note(f"search: {choice.trials} trials in {choice.seconds:.0f} s, outer loss {choice.value:.4f}")
     return SearchResult(
         objective=objective_of(cfg, choice.params),
@@ -167,14 +167,14 @@ def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> Searc
         trials=tuple(journal.trials),
         cost=Cost(choice.step_equivalents, choice.seconds),
         inner_steps=cfg.inner.steps,
-        space_size=len(search.problem.space),
+        space_size=len(problem.space),
         finalists=tuple(choice.finalists),
     )
 
 
-def _along(work: Workspace, search: Search, journal: Journal, fits: Fits) -> SearchResult:
+def _along(work: Workspace, problem: FinetuneProblem, journal: Journal, fits: Fits) -> SearchResult:
     """The objective with the schedule that one steered fine-tune finds."""
-    cfg, problem = work.cfg, search.problem
+    cfg = work.cfg
     steering = online(work, problem, journal)
     begin = objective_of(cfg, problem.space.plain(problem.start))
     context = replace(

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from metaft.metrics import METRICS, accuracy, paired, predictions, score, surely_below
+from metaft.metrics import METRICS, Gap, accuracy, predictions, score
 
 
 def data(n: int = 500, seed: int = 0):
@@ -52,7 +52,17 @@ def test_interval_is_the_binomial_one():
 def test_a_difference_beyond_two_standard_errors():
     """Of 100 images, 20 lost and none won: 20 points with an error of 4.02, against scipy's."""
     best, other = torch.ones(100, dtype=torch.bool), torch.arange(100) >= 20
-    mean, error = paired(best, other)
-    assert (mean, error) == (pytest.approx(0.2), pytest.approx(stats.sem((~other).double().numpy())))
-    assert surely_below(best, other, 0.119)
-    assert not surely_below(best, other, 0.121)
+    gap = Gap.between(best, other)
+    assert (gap.mean, gap.error) == (pytest.approx(0.2), pytest.approx(stats.sem((~other).double().numpy())))
+    assert gap.beyond(0.1) == pytest.approx(0.1 - 2 * gap.error)
+    assert gap.beyond(0.121) == 0
+    one = torch.ones(1, dtype=torch.bool)
+    assert Gap.between(one, one) == Gap(0.0, 0.0)
+
+
+def test_the_error_of_a_difference_that_goes_both_ways():
+    """4 images won, 1 lost of 100: mean 0.03, sd^2 = (5 - 100 * 0.03^2) / 99."""
+    numbers = torch.arange(100)
+    gap = Gap.between(numbers >= 1, (numbers < 1) | (numbers >= 5))
+    assert gap.mean == pytest.approx(0.03)
+    assert gap.error == pytest.approx(math.sqrt((5 - 100 * 0.03**2) / 99) / 10)

@@ -96,8 +96,8 @@ def _measured(work: Workspace, fits: Fits, name: str) -> Row:
 def _searched(work: Workspace, store: Memory) -> list[Row]:
     """The learned methods of one solver, and the model that is handed back."""
     solver = work.cfg.search.mode
-    result = pipeline.find(work, pipeline.prepared(work), Journal(), _fits(work, Memory()))
     own = Memory(dict(store.kept))  # so that the learned methods of another solver are not taken for this one's
+    result = pipeline.find(work, pipeline.prepared(work), Journal(), _fits(work, own))
     fits = _fits(work, own, result.objective)
     search = {
         "trials": len(result.trials),

@@ -58,31 +58,32 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
     )
 
 
-def fits(work: Workspace, context: FitContext, store: Store | None = None) -> Fits:
-    """The methods of a workspace, each fitted when it is first asked for."""
+def fits(work: Workspace, context: FitContext | None = None, store: Store | None = None) -> Fits:
+    """The methods of a workspace, each fitted when it is first asked for, as its settings say; kept in memory."""
 
     def fit(name: str, ood_val: Split, context: FitContext) -> Classifier:
         data = METHODS[name].sees(replace(work.splits, ood_val=ood_val))
         assert data is not None, f"{name} cannot be served by this data set, as `methods` knows"
         return METHODS[name].fit(work.fresh(), data, context)
 
+    context = context or FitContext(fit_settings(work))
     return Fits(fit, context, work.splits.ood_val, Memory() if store is None else store)
 
 
-def head_in_fold(work: Workspace, fold: int | None, head: str) -> Mapping[str, Tensor]:
+def head_in_fold(fits: Fits, fold: int | None, head: str) -> Mapping[str, Tensor]:
     """The parameters of a head, by name, fitted without the judging part of a fold; theta_0's own head gives none."""
     if head == ZERO_SHOT:
         return {}
-    begun = replace(fits(work, FitContext(fit_settings(work)), work.begun), fold=fold)
-    return {f"head.{name}": p.detach() for name, p in begun.model(HEADS[head].method).head.named_parameters()}
+    model = replace(fits, fold=fold).model(HEADS[head].method)
+    return {f"head.{name}": p.detach() for name, p in model.head.named_parameters()}
 
 
-def plain_logits(work: Workspace, images: Tensor) -> Tensor:
+def plain_logits(fits: Fits, images: Tensor) -> Tensor:
     """The logits [B, C] of normalised images [B, 3, S, S] after plain fine-tuning; theta_0's where it diverges."""
     try:
-        model = fits(work, FitContext(fit_settings(work)), work.begun).model(PLAIN)
+        model = fits.model(PLAIN)
     except DivergedError:
-        model = work.classifier
+        model = fits.model(ZERO_SHOT)
     with torch.no_grad():
         logits: Tensor = model(images).logits
     return logits

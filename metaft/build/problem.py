@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metaft.build import space as spaces
-from metaft.build.fits import final_steps, fit_settings, head_in_fold, plain_logits
+from metaft.build.fits import final_steps, fit_settings, fits, head_in_fold, plain_logits
 from metaft.build.sources import fold_parts, sources, trains
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.classifier import grouped
@@ -18,6 +18,7 @@ from metaft.config.schema import Config
 from metaft.data.folds import Fold
 from metaft.data.types import Split
 from metaft.errors import DataError
+from metaft.finetune.fits import Fits
 from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
@@ -29,7 +30,7 @@ from metaft.objective.weighted import WeightedLoss
 from metaft.search.bilevel import BilevelProblem, ProblemFactory
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.problem.judging import Judging
-from metaft.search.problem.runs import FinalRun, InnerFold, InnerRuns
+from metaft.search.problem.runs import FinalRun, HeadOf, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
@@ -49,8 +50,12 @@ def _problem_on(cfg: Config, device: str) -> BilevelProblem:
     return bilevel_problem(cfg.model_copy(update={"device": device}))
 
 
-def problem_in(work: Workspace) -> FinetuneProblem:
+def problem_in(work: Workspace, begun: Fits | None = None) -> FinetuneProblem:
     """The search problem of an open workspace.
+
+    Args:
+        begun: the methods whose heads inner loops begin with, and plain fine-tuning, which sets the ID floor; each is
+            fitted when it is first needed. By default they are kept in memory.
 
     Raises:
         DataError: the outer set has one class only, so that always naming that class is already perfect on it, or no
@@ -58,13 +63,14 @@ def problem_in(work: Workspace) -> FinetuneProblem:
     """
     cfg = work.cfg
     _check_outer(work)
-    runs = inner_runs(work)
+    begun = begun or fits(work)
+    runs = inner_runs(work, begun)
     units = _units(work, runs) if cfg.objective.weight_units == "gradient" else None
     heads = heads_of(work)
     space = spaces.space(cfg, _groups(runs.step), units, sources(work), heads)
     start, fixed = spaces.recipe(cfg, space), {**spaces.fixed(cfg), HEAD: heads[0]}
     outer_sets = [fold.judging for fold in runs.folds]
-    judging = Judging(outer_sets, work.splits.id_val, cfg.search, partial(plain_logits, work), work.device)
+    judging = Judging(outer_sets, work.splits.id_val, cfg.search, partial(plain_logits, begun), work.device)
     return FinetuneProblem(runs, judging, space, start, fixed, cfg.hypergrad)
 
 
@@ -77,26 +83,27 @@ def heads_of(work: Workspace) -> tuple[str, ...]:
     return tuple(h for h in HEADS if apart or not METHODS[HEADS[h].method].fits_ood_val(settings))
 
 
-def inner_runs(work: Workspace) -> InnerRuns:
-    """The inner loops of an open workspace."""
+def inner_runs(work: Workspace, begun: Fits) -> InnerRuns:
+    """The inner loops of an open workspace; arguments as for `problem_in`."""
     cfg = work.cfg
     text = _needs_text(cfg)
     reference = Reference(work.classifier, work.splits.id_train, work.device)
     parts, apart = fold_parts(work), trains(work)
-    folds = tuple(_fold(work, i if apart else None, part, text, reference) for i, part in enumerate(parts))
+    heads = [partial(head_in_fold, begun, i if apart else None) for i in range(len(parts))]
+    folds = tuple(_fold(work, part, head, text, reference) for part, head in zip(parts, heads, strict=True))
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
     final = FinalRun(final_steps(work), cfg.finetune.warmup)
     return InnerRuns(inner_step(work, text), folds, final, cfg.inner.batch_size, pace, cfg.inner.warm_start)
 
 
-def _fold(work: Workspace, number: int | None, fold: Fold, text: bool, reference: Reference) -> InnerFold:
+def _fold(work: Workspace, fold: Fold, head: HeadOf, text: bool, reference: Reference) -> InnerFold:
     """What is trained on and what judges in one fold."""
     splits = work.splits
     of_name = {**splits.search_data.sources, OOD_VAL: fold.fitting}
     chosen = {name: of_name[name] for name in sources(work)}
     batches = TrainBatches(splits.id_train, work.tokens if text else None, reference, work.device, chosen)
     judging = fold.judging if work.cfg.search.outer_data == OOD_VAL else splits.id_val
-    return InnerFold(batches, judging, partial(head_in_fold, work, number))
+    return InnerFold(batches, judging, head)
 
 
 def inner_step(work: Workspace, text: bool) -> Step:

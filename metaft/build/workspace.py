@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from metaft.data import registry
 from metaft.data.duplicates import refuse_shared
 from metaft.data.types import ImageView, Splits
 from metaft.errors import ConfigError, Fault
-from metaft.finetune.fits import Memory
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Workspace:
         classifier: theta_0; nothing changes it.
         tokens: caption tokens [C, M, L].
         suite: the data format, and its version, which is None unless it is an embedded suite.
-        begun: the models that a search and the fine-tune of its objective begin with, each fitted once.
     """
 
     cfg: Config
@@ -38,7 +36,6 @@ class Workspace:
     splits: Splits
     tokens: Tensor
     suite: Mapping[str, Any]
-    begun: Memory = field(default_factory=Memory)
 
     def trained(self, *, text: bool) -> tuple[str, ...]:
         """The names of the parameters that train, with the text side or without."""

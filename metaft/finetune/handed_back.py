@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from metaft.finetune.crossfit import Judged
 from metaft.finetune.methods import PLAIN
-from metaft.metrics import ROUNDING, paired, surely_below
+from metaft.finetune.validation import drop_price
+from metaft.metrics import ROUNDING, Gap
 from metaft.results import HandedBack
 
 
@@ -19,33 +20,22 @@ class Candidate:
     id_val: Judged
 
 
-@dataclass(frozen=True)
-class Gap:
-    """How far a method is below another on the same images: the mean paired difference, and its standard error."""
-
-    mean: float
-    error: float
-
-    @classmethod
-    def between(cls, best: Judged, other: Judged) -> Gap:
-        """The gap from `best` down to `other` (see `metaft.metrics.paired`)."""
-        return cls(*paired(best.correct, other.correct))
-
-
 def handed_back(
     candidates: Mapping[str, Candidate], theta_0: Judged, *, id_drop_max: float | None, noise: float
 ) -> HandedBack:
     """The method whose model is handed back, and why.
 
-    Left out is what id_val shows to be more than `id_drop_max` below `ft`: by more than that and two standard errors,
-    since ft's best check was chosen by the same images. Of the others (of all, if none is left or ft is no candidate)
-    it is the one with the best accuracy on ood_val, or of those within `noise` standard errors of it the one that names
-    the fewest images of ood_val otherwise than theta_0 does. Of equals it is the first by accuracy on ood_val, that on
-    id_val, and order.
+    It is the one with the best worth, or of those within `noise` standard errors of it the one that names the fewest
+    images of ood_val otherwise than theta_0 does. Of equals it is the first by worth, accuracy on id_val, and order.
+
+        worth = accuracy on ood_val - 2 max(0, accuracy of ft - its own on id_val - 2 standard errors - id_drop_max)
+
+    So the limit on what may be lost in distribution gives way where each point beyond it brings two out of it: id_val
+    is too small for a sharp one.
 
     Args:
         candidates: by name, at least one; those that ood_val cannot judge are left aside, unless all are: then id_val
-            alone decides.
+            alone decides. Without `ft` nothing is missing in distribution.
         theta_0: what the zero-shot model says of ood_val.
         id_drop_max: a share in [0, 1]; None: any drop.
         noise: standard errors sd(d) / sqrt(N) of the paired difference d over N images.
@@ -57,39 +47,58 @@ def handed_back(
     if not judged:
         method = max(candidates, key=lambda name: candidates[name].id_val.accuracy)
         return HandedBack(method, "it has the best accuracy on id_val, and no image of ood_val is left to judge by")
-    dropped = _dropped(candidates, id_drop_max)
-    allowed = {name: j for name, j in judged.items() if name not in dropped} or judged
-    best = max(allowed, key=lambda name: (allowed[name].accuracy, candidates[name].id_val.accuracy))
-    gaps = {name: Gap.between(allowed[best], j) for name, j in allowed.items()}
-    moved = {name: _moved(j, theta_0) for name, j in allowed.items()}
-    alike = [name for name, gap in gaps.items() if gap.mean <= noise * gap.error + ROUNDING]
-    method = min(alike, key=lambda name: (moved[name], -allowed[name].accuracy, -candidates[name].id_val.accuracy))
-    reason = _reason(method, best, allowed, gaps[method], moved, noise)
-    left_out = sorted(set(judged) - set(allowed))
-    if left_out:
-        reason += f"; {', '.join(left_out)} lost more than {100 * (id_drop_max or 0):.1f} points of ft's on id_val"
-    return HandedBack(method, reason, allowed[method].accuracy)
+    rated = {name: _rated(candidates, name, theta_0, id_drop_max) for name in judged}
+    best = max(rated, key=lambda name: (rated[name].worth, rated[name].id_val))
+    errors = {name: Gap.between(judged[best].correct, j.correct).error for name, j in judged.items()}
+    gaps = {name: rated[best].worth - r.worth for name, r in rated.items()}
+    alike = [name for name, gap in gaps.items() if gap <= noise * errors[name] + ROUNDING]
+    method = min(alike, key=lambda name: (rated[name].moved, -rated[name].worth, -rated[name].id_val))
+    reason = _best(method, rated) if method == best else _closer(method, best, rated, noise, errors[method])
+    return HandedBack(method, reason + _marked_down(rated, id_drop_max), rated[method].ood_val)
 
 
-def _dropped(candidates: Mapping[str, Candidate], limit: float | None) -> set[str]:
-    """The methods that id_val shows to be further below `ft` than a limit."""
-    if PLAIN not in candidates or limit is None:
-        return set()
-    of_ft = candidates[PLAIN].id_val
-    return {name for name, c in candidates.items() if surely_below(of_ft.correct, c.id_val.correct, limit)}
+@dataclass(frozen=True)
+class _Rated:
+    """A candidate's accuracies, the price of its loss in distribution, and how much it names otherwise than theta_0."""
+
+    ood_val: float
+    id_val: float
+    price: float
+    moved: float
+
+    @property
+    def worth(self) -> float:
+        return self.ood_val - self.price
 
 
-def _moved(judged: Judged, theta_0: Judged) -> float:
-    """The share of images that are named otherwise than by theta_0."""
-    return float((judged.predictions != theta_0.predictions).double().mean())
+def _rated(candidates: Mapping[str, Candidate], name: str, theta_0: Judged, limit: float | None) -> _Rated:
+    candidate, ft = candidates[name], candidates.get(PLAIN)
+    assert candidate.judged is not None, "the others are left aside"
+    price = 0.0 if ft is None else drop_price(ft.id_val.correct, candidate.id_val.correct, limit)
+    moved = float((candidate.judged.predictions != theta_0.predictions).double().mean())
+    return _Rated(candidate.judged.accuracy, candidate.id_val.accuracy, price, moved)
 
 
-def _reason(
-    method: str, best: str, allowed: Mapping[str, Judged], gap: Gap, moved: Mapping[str, float], noise: float
-) -> str:
-    accuracy = f"{100 * allowed[method].accuracy:.1f} %"
-    if method == best:
-        return f"it has the best accuracy on ood_val, {accuracy}"
-    below = f"{100 * gap.mean:.1f} points below {best}, within {noise:g} standard errors of {100 * gap.error:.1f}"
-    closer = f"{100 * moved[method]:.1f} % of the images, not {100 * moved[best]:.1f} %, otherwise than zero_shot"
-    return f"it has {accuracy} on ood_val, {below}, and is closer to theta_0: it names {closer}"
+def _best(method: str, rated: Mapping[str, _Rated]) -> str:
+    """Why the best is taken, in words."""
+    accuracy = rated[method].ood_val
+    if accuracy == max(r.ood_val for r in rated.values()):
+        return f"it has the best accuracy on ood_val, {100 * accuracy:.1f} %"
+    return f"it has {100 * accuracy:.1f} % on ood_val, the best of those that keep accuracy in distribution"
+
+
+def _closer(method: str, best: str, rated: Mapping[str, _Rated], noise: float, error: float) -> str:
+    """Why one that is closer to theta_0 is taken, in words."""
+    this, other = rated[method], rated[best]
+    below = f"{100 * (other.worth - this.worth):.1f} points below {best}"
+    within = f"within {noise:g} standard errors of {100 * error:.1f}"
+    named = f"it names {100 * this.moved:.1f} % of the images, not {100 * other.moved:.1f} %, otherwise than zero_shot"
+    return f"it has {100 * this.ood_val:.1f} % on ood_val, {below}, {within}, and is closer to theta_0: {named}"
+
+
+def _marked_down(rated: Mapping[str, _Rated], limit: float | None) -> str:
+    """What counts against methods, in words."""
+    down = [f"{name} by {100 * r.price:.1f}" for name, r in rated.items() if r.price > ROUNDING]
+    if not down or limit is None:
+        return ""
+    return f"; marked down for being more than {100 * limit:.1f} points below ft on id_val: {', '.join(down)}"

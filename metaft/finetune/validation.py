@@ -11,8 +11,10 @@ from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart, judge
+from metaft.metrics import Gap
 
 Score = tuple[float, float]
+PRICE = 2.0  # points on ood_val that each point surely missing on id_val has to bring
 
 
 def right_on(split: Split, model: Classifier, context: FitContext) -> Tensor:
@@ -25,6 +27,18 @@ def right_on(split: Split, model: Classifier, context: FitContext) -> Tensor:
 def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
     """Accuracy on a split, in [0, 1]; its forward passes are added to the cost."""
     return float(right_on(split, model, context).double().mean())
+
+
+def drop_price(of_ft: Tensor, right: Tensor, limit: float | None) -> float:
+    """What counts against a model for its loss in distribution: `PRICE` times what id_val shows beyond a limit.
+
+        PRICE * max(0, accuracy of ft - its own - 2 standard errors of that - limit)
+
+    Args:
+        of_ft, right: whether ft and the model are right on each image of id_val, [N].
+        limit: a share; None: nothing counts.
+    """
+    return 0.0 if limit is None else PRICE * Gap.between(of_ft, right).beyond(limit)
 
 
 def accuracy_apart(parts: Sequence[Apart], context: FitContext) -> float:

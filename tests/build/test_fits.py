@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metaft import config
-from metaft.build.fits import head_in_fold, methods
+from metaft.build.fits import fits, head_in_fold, methods
 from metaft.build.workspace import workspace
 
 
@@ -14,6 +14,7 @@ def test_without_a_labelled_half_there_is_no_oracle(picture_tree):
 
 
 def test_the_head_that_a_search_begins_with_is_fitted_once(work):
-    first, second = (head_in_fold(work, None, "linear_probe") for _ in range(2))
+    begun = fits(work)
+    first, second = (head_in_fold(begun, None, "linear_probe") for _ in range(2))
     assert first["head.weight"].data_ptr() == second["head.weight"].data_ptr()
-    assert head_in_fold(work, None, "zero_shot") == {}
+    assert head_in_fold(begun, None, "zero_shot") == {}

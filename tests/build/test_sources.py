@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from metaft import config
-from metaft.build.fits import head_in_fold
+from metaft.build.fits import fits, head_in_fold
 from metaft.build.problem import problem_in
 from metaft.build.sources import fold_parts, sources, trains, unsplit
 from metaft.data.types import Domains, ImageSource
 from metaft.errors import DataError
-from metaft.finetune.fits import Memory
 from metaft.objective.heads import HEADS
 from metaft.space import Categorical
 from tests.conftest import SMALL
@@ -39,7 +38,7 @@ def training(work, *words, domains=None, size=60):
     part = work.splits.ood_val.subset(torch.arange(size))
     watched = replace(part, source=Watched(part.source), domains=domains)
     splits = replace(work.splits, ood_val=watched)
-    opened = replace(work, cfg=config.load(None, [*TRAIN, *words]), splits=splits, begun=Memory())
+    opened = replace(work, cfg=config.load(None, [*TRAIN, *words]), splits=splits)
     return opened, watched.source.calls
 
 
@@ -83,8 +82,8 @@ def test_a_head_does_not_depend_on_what_judges_it(work):
         ood_val, rows = opened.splits.ood_val, torch.tensor(sorted(changed), dtype=torch.long)
         labels = ood_val.labels.index_copy(0, rows, ood_val.labels[rows].roll(1))
         splits = replace(opened.splits, ood_val=replace(ood_val, labels=labels))
-        other = replace(opened, splits=splits, begun=Memory())
-        return head_in_fold(other, 0, "linear_probe_ood_val")["head.weight"]
+        other = replace(opened, splits=splits)
+        return head_in_fold(fits(other), 0, "linear_probe_ood_val")["head.weight"]
 
     assert torch.equal(head(()), head(_numbers(fold.judging)))
     assert not torch.equal(head(()), head(_numbers(fold.fitting)))

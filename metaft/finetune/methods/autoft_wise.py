@@ -14,7 +14,7 @@ LEAST = 0.05  # of the objective's own share, from which its way can be followed
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """autoft with its share of the way chosen anew on validation data, at the full length of the fine-tune.
 
-    Shares that cost too much accuracy in distribution (`search.id_drop_max`) come after all others.
+    More than `search.id_drop_max` of accuracy lost in distribution counts against a share.
     Where autoft trains on ood_val, its models on folds are mixed to choose, each judged by the images left to it. The
     way begins with the head of the objective, at theta_0 where that is the zero-shot one.
 

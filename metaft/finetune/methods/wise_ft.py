@@ -17,8 +17,7 @@ from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.methods import PLAIN
-from metaft.finetune.validation import accuracy_apart, right_on
-from metaft.metrics import surely_below
+from metaft.finetune.validation import accuracy_apart, drop_price, right_on
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 UNJUDGED = 0.5  # where no image is left to judge by; Wortsman et al., section 4: close to the best on most data
@@ -41,7 +40,7 @@ class Way:
     Args:
         reach: the share of the way that `end` stands at; mixes go on beyond it in a straight line.
         prepared: what is done to a model of either before it is mixed.
-        keeps_id: whether mixes that id_val shows to be more than `id_drop_max` of the settings below `ft` come last.
+        keeps_id: whether more than `id_drop_max` of the settings below `ft` on id_val counts against a mix.
     """
 
     begin: str
@@ -77,31 +76,32 @@ class Way:
         if ends is None or begins is None:
             return UNJUDGED
         begin, end = self._ends(context)
-        lost = self._lost(data, context)
+        price = self._price(data, context)
 
-        def score(alpha: float) -> tuple[bool, float, float]:
+        def score(alpha: float) -> tuple[float, float, float]:
             pairs = zip(cycle(begins), ends, strict=False)  # one beginning for all, or one for each
             mixes = [last._replace(model=self.at(alpha, first.model, last.model)) for first, last in pairs]
             right = right_on(data.id_val, self.at(alpha, begin, end), context)
-            return not lost(right), accuracy_apart(mixes, context), float(right.double().mean())
+            ood = accuracy_apart(mixes, context)
+            return ood - price(right), float(right.double().mean()), ood
 
         scores = {alpha: score(alpha) for alpha in ALPHAS}
         best = max(scores, key=lambda a: scores[a])
-        for a, (_, ood, id_) in scores.items():
+        for a, (_, id_, ood) in scores.items():
             event = {"alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == best}
             context.log({"method": name, **event})
         return best
 
-    def _lost(self, data: SearchData, context: FitContext) -> Callable[[Tensor], bool]:
-        """Whether a model surely lost too much in distribution, from whether it is right on each image of id_val."""
+    def _price(self, data: SearchData, context: FitContext) -> Callable[[Tensor], float]:
+        """What counts against a mix, from whether it is right on each image of id_val (see `drop_price`)."""
         drop = context.settings.id_drop_max
         if not self.keeps_id or drop is None:
-            return lambda right: False
+            return lambda right: 0.0
         try:
             of_ft = right_on(data.id_val, context.fitted(PLAIN), context)
         except DivergedError:
-            return lambda right: False
-        return lambda right: surely_below(of_ft, right, drop)
+            return lambda right: 0.0
+        return lambda right: drop_price(of_ft, right, drop)
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:

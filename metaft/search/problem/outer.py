@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaft.metrics import SURE, paired
+from metaft.metrics import SURE, Gap
 from metaft.search.registry import OuterLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
@@ -91,10 +91,12 @@ class Floor:
 
     def cost(self, logits: Tensor) -> float:
         """PRICE * max(0, mean difference - SURE * its error - drop)."""
-        mean, error = paired(self.right, logits.argmax(dim=1) == self.labels)
-        return PRICE * max(0.0, mean - SURE * error - self.drop)
+        return PRICE * self._gap(logits).beyond(self.drop)
 
     def smooth(self, logits: Tensor) -> Tensor:
         """PRICE * max(0, difference of margin losses - SURE * error - drop), which has a gradient."""
-        _, error = paired(self.right, logits.argmax(dim=1) == self.labels)
-        return PRICE * F.relu(margin(logits, self.labels) - self.margin - SURE * error - self.drop)
+        missing = margin(logits, self.labels) - self.margin - SURE * self._gap(logits).error
+        return PRICE * F.relu(missing - self.drop)
+
+    def _gap(self, logits: Tensor) -> Gap:
+        return Gap.between(self.right, logits.argmax(dim=1) == self.labels)

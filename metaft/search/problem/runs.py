@@ -12,6 +12,8 @@ from metaft.inner.step import Step
 from metaft.training.batches import TrainBatches
 from metaft.training.schedule import warmup_cosine
 
+HeadOf = Callable[[str], Mapping[str, Tensor]]  # from a head's name to its parameters by name
+
 
 @dataclass(frozen=True)
 class InnerFold:
@@ -26,7 +28,7 @@ class InnerFold:
 
     batches: TrainBatches
     judging: Split
-    head: Callable[[str], Mapping[str, Tensor]] = lambda name: {}
+    head: HeadOf = lambda name: {}
 
 
 @dataclass(frozen=True)

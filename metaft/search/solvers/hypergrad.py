@@ -138,8 +138,8 @@ class HypergradSolver:
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
         """The best trial so far, or the recipe; then points around it, in the same categories."""
-        scouted = [r for r in trials if r.gradient is None and r.outcome.status == "ok"]
-        first = problem.space.to_unit(ranked(scouted)[0]) if scouted else problem.start
+        tried = ranked(r for r in trials if r.gradient is None)
+        first = problem.space.to_unit(tried[0]) if tried else problem.start
         yield first
         real = torch.tensor([isinstance(d, Float) for d in problem.space])
         for i in range(1, self.settings.starts):

@@ -48,10 +48,10 @@ def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -
 
 
 def ranked(trials: Iterable[Record]) -> list[Mapping[str, Any]]:
-    """The points of trials, each once, by the mean of their values, the lowest first."""
+    """The points of trials that ran to the end, each once, by the mean of their values, the lowest first."""
     values: dict[tuple[Any, ...], list[float]] = {}
     points: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for record in trials:
+    for record in (r for r in trials if r.outcome.status != "stopped"):
         key = tuple(record.params.values())
         values.setdefault(key, []).append(record.outcome.value)
         points.setdefault(key, record.params)
@@ -264,7 +264,7 @@ class Session:
     def _candidates(self, proposed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """What to try as fine-tunes, the likeliest first: the search's end, the best suggestion, the former bolder."""
         space, suggested = self.problem.space, first_points(self.problem)[1:]
-        tried = ranked(r for r in self.trials if r.outcome.status != "stopped")
+        tried = ranked(self.trials)
         lead = proposed[0] if proposed else tried[0]
         best_suggestion = [point for point in tried if point in suggested][:1]
         points = [lead, *best_suggestion, *at_rates(space, lead, BOLD), *proposed[1:], *_varied(space, tried)]

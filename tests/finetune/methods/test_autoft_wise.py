@@ -42,17 +42,17 @@ def test_each_fold_begins_and_ends_apart_from_what_judges_it(few, short):
 
 
 @pytest.mark.parametrize("drop", [None, 0.03])
-def test_shares_that_lose_too_much_in_distribution_come_last(few, short, drop, monkeypatch):
+def test_what_a_share_loses_in_distribution_counts_against_it(few, short, drop, monkeypatch):
     """Of all shares but the largest it is said that they lose too much: the largest is taken, whatever ood_val says."""
     learned = Objective({"ce": 1.0}, 0.3, 0.1)  # a rate that destroys: the nearer to where it begins, the better
     context = short.varied(learned=learned, steps=4, checks=1, id_drop_max=drop)
     asked = []
 
-    def below(of_ft, right, limit):
+    def price(of_ft, right, limit):
         asked.append(limit)
-        return len(asked) < len(ALPHAS)
+        return 2.0 if len(asked) < len(ALPHAS) else 0.0
 
-    monkeypatch.setattr(wise_ft, "surely_below", below)
+    monkeypatch.setattr(wise_ft, "drop_price", price)
     alpha = fits_of(few, context)("autoft_wise").chosen["alpha"]
     assert asked == ([] if drop is None else [0.03] * len(ALPHAS))
     assert alpha == 1.0 if drop is not None else alpha < 1.0

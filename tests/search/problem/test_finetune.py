@@ -11,7 +11,6 @@ import torch
 from metaft import config
 from metaft.build.problem import problem_in
 from metaft.data.types import SearchData
-from metaft.finetune.fits import Memory
 from metaft.objective.registry import TERMS, Term
 from tests.conftest import SMALL
 
@@ -197,7 +196,7 @@ def test_a_metric_without_gradient_has_a_stand_in(work):
 def test_id_accuracy_below_its_floor_costs(work):
     """Weights that run away lose more ID accuracy than the recipe does, beside a whole plain fine-tune."""
     plain = problem_in(work)
-    kept = problem_in(replace(work, cfg=config.load(None, [*SMALL, "search.id_drop_max=0.02"]), begun=Memory()))
+    kept = problem_in(replace(work, cfg=config.load(None, [*SMALL, "search.id_drop_max=0.02"])))
     recipe = plain.space.plain(plain.start)
     far = {**recipe, "lr": 0.05}
     price = {h["lr"]: kept.evaluate(h, 0).value - plain.evaluate(h, 0).value for h in (recipe, far)}
