@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -84,6 +85,21 @@ def id_accuracies() -> str:
 def solvers() -> tuple[str, ...]:
     """The solvers that have rows."""
     return tuple(s for (s,) in grouped(committed("worlds"), "solver") if s is not None)
+
+
+def hypergradients_against_tpe() -> str:
+    """How far hypergradients are above TPE in the cells that both have; nothing where there is none."""
+    ahead: dict[str, list[float]] = {"autoft": [], "handed_back": []}
+    for world, (name, values) in product(WORLDS, ahead.items()):
+        values += differences(*(cells_of("worlds", name, solver, world=world.name) for solver in ("hypergrad", "tpe")))
+    if not ahead["autoft"]:
+        return ""
+    learned, kept = (with_interval(values, "{:+.1f}") for values in ahead.values())
+    cells, low = len(ahead["autoft"]), min(ahead["handed_back"])
+    return (
+        f"Hypergradients against TPE at as many step equivalents, over the {cells} cells that both have: {learned} "
+        f"points for `autoft`, {kept} for what is handed back ({low:+.1f} in the worst cell)."
+    )
 
 
 def regret(solver: str) -> str:
