@@ -109,7 +109,7 @@ class Setting:
             made = [_cast(batch, dtype) for batch in made]  # while theta_0 can still answer in float32
             self.classifier.to(dtype)
         self.last, *distinct = made
-        self.batches = [distinct[t % DISTINCT] for t in range(cell.T)]
+        self.batches = [distinct[t % DISTINCT]._replace(last=t == cell.T - 1) for t in range(cell.T)]
         for name, p in self.classifier.named_parameters():
             p.requires_grad_(name in names)
         self.groups = grouped(names)

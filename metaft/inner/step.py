@@ -231,6 +231,8 @@ class Step:
 
     def mixed(self, state: InnerState, alpha: Any) -> InnerState:
         """The state with its variables at anchors + alpha (variables - anchors)."""
+        if isinstance(alpha, Tensor):
+            alpha = alpha.to(self._anchors[0].dtype)  # a parameter without dimensions would take on that of alpha
         ends = zip(self._anchors, state.params, strict=True)
         return replace(state, params=tuple(a + alpha * (p - a) for a, p in ends))
 

@@ -349,3 +349,11 @@ def test_a_step_can_begin_elsewhere():
     batch, h = made.batches[0], {"l2init": 1.0, "lr": 0.1, "wd": 0.0}
     assert moved.loss(moved.initial().params, batch, h) == 0, "penalties pull to where it begins"
     assert made.step.begun_at({}) is made.step
+
+
+def test_alpha_leaves_every_parameter_its_precision():
+    """A parameter without dimensions, such as the scale of the logits, would take on that of a float64 alpha."""
+    made = problem("vit", dtype=torch.float32)
+    end = made.step.mixed(made.step.initial(), torch.tensor(0.3, dtype=torch.float64))
+    assert any(p.ndim == 0 for p in end.params)
+    assert {p.dtype for p in end.params} == {torch.float32}
