@@ -36,7 +36,7 @@ def id_against_ood(runs: Sequence[Document], path: Path) -> Path:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if names:
-        figure.legend(loc="outside upper center", ncols=min(4, len(names)), frameon=False)
+        figure.legend(loc="outside upper center", ncols=min(3, len(names)), fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path

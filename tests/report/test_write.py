@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from PIL import Image
 
+from metaft.finetune.methods import METHODS
 from metaft.report.__main__ import main
+from metaft.report.figures import id_against_ood
 from metaft.report.tables import page
 from metaft.report.write import write_run
 from tests.results import DOCUMENT
@@ -24,6 +27,15 @@ def test_a_run_is_written(tmp_path):
     assert "<td>62.5</td>" in html
     assert "data:image/png;base64," in html
     assert (tmp_path / "results.md").read_text() == page(DOCUMENT)
+
+
+def test_the_figure_holds_the_name_of_every_method(tmp_path):
+    """With all methods its legend keeps off the edges."""
+    run = {**DOCUMENT, "methods": dict.fromkeys(METHODS, DOCUMENT["methods"]["ft"])}
+    with Image.open(id_against_ood([run], tmp_path / "all.png")) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert pixels.min() < 128
+    assert min(edge.min() for edge in (pixels[:, :3], pixels[:, -3:], pixels[:3], pixels[-3:])) > 250
 
 
 def test_a_run_of_before_is_written(tmp_path):
