@@ -8,7 +8,8 @@ of the world are the defaults, one for all worlds; they were chosen on other set
 A search has 1,000 step equivalents, whatever the machine is doing meanwhile. `best_by_ood_val` is what a careful person
 would ship: of the plain methods, the one with the best cross-fitted accuracy on ood_val. Rows are the plain methods,
 then for each solver `autoft`, `autoft_wise` and `handed_back`; with no name after --solvers they are the plain methods
-alone. A cell that was begun is measured again as a whole. Seconds are of one thread beside another worker.
+alone. A cell that was begun is measured again as a whole. Seconds are of one thread beside another worker; those of a
+search are without the fits that it shares with plain methods.
 """
 
 from __future__ import annotations

@@ -59,7 +59,12 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
 
 
 def fits(work: Workspace, context: FitContext | None = None, store: Store | None = None) -> Fits:
-    """The methods of a workspace, each fitted when it is first asked for, as its settings say; kept in memory."""
+    """The methods of a workspace, each fitted when it is first asked for.
+
+    Args:
+        context: by default that of the workspace's settings, without a learned objective.
+        store: by default in memory.
+    """
 
     def fit(name: str, ood_val: Split, context: FitContext) -> Classifier:
         data = METHODS[name].sees(replace(work.splits, ood_val=ood_val))

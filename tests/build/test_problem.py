@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from metaft import build, config
-from metaft.build.fits import fit_settings, fits
+from metaft.build.fits import fits
 from metaft.build.problem import bilevel_problem, problem_in
 from metaft.build.space import objective_of
 from metaft.build.space import space as space_of
 from metaft.errors import DataError
-from metaft.finetune.context import FitContext
 from metaft.search.bilevel import BilevelProblem
 from tests.conftest import JUDGE, SMALL
 
@@ -188,7 +187,7 @@ def test_one_class_is_no_outer_set(work):
 def test_a_search_begins_where_the_fine_tune_does(work):
     probed = replace(work, cfg=config.load(None, [*SMALL, "objective.head=linear_probe"]))
     first = problem_in(probed)
-    probe = dict(fits(probed, FitContext(fit_settings(probed))).model("linear_probe").named_parameters())
+    probe = dict(fits(probed).model("linear_probe").named_parameters())
     step = first.step_of({"head": "linear_probe"}, 0)
     for ours, name in zip(step.initial().params, step.pretrained, strict=True):
         torch.testing.assert_close(ours, probe[name])
