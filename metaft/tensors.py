@@ -12,7 +12,7 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 def dot(a: Tensors, b: Tensors) -> Tensor:
     """sum_i <a_i, b_i>, [], summed in float64 over the tensors."""
-    return torch.stack([torch.dot(x.flatten(), y.flatten()).double() for x, y in zip(a, b, strict=True)]).sum()
+    return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).double().sum()
 
 
 def with_zeros(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:

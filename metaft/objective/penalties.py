@@ -13,6 +13,8 @@ gradients of length 1 / sqrt(N) or less and hence weights that do nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -20,53 +22,79 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from metaft.objective.state import StepState
-from metaft.tensors import dot, with_zeros
+from metaft.tensors import Tensors, dot, with_zeros
 
 
-def _total(s: StepState, power: int, init: bool) -> Tensor:
-    """sum |theta - theta_0|^power over all parameters, or sum |theta|^power."""
+@dataclass(frozen=True)
+class Power:
+    """A penalty: sum |theta - origin|^power over all parameters, with theta_0 or 0 as the origin.
+
+    Args:
+        power: 1, whose gradient is 0 at the origin, or 2, without a factor 1/2.
+        init: whether the origin is theta_0.
+    """
+
+    power: int
+    init: bool
+
+    def __call__(self, s: StepState) -> Tensor:
+        """The value, []."""
+        return values_of((self,), s)[0]
+
+
+def values_of(powers: Sequence[Power], s: StepState) -> Tensor:
+    """The values of several penalties [len(powers)], in one pass over the parameters and one node of the graph."""
     if not s.params:
         raise ValueError("params: empty; allowed: at least one parameter")
-    origins = [s.pretrained[k] for k in s.params] if init else []
-    return cast(Tensor, _Power.apply(power, len(s.params), *s.params.values(), *origins))
+    origins = [s.pretrained[k] for k in s.params] if any(power.init for power in powers) else []
+    return cast(Tensor, _Values.apply(tuple(powers), len(s.params), *s.params.values(), *origins))
 
 
-class _Power(torch.autograd.Function):
-    """sum |p - p0|^power over n tensors p and as many p0 (or none: 0), as one node that stores nothing but them."""
+# L1 and squared L2 norm. Source: AutoFT, released code, learnedloss.py (there divided by N).
+l1zero, l2zero = Power(1, init=False), Power(2, init=False)
+# Distances in L1 (AutoFT) and squared L2. Source: Li et al., Explicit inductive bias for transfer learning, ICML 2018,
+# eq. 3 (L2-SP); both in AutoFT (over N).
+l1init, l2init = Power(1, init=True), Power(2, init=True)
+
+
+class _Values(torch.autograd.Function):
+    """The values of powers of n tensors p, with as many origins or none, as one node that stores nothing but them."""
 
     @staticmethod
-    def forward(power: int, n: int, *tensors: Tensor) -> Tensor:
-        norms = torch.stack(torch._foreach_norm(_differences(n, tensors), power))
-        return norms.sum() if power == 1 else norms.square().sum()
+    def forward(powers: tuple[Power, ...], n: int, *tensors: Tensor) -> Tensor:
+        at = _Points(n, tensors)
+        norms = [torch.stack(torch._foreach_norm(at.of(power), power.power)) for power in powers]
+        sums = [x.sum() if power.power == 1 else x.square().sum() for power, x in zip(powers, norms, strict=True)]
+        return torch.stack(sums)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.power, ctx.n, *tensors = inputs
+        ctx.powers, ctx.n, *tensors = inputs
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
-        slopes = _Slope.apply(ctx.power, ctx.n, adjoint, *ctx.saved_tensors)
+        slopes = _Slopes.apply(ctx.powers, ctx.n, adjoint, *ctx.saved_tensors)
         return (None, None, *slopes, *[None] * (len(ctx.saved_tensors) - ctx.n))
 
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:
-        tensors = ctx.saved_tensors
-        slopes = _slopes(ctx.power, _differences(ctx.n, tensors), 1.0)
-        return dot(slopes, with_zeros(tangents[: ctx.n], tensors[: ctx.n])).to(tensors[0].dtype)
+        at = _Points(ctx.n, ctx.saved_tensors)
+        moves = with_zeros(tangents[: ctx.n], at.params)
+        return torch.stack([dot(at.slopes(power), moves) for power in ctx.powers]).to(at.params[0].dtype)
 
 
-class _Slope(torch.autograd.Function):
-    """The derivative of `_Power` by each p, times a number a: a sign(p - p0), or 2 a (p - p0)."""
+class _Slopes(torch.autograd.Function):
+    """The derivative of <a, `_Values`> by each p: the sum of a sign(p - origin) and of 2 a (p - origin)."""
 
     @staticmethod
-    def forward(power: int, n: int, a: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(_slopes(power, _differences(n, tensors), a))
+    def forward(powers: tuple[Power, ...], n: int, a: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_Points(n, tensors).combined(powers, a.tolist()))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.power, ctx.n, *tensors = inputs
+        ctx.powers, ctx.n, *tensors = inputs
         ctx.save_for_backward(*tensors)
         ctx.save_for_forward(*tensors)
         ctx.set_materialize_grads(False)
@@ -75,48 +103,47 @@ class _Slope(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
         a, *tensors = ctx.saved_tensors
-        b = with_zeros(adjoints, tensors[: ctx.n])
-        d_a = dot(_slopes(ctx.power, _differences(ctx.n, tensors), 1.0), b).to(a.dtype)
-        d_p = torch._foreach_mul(b, 2 * a) if ctx.power == 2 else [None] * ctx.n
+        at = _Points(ctx.n, tensors)
+        b = with_zeros(adjoints, at.params)
+        d_a = torch.stack([dot(at.slopes(power), b) for power in ctx.powers]).to(a.dtype)
+        d_p = torch._foreach_mul(b, _bend(ctx.powers, a))
         return (None, None, d_a, *d_p, *[None] * (len(tensors) - ctx.n))
 
     @staticmethod
     def jvp(ctx: Any, _: None, __: None, d_a: Tensor | None, *tangents: Tensor | None) -> tuple[Tensor, ...]:
         a, *tensors = ctx.saved_tensors
-        moved = _slopes(ctx.power, _differences(ctx.n, tensors), 0.0 if d_a is None else d_a)
-        if ctx.power == 2:
-            moved = torch._foreach_add(
-                moved, torch._foreach_mul(with_zeros(tangents[: ctx.n], tensors[: ctx.n]), 2 * a)
-            )
+        at = _Points(ctx.n, tensors)
+        moved = at.combined(ctx.powers, torch.zeros_like(a).tolist() if d_a is None else d_a.tolist())
+        torch._foreach_add_(moved, with_zeros(tangents[: ctx.n], at.params), alpha=_bend(ctx.powers, a))
         return tuple(moved)
 
 
-def _differences(n: int, tensors: Any) -> Any:
-    return torch._foreach_sub(list(tensors[:n]), list(tensors[n:])) if len(tensors) > n else list(tensors)
+def _bend(powers: Sequence[Power], a: Tensor) -> float:
+    """The second derivative of <a, values> by any one number."""
+    return sum((2.0 * x for power, x in zip(powers, a.tolist(), strict=True) if power.power == 2), 0.0)
 
 
-def _slopes(power: int, differences: Any, a: Tensor | float) -> Any:
-    return torch._foreach_mul(differences if power == 2 else torch._foreach_sign(differences), power * a)
+class _Points:
+    """Parameters, and how far they are from their origins."""
 
+    def __init__(self, n: int, tensors: Sequence[Tensor]) -> None:
+        self.params, origins = list(tensors[:n]), list(tensors[n:])
+        self._moved = torch._foreach_sub(self.params, origins) if origins else None
 
-def l1zero(s: StepState) -> Tensor:
-    """L1 norm: sum |theta|. Source: AutoFT, released code, learnedloss.py (there divided by N)."""
-    return _total(s, 1, init=False)
+    def of(self, power: Power) -> Tensors:
+        """theta - origin."""
+        return self.params if not power.init or self._moved is None else self._moved
 
+    def slopes(self, power: Power) -> Tensors:
+        """The derivative of a penalty."""
+        return torch._foreach_sign(self.of(power)) if power.power == 1 else torch._foreach_mul(self.of(power), 2.0)
 
-def l2zero(s: StepState) -> Tensor:
-    """Squared L2 norm: sum theta^2, without a factor 1/2. Source: AutoFT, released code (there divided by N)."""
-    return _total(s, 2, init=False)
-
-
-def l1init(s: StepState) -> Tensor:
-    """L1 distance: sum |theta - theta_0|; its gradient at theta_0 is 0. Source: AutoFT (there divided by N)."""
-    return _total(s, 1, init=True)
-
-
-def l2init(s: StepState) -> Tensor:
-    """Squared L2 distance: sum (theta - theta_0)^2, without a factor 1/2.
-
-    Source: Li et al., Explicit inductive bias for transfer learning, ICML 2018, eq. 3 (L2-SP); AutoFT (over N).
-    """
-    return _total(s, 2, init=True)
+    def combined(self, powers: Sequence[Power], weights: Sequence[float]) -> Tensors:
+        """The weighted sum of the derivatives of penalties."""
+        total = torch._foreach_mul(self.slopes(powers[0]), weights[0])
+        for power, weight in zip(powers[1:], weights[1:], strict=True):
+            if power.power == 1:
+                torch._foreach_add_(total, torch._foreach_sign(self.of(power)), alpha=weight)
+            else:
+                torch._foreach_add_(total, self.of(power), alpha=2 * weight)
+        return total

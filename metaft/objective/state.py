@@ -40,6 +40,13 @@ class StepState:
     pretrained: Mapping[str, Tensor] = field(default_factory=dict)
     sources: Mapping[str, SourceState] = field(default_factory=dict)
 
+    @classmethod
+    def without_images(cls, params: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -> StepState:
+        """What penalties look at: parameters, and one sample that stands for none."""
+        one = next(iter(params.values())).new_zeros(1, 1)
+        labels = torch.zeros(1, dtype=torch.int64, device=one.device)
+        return cls(one, one, labels, params=params, pretrained=pretrained)
+
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or len(self.logits) == 0:
             raise ValueError(f"logits: shape {_shape(self.logits)}; allowed: [B, C] with B > 0")

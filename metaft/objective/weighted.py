@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from metaft.errors import ConfigError, Fault
+from metaft.lazy import Lazy
 from metaft.names import Name, source_name, value_for
-from metaft.objective.registry import TERMS
+from metaft.objective.penalties import Power, values_of
+from metaft.objective.registry import TERMS, Term
 from metaft.objective.state import StepState
+
+Weights = list[tuple[Any, tuple[str, ...] | None]]  # each with the names of its parameters (None: all)
 
 
 @dataclass(frozen=True)
@@ -30,11 +34,23 @@ class WeightedLoss:
         groups: parameter names by group.
         count: N, how many scalars are trained.
         penalty_scale: `standard` (each penalty's own scale) or `released` (1 / N, AutoFT's code).
+        part: all terms, those that look at a batch, or penalties.
     """
 
     groups: Mapping[str, tuple[str, ...]]
     count: int
     penalty_scale: str = "standard"
+    part: Literal["all", "batch", "penalties"] = "all"
+
+    @property
+    def of_batch(self) -> WeightedLoss:
+        """The part that looks at a batch."""
+        return replace(self, part="batch")
+
+    @property
+    def of_parameters(self) -> WeightedLoss:
+        """The part that looks at the parameters alone."""
+        return replace(self, part="penalties")
 
     def scale(self, name: str) -> float:
         """The factor of a term, by which a weight means the same for models of any size."""
@@ -52,25 +68,42 @@ class WeightedLoss:
         Raises:
             ConfigError: the state is part of a graph, but a term's value is not: it has no derivative.
         """
-        of_terms = {name: self._part(name, state, weights) for name in TERMS if (weights := self._weights(name, h))}
-        return of_terms | {
+        names = [name for name, term in TERMS.items() if self.part in ("all", "penalties" if term.penalty else "batch")]
+        weights = {name: found for name in names if (found := self._weights(name, h))}
+        return {**self._powers(state, weights), **self._others(state, weights)} | {
             name: h[name] * source.share * F.cross_entropy(source.logits, source.labels)
             for name, source in ((source_name(key), source) for key, source in state.sources.items())
             if name in h and not _is_zero(h[name])
         }
 
-    def _part(self, name: str, state: StepState, weights: Sequence[tuple[Any, tuple[str, ...] | None]]) -> Tensor:
+    def _powers(self, state: StepState, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
+        """Penalties that are powers: for each set of parameters all of them at once."""
+        powers = {name: power for name in weights if (power := _power(TERMS[name]))}
+        sets = dict.fromkeys(members for name in powers for _, members in weights[name])
+        parts: dict[str, Tensor] = {}
+        for members in sets:
+            here = {name: weight for name in powers for weight, of in weights[name] if of == members}
+            values = values_of([powers[name] for name in here], _restrict(state, members))
+            for value, (name, weight) in zip(values, here.items(), strict=True):
+                part = weight * self.scale(name) * value
+                parts[name] = parts[name] + part if name in parts else part
+        return parts
+
+    def _others(self, state: StepState, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
+        return {name: self._part(name, state, ws) for name, ws in weights.items() if not _power(TERMS[name])}
+
+    def _part(self, name: str, state: StepState, weights: Weights) -> Tensor:
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
         for weight, members in weights:
-            value = TERMS[name](state if members is None else _restrict(state, members))
+            value = TERMS[name](_restrict(state, members))
             if state.logits.requires_grad and not value.requires_grad:
                 raise ConfigError([Fault("objective.terms", f"{name!r} has no derivative", "differentiable terms")])
             total = total + weight * self.scale(name) * value
         return total
 
-    def _weights(self, name: str, h: Mapping[str, Any]) -> list[tuple[Any, tuple[str, ...] | None]]:
+    def _weights(self, name: str, h: Mapping[str, Any]) -> Weights:
         """A term's weights other than the number 0, each with the names of its parameters (None: all)."""
-        weights: list[tuple[Any, tuple[str, ...] | None]] = [(h[name], None)] if name in h else []
+        weights: Weights = [(h[name], None)] if name in h else []
         if any(str(Name(name, group)) in h for group in self.groups):
             weights = [(value_for({name: 0.0, **h}, name, group), members) for group, members in self.groups.items()]
         return [(weight, members) for weight, members in weights if not _is_zero(weight)]
@@ -81,7 +114,16 @@ def _is_zero(weight: Any) -> bool:
     return not isinstance(weight, Tensor) and bool(weight == 0)
 
 
-def _restrict(state: StepState, names: tuple[str, ...]) -> StepState:
+def _power(term: Term) -> Power | None:
+    """The power that a term is, if it is one."""
+    function = term.function.target if isinstance(term.function, Lazy) else term.function
+    return function if isinstance(function, Power) else None
+
+
+def _restrict(state: StepState, names: tuple[str, ...] | None) -> StepState:
+    """The state with these parameters alone; None: all."""
+    if names is None:
+        return state
     return replace(
         state,
         params={k: state.params[k] for k in names if k in state.params},
