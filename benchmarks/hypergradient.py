@@ -9,7 +9,8 @@ bytes beside the model, growth of the peak with one more inner step in units of 
 largest T that a GPU's free memory would hold, and the error against float64 of the derivative in the unit cube.
 All terms are active, at the recipe. `stock higher` is its own Adam with all graphs kept. `toy` is the embedded default
 with its digits, `keep` and `forward` on every seed; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of
-open_clip are random, on random images, with the first seed alone. `vit-128x12` has a hyperparameter for each group of
+open_clip are random, on random images, with the first seed alone. `differences` takes the spacing that it finds once,
+which is not in its seconds. `vit-128x12` has a hyperparameter for each group of
 parameters; its time alternates with that of the same loop without, K = 11. --quick: toy at batch 32, T = 2.
 """
 
@@ -40,7 +41,7 @@ from metaft.build.problem import problem_in
 from metaft.clip.classifier import Classifier, grouped, picked_parameters, trainable
 from metaft.config.schema import HypergradConfig, StepConfig
 from metaft.finetune.trainee import adamw
-from metaft.inner import ESTIMATORS, Footprint, InnerState, Loop, Step, second_order_attention
+from metaft.inner import ESTIMATORS, Estimator, Footprint, InnerState, Loop, Step, second_order_attention
 from metaft.inner.storage import GIB, SHARE, Plan, footprint_of, free_memory
 from metaft.objective import WeightedLoss
 from metaft.search.problem.rollout import BilledStep
@@ -76,20 +77,25 @@ class Way:
     storage: str
     share: float | None = None
     offload: bool = False
+    sides: str = "both"
 
     @property
     def name(self) -> str:
         """The storage with its options."""
-        return f"{self.storage}, offloaded" if self.offload else self.storage
+        options = [word for word, on in (("offloaded", self.offload), ("one side", self.sides == "one")) if on]
+        return ", ".join([self.storage, *options])
 
 
 STOCK = Way("stock higher", "keep")
 FORWARD = Way("forward", "keep")
+EXACT = (Way("unroll", "keep"), Way("unroll", "replay"))
+SEGMENTS = Way("unroll", "segments")
+DIFFERENCES = (Way("differences", "replay"), Way("differences", "replay", sides="one"))
 WAYS = (
-    Way("unroll", "keep"),
-    Way("unroll", "replay"),
+    *EXACT,
+    *DIFFERENCES,
     Way("unroll", "auto", share=0.5),
-    Way("unroll", "segments"),
+    SEGMENTS,
     Way("truncated", "replay"),
     Way("one_step", "replay"),
     Way("implicit", "keep"),
@@ -126,6 +132,7 @@ class Setting:
             **{k: v.detach() for k, v in self.graph.items()},
         }
         self.state = self.step.initial()
+        self._estimators = dict[Way, Estimator]()
 
     @property
     def loop(self) -> Loop:
@@ -144,14 +151,24 @@ class Setting:
         """A hypergradient by one way."""
         if way == STOCK:
             return self.stock()
-        memory = None if budget is None else budget / GIB
-        kind, loop = ESTIMATORS[way.estimator], replace(self.loop, footprint=self.footprint)
-        settings = HypergradConfig(storage=way.storage, memory=memory, offload=way.offload)
-        if any(map(kind.refuses, self.h)):
-            able = {name: x for name, x in self.h.items() if not kind.refuses(name)}
-            loop = replace(loop, h=able, step=BilledStep(self.step, self.h, lambda _: None, products=0))
-        value, gradient = kind.make(settings)(loop)
-        return value, gradient
+        estimator = self._estimator(way, budget)
+        return estimator(replace(self._served(way), footprint=self.footprint if estimator.graphs else None))
+
+    def _estimator(self, way: Way, budget: float | None) -> Estimator:
+        """The estimator of a way, with what a search measures once."""
+        if way not in self._estimators:
+            memory = None if budget is None else budget / GIB
+            settings = HypergradConfig(storage=way.storage, memory=memory, offload=way.offload, sides=way.sides)
+            self._estimators[way] = ESTIMATORS[way.estimator].make(settings).settled(self._served(way))
+        return self._estimators[way]
+
+    def _served(self, way: Way) -> Loop:
+        """The loop with the hyperparameters that an estimator can differentiate by."""
+        refuses = ESTIMATORS[way.estimator].refuses
+        if not any(map(refuses, self.h)):
+            return self.loop
+        able = {name: x for name, x in self.h.items() if not refuses(name)}
+        return replace(self.loop, h=able, step=BilledStep(self.step, self.h, lambda _: None, products=0))
 
     def plain(self) -> None:
         """T steps of ordinary training."""
@@ -336,18 +353,21 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
     """What is measured: inner loops, seeds, ways."""
     first = args.seeds[0]
     if args.quick:
-        yield Cell(TOY, 32, 2), first, (*WAYS[:2], STOCK)
+        yield Cell(TOY, 32, 2), first, (*EXACT, *DIFFERENCES, STOCK)
         return
     for model in args.models:
         if model == TOY:
             for seed in args.seeds:
                 yield Cell(TOY, 64, 10), seed, (*WAYS, FORWARD) if seed == first else (WAYS[0], FORWARD)
-                yield Cell(TOY, 64, 10, dtype="bfloat16"), seed, WAYS[:1]
+                yield from ((Cell(TOY, batch, 10), seed, (*EXACT, *DIFFERENCES)) for batch in (32, 128, 256))
+                yield Cell(TOY, 32, 10, grouped=True), seed, (*EXACT[:1], *DIFFERENCES)
+                yield Cell(TOY, 64, 10, dtype="bfloat16"), seed, (*EXACT[:1], *DIFFERENCES)
         elif model == "vit-128":
             yield Cell(model, 256, 10), first, WAYS
-            yield from ((Cell(model, 32, steps), first, (WAYS[1], WAYS[3])) for steps in (16, 64))
+            ways = (EXACT[1], SEGMENTS, DIFFERENCES[0])
+            yield from ((Cell(model, 32, steps), first, ways) for steps in (16, 64))
         elif model == "vit-128x12":
-            yield Cell(model, 64, 10, grouped=True), first, WAYS[:1]
+            yield Cell(model, 64, 10, grouped=True), first, (EXACT[0], DIFFERENCES[0])
         else:
             yield from _large(model, first, on_gpu=args.device.startswith("cuda"))
 
@@ -355,11 +375,11 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
 def _large(model: str, seed: int, on_gpu: bool) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
     """A model of open_clip; on a CPU a small loop of it."""
     if not on_gpu:
-        yield Cell(model, 8, 2), seed, WAYS[:2]
+        yield Cell(model, 8, 2), seed, (*EXACT, *DIFFERENCES)
         return
-    yield Cell(model, 128, 20), seed, (*WAYS[:4], Way("unroll", "replay", offload=True))
-    yield Cell(model, 128, 20, dtype="bfloat16"), seed, WAYS[:2]
-    yield Cell(model, 128, 200), seed, (WAYS[3],)
+    yield Cell(model, 128, 20), seed, (*EXACT, *DIFFERENCES, SEGMENTS, Way("unroll", "replay", offload=True))
+    yield Cell(model, 128, 20, dtype="bfloat16"), seed, (*EXACT, *DIFFERENCES)
+    yield Cell(model, 128, 200), seed, (SEGMENTS, Way("differences", "segments"))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 from .api import Fitted, compare, evaluate, finetune, search
 from .config import Config
-from .inner import Forward, Implicit, Truncated, Unroll, differentiate
+from .inner import Differences, Forward, Implicit, Truncated, Unroll, differentiate
 from .objective import Objective, load_objective
 from .optim import FTPAdamW
 from .results import Results, SearchResult
@@ -11,6 +11,7 @@ __all__ = [
     "TPE",
     "Categorical",
     "Config",
+    "Differences",
     "FTPAdamW",
     "Fitted",
     "Float",

@@ -66,6 +66,10 @@ def dry_run(cfg: Config) -> str:
             f"estimated peak memory, hypergradient through {cfg.inner.steps} steps",
             f"{(measured.peak + measured.forecast.bytes) / 2**20:,.0f} MiB",
         ],
+        [
+            "one hypergradient",
+            f"{measured.forecast.estimator}, {measured.forecast.step_equivalents:,.0f} step equivalents",
+        ],
         ["graphs kept, of all inner steps", f"{measured.forecast.graphs} of {cfg.inner.steps}"],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],

@@ -94,7 +94,7 @@ def test_search_and_finetune_are_packages_too():
 
 DOCUMENTED = ("Objective", "load_objective", "Space", "Float", "Int", "Categorical", "TPE", "FTPAdamW", "differentiate")
 DOCUMENTED += ("Unroll", "Truncated", "Forward", "Implicit", "search", "finetune", "compare", "evaluate", "Fitted")
-DOCUMENTED += ("Results", "SearchResult", "Config")
+DOCUMENTED += ("Results", "SearchResult", "Config", "Differences")
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -10,11 +10,37 @@ import torch
 from torch import Tensor
 
 from metaft.inner.attention import second_order_attention
-from metaft.inner.loop import Loop, Trace, plain
+from metaft.inner.loop import Estimator, Loop, Trace, plain
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 
 OPTIMIZER = "AdamW's denominator (inner.eps)"
+
+
+def explanation(estimator: Estimator, loop: Loop, trace: Trace, step: Step, h: Mapping[str, Any], length: float) -> str:
+    """Which step and which term made a hypergradient of some length explode, by another sweep.
+
+    Args:
+        step: that of the loop, with all of `h` as an argument.
+    """
+    diverged, steps = diverged_step(loop), len(loop.batches)
+    if diverged is not None:
+        return f"the inner loop diverged at step {diverged} of {steps}"
+    symptom = f"hypergradient of length {length:.3g}"
+    if not trace.lengths:
+        return f"{symptom}; {estimator} goes through no steps backwards, so none can be named"
+    guilty = culprit_step(trace)
+    if guilty is None:
+        return f"{symptom}, from the outer loss"
+    terms = []
+
+    def look(t: int, state: InnerState, batch: Any, adjoint: InnerState) -> None:
+        if t == guilty:
+            terms.append((t, culprit_term(step, state, batch, h, adjoint)))
+
+    estimator(loop, Trace(link=look))
+    number, term = terms[0]
+    return f"{symptom}, from inner step {number} of {steps}, term {term}"
 
 
 def culprit_step(trace: Trace) -> int | None:

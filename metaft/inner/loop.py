@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -51,6 +51,43 @@ class HasLoss(Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """A part of a batch, whose loss is a function of a model's outputs.
+
+    Args:
+        share: of the part's loss in that of the batch.
+        outputs: what the model with these parameters makes of the part, differentiable once.
+        loss: the loss [], penalties left out, as a function of these outputs and of h, differentiable twice.
+    """
+
+    share: float
+    outputs: Callable[[Sequence[Tensor]], list[Tensor]]
+    loss: Callable[[Sequence[Tensor], Mapping[str, Any]], Tensor]
+
+
+@runtime_checkable
+class HalvedStep(StepFunction, Protocol):
+    """A step in two halves: the losses on a batch, and what becomes of their gradients without the model."""
+
+    @property
+    def precision(self) -> float:
+        """The relative precision of the model's outputs."""
+        ...
+
+    @property
+    def precise(self) -> HalvedStep:
+        """The step whose outputs have the precision of the parameters: this one, where they have it."""
+        ...
+
+    def parts(self, batch: Any, /) -> Sequence[Part]:
+        """The parts of a batch; the loss on it is their mean by shares."""
+        ...
+
+    def moved(self, state: Any, grads: Sequence[Tensor | None], batch: Any, h: Mapping[str, Any], /) -> Any:
+        """The next state from the gradients of that loss, differentiable in the state, the gradients and h."""
+        ...
+
+
 @dataclass(frozen=True)
 class Footprint:
     """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""
@@ -86,6 +123,24 @@ class Loop:
             state = plain(self.step, state, self.batches[t], self.h)
         return state
 
+    def last(self, count: int) -> Loop:
+        """The loop with its last batches alone, from the same state."""
+        return replace(self, batches=_After(self.batches, max(0, len(self.batches) - count)))
+
+
+@dataclass(frozen=True)
+class _After(Sequence[Any]):
+    """A sequence without its first `skipped` items, none of them loaded."""
+
+    items: Sequence[Any]
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.items) - self.skipped
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.items[range(self.skipped, len(self.items))[number]]
+
 
 @dataclass
 class Trace:
@@ -107,14 +162,28 @@ class Trace:
 class Estimator(ABC):
     """A way to compute the hypergradient, with its options as fields.
 
-    `products` says how many second-order products follow one call of the step's `loss`.
+    `products` says how many second-order products follow one call of the step's `loss`; `graphs` whether graphs of
+    steps are differentiated.
     """
 
     products: int = 0
+    graphs: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss, detached, and its derivative by hyperparameter; a reverse sweep fills the trace."""
+
+    def __str__(self) -> str:
+        """What it is called in what a run prints."""
+        return type(self).__name__.lower()
+
+    def picked(self, loop: Loop) -> Estimator:
+        """The estimator that does the work for loops like this one; it costs no step."""
+        return self
+
+    def settled(self, loop: Loop) -> Estimator:
+        """The same, with what it has to measure once for loops like this one."""
+        return self.picked(loop)
 
     @abstractmethod
     def cost(self, loop: Loop) -> float:

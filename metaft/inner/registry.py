@@ -41,10 +41,16 @@ class EstimatorKind:
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
+    "auto": EstimatorKind("unroll where all graphs fit into memory, else differences", Lazy("metaft.inner.auto:Auto")),
     "unroll": EstimatorKind(
         "exact, by a reverse sweep through every step of the inner loop",
         Lazy("metaft.inner.unroll:Unroll.of"),
         STORAGES,
+    ),
+    "differences": EstimatorKind(
+        "by a reverse sweep from first derivatives of the model, at two points beside each step's parameters",
+        Lazy("metaft.inner.differences:Differences.of"),
+        ("auto", "replay", "segments"),
     ),
     "truncated": EstimatorKind(
         "through the last steps alone (hypergrad.last)", Lazy("metaft.inner.unroll:Truncated.of"), STORAGES

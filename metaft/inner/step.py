@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +16,10 @@ from metaft.clip.classifier import Classifier, Outputs, grouped, picked_paramete
 from metaft.config.schema import StepConfig
 from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import PLAIN, Hook
-from metaft.inner.adamw import Constants, adamw
 from metaft.inner.attention import second_order_attention
+from metaft.inner.dropout import Dropout
+from metaft.inner.loop import Part
+from metaft.inner.optimizer import AdamWOnStates
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
 from metaft.names import ALPHA, Name, value_for
@@ -32,55 +34,11 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import higher
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
-class DifferentiableAdamW(higher.optim.DifferentiableOptimizer):
-    """torch.optim.AdamW as a graph, with lr and weight decay as tensors (see `metaft.inner.adamw`).
-
-    Parameters without a gradient are left alone, as torch leaves them.
-    """
-
-    def _update(self, grouped_grads: list[list[Tensor | None]], **_: Any) -> None:
-        for group, state, grads in zip(self.param_groups, self.state, grouped_grads, strict=True):
-            live = [i for i, g in enumerate(grads) if g is not None]
-            if not live:
-                continue
-            params = group["params"]
-            for i in live:
-                state[i] = state[i] or {"step": 0, **{k: torch.zeros_like(params[i]) for k in MOMENTS}}
-            t = 1 + int(state[live[0]]["step"])
-            new, exp_avg, exp_avg_sq = adamw(
-                [params[i] for i in live],
-                [g for g in grads if g is not None],
-                [state[i]["exp_avg"] for i in live],
-                [state[i]["exp_avg_sq"] for i in live],
-                group["lr"],
-                group["weight_decay"],
-                Constants(group["betas"][0], group["betas"][1], group["eps"], t),
-            )
-            for i, p, m, v in zip(live, new, exp_avg, exp_avg_sq, strict=True):
-                params[i], state[i] = p, {"step": t, "exp_avg": m, "exp_avg_sq": v}
-
-    def advance(
-        self, state: InnerState, grads: Sequence[Tensor | None], lr: Sequence[Any], wd: Sequence[Any]
-    ) -> InnerState:
-        """The state after one update by the given gradients; `lr` and `wd` hold one value per group."""
-        self._apply_override({"lr": lr, "weight_decay": wd})
-        members = [list(enumerate(group)) for group in self._group_to_param_list]
-        for group, slots, pairs in zip(self.param_groups, self.state, members, strict=True):
-            group["params"] = [state.params[j] for _, j in pairs]
-            for i, j in pairs:
-                slots[i] = {"step": state.step, "exp_avg": state.exp_avg[j], "exp_avg_sq": state.exp_avg_sq[j]}
-        self._update([[grads[j] for _, j in pairs] for pairs in members])
-        params, exp_avg, exp_avg_sq = (list(part) for part in (state.params, state.exp_avg, state.exp_avg_sq))
-        for group, slots, pairs in zip(self.param_groups, self.state, members, strict=True):
-            for i, j in pairs:
-                moments = slots.pop(i)  # so that no graph outlives its estimate
-                params[j], exp_avg[j], exp_avg_sq[j] = group["params"][i], moments["exp_avg"], moments["exp_avg_sq"]
-            group["params"] = [None] * len(pairs)
-        return InnerState(tuple(params), tuple(exp_avg), tuple(exp_avg_sq), state.step + 1, state.extra)
+class DifferentiableAdamW(AdamWOnStates, higher.optim.DifferentiableOptimizer):
+    """torch.optim.AdamW as higher's differentiable optimizer."""
 
 
 higher.register_optim(torch.optim.AdamW, DifferentiableAdamW)
@@ -125,9 +83,8 @@ class Step:
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
         self._dead = classifier.dead()
         self._head: tuple[Tensor, ...] | None = None
-        self._active = [module for module in self._model.modules() if module.training]
-        self._switch(False)
-        self._steady = not self._active  # whether running the model is known to change nothing in it
+        self._dropout = Dropout(self._model)
+        self._apart = False  # whether terms on a batch are known not to look at parameters
         groups = grouped(variables)
         self._groups = tuple(groups)
         optimizer = torch.optim.AdamW(
@@ -164,12 +121,12 @@ class Step:
 
     def forward(self, params: Sequence[Tensor], images: Tensor, tokens: Tensor | None = None) -> Outputs:
         """The model's outputs at these parameters, differentiable once unless `second_order_attention` is on."""
-        return self._run(self._parameters(params), images, tokens)
+        return self._at(self._parameters(params), images, tokens)
 
     def _parameters(self, params: Sequence[Tensor]) -> Mapping[str, Tensor]:
         return self._hook.parameters(dict(zip(self.names, params, strict=True)), self.pretrained)
 
-    def _run(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+    def _at(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         full = list(self._rest)
         for name, p in params.items():
             full[self._slots[name]] = _without_gradient(p, self._dead[name]) if name in self._dead else p
@@ -215,6 +172,66 @@ class Step:
         with second_order_attention():
             grads = self._gradients(state.params, batch, h)
             return self._ended(self.advance(state, grads, _paced(h, batch)), batch, h)
+
+    @property
+    def precision(self) -> float:
+        """The relative precision of a forward pass."""
+        return torch.finfo(self._precision or self._anchors[0].dtype).eps
+
+    @property
+    def precise(self) -> Step:
+        """The step whose forward pass has the precision of its parameters."""
+        other = self if self._precision is None else copy.copy(self)
+        other._precision = None
+        return other
+
+    def parts(self, batch: TrainBatch) -> list[Part]:
+        """The parts of a batch that are in memory one after the other; terms on it see the model's outputs alone."""
+        cut = batch.parts(self._accumulate)
+        return [Part(share, partial(self._outputs, part), partial(self._loss_of, part)) for share, part in cut]
+
+    def _outputs(self, batch: TrainBatch, params: Sequence[Tensor]) -> list[Tensor]:
+        return [t for t in self._run(self._parameters(params), batch) if t is not None]
+
+    def _loss_of(self, batch: TrainBatch, outputs: Sequence[Tensor], h: Mapping[str, Any]) -> Tensor:
+        """The terms on a batch.
+
+        Raises:
+            ConfigError: one of them looks at parameters too.
+        """
+        logits, features, *text, scale = outputs
+        out = Outputs(logits, features, text[0] if text else None, scale)
+        params = {name: p.detach().requires_grad_(not self._apart) for name, p in self.pretrained.items()}
+        loss = self._loss.of_batch(self._seen(batch, out, params), h)
+        if not self._apart and loss.requires_grad:
+            found = torch.autograd.grad(loss, list(params.values()), retain_graph=True, allow_unused=True)
+            if any(g is not None for g in found):
+                mixed = "'differences', with a term that looks at images and at parameters"
+                raise ConfigError([Fault("hypergrad.estimator", mixed, "unroll, or a term of each kind")])
+            self._apart = True
+        return loss
+
+    def moved(
+        self, state: InnerState, grads: Sequence[Tensor | None], batch: TrainBatch, h: Mapping[str, Any]
+    ) -> InnerState:
+        """The next state from the gradients of the losses on a batch, to which those of penalties are added here.
+
+        Differentiable in the state, the gradients and h, and done without the model.
+        """
+        pairs = zip(grads, self._pulls(state.params, h), strict=True)
+        total = [g if pull is None else pull if g is None else g + pull for g, pull in pairs]
+        return self._ended(self.advance(state, total, _paced(h, batch)), batch, h)
+
+    def _pulls(self, params: Sequence[Tensor], h: Mapping[str, Any]) -> Sequence[Tensor | None]:
+        """The gradients of the penalties, differentiable where a graph is asked for."""
+        differentiable = torch.is_grad_enabled()
+        with torch.enable_grad():
+            variables = list(params) if differentiable else [p.detach().requires_grad_() for p in params]
+            seen = StepState.without_images(dict(self._parameters(variables)), self.pretrained)
+            penalty = sum(self._loss.of_parameters.parts(seen, h).values(), variables[0].new_zeros(()))
+            if not penalty.requires_grad:
+                return [None] * len(variables)
+            return torch.autograd.grad(penalty, variables, create_graph=differentiable, allow_unused=True)
 
     def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update by the given gradients, and what the hook does around it."""
@@ -266,41 +283,17 @@ class Step:
         return mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
-        before = None if self._steady else {name: b.clone() for name, b in self._model.named_buffers()}
-        with self._randomness(batch) if self._active else nullcontext():
-            parameters = self._parameters(params)
-            out = self._run(parameters, batch.all_images, batch.tokens)
-        if before is not None:
-            self._refuse_changes(before)
-        seen = batch if self._head is None else batch.with_head(self._head[0], self._head[1])
-        return seen.observe(out, dict(parameters), self.pretrained)
+        parameters = self._parameters(params)
+        return self._seen(batch, self._run(parameters, batch), parameters)
 
-    def _refuse_changes(self, before: Mapping[str, Tensor]) -> None:
-        """Refuse a model whose buffers change as it runs: a repeated step would give another result."""
-        now = dict(self._model.named_buffers())
-        changed = [name for name, buffer in before.items() if not torch.equal(buffer, now[name])]
-        if changed:
-            moving = f"{', '.join(changed)} changes as the model runs in training mode"
-            raise ConfigError([Fault("model", moving, "training mode for dropout alone")])
-        self._steady = True
+    def _seen(self, batch: TrainBatch, out: Outputs, parameters: Mapping[str, Tensor]) -> StepState:
+        batch = batch if self._head is None else batch.with_head(self._head[0], self._head[1])
+        return batch.observe(out, dict(parameters), self.pretrained)
 
-    @contextmanager
-    def _randomness(self, batch: TrainBatch) -> Iterator[None]:
-        """Training mode where theta_0 has it, on randomness that is a function of the batch's seed alone."""
-        if batch.seed is None:
-            raise ValueError("batch.seed: missing; allowed: a whole number, as the model has parts in training mode")
-        device = batch.images.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(batch.seed)
-            self._switch(True)
-            try:
-                yield
-            finally:
-                self._switch(False)
-
-    def _switch(self, training: bool) -> None:
-        for module in self._active:
-            module.training = training
+    def _run(self, parameters: Mapping[str, Tensor], batch: TrainBatch) -> Outputs:
+        """The model's outputs on a batch, in training mode where theta_0 has it."""
+        with self._dropout.drawn(batch):
+            return self._at(parameters, batch.all_images, batch.tokens)
 
 
 def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from metaft.config.schema import StorageConfig
-from metaft.inner.loop import Footprint, Loop
+from metaft.inner.loop import Footprint, HalvedStep, Loop
 from metaft.inner.sweep import Link
 
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
@@ -34,8 +36,11 @@ class Plan:
 
     def cost(self, steps: int) -> float:
         """Step equivalents: 3 where a graph is kept, 4 where it is built again, 5 where its span is run again too."""
-        repeated = steps - (steps - 1) % self.span - 1 if self.span < steps else 0
-        return 3 * self.graphs + 4 * (steps - self.graphs) + repeated
+        return 3 * self.graphs + 4 * (steps - self.graphs) + self.repeated(steps)
+
+    def repeated(self, steps: int) -> int:
+        """The number of steps that are taken again before they are reversed."""
+        return steps - (steps - 1) % self.span - 1 if self.span < steps else 0
 
     def peak(self, footprint: Footprint, steps: int) -> float:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
@@ -49,16 +54,23 @@ class Plan:
         return (waiting + 3) * footprint.state + graphs
 
 
-def planned(loop: Loop, storage: StorageConfig) -> Plan:
-    """The plan of a configured storage for a loop."""
+def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
+    """The plan of a configured storage for a loop; `graphs` as for `footprint_of`."""
     memory = None if storage.memory is None else storage.memory * GIB
     if memory is None and storage.storage == "auto":
         memory = free_memory(loop.state.tensors[0].device)
-    return plan_for(storage.storage, len(loop.batches), lambda: footprint_of(loop), memory, storage.offload)
+    steps, measured = len(loop.batches), partial(footprint_of, loop, graphs=graphs)
+    plan = plan_for(storage.storage, steps, measured, memory, storage.offload)
+    return plan if graphs else replace(plan, graphs=0)
 
 
-def footprint_of(loop: Loop) -> Footprint:
-    """The bytes of a loop's parts, known already or measured now."""
+def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
+    """The bytes of a loop's parts, known already or measured now.
+
+    Args:
+        graphs: whether graphs of steps are differentiated; else the model's are, once, and gradients wait with the
+            states.
+    """
     if loop.footprint is not None:
         return loop.footprint
     state = loop.state.map(Tensor.detach)
@@ -67,9 +79,13 @@ def footprint_of(loop: Loop) -> Footprint:
         link = Link(loop.step, state, loop.batches[0], loop.h)
         return link, link.end.map(Tensor.detach)
 
+    def outputs_graph() -> tuple[object, object]:
+        return cast(HalvedStep, loop.step).parts(loop.batches[0])[0].outputs(state.leaves().params), None
+
+    kept = state.tensors if graphs else (*state.tensors, *state.params)
     return Footprint(
-        sum(t.numel() * t.element_size() for t in state.tensors),
-        graph_bytes(inner_graph),
+        sum(t.numel() * t.element_size() for t in kept),
+        graph_bytes(inner_graph if graphs else outputs_graph),
         graph_bytes(lambda: (loop.outer(state.leaves()), None)),
     )
 

@@ -1,15 +1,60 @@
-"""The graph of one step, and storage for states between the forward and the reverse sweep."""
+"""Reverse sweeps: their skeleton, the graph of one step, and storage for states between the two directions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from metaft.inner.loop import Gradients, StepFunction
+from metaft.inner.loop import Gradients, Loop, StepFunction, Trace, outer_adjoint
 from metaft.inner.state import State
+
+
+class Reversible(Protocol):
+    """One step that can be gone through backwards."""
+
+    start: Any
+    batch: Any
+
+    def pull(self, adjoint: Any, totals: Gradients) -> Any:
+        """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
+        ...
+
+
+Tape = list[Callable[[], Reversible]]  # for each step what makes it reversible, the last one last
+Record = Callable[[Any, int, int], tuple[Tape, Any]]  # (state, first, last) to those steps and their end
+
+
+def swept(loop: Loop, span: int, shelf: Shelf, record: Record, trace: Trace) -> tuple[Tensor, Gradients]:
+    """The outer loss and its derivative, by `span` steps at a time.
+
+    Args:
+        record: takes steps forwards; where there are several spans, those before the last are first gone through
+            without it, and recorded from their first states when their turn comes.
+    """
+    device, steps = loop.state.tensors[0].device, len(loop.batches)
+    spans = [(a, min(a + span, steps)) for a in range(0, steps, span)]
+    bounds = []
+    state = loop.state.map(Tensor.detach)
+    for first, last in spans[:-1]:
+        bounds.append(shelf.put(state))
+        state = loop.plain(state, first, last)
+    tape, state = record(state, *spans[-1])
+    value, adjoint = outer_adjoint(loop.outer, state)
+    totals = {name: torch.zeros_like(x) for name, x in loop.h.items()}
+    for first, last in reversed(spans):
+        if not tape:
+            tape, _ = record(shelf.take(bounds.pop(), device), first, last)
+        for t in reversed(range(first, last)):
+            link = tape.pop()()
+            trace.note(t + 1, adjoint)
+            trace.link(t + 1, link.start, link.batch, adjoint)
+            adjoint = link.pull(adjoint, totals)
+            del link  # before the next graph is built
+    trace.note(0, adjoint)
+    return value, totals
 
 
 class Link:
@@ -41,12 +86,19 @@ class Shelf:
 
     def put(self, state: State) -> State:
         """The state in the form in which it is kept, detached."""
-        state = state.map(Tensor.detach)
-        return state.map(_to_host) if self._host else state
+        return state.map(self.away)
 
     def take(self, state: State, device: torch.device) -> State:
         """The state back on its device."""
-        return state.map(lambda t: t.to(device, non_blocking=True)) if self._host else state
+        return state.map(lambda t: self.back(t, device))
+
+    def away(self, tensor: Tensor) -> Tensor:
+        """A tensor in the form in which it is kept, detached."""
+        return _to_host(tensor.detach()) if self._host else tensor.detach()
+
+    def back(self, tensor: Tensor, device: torch.device) -> Tensor:
+        """A tensor back on its device."""
+        return tensor.to(device, non_blocking=True) if self._host else tensor
 
 
 def _to_host(tensor: Tensor) -> Tensor:

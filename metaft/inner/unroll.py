@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig, StorageConfig
-from metaft.inner.loop import Estimator, Gradients, Loop, Trace, outer_adjoint, plain
+from metaft.inner.loop import Estimator, Gradients, Loop, Trace, plain
 from metaft.inner.state import State
 from metaft.inner.storage import Plan, planned
-from metaft.inner.sweep import Link, Shelf
+from metaft.inner.sweep import Link, Shelf, Tape, swept
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Unroll(Estimator):
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017, section 3.1.
 
+    >>> import torch
     >>> from metaft import differentiate
     >>> def step(x, target, h):
     ...     return x - h["rate"] * (x - target)
@@ -66,6 +65,7 @@ class Truncated(Estimator):
 
     Source: Shaban et al., Truncated back-propagation for bilevel optimization, AISTATS 2019, section 3.
 
+    >>> import torch
     >>> from metaft import differentiate
     >>> def step(x, target, h):
     ...     return x - h["rate"] * (x - target)
@@ -90,76 +90,40 @@ class Truncated(Estimator):
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss and the truncated derivative."""
-        tail = self._tail(loop)
+        tail = loop.last(self.last)
         state = loop.plain(loop.state, 0, len(loop.batches) - len(tail.batches))
         return Unroll(self.storage)(replace(tail, state=state), trace)
 
     def cost(self, loop: Loop) -> float:
         """One step equivalent for each step before the last k, and the cost of `Unroll` for the others."""
-        tail = self._tail(loop)
+        tail = loop.last(self.last)
         return len(loop.batches) - len(tail.batches) + Unroll(self.storage).cost(tail)
-
-    def _tail(self, loop: Loop) -> Loop:
-        """The last steps of a loop."""
-        return replace(loop, batches=_After(loop.batches, max(0, len(loop.batches) - self.last)))
-
-
-@dataclass(frozen=True)
-class _After(Sequence[Any]):
-    """A sequence without its first `skipped` items, none of them loaded."""
-
-    items: Sequence[Any]
-    skipped: int
-
-    def __len__(self) -> int:
-        return len(self.items) - self.skipped
-
-    def __getitem__(self, number: Any) -> Any:
-        return self.items[range(self.skipped, len(self.items))[number]]
 
 
 def unrolled(loop: Loop, plan: Plan, trace: Trace) -> tuple[Tensor, Gradients]:
     """The outer loss and its exact derivative through all steps, with what a plan keeps of them."""
-    device = loop.state.tensors[0].device
-    shelf, steps = Shelf(plan.host), len(loop.batches)
-    spans = [(a, min(a + plan.span, steps)) for a in range(0, steps, plan.span)]
-    bounds = []
-    state = loop.state.map(Tensor.detach)
-    for first, last in spans[:-1]:
-        bounds.append(shelf.put(state))
-        state = loop.plain(state, first, last)
-    tape, state = _recorded(loop, plan, state, *spans[-1], shelf)
-    value, adjoint = outer_adjoint(loop.outer, state)
-    totals = {name: torch.zeros_like(x) for name, x in loop.h.items()}
-    for first, last in reversed(spans):
-        if not tape:
-            tape, _ = _recorded(loop, plan, shelf.take(bounds.pop(), device), first, last, shelf)
-        for t in reversed(range(first, last)):
-            kept = tape.pop()
-            link = kept if isinstance(kept, Link) else _link(loop, shelf.take(kept, device), t)
-            trace.note(t + 1, adjoint)
-            trace.link(t + 1, link.start, link.batch, adjoint)
-            adjoint = link.pull(adjoint, totals)
-            del link, kept  # before the next graph is built
-    trace.note(0, adjoint)
-    return value, totals
+    shelf, device = Shelf(plan.host), loop.state.tensors[0].device
+
+    def link(state: State, t: int) -> Link:
+        return Link(loop.step, state, loop.batches[t], loop.h)
+
+    def again(start: State, t: int) -> Link:
+        return link(shelf.take(start, device), t)
+
+    def record(state: State, first: int, last: int) -> tuple[Tape, State]:
+        tape: Tape = []
+        for t in range(first, last):
+            if t >= len(loop.batches) - plan.graphs:
+                kept = link(state, t)
+                tape.append(partial(_itself, kept))
+                state = kept.end.map(Tensor.detach)
+            else:
+                tape.append(partial(again, shelf.put(state), t))
+                state = plain(loop.step, state, loop.batches[t], loop.h)
+        return tape, state
+
+    return swept(loop, plan.span, shelf, record, trace)
 
 
-def _recorded(
-    loop: Loop, plan: Plan, state: State, first: int, last: int, shelf: Shelf
-) -> tuple[list[Link | State], State]:
-    """Steps first + 1 to last; for each its graph or the state it starts from."""
-    tape: list[Link | State] = []
-    for t in range(first, last):
-        if t >= len(loop.batches) - plan.graphs:
-            link = _link(loop, state, t)
-            tape.append(link)
-            state = link.end.map(Tensor.detach)
-        else:
-            tape.append(shelf.put(state))
-            state = plain(loop.step, state, loop.batches[t], loop.h)
-    return tape, state
-
-
-def _link(loop: Loop, state: State, t: int) -> Link:
-    return Link(loop.step, state, loop.batches[t], loop.h)
+def _itself(link: Link) -> Link:
+    return link

@@ -141,11 +141,18 @@ def folds_of(problem: BilevelProblem) -> int:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a hypergradient will take: step equivalents, peak bytes beside the model, and how many graphs are kept."""
+    """What a hypergradient will take.
+
+    Args:
+        bytes: the peak beside the model.
+        graphs: how many are kept.
+        estimator: what computes it.
+    """
 
     step_equivalents: float
     bytes: float = 0.0
     graphs: int = 0
+    estimator: str = ""
 
 
 @runtime_checkable

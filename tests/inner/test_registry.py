@@ -6,7 +6,7 @@ import pytest
 
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError
-from metaft.inner import Estimator, Forward, Implicit, Truncated, Unroll
+from metaft.inner import Auto, Differences, Estimator, Forward, Implicit, Truncated, Unroll
 from metaft.inner.registry import ESTIMATORS, LINEAR_SOLVERS, refusals
 from metaft.inner.solvers import ConjugateGradients, Neumann
 from tests.inner.ridge import Ridge
@@ -26,6 +26,8 @@ def test_each_is_made_from_the_settings():
     settings = HypergradConfig(last=3, iterations=4, damping=0.1, scale=0.2, linear_solver="neumann", storage="replay")
     made = {name: kind.make(settings) for name, kind in ESTIMATORS.items()}
     assert made == {
+        "auto": Auto(settings),
+        "differences": Differences("both", None, settings),
         "unroll": Unroll(settings),
         "truncated": Truncated(3, settings),
         "one_step": Truncated(1, settings),
@@ -41,5 +43,5 @@ def test_refusals_come_together():
     assert (first.field, second.field) == ("hypergrad.storage", "hypergrad.estimator")
     assert "wd@block.0.attn, ftp.speed" in second.found
     assert "kd" not in second.found
-    assert "unroll, truncated, one_step, forward" in second.allowed
+    assert "auto, unroll, differences, truncated, one_step, forward" in second.allowed
     assert refusals("implicit", "keep", ["kd", "l2init@block.0.attn"]) == []

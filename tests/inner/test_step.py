@@ -37,6 +37,23 @@ class Filled:
     def dual(self, state, batch, h):
         return self.step.dual(state, batch, {**self.rest, **h})
 
+    @property
+    def precision(self):
+        return self.step.precision
+
+    @property
+    def precise(self):
+        return self
+
+    def parts(self, batch):
+        def filled(loss):
+            return lambda outputs, h: loss(outputs, {**self.rest, **h})
+
+        return [part._replace(loss=filled(part.loss)) for part in self.step.parts(batch)]
+
+    def moved(self, state, grads, batch, h):
+        return self.step.moved(state, grads, batch, {**self.rest, **h})
+
 
 class TestAdamW:
     """higher's optimizer with our update, beside torch's."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig
-from metaft.inner.diagnosis import culprit_step, culprit_term, diverged_step
+from metaft.inner.diagnosis import explanation
 from metaft.inner.forward import along
 from metaft.inner.loop import Estimator, Footprint, Loop, Trace
 from metaft.inner.registry import ESTIMATORS
@@ -21,6 +21,7 @@ from metaft.inner.step import Step
 from metaft.inner.storage import footprint_of, planned
 from metaft.names import ALPHA, HEAD, OOD_VAL, source_name
 from metaft.objective.heads import ZERO_SHOT
+from metaft.progress import note
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.problem.judging import Judging
@@ -30,7 +31,7 @@ from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
 from metaft.search.rates import at_rates
 from metaft.space import Space
-from metaft.training.batches import DrawnBatches, TrainBatch
+from metaft.training.batches import DrawnBatches
 
 # Trains on ood_val as much as on id_train, keeps to theta_0's predictions as to labels, goes a fifth of the way.
 CAREFUL = {source_name(OOD_VAL): 1.0, "kd": 1.0, ALPHA: 0.2}
@@ -65,7 +66,6 @@ class FinetuneProblem:
         self._judging, self._fixed = judging, dict(fixed)
         self._warm_start, self._hypergrad = runs.warm_start, hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
-        self._footprint: Footprint | None = None
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
         """Run the inner loop without a graph and judge its end.
@@ -161,12 +161,13 @@ class FinetuneProblem:
 
         def body() -> Outcome:
             loop = self._loop(run, point, state)
-            _, by_name = self._estimator(loop, trace)
+            _, by_name = self._settled(loop, trace)
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._hypergrad.explosion
-            reason = "" if sound else self._explanation(point, run, loop, trace, length)
+            h = {**point.rest, **point.h}
+            reason = "" if sound else explanation(self._settled, loop, trace, run.step, h, length)
             return replace(run.outcome(run.loss, steps), reason=reason)
 
         return run.guard(body), gradient
@@ -191,16 +192,24 @@ class FinetuneProblem:
 
     @cached_property
     def _forecast(self) -> Forecast:
+        run, loop = self._first
+        estimator = self._estimator.picked(loop)
+        footprint = footprint_of(loop, graphs=estimator.graphs)
+        loop = replace(loop, footprint=footprint)
+        plan = planned(loop, self._hypergrad, graphs=estimator.graphs)
+        cost = estimator.cost(loop) * run.step_share + run.outer_share
+        return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs, str(estimator))
+
+    @property
+    def _first(self) -> tuple[Rollout, Loop]:
+        """The inner run of the recipe and the first seed, with theta_0 in the place of a plain fine-tune."""
         point = self._point(self.start)
         step = self.step_of(point.rest, 0)
-        theta_0 = step.initial().params  # in the place of a plain fine-tune, which costs more than a forecast may
+        theta_0 = step.initial().params
         with torch.no_grad():
             floor = self._judging.floor_under(lambda images: step.forward(theta_0, images).logits)
         run = self._rollout(0, point.rest, floor=floor)
-        loop = self._loop(run, point, self._initial(run.step))
-        plan, footprint = planned(loop, self._hypergrad), footprint_of(loop)
-        cost = self._estimator.cost(replace(loop, footprint=footprint)) * run.step_share + run.outer_share
-        return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs)
+        return run, self._bare_loop(run, point, self._initial(run.step))
 
     def suggestions(self) -> list[dict[str, Any]]:
         """The recipe from every head, slower and with what of `CAREFUL` is searched; none where there is no choice."""
@@ -247,12 +256,26 @@ class FinetuneProblem:
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
+        return replace(self._bare_loop(run, point, state), footprint=self._footprint)
+
+    def _bare_loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         step = run.billed(point.rest, self._estimator.products)
-        loop = Loop(step, state, run.batches, point.h, run.outer, self._footprint)
-        if self._hypergrad.storage == "auto" and self._footprint is None:
-            with run.once():
-                self._footprint = footprint_of(loop)
-        return replace(loop, footprint=self._footprint)
+        return Loop(step, state, run.batches, point.h, run.outer)
+
+    @cached_property
+    def _settled(self) -> Estimator:
+        """The estimator with what it measures once: on the first loop, and on no run's bill."""
+        _, loop = self._first
+        settled = self._estimator.settled(loop)
+        if settled != self._estimator:
+            note(f"hypergradients: {settled}")
+        return settled
+
+    @cached_property
+    def _footprint(self) -> Footprint | None:
+        """The bytes of an inner loop, where it depends on them what is kept."""
+        _, loop = self._first
+        return footprint_of(loop, graphs=self._settled.graphs) if self._hypergrad.storage == "auto" else None
 
     def _initial(self, step: Step) -> InnerState:
         """Where a step begins, with zero moments, or with those of a warm start."""
@@ -270,28 +293,6 @@ class FinetuneProblem:
         for batch in batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
             state = step.plain(state, batch, recipe)
         return state
-
-    def _explanation(self, point: Point, run: Rollout, loop: Loop, trace: Trace, length: float) -> str:
-        """Which step and which term made a hypergradient explode, by another sweep."""
-        diverged = diverged_step(loop)
-        if diverged is not None:
-            return f"the inner loop diverged at step {diverged} of {self.steps}"
-        symptom = f"hypergradient of length {length:.3g}"
-        if not trace.lengths:
-            name = self._hypergrad.estimator
-            return f"{symptom}; {name} goes through no steps backwards, so none can be named"
-        guilty, h = culprit_step(trace), {**point.rest, **point.h}
-        if guilty is None:
-            return f"{symptom}, from the outer loss"
-        terms = []
-
-        def look(t: int, state: InnerState, batch: TrainBatch, adjoint: InnerState) -> None:
-            if t == guilty:
-                terms.append((t, culprit_term(run.step, state, batch, h, adjoint)))
-
-        self._estimator(loop, Trace(link=look))
-        number, term = terms[0]
-        return f"{symptom}, from inner step {number} of {self.steps}, term {term}"
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""

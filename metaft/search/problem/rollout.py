@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft.inner.loop import Part
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.metrics import accuracy
@@ -137,6 +138,37 @@ class BilledStep:
         """The next state, detached."""
         self._count(1.0)
         return self._step.plain(state, batch, {**self._rest, **h})
+
+    @property
+    def precision(self) -> float:
+        """The relative precision of a forward pass."""
+        return self._step.precision
+
+    @property
+    def precise(self) -> BilledStep:
+        """The step whose forward pass has the precision of its parameters."""
+        precise = self._step.precise
+        return self if precise is self._step else BilledStep(precise, self._rest, self._count, self._products)
+
+    def parts(self, batch: TrainBatch) -> list[Part]:
+        """The parts of a batch; outputs of all of them are billed as a plain step."""
+        return [self._billed(part) for part in self._step.parts(batch)]
+
+    def _billed(self, part: Part) -> Part:
+        def outputs(params: Sequence[Tensor]) -> list[Tensor]:
+            self._count(part.share)
+            return part.outputs(params)
+
+        def loss(outputs: Sequence[Tensor], h: Mapping[str, Any]) -> Tensor:
+            return part.loss(outputs, {**self._rest, **h})
+
+        return Part(part.share, outputs, loss)
+
+    def moved(
+        self, state: InnerState, grads: Sequence[Tensor | None], batch: TrainBatch, h: Mapping[str, Any]
+    ) -> InnerState:
+        """The next state from these gradients, at no cost that counts."""
+        return self._step.moved(state, grads, batch, {**self._rest, **h})
 
     def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state of dual numbers, twice the work of a plain one."""

@@ -1,0 +1,246 @@
+"""Hypergradients from first-order gradients: second derivatives as differences along the adjoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from metaft.config.schema import HypergradConfig, StorageConfig
+from metaft.errors import ConfigError, Fault
+from metaft.inner.expansion import Seen, by_hyperparameter, expansions, seen_at, seen_beside
+from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
+from metaft.inner.spacing import least_error, usual
+from metaft.inner.state import State
+from metaft.inner.storage import planned
+from metaft.inner.sweep import Shelf, Tape, swept
+from metaft.tensors import Tensors, with_zeros
+
+TRIED = 10  # steps of a loop, its last, on which spacings are tried
+USELESS = 0.5  # the relative error from which no spacing will do
+
+
+@dataclass(frozen=True)
+class Differences(Estimator):
+    """The hypergradient by a reverse sweep in which nothing is differentiated twice but the optimizer.
+
+    A step is theta' = U(state, g, h), g = J^T c with the slopes c = dL/dz of the losses by the model's outputs z. U
+    (AdamW, penalties, hooks) and L need no model and are differentiated exactly, with their kinks. The model is gone
+    through once forwards and once backwards at two points beside theta, along the adjoint a of g:
+
+        z' = (z(theta + e a) - z(theta - e a)) / (2 e) + O(e^2)                          d <g, a> / d h = <dc/dh, z'>
+        d <g, a> / d theta = (J^T c(theta + e a) - J^T c(theta - e a)) / (2 e) + O(e^2)
+        c(theta + e a) = c + d^2L/dz^2 (z(theta + e a) - z)
+
+    So a step costs three plain ones, keeps no graph, and takes attention that has no second derivative.
+
+    Args:
+        sides: `both`, or `one`: the derivatives of the forward sweep then stand in for those behind, with an error of
+            O(e), and a step costs two plain ones.
+        spacing: e |a| / |theta|; None: the one of least error (see `settled`).
+        storage: of states and gradients between the sweeps.
+        error: the relative error that was found with the spacing; not an option.
+
+    Raises:
+        ConfigError: when called on a loop whose step has no halves, with a spacing that rounds to nothing, or where
+            no spacing is good enough.
+
+    Source: Liu et al., DARTS, ICLR 2019, section 2.3 (through one step of gradient descent); here through every step of
+    AdamW.
+
+    >>> print(Differences("one", spacing=1e-5))
+    differences on one side, 1.0e-05 of theta's length away
+    """
+
+    sides: Literal["both", "one"] = "both"
+    spacing: float | None = None
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    error: float | None = None
+
+    @classmethod
+    def of(cls, settings: HypergradConfig) -> Differences:
+        """With the sides, the spacing and the storage of the settings."""
+        return cls(settings.sides, settings.spacing, settings)
+
+    graphs: ClassVar[bool] = False
+
+    def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
+        """The outer loss and its derivative."""
+        settled = self.settled(loop)
+        assert settled.spacing is not None, "the spacing is settled"
+        step, sides, spacing = _halved(loop), settled.sides, settled.spacing
+        plan = planned(loop, self.storage, graphs=False)
+        shelf, device = Shelf(plan.host), loop.state.tensors[0].device
+
+        def reversible(state: State, seen: Seen, t: int) -> Halves:
+            at = seen.map(lambda x: shelf.back(x, device))
+            return Halves(step, shelf.take(state, device), at, loop.batches[t], loop.h, Ruler(sides, spacing))
+
+        def record(state: State, first: int, last: int) -> tuple[Tape, State]:
+            tape: Tape = []
+            for t in range(first, last):
+                seen = seen_at(step, state.params, loop.batches[t], loop.h)
+                tape.append(partial(reversible, shelf.put(state), seen.map(shelf.away), t))
+                with torch.no_grad():
+                    state = step.moved(state, seen.grads, loop.batches[t], loop.h).map(Tensor.detach)
+            return tape, state
+
+        return swept(loop, plan.span, shelf, record, trace or Trace())
+
+    def __str__(self) -> str:
+        """With what is known of its spacing and error."""
+        spacing = "" if self.spacing is None else f", {self.spacing:.1e} of theta's length away"
+        error = "" if self.error is None else f", expected error {self.error:.1%}"
+        return f"differences{' on one side' if self.sides == 'one' else ''}{spacing}{error}"
+
+    def settled(self, loop: Loop) -> Differences:
+        """The same with a spacing: the one of least error on a loop with the same start and the last few batches.
+
+        Where the forward pass has a lower precision than the parameters, the error is measured beside one that has not.
+
+        Raises:
+            ConfigError: no spacing comes near, as the losses are too noisy or too curved.
+        """
+        if self.spacing is not None:
+            return self
+        step, short, order = _halved(loop), loop.last(TRIED), 2 if self.sides == "both" else 1
+        sizes = torch.stack([x.detach().double().abs() for x in loop.h.values()])
+
+        def derivative(spacing: float, step: HalvedStep) -> Tensor:
+            """Each derivative by the logarithm of its hyperparameter, by itself where that is 0."""
+            _, by_name = replace(self, spacing=spacing)(replace(short, step=step))
+            return torch.stack([by_name[name].double() for name in loop.h]) * torch.where(sizes > 0, sizes, 1)
+
+        found = least_error(lambda spacing: derivative(spacing, step), step.precision, order)
+        if math.isinf(found.error):  # the loop diverges, which says nothing of spacings
+            return replace(self, spacing=usual(step.precision, order))
+        error, precise = found.error, step.precise
+        if precise is not step:
+            true = derivative(usual(precise.precision, order), precise)
+            error = max(error, float((derivative(found.spacing, step) - true).norm() / true.norm()))
+        if not error < USELESS:
+            wrong = f"'differences', whose error is {error:.0%} at best, as rounding hides what they show"
+            raise ConfigError([Fault("hypergrad.estimator", wrong, "unroll, which is exact, or more precision")])
+        return replace(self, spacing=found.spacing, error=error)
+
+    def cost(self, loop: Loop) -> float:
+        """Three step equivalents a step, two with one side, and one more where its span is run again."""
+        steps = len(loop.batches)
+        plan = planned(loop, self.storage, graphs=False)
+        return (3 if self.sides == "both" else 2) * steps + plan.repeated(steps)
+
+
+def _halved(loop: Loop) -> HalvedStep:
+    """The step of a loop.
+
+    Raises:
+        ConfigError: it has no halves.
+    """
+    if isinstance(loop.step, HalvedStep):
+        return loop.step
+    whole = "'differences', for a step without its halves `slopes` and `moved`"
+    raise ConfigError([Fault("hypergrad.estimator", whole, "unroll")])
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Derivatives along a direction, from values at theta and e a away from it.
+
+    Args:
+        sides: `both`, or `one`, which takes those at theta for those behind.
+        spacing: e |a| / |theta|.
+    """
+
+    sides: Literal["both", "one"]
+    spacing: float
+
+    def along(
+        self, values: Callable[[Tensors], Tensors], here: Tensors, params: Sequence[Tensor], a: Sequence[Tensor]
+    ) -> Tensors:
+        """The derivatives along a of values that are `here` at params.
+
+        Raises:
+            ConfigError: theta + e a rounds to theta.
+        """
+        length = _length(a)
+        if not 0 < length < math.inf:  # nothing to go along, or nothing that is finite
+            return [x * length for x in here]
+        e = self.spacing * max(_length(params), torch.finfo(torch.float32).tiny) / length
+        ahead = values(self._point(params, a, e))
+        behind, width = (here, e) if self.sides == "one" else (values(self._point(params, a, -e)), 2 * e)
+        return list(torch._foreach_div(torch._foreach_sub(ahead, behind), width))
+
+    def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:
+        """theta + e a."""
+        point = torch._foreach_add([p.detach() for p in params], list(along), alpha=e)
+        if all(bool((p == q).all()) for p, q in zip(point, params, strict=True)):
+            lost = f"{self.spacing:g}, which rounds to no difference in {str(params[0].dtype).removeprefix('torch.')}"
+            raise ConfigError([Fault("hypergrad.spacing", lost, "a larger one, or null, which chooses it")])
+        return list(point)
+
+
+def _length(tensors: Sequence[Tensor]) -> float:
+    """The length of a list of tensors as one vector; summed in float64 over the tensors."""
+    return float(torch.stack(torch._foreach_norm([x.detach() for x in tensors])).double().norm())
+
+
+class Halves:
+    """One step that is reversed in two halves: what became of the gradients, and the gradients.
+
+    Args:
+        seen: outputs and gradients at the start.
+    """
+
+    def __init__(
+        self, step: HalvedStep, start: Any, seen: Seen, batch: Any, h: Mapping[str, Tensor], ruler: Ruler
+    ) -> None:
+        self.start, self.batch = start, batch
+        self._step, self._seen, self._h, self._ruler = step, seen, h, ruler
+
+    def pull(self, adjoint: Any, totals: Gradients) -> Any:
+        """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
+        pulled, along, by_h = self._through_update(adjoint)
+        products, of_h = self._through_gradients(along)
+        for name in totals:
+            totals[name] = totals[name] + by_h[name] + of_h[name]
+        count = len(products)
+        return self.start.replaced([*(p + q for p, q in zip(pulled, products, strict=False)), *pulled[count:]])
+
+    def _through_gradients(self, a: Sequence[Tensor]) -> tuple[Tensors, Gradients]:
+        """d <g, a> / d theta and d <g, a> / d h."""
+        params, origin = self.start.params, self._seen.outputs
+        around = expansions(self._step, self.batch, self._h, origin)
+
+        def in_a_row(seen: Seen) -> Tensors:
+            return [*with_zeros(seen.grads, params), *(move for part in seen.outputs for move in part)]
+
+        def beside(at: Sequence[Tensor]) -> Tensors:
+            return in_a_row(seen_beside(self._step, at, self.batch, around))
+
+        here = in_a_row(Seen(self._seen.grads, [[torch.zeros_like(z) for z in part] for part in origin]))
+        values = self._ruler.along(beside, here, params, a)
+        return values[: len(params)], by_hyperparameter(around, values[len(params) :])
+
+    def _through_update(self, adjoint: Any) -> tuple[list[Tensor], list[Tensor], Gradients]:
+        """The adjoints of the state, of the gradients (0 where there is none) and of h, without the model."""
+        start = self.start.leaves()
+        grads = [None if g is None else g.detach().requires_grad_() for g in self._seen.grads]
+        h = {name: x.detach().requires_grad_() for name, x in self._h.items()}
+        with torch.enable_grad():
+            end = self._step.moved(start, grads, self.batch, h)
+        inputs = [*start.tensors, *(g for g in grads if g is not None), *h.values()]
+        pairs = [(y, a) for y, a in zip(end.tensors, adjoint.tensors, strict=True) if y.requires_grad]
+        pulled = iter(
+            torch.autograd.grad(
+                [y for y, _ in pairs], inputs, [a for _, a in pairs], allow_unused=True, materialize_grads=True
+            )
+        )
+        states = list(islice(pulled, len(start.tensors)))
+        along = [torch.zeros_like(p) if g is None else next(pulled) for p, g in zip(start.params, grads, strict=True)]
+        return states, along, dict(zip(h, pulled, strict=True))
