@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
@@ -154,8 +154,12 @@ class Setting:
         estimator = self._estimator(way, budget)
         return estimator(replace(self._served(way), footprint=self.footprint if estimator.graphs else None))
 
+    def prepare(self, way: Way, budget: float | None = None) -> None:
+        """Measure what a search measures once."""
+        if way != STOCK:
+            self._estimator(way, budget)
+
     def _estimator(self, way: Way, budget: float | None) -> Estimator:
-        """The estimator of a way, with what a search measures once."""
         if way not in self._estimators:
             memory = None if budget is None else budget / GIB
             settings = HypergradConfig(storage=way.storage, memory=memory, offload=way.offload, sides=way.sides)
@@ -291,6 +295,7 @@ def opened(cell: Cell, seed: int, device: str) -> Setting:
 def observed(cell: Cell, way: Way, seed: int, device: str, budget: float | None) -> tuple[Tensor, int]:
     """A hypergradient in the unit cube, and its peak bytes beside the model."""
     setting = opened(cell, seed, device)
+    setting.prepare(way, budget)
     (_, gradient), peak = peak_bytes(lambda: setting.estimate(way, budget), device)
     return setting.in_cube(gradient), peak
 
@@ -357,11 +362,7 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
         return
     for model in args.models:
         if model == TOY:
-            for seed in args.seeds:
-                yield Cell(TOY, 64, 10), seed, (*WAYS, FORWARD) if seed == first else (WAYS[0], FORWARD)
-                yield from ((Cell(TOY, batch, 10), seed, (*EXACT, *DIFFERENCES)) for batch in (32, 128, 256))
-                yield Cell(TOY, 32, 10, grouped=True), seed, (*EXACT[:1], *DIFFERENCES)
-                yield Cell(TOY, 64, 10, dtype="bfloat16"), seed, (*EXACT[:1], *DIFFERENCES)
+            yield from _toy(args.seeds)
         elif model == "vit-128":
             yield Cell(model, 256, 10), first, WAYS
             ways = (EXACT[1], SEGMENTS, DIFFERENCES[0])
@@ -370,6 +371,18 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
             yield Cell(model, 64, 10, grouped=True), first, (EXACT[0], DIFFERENCES[0])
         else:
             yield from _large(model, first, on_gpu=args.device.startswith("cuda"))
+
+
+def _toy(seeds: Sequence[int]) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
+    """The embedded default: its batch, smaller and larger ones, hyperparameters by group, bfloat16."""
+    compared, first = (*EXACT, *DIFFERENCES), seeds[0]
+    for seed in seeds:
+        yield Cell(TOY, 32, 10), seed, compared
+        yield Cell(TOY, 32, 10, grouped=True), seed, (*EXACT[:1], *DIFFERENCES)
+    yield from ((Cell(TOY, batch, 10), first, compared) for batch in (128, 256))
+    for seed in seeds:
+        yield Cell(TOY, 64, 10), seed, (*WAYS, FORWARD) if seed == first else (*EXACT[:1], FORWARD)
+        yield Cell(TOY, 64, 10, dtype="bfloat16"), seed, (*EXACT[:1], *DIFFERENCES)
 
 
 def _large(model: str, seed: int, on_gpu: bool) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:

@@ -23,6 +23,7 @@ from metaft.inner.sweep import Shelf, Tape, swept
 from metaft.tensors import Tensors, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
+SMALL = 0.01  # the largest relative error for which one side is enough
 USELESS = 0.5  # the relative error from which no spacing will do
 
 
@@ -42,7 +43,7 @@ class Differences(Estimator):
 
     Args:
         sides: `both`, or `one`: the derivatives of the forward sweep then stand in for those behind, with an error of
-            O(e), and a step costs two plain ones.
+            O(e), and a step costs two plain ones. `auto`: `one` where its error is found to be small.
         spacing: e |a| / |theta|; None: the one of least error (see `settled`).
         storage: of states and gradients between the sweeps.
         error: the relative error that was found with the spacing; not an option.
@@ -58,7 +59,7 @@ class Differences(Estimator):
     differences on one side, 1.0e-05 of theta's length away
     """
 
-    sides: Literal["both", "one"] = "both"
+    sides: Literal["auto", "both", "one"] = "auto"
     spacing: float | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     error: float | None = None
@@ -73,14 +74,13 @@ class Differences(Estimator):
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss and its derivative."""
         settled = self.settled(loop)
-        assert settled.spacing is not None, "the spacing is settled"
-        step, sides, spacing = _halved(loop), settled.sides, settled.spacing
+        step, ruler = _halved(loop), Ruler(settled.sides == "one", settled.spacing or 0.0)
         plan = planned(loop, self.storage, graphs=False)
         shelf, device = Shelf(plan.host), loop.state.tensors[0].device
 
         def reversible(state: State, seen: Seen, t: int) -> Halves:
             at = seen.map(lambda x: shelf.back(x, device))
-            return Halves(step, shelf.take(state, device), at, loop.batches[t], loop.h, Ruler(sides, spacing))
+            return Halves(step, shelf.take(state, device), at, loop.batches[t], loop.h, ruler)
 
         def record(state: State, first: int, last: int) -> tuple[Tape, State]:
             tape: Tape = []
@@ -95,12 +95,13 @@ class Differences(Estimator):
 
     def __str__(self) -> str:
         """With what is known of its spacing and error."""
+        sides = " on one side" if self.sides == "one" else ""
         spacing = "" if self.spacing is None else f", {self.spacing:.1e} of theta's length away"
         error = "" if self.error is None else f", expected error {self.error:.1%}"
-        return f"differences{' on one side' if self.sides == 'one' else ''}{spacing}{error}"
+        return f"differences{sides}{spacing}{error}"
 
     def settled(self, loop: Loop) -> Differences:
-        """The same with a spacing: the one of least error on a loop with the same start and the last few batches.
+        """The same with sides and a spacing: those of least error on a loop with the same start and the last batches.
 
         Where the forward pass has a lower precision than the parameters, the error is measured beside one that has not.
 
@@ -108,8 +109,18 @@ class Differences(Estimator):
             ConfigError: no spacing comes near, as the losses are too noisy or too curved.
         """
         if self.spacing is not None:
-            return self
-        step, short, order = _halved(loop), loop.last(TRIED), 2 if self.sides == "both" else 1
+            return replace(self, sides="one" if self.sides == "one" else "both")
+        found = replace(self, sides="one" if self.sides == "auto" else self.sides)._measured(loop)
+        if self.sides == "auto" and not (found.error is not None and found.error <= SMALL):
+            found = replace(self, sides="both")._measured(loop)
+        if found.error is not None and not found.error < USELESS:
+            wrong = f"'differences', whose error is {found.error:.0%} at best, as rounding hides what they show"
+            raise ConfigError([Fault("hypergrad.estimator", wrong, "unroll, which is exact, or more precision")])
+        return found
+
+    def _measured(self, loop: Loop) -> Differences:
+        """The same with the best spacing and its error; a loop that diverges says nothing of either."""
+        step, short, order = _halved(loop), loop.last(TRIED), 1 if self.sides == "one" else 2
         sizes = torch.stack([x.detach().double().abs() for x in loop.h.values()])
 
         def derivative(spacing: float, step: HalvedStep) -> Tensor:
@@ -117,23 +128,19 @@ class Differences(Estimator):
             _, by_name = replace(self, spacing=spacing)(replace(short, step=step))
             return torch.stack([by_name[name].double() for name in loop.h]) * torch.where(sizes > 0, sizes, 1)
 
-        found = least_error(lambda spacing: derivative(spacing, step), step.precision, order)
-        if math.isinf(found.error):  # the loop diverges, which says nothing of spacings
+        spacing, error = least_error(lambda x: derivative(x, step), step.precision, order)
+        if math.isinf(error):
             return replace(self, spacing=usual(step.precision, order))
-        error, precise = found.error, step.precise
-        if precise is not step:
-            true = derivative(usual(precise.precision, order), precise)
-            error = max(error, float((derivative(found.spacing, step) - true).norm() / true.norm()))
-        if not error < USELESS:
-            wrong = f"'differences', whose error is {error:.0%} at best, as rounding hides what they show"
-            raise ConfigError([Fault("hypergrad.estimator", wrong, "unroll, which is exact, or more precision")])
-        return replace(self, spacing=found.spacing, error=error)
+        if step.precise is not step:
+            true = derivative(usual(step.precise.precision, order), step.precise)
+            error = max(error, float((derivative(spacing, step) - true).norm() / true.norm()))
+        return replace(self, spacing=spacing, error=error)
 
     def cost(self, loop: Loop) -> float:
-        """Three step equivalents a step, two with one side, and one more where its span is run again."""
+        """Three step equivalents a step, at most, two with one side, and one more where its span is run again."""
         steps = len(loop.batches)
         plan = planned(loop, self.storage, graphs=False)
-        return (3 if self.sides == "both" else 2) * steps + plan.repeated(steps)
+        return (2 if self.sides == "one" else 3) * steps + plan.repeated(steps)
 
 
 def _halved(loop: Loop) -> HalvedStep:
@@ -144,7 +151,7 @@ def _halved(loop: Loop) -> HalvedStep:
     """
     if isinstance(loop.step, HalvedStep):
         return loop.step
-    whole = "'differences', for a step without its halves `slopes` and `moved`"
+    whole = "'differences', for a step without its halves `parts` and `moved`"
     raise ConfigError([Fault("hypergrad.estimator", whole, "unroll")])
 
 
@@ -153,11 +160,11 @@ class Ruler:
     """Derivatives along a direction, from values at theta and e a away from it.
 
     Args:
-        sides: `both`, or `one`, which takes those at theta for those behind.
+        one_sided: whether those at theta stand in for those behind.
         spacing: e |a| / |theta|.
     """
 
-    sides: Literal["both", "one"]
+    one_sided: bool
     spacing: float
 
     def along(
@@ -173,7 +180,7 @@ class Ruler:
             return [x * length for x in here]
         e = self.spacing * max(_length(params), torch.finfo(torch.float32).tiny) / length
         ahead = values(self._point(params, a, e))
-        behind, width = (here, e) if self.sides == "one" else (values(self._point(params, a, -e)), 2 * e)
+        behind, width = (here, e) if self.one_sided else (values(self._point(params, a, -e)), 2 * e)
         return list(torch._foreach_div(torch._foreach_sub(ahead, behind), width))
 
     def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:

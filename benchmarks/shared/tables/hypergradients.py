@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from metaft.report.tables import markdown
 from shared.numbers import mib
 from shared.rows import committed
 
+TOY = "toy"
+WAYS = (
+    *(("unroll", "keep"), ("unroll", "replay")),
+    *(("differences", "replay"), ("differences", "replay, one side")),
+)
 GROUPS = {False: "one group", True: "with groups"}
 
 
@@ -20,16 +27,34 @@ def hypergradients() -> str:
     return markdown(["estimator", "storage", "time / plain", "peak, MiB", "growth a step, P"], table)
 
 
+def differences() -> str:
+    """Time and error of differences beside the exact derivative, by batch and number of hyperparameters."""
+    rows = [r for r in committed("hypergradient") if r["model"] == TOY and r["dtype"] == "float32"]
+    cells = dict.fromkeys((r["batch"], r["K"]) for r in rows if r["estimator"] == "differences")
+    table = []
+    for batch, count in cells:
+        for way in WAYS:
+            found = [r for r in rows if (r["batch"], r["K"], r["estimator"], r["storage"]) == (batch, count, *way)]
+            if found:
+                times = [r["ratio"] for r in found]
+                worst = (f"{100 * max(r['rel_error'] for r in found):.2g}", f"{min(r['cosine'] for r in found):.5f}")
+                what = [str(batch), str(count), ", ".join(way), str(len(found))]
+                table.append([*what, f"{median(times):.2f}", mib(found[0]["peak_bytes"]), *worst])
+    return markdown(
+        ["batch", "K", "way", "seeds", "time / plain", "peak, MiB", "worst error, %", "worst cosine"], table
+    )
+
+
 def conditioning() -> str:
     """Errors against float64 on the toy CLIP, and what more hyperparameters and longer loops cost."""
     return markdown(["worst of three seeds, or one run", ""], [*_errors(), *_growth()])
 
 
 def _errors() -> list[list[str]]:
-    toy = [r for r in committed("hypergradient") if r["model"] == "toy" and r["storage"] in ("keep", "replay")]
+    toy = [r for r in committed("hypergradient") if (r["model"], r["batch"]) == (TOY, 64)]
     table = []
     for dtype, estimator in (("float32", "unroll"), ("float32", "forward"), ("bfloat16", "unroll")):
-        rows = [r for r in toy if (r["dtype"], r["estimator"]) == (dtype, estimator)]
+        rows = [r for r in toy if (r["dtype"], r["estimator"], r["storage"]) == (dtype, estimator, "keep")]
         what = f"toy CLIP, digits, T = {rows[0]['T']}, {estimator}, {dtype}: error against float64, cosine"
         errors = f"{100 * max(r['rel_error'] for r in rows):.2g} %, {min(r['cosine'] for r in rows):.6f}"
         table.append([what, errors])
@@ -38,10 +63,13 @@ def _errors() -> list[list[str]]:
 
 def _growth() -> list[list[str]]:
     rows = committed("hypergradient")
-    many = next(r for r in rows if r["grouped"])
+    many = next(
+        r for r in rows if r["grouped"] and r["ratio_to_K_11"] and r["estimator"] == "unroll" and r["model"] != TOY
+    )
     table = [[f"seconds with K = {many['K']} against K = 11", f"{many['ratio_to_K_11']:.2f}"]]
     for storage in ("replay", "segments"):
-        short, long = (r["peak_bytes"] for r in rows if (r["batch"], r["storage"]) == (32, storage))
+        deep = [r for r in rows if (r["model"], r["batch"], r["estimator"]) == ("vit-128", 32, "unroll")]
+        short, long = (r["peak_bytes"] for r in deep if r["storage"] == storage)
         table.append([f"peak of {storage} at T = 64 against T = 16", f"{long / short:.2f}"])
     return table
 
