@@ -173,7 +173,7 @@ class HypergradConfig(DescentConfig, StorageConfig):
     iterations: int = Field(10, ge=1)
     damping: float = Field(0.0, ge=0)
     scale: float = Field(1.0, gt=0)
-    sides: Literal["auto", "both", "one"] = "auto"  # of theta, on which `differences` takes gradients
+    sides: Literal["auto", "both", "one"] = "both"  # of theta, on which `differences` takes gradients
     spacing: float | None = Field(None, gt=0)  # how far from theta, as a share of its length; null: found once
     check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself

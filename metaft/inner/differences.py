@@ -43,7 +43,8 @@ class Differences(Estimator):
 
     Args:
         sides: `both`, or `one`: the derivatives of the forward sweep then stand in for those behind, with an error of
-            O(e), and a step costs two plain ones. `auto`: `one` where its error is found to be small.
+            O(e), and a step costs two plain ones. `auto`: `one` where its error is found to be small on the
+            loop that is looked at; at other points of a search its error grows more than that of `both`.
         spacing: e |a| / |theta|; None: the one of least error (see `settled`).
         storage: of states and gradients between the sweeps.
         error: the relative error that was found with the spacing; not an option.
@@ -59,7 +60,7 @@ class Differences(Estimator):
     differences on one side, 1.0e-05 of theta's length away
     """
 
-    sides: Literal["auto", "both", "one"] = "auto"
+    sides: Literal["auto", "both", "one"] = "both"
     spacing: float | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     error: float | None = None

@@ -27,7 +27,7 @@ def test_each_is_made_from_the_settings():
     made = {name: kind.make(settings) for name, kind in ESTIMATORS.items()}
     assert made == {
         "auto": Auto(settings),
-        "differences": Differences("auto", None, settings),
+        "differences": Differences("both", None, settings),
         "unroll": Unroll(settings),
         "truncated": Truncated(3, settings),
         "one_step": Truncated(1, settings),
