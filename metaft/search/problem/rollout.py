@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -90,13 +89,6 @@ class Rollout:
     def count(self, step_equivalents: float) -> None:
         """Add step equivalents to the bill."""
         self._cost += step_equivalents
-
-    @contextmanager
-    def once(self) -> Iterator[None]:
-        """A context whose work is not billed, as it is done once for all runs."""
-        before = self._cost
-        yield
-        self._cost = before
 
     def guard(self, body: Callable[[], Outcome]) -> Outcome:
         """Run a body; memory that runs out becomes an outcome instead of an exception."""
