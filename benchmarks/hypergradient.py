@@ -8,10 +8,10 @@ plain run), their ratio to the plain run (torch.optim.AdamW on the same loss and
 bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), the
 largest T that a GPU's free memory would hold, and the error against float64 of the derivative in the unit cube.
 All terms are active, at the recipe. `stock higher` is its own Adam with all graphs kept. `toy` is the embedded default
-with its digits, `keep` and `forward` on every seed; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of
-open_clip are random, on random images, with the first seed alone. `differences` takes the spacing that it finds once,
-which is not in its seconds. `vit-128x12` has a hyperparameter for each group of
-parameters; its time alternates with that of the same loop without, K = 11. --quick: toy at batch 32, T = 2.
+with its digits: exact ways and differences at batch 32, 128 and 256, with and without hyperparameters for each group of
+parameters, all ways at batch 64; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of open_clip are random, on
+random images, with the first seed alone. The time with groups alternates with that of the same loop without.
+`differences` takes the spacing that it finds once, which is not in its seconds. --quick: toy at batch 32, T = 2.
 """
 
 from __future__ import annotations

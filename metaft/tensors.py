@@ -15,6 +15,17 @@ def dot(a: Tensors, b: Tensors) -> Tensor:
     return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).double().sum()
 
 
+def pulled(values: Sequence[Tensor], adjoints: Sequence[Tensor], inputs: Sequence[Tensor], **how: bool) -> Tensors:
+    """The derivative of <values, adjoints> by each input, 0 where there is none; values may be no part of a graph.
+
+    Args:
+        how: further arguments of `torch.autograd.grad`.
+    """
+    pairs = [(y, a) for y, a in zip(values, adjoints, strict=True) if y.requires_grad]
+    ys, weights = [y for y, _ in pairs], [a for _, a in pairs]
+    return torch.autograd.grad(ys, inputs, weights, allow_unused=True, materialize_grads=True, **how)
+
+
 def with_zeros(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
     """The tensors, with zeros in place of each that is None, in the shape of its twin in `like`."""
     return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]

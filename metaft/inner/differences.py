@@ -20,7 +20,7 @@ from metaft.inner.spacing import least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
 from metaft.inner.sweep import Shelf, Tape, swept
-from metaft.tensors import Tensors, with_zeros
+from metaft.tensors import Tensors, pulled, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
 SMALL = 0.01  # the largest relative error for which one side is enough
@@ -43,8 +43,8 @@ class Differences(Estimator):
 
     Args:
         sides: `both`, or `one`: the derivatives of the forward sweep then stand in for those behind, with an error of
-            O(e), and a step costs two plain ones. `auto`: `one` where its error is found to be small on the
-            loop that is looked at; at other points of a search its error grows more than that of `both`.
+            O(e), and a step costs two plain ones. `auto`: `one` where its error is found to be small on the loop that
+            is looked at; at other points of a search its error grows more than that of `both`.
         spacing: e |a| / |theta|; None: the one of least error (see `settled`).
         storage: of states and gradients between the sweeps.
         error: the relative error that was found with the spacing; not an option.
@@ -64,18 +64,18 @@ class Differences(Estimator):
     spacing: float | None = None
     storage: StorageConfig = field(default_factory=StorageConfig)
     error: float | None = None
+    graphs: ClassVar[bool] = False
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Differences:
         """With the sides, the spacing and the storage of the settings."""
         return cls(settings.sides, settings.spacing, settings)
 
-    graphs: ClassVar[bool] = False
-
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss and its derivative."""
         settled = self.settled(loop)
-        step, ruler = _halved(loop), Ruler(settled.sides == "one", settled.spacing or 0.0)
+        assert settled.spacing is not None, "the spacing is settled"
+        step, ruler = _halved(loop), Ruler(settled.sides == "one", settled.spacing)
         plan = planned(loop, self.storage, graphs=False)
         shelf, device = Shelf(plan.host), loop.state.tensors[0].device
 
@@ -213,12 +213,12 @@ class Halves:
 
     def pull(self, adjoint: Any, totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
-        pulled, along, by_h = self._through_update(adjoint)
+        states, along, by_h = self._through_update(adjoint)
         products, of_h = self._through_gradients(along)
         for name in totals:
             totals[name] = totals[name] + by_h[name] + of_h[name]
         count = len(products)
-        return self.start.replaced([*(p + q for p, q in zip(pulled, products, strict=False)), *pulled[count:]])
+        return self.start.replaced([*(p + q for p, q in zip(states, products, strict=False)), *states[count:]])
 
     def _through_gradients(self, a: Sequence[Tensor]) -> tuple[Tensors, Gradients]:
         """d <g, a> / d theta and d <g, a> / d h."""
@@ -243,12 +243,7 @@ class Halves:
         with torch.enable_grad():
             end = self._step.moved(start, grads, self.batch, h)
         inputs = [*start.tensors, *(g for g in grads if g is not None), *h.values()]
-        pairs = [(y, a) for y, a in zip(end.tensors, adjoint.tensors, strict=True) if y.requires_grad]
-        pulled = iter(
-            torch.autograd.grad(
-                [y for y, _ in pairs], inputs, [a for _, a in pairs], allow_unused=True, materialize_grads=True
-            )
-        )
-        states = list(islice(pulled, len(start.tensors)))
-        along = [torch.zeros_like(p) if g is None else next(pulled) for p, g in zip(start.params, grads, strict=True)]
-        return states, along, dict(zip(h, pulled, strict=True))
+        back = iter(pulled(end.tensors, adjoint.tensors, inputs))
+        states = list(islice(back, len(start.tensors)))
+        along = [torch.zeros_like(p) if g is None else next(back) for p, g in zip(start.params, grads, strict=True)]
+        return states, along, dict(zip(h, back, strict=True))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metaft.inner.loop import Gradients, HalvedStep, Part
 from metaft.inner.parts import mean
+from metaft.tensors import pulled
 
 
 class Seen(NamedTuple):
@@ -103,15 +104,9 @@ def _derivative(
     values: Sequence[Tensor], weights: Sequence[Tensor], inputs: Sequence[Tensor], *, graph: bool = False
 ) -> list[Tensor]:
     """The derivative of <values, weights> by the inputs, 0 where there is none; the graph stays."""
-    pairs = [(y, w) for y, w in zip(values, weights, strict=True) if y.requires_grad]
-    if not pairs:
+    if not any(y.requires_grad for y in values):
         return [torch.zeros_like(x) for x in inputs]
-    ys, ws = zip(*pairs, strict=True)
-    return list(
-        torch.autograd.grad(
-            ys, inputs, ws, retain_graph=True, create_graph=graph, allow_unused=True, materialize_grads=True
-        )
-    )
+    return list(pulled(values, weights, inputs, retain_graph=True, create_graph=graph))
 
 
 def _pulled(outputs: Sequence[Tensor], leaves: Sequence[Tensor], slopes: Sequence[Tensor]) -> list[Tensor | None]:

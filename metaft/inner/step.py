@@ -228,7 +228,7 @@ class Step:
         with torch.enable_grad():
             variables = list(params) if differentiable else [p.detach().requires_grad_() for p in params]
             seen = StepState.without_images(dict(self._parameters(variables)), self.pretrained)
-            penalty = sum(self._loss.of_parameters.parts(seen, h).values(), variables[0].new_zeros(()))
+            penalty = self._loss.of_parameters(seen, h)
             if not penalty.requires_grad:
                 return [None] * len(variables)
             return torch.autograd.grad(penalty, variables, create_graph=differentiable, allow_unused=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metaft.inner.loop import Gradients, Loop, StepFunction, Trace, outer_adjoint
 from metaft.inner.state import State
+from metaft.tensors import pulled
 
 
 class Reversible(Protocol):
@@ -68,14 +69,11 @@ class Link:
     def pull(self, adjoint: Any, totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
         inputs = [*self.start.tensors, *self._h.values()]
-        pairs = [(y, a) for y, a in zip(self.end.tensors, adjoint.tensors, strict=True) if y.requires_grad]
-        pulled = torch.autograd.grad(
-            [y for y, _ in pairs], inputs, [a for _, a in pairs], allow_unused=True, materialize_grads=True
-        )
+        back = pulled(self.end.tensors, adjoint.tensors, inputs)
         count = len(self.start.tensors)
-        for name, share in zip(self._h, pulled[count:], strict=True):
+        for name, share in zip(self._h, back[count:], strict=True):
             totals[name] = totals[name] + share
-        return self.start.replaced(pulled[:count])
+        return self.start.replaced(back[:count])
 
 
 class Shelf:

@@ -82,7 +82,7 @@ class _Values(torch.autograd.Function):
     def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> Tensor:
         at = _Points(ctx.n, ctx.saved_tensors)
         moves = with_zeros(tangents[: ctx.n], at.params)
-        return torch.stack([dot(at.slopes(power), moves) for power in ctx.powers]).to(at.params[0].dtype)
+        return torch.stack([at.slope_along(power, moves) for power in ctx.powers]).to(at.params[0].dtype)
 
 
 class _Slopes(torch.autograd.Function):
@@ -105,7 +105,7 @@ class _Slopes(torch.autograd.Function):
         a, *tensors = ctx.saved_tensors
         at = _Points(ctx.n, tensors)
         b = with_zeros(adjoints, at.params)
-        d_a = torch.stack([dot(at.slopes(power), b) for power in ctx.powers]).to(a.dtype)
+        d_a = torch.stack([at.slope_along(power, b) for power in ctx.powers]).to(a.dtype)
         d_p = torch._foreach_mul(b, _bend(ctx.powers, a))
         return (None, None, d_a, *d_p, *[None] * (len(tensors) - ctx.n))
 
@@ -134,16 +134,18 @@ class _Points:
         """theta - origin."""
         return self.params if not power.init or self._moved is None else self._moved
 
-    def slopes(self, power: Power) -> Tensors:
-        """The derivative of a penalty."""
-        return torch._foreach_sign(self.of(power)) if power.power == 1 else torch._foreach_mul(self.of(power), 2.0)
+    def direction(self, power: Power) -> Tensors:
+        """The derivative of a penalty over its power: sign(theta - origin), or theta - origin."""
+        return torch._foreach_sign(self.of(power)) if power.power == 1 else self.of(power)
+
+    def slope_along(self, power: Power, moves: Tensors) -> Tensor:
+        """The derivative of a penalty along a direction, []."""
+        return power.power * dot(self.direction(power), moves)
 
     def combined(self, powers: Sequence[Power], weights: Sequence[float]) -> Tensors:
         """The weighted sum of the derivatives of penalties."""
-        total = torch._foreach_mul(self.slopes(powers[0]), weights[0])
-        for power, weight in zip(powers[1:], weights[1:], strict=True):
-            if power.power == 1:
-                torch._foreach_add_(total, torch._foreach_sign(self.of(power)), alpha=weight)
-            else:
-                torch._foreach_add_(total, self.of(power), alpha=2 * weight)
+        factors = [power.power * weight for power, weight in zip(powers, weights, strict=True)]
+        total = torch._foreach_mul(self.direction(powers[0]), factors[0])
+        for power, factor in zip(powers[1:], factors[1:], strict=True):
+            torch._foreach_add_(total, self.direction(power), alpha=factor)
         return total

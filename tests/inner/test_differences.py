@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metaft.config.schema import HypergradConfig, StorageConfig
+from metaft.config.schema import HypergradConfig, StepConfig, StorageConfig
 from metaft.errors import ConfigError
 from metaft.hooks.registry import HOOKS
 from metaft.inner import Auto, Differences, Unroll, differentiate, estimate
 from metaft.inner.loop import Footprint, Trace
+from metaft.inner.step import Step
 from metaft.inner.storage import GIB
 from metaft.objective.registry import TERMS, Term
 from metaft.training.batches import SourceBatch
-from tests.inner.problems import TOWERS, T, hooked, problem, tiny
+from tests.inner.problems import BETAS, EPS, TOWERS, T, hooked, loss_of, problem, tiny
 from tests.inner.test_step import KNOBS, Filled
 
 EXACT = Unroll(StorageConfig(storage="keep"))
@@ -83,10 +84,6 @@ def test_kinks_of_the_losses_do_no_harm():
 
 
 def _training(names):
-    from metaft.config.schema import StepConfig
-    from metaft.inner.step import Step
-    from tests.inner.problems import BETAS, EPS, loss_of
-
     classifier = tiny("vit")
     return Step(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS))
 

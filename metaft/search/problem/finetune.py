@@ -161,13 +161,14 @@ class FinetuneProblem:
 
         def body() -> Outcome:
             loop = self._loop(run, point, state)
-            _, by_name = self._settled(loop, trace)
+            estimator, _ = self._ready
+            _, by_name = estimator(loop, trace)
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._hypergrad.explosion
             h = {**point.rest, **point.h}
-            reason = "" if sound else explanation(self._settled, loop, trace, run.step, h, length)
+            reason = "" if sound else explanation(estimator, loop, trace, run.step, h, length)
             return replace(run.outcome(run.loss, steps), reason=reason)
 
         return run.guard(body), gradient
@@ -256,26 +257,24 @@ class FinetuneProblem:
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
-        return replace(self._bare_loop(run, point, state), footprint=self._footprint)
+        _, footprint = self._ready
+        return replace(self._bare_loop(run, point, state), footprint=footprint)
 
     def _bare_loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         step = run.billed(point.rest, self._estimator.products)
         return Loop(step, state, run.batches, point.h, run.outer)
 
     @cached_property
-    def _settled(self) -> Estimator:
-        """The estimator with what it measures once: on the first loop, and on no run's bill."""
+    def _ready(self) -> tuple[Estimator, Footprint | None]:
+        """The estimator with what it measures once, and a loop's bytes where it depends on them what is kept.
+
+        Both are of the first loop, and on no run's bill.
+        """
         _, loop = self._first
         settled = self._estimator.settled(loop)
         if settled != self._estimator:
             note(f"hypergradients: {settled}")
-        return settled
-
-    @cached_property
-    def _footprint(self) -> Footprint | None:
-        """The bytes of an inner loop, where it depends on them what is kept."""
-        _, loop = self._first
-        return footprint_of(loop, graphs=self._settled.graphs) if self._hypergrad.storage == "auto" else None
+        return settled, footprint_of(loop, graphs=settled.graphs) if self._hypergrad.storage == "auto" else None
 
     def _initial(self, step: Step) -> InnerState:
         """Where a step begins, with zero moments, or with those of a warm start."""
