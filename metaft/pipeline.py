@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metaft.build import fits as fitting
+from metaft.build.last_choice import settled
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
 from metaft.build.solver import budget, earlier_journal, is_online, online, online_budget, solver
@@ -162,7 +163,7 @@ def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> Searc
     choice = search.solver.solve(problem, search.budget, journal)
     note(f"search: {choice.trials} trials in {choice.seconds:.0f} s, outer loss {choice.value:.4f}")
     return SearchResult(
-        objective=objective_of(cfg, choice.params),
+        objective=settled(work, objective_of(cfg, choice.params), fits),
         value=choice.value,
         trials=tuple(journal.trials),
         cost=Cost(choice.step_equivalents, choice.seconds),

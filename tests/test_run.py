@@ -210,7 +210,7 @@ def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch):
     methods = "evaluation.methods=[zero_shot, ft, wise_ft, ftp, autoft]"
     words = ("--mode", "random", "finetune.epochs=2", methods, "search.method=spd", "search.trials=2")
     stopped = whole_and_in_parts(metaft, words, monkeypatch)
-    assert set(stopped) == {"ft", "ftp", "autoft"}
+    assert set(stopped) == {"ft", "ftp", "autoft_end"}
     whole, part = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "part"))
     for key in ("methods", "drift", "objective"):
         assert part[key] == whole[key]

@@ -12,7 +12,7 @@ from metaft.build.workspace import Workspace
 from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits, Memory
-from metaft.finetune.methods import BEST, LEARNED
+from metaft.finetune.methods import BEST
 from metaft.objective import Objective
 from metaft.results import HandedBack
 from metaft.search.journal import Journal
@@ -31,6 +31,7 @@ METHODS = (
     "dfr",
     BEST,
 )
+SEARCHED = ("autoft", "autoft_wise")
 QUICK = (
     *("data.options.id_train=128", "data.options.id_val=40", "data.options.ood_val=40", "data.options.test=24"),
     *("finetune.epochs=1", "inner.steps=2", "search.outer_batch_size=24", "search.candidates=2"),
@@ -63,7 +64,7 @@ def measured(settings: Sequence[str], seed: int, device: str, solvers: Sequence[
 
     All settings but these are the defaults.
     """
-    compare = f"evaluation.methods=[{', '.join((*METHODS, *LEARNED))}]"
+    compare = f"evaluation.methods=[{', '.join((*METHODS, *SEARCHED))}]"
     words = [compare, f"seed={seed}", f"device={device}", *(QUICK if quick else ()), *settings]
     work, store = pipeline.opened(config.load(None, words)), Memory()
     plain = _fits(work, store)
@@ -107,8 +108,8 @@ def _searched(work: Workspace, store: Memory) -> list[Row]:
         "objective": {n: float(f"{v:.3g}") for n, v in result.objective.values().items()},
         "head": result.objective.head,
     }
-    rows = [{"solver": solver, "method": name, "search": search, **_measured(work, fits, name)} for name in LEARNED]
-    results = pipeline.compare(work, fits, (*METHODS, *LEARNED), pipeline.blank(work, solver))
+    rows = [{"solver": solver, "method": name, "search": search, **_measured(work, fits, name)} for name in SEARCHED]
+    results = pipeline.compare(work, fits, (*METHODS, *SEARCHED), pipeline.blank(work, solver))
     return [*rows, {"solver": solver, "method": "handed_back", **_handed(work, fits, results.handed_back)}]
 
 

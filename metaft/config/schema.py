@@ -201,8 +201,8 @@ class HookConfig(Section):
 class FinetuneConfig(HookConfig):
     """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
 
-    method: str = AUTO  # whose model is handed back; auto: the best by ood_val, or one as good and closer to theta_0
-    noise: float = Field(1.0, ge=0)  # standard errors of a difference on ood_val within which auto sees none
+    method: str = AUTO  # whose model is handed back; auto: the best by ood_val (see `metaft.finetune.handed_back`)
+    noise: float = Field(1.0, ge=0)  # standard errors of its gain over theta_0 on ood_val that auto takes off
     lr: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.1, ge=0)
     epochs: int = Field(4, ge=1)

@@ -157,14 +157,24 @@ class Fits:
         parts, settings = self.apart(self(name).chosen.get("method", name)), self.context.settings
         return None if parts is None else judge(parts, settings.eval_batch_size, settings.device)
 
+    def within(self) -> FitContext:
+        """The context in which a fit, or what judges fits, can ask for others."""
+        return replace(self.context, fitted=self.model, apart=self.apart, judged=self.judged)
+
+    def share(self, old: str, new: str) -> None:
+        """Keep a method's fits, on folds too, under the name of another, which would train them all over again."""
+        for label in (old, *(f"{old}.fold{number}" for number in range(len(self._rows())))):
+            fit = self.store.take(label)
+            if fit is not None:
+                self.store.put(new + label.removeprefix(old), Fit(fit.model, fit.costs))
+
     def _label(self, name: str) -> str:
         whole = self.fold is None or not METHODS[name].fits_ood_val(self.context.settings)
         return name if whole else f"{name}.fold{self.fold}"
 
     def _fitted(self, name: str, label: str) -> Fit:
         start, others, ood_val = time.perf_counter(), replace(self, asked=Asked()), self.ood_val
-        context = replace(self.context, fitted=others.model, apart=others.apart, judged=others.judged)
-        context = replace(context, cost=Cost(), chosen={})
+        context = replace(others.within(), cost=Cost(), chosen={})
         if label != name:
             assert self.fold is not None, "which the label names"
             ood_val = ood_val.subset(self._rows()[self.fold][0])

@@ -16,7 +16,7 @@ from metaft.objective import Objective
 from tests.finetune.states import Keeper, same, with_finetune
 from tests.finetune.test_crossfit import with_domains
 
-ON_OOD_VAL = ("linear_probe_ood_val", "wise_probe", "ft_ood_val", "dfr", "autoft", "autoft_wise", "tpgm")
+ON_OOD_VAL = ("linear_probe_ood_val", "wise_probe", "ft_ood_val", "dfr", "autoft", "autoft_wise", "autoft_end", "tpgm")
 FIXED = {
     "wise_probe": {"alpha": 0.5},
     "ft_ood_val": {"weight": 1.0, "lr_factor": 1.0},
@@ -79,7 +79,7 @@ def test_who_trains_on_ood_val(work, short, name):
     )
     for learned in (replace(plain, sources={"ood_val": 0.1}), replace(plain, head="linear_probe_ood_val")):
         on_both = context.varied(learned=learned)
-        also = (*ON_OOD_VAL[:4], "autoft", "autoft_wise")
+        also = (*ON_OOD_VAL[:4], "autoft", "autoft_wise", "autoft_end")
         assert METHODS[name].fits_ood_val(on_both.settings) == (name in also)
     later = replace(plain, schedule=((0.5, replace(plain, sources={"ood_val": 1.0})),))
     assert METHODS["autoft"].fits_ood_val(context.varied(learned=later).settings)
@@ -161,3 +161,14 @@ def test_a_fold_is_resumed(few, short):
     assert set(keeper.states) == {"ft_ood_val", "ft_ood_val.fold0", "ft_ood_val.fold1"}
     for one, other in zip(parts, whole.apart("ft_ood_val"), strict=True):
         assert same(one.model, other.model)
+
+
+def test_a_fit_is_shared_under_a_second_name_with_its_folds(few, short):
+    fits = fits_of(few, with_finetune(short, knobs=FIXED))
+    fits.apart("ft_ood_val")
+    fits.share("ft_ood_val", "autoft_end")
+    for label in ("ft_ood_val", "ft_ood_val.fold0", "ft_ood_val.fold1"):
+        kept, shared = fits.store.kept.get(label), fits.store.kept.get(label.replace("ft_ood_val", "autoft_end"))
+        assert kept is not None
+        assert shared.model is kept.model
+        assert shared.costs == kept.costs

@@ -41,21 +41,43 @@ def test_the_best_is_handed_back_where_no_other_is_as_good():
     assert kept.reason == "it has the best accuracy on ood_val, 90.0 %"
 
 
-WITHIN = {  # 3 points apart, with a standard error of sqrt((3 - 0.09) / 99) / 10 = 1.7 points
-    "autoft": candidate(judged(range(10), 50), 0.8),
+FEW = {  # gains over theta_0's 60 points, with errors of sqrt(d - d^2) / sqrt(99): 33 and 27, 4.7 and 4.5 points
+    "autoft": candidate(judged(range(7), 50), 0.8),
     "wise_ft": candidate(judged(range(13), 20), 0.9),
 }
 
 
-@pytest.mark.parametrize(("noise", "method"), [(0.0, "autoft"), (1.0, "autoft"), (1.7, "autoft"), (1.8, "wise_ft")])
-def test_within_noise_the_one_closer_to_theta_0(noise, method):
-    assert chosen(WITHIN, noise=noise).method == method
+def worth(wrong: int, noise: float) -> float:
+    """Of a model that is wrong on the first images, as theta_0 is on 40: a gain of d = (40 - wrong) / 100."""
+    d = 0.4 - wrong / N
+    return 1 - wrong / N - noise * ((d - d * d) / (N - 1)) ** 0.5
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 3.0, 20.0, 30.0])
+def test_what_is_unsure_is_taken_off(noise):
+    """With the error of a share of N images by the formula for one."""
+    better = worth(7, noise) > worth(13, noise)
+    assert chosen(FEW, noise=noise).method == ("autoft" if better else "wise_ft")
+    assert better == (noise < 25)
+
+
+def test_where_images_are_few_the_one_that_changes_fewer_is_taken():
+    """Of two with the same accuracy, the one that is right on other images than theta_0 has the larger error."""
+    like = judged(range(5, 40), 20)  # right on all that theta_0 is, and on five more
+    unlike = judged(range(65, 100), 90)  # right where theta_0 is wrong
+    pair = {"unlike": candidate(unlike, 0.9), "like": candidate(like, 0.1)}
+    assert chosen(pair, noise=0.0).method == "like", "of equals, the closer"
+    ahead = {"unlike": candidate(judged(range(67, 100), 90), 0.9), "like": candidate(like, 0.1)}
+    assert chosen(ahead, noise=0.0).method == "unlike"
+    assert chosen(ahead, noise=1.0).method == "like"
 
 
 def test_the_reason_has_the_numbers():
-    assert chosen(WITHIN, noise=2.0).reason == (
-        "it has 87.0 % on ood_val, 3.0 points below autoft, within 2 standard errors of 1.7, "
-        "and is closer to theta_0: it names 20.0 % of the images, not 50.0 %, otherwise than zero_shot"
+    ahead = {"unlike": candidate(judged(range(67, 100), 90), 0.9), "like": candidate(judged(range(5, 40), 20), 0.1)}
+    like, unlike = (200 * Gap.between(ZERO.correct, ahead[name].judged.correct).error for name in ("like", "unlike"))
+    assert chosen(ahead, noise=2.0).reason == (
+        f"it has 65.0 % on ood_val, {65 - like:.1f} % less 2 standard errors of its difference from zero_shot; "
+        f"unlike has 67.0 %, {67 - unlike:.1f} % less as many"
     )
 
 
@@ -65,12 +87,6 @@ def test_ties_are_broken_by_closeness_then_id_val_then_order():
     assert chosen({"a": candidate(same, 0.9), "b": closer}, noise=0).method == "b"
     assert chosen({"a": candidate(same, 0.8), "b": candidate(same, 0.9)}, noise=0).method == "b"
     assert chosen({"a": candidate(same, 0.9), "b": candidate(same, 0.9)}, noise=0).method == "a"
-
-
-def test_the_better_of_two_as_close():
-    """Within noise and named as often otherwise than by theta_0, accuracy on ood_val decides."""
-    pair = {"a": candidate(judged(range(11), 20), 0.9), "b": candidate(judged(range(10), 20), 0.1)}
-    assert chosen(pair, noise=9).method == "b"
 
 
 FLOORED = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     FitsOodVal = Callable[[FitSettings], bool]
 
-LEARNED = ("autoft", "autoft_wise")  # methods that need a learned objective
+LEARNED = ("autoft", "autoft_wise", "autoft_end")  # methods that need a learned objective
 PLAIN = "ft"  # the method whose accuracy in distribution is to be kept
 CEILING = "oracle"  # the method that is no competitor
 BEST = "best_by_ood_val"  # the method that only picks another one
@@ -142,7 +142,10 @@ METHODS: dict[str, Method] = dict(
         ),
         _method("ftp", "balls around theta_0, radii learned from the next gradient", *HOOKS["ftp"].knobs),
         _method("spd", "decay towards theta_0 where drift no longer helps", *HOOKS["spd"].knobs),
-        _method("autoft", "fine-tuning with the searched objective", fits_ood_val=_by_its_objective),
+        _method(
+            "autoft", "fine-tuning with the searched objective, at its share of the way", fits_ood_val=_by_its_objective
+        ),
+        _method("autoft_end", "the same to the end of the way", fits_ood_val=_by_its_objective),
         _method(
             "autoft_wise",
             "weights between where autoft begins and ends, chosen like wise_ft's",

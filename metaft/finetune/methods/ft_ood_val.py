@@ -35,10 +35,11 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     if len(values) < len(GRID):
         values = _chosen(values, classifier, data, context)
         context.chosen.update(values)
-    return train(classifier, _objective(values, context), data, context, "ft_ood_val")
+    return train(classifier, both(values, context), data, context, "ft_ood_val")
 
 
-def _objective(values: Values, context: FitContext) -> Objective:
+def both(values: Values, context: FitContext) -> Objective:
+    """Plain fine-tuning's objective on both sets, with the values of the method's knobs."""
     plain = context.settings.plain
     return replace(plain, lr=plain.lr * values["lr_factor"], sources={"ood_val": values["weight"]})
 
@@ -56,7 +57,7 @@ def _chosen(given: Values, classifier: Classifier, data: SearchData, context: Fi
 def _score(values: Values, classifier: Classifier, data: SearchData, context: FitContext) -> Score:
     """Accuracy on ood_val of short trainings without the images that judge, and their mean accuracy on id_val."""
     short = replace(context.varied(steps=max(1, context.settings.steps // SHORTER), checks=1), keeper=Forgetful())
-    quiet, objective, parts = replace(short, log=lambda event: None), _objective(values, context), list[Apart]()
+    quiet, objective, parts = replace(short, log=lambda event: None), both(values, context), list[Apart]()
     for fitting, judging in context.rows_by_fold(data.ood_val):
         seen = replace(data, ood_val=data.ood_val.subset(fitting))
         try:

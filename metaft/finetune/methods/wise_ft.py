@@ -38,27 +38,36 @@ class Way:
     """The way between the models of two methods, by their names.
 
     Args:
-        reach: the share of the way that `end` stands at; mixes go on beyond it in a straight line.
         prepared: what is done to a model of either before it is mixed.
         keeps_id: whether more than `id_drop_max` of the settings below `ft` on id_val counts against a mix.
     """
 
     begin: str
     end: str
-    reach: float = 1.0
     prepared: Callable[[Classifier], Classifier] = lambda model: model
     keeps_id: bool = False
 
-    def at(self, alpha: float, begin: Classifier, end: Classifier) -> Classifier:
-        """The mix at a share alpha in [0, 1] of the way from one of `begin`'s models to one of `end`'s."""
-        return interpolate(begin, end, alpha / self.reach)
+    def model(self, alpha: float, context: FitContext) -> Classifier:
+        """The mix at a share alpha in [0, 1] of the way."""
+        return interpolate(*self._ends(context), alpha)
+
+    def apart(self, context: FitContext) -> Callable[[float], list[Apart]] | None:
+        """From a share of the way to its mixes, each apart from the images of ood_val that judge it.
+
+        There is one beginning for all of them, or one for each. None: ood_val cannot be split.
+        """
+        ends, begins = self._apart(self.end, context), self._apart(self.begin, context)
+        if ends is None or begins is None:
+            return None
+        pairs = list(zip(cycle(begins), ends, strict=False))
+        return lambda alpha: [e._replace(model=interpolate(b.model, e.model, alpha)) for b, e in pairs]
 
     def mixed(self, name: str, data: SearchData, context: FitContext) -> Classifier:
         """The mix that the knob `alpha` of a method sets, or the best by validation."""
         alpha = knobs_of(name, context)["alpha"]
         if alpha is None:
             alpha = context.chosen["alpha"] = self._chosen(name, data, context)
-        return self.at(alpha, *self._ends(context))
+        return self.model(alpha, context)
 
     def _ends(self, context: FitContext) -> tuple[Classifier, Classifier]:
         return self.prepared(context.fitted(self.begin)), self.prepared(context.fitted(self.end))
@@ -72,17 +81,15 @@ class Way:
 
         Images of ood_val judge mixes of models that were not trained on them, where the methods train on ood_val.
         """
-        ends, begins = self._apart(self.end, context), self._apart(self.begin, context)
-        if ends is None or begins is None:
+        apart = self.apart(context)
+        if apart is None:
             return UNJUDGED
         begin, end = self._ends(context)
         price = self._price(data, context)
 
         def score(alpha: float) -> tuple[float, float, float]:
-            pairs = zip(cycle(begins), ends, strict=False)  # one beginning for all, or one for each
-            mixes = [last._replace(model=self.at(alpha, first.model, last.model)) for first, last in pairs]
-            right = right_on(data.id_val, self.at(alpha, begin, end), context)
-            ood = accuracy_apart(mixes, context)
+            right = right_on(data.id_val, interpolate(begin, end, alpha), context)
+            ood = accuracy_apart(apart(alpha), context)
             return ood - price(right), float(right.double().mean()), ood
 
         scores = {alpha: score(alpha) for alpha in ALPHAS}

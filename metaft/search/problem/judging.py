@@ -18,6 +18,14 @@ Model = Callable[[Tensor], Tensor]  # of images [B, 3, S, S], to logits [B, C]
 Judged = tuple[Tensor, Tensor, Judgement]  # images, labels, and the loss on them
 
 
+def judgement_of(
+    split: Split, settings: OuterConfig, rows: Tensor | slice = slice(None), device: torch.device | str = "cpu"
+) -> Judgement:
+    """The outer loss of settings on images of a split, all or those of some rows, by their domains."""
+    numbers = None if split.domains is None else split.domains.numbers[rows].to(device)
+    return Judgement.over(OUTER_LOSSES[settings.outer_loss], settings.outer_domains, numbers)
+
+
 @dataclass(frozen=True)
 class Judging:
     """Outer batches and their loss.
@@ -64,10 +72,8 @@ class Judging:
         return Floor.under(batch.images, batch.labels, model(batch.images), self.settings.id_drop_max)
 
     def _of(self, split: Split, rows: Tensor) -> Judged:
-        batch, domains = split.batch(rows, self.device), split.domains
-        numbers = None if domains is None else domains.numbers[rows].to(self.device)
-        loss = OUTER_LOSSES[self.settings.outer_loss]
-        return batch.images, batch.labels, Judgement.over(loss, self.settings.outer_domains, numbers)
+        batch = split.batch(rows, self.device)
+        return batch.images, batch.labels, judgement_of(split, self.settings, rows, self.device)
 
     def _rows(self, split: Split, generator: torch.Generator) -> Tensor:
         """The numbers of the images that make one outer evaluation."""

@@ -1,4 +1,4 @@
-"""autoft_wise: the way from where autoft begins, followed beyond the share that its objective stops at."""
+"""autoft_wise: the way of autoft, its share chosen by what validation says of accuracy."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ import torch
 
 from metaft.build.fits import fits as fits_of
 from metaft.finetune.methods import wise_ft
-from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
+from metaft.finetune.methods.wise_ft import ALPHAS
 from metaft.objective import Objective
-from tests.finetune.states import with_finetune
+from tests.finetune.states import same, with_finetune
 
 
-def test_it_goes_on_beyond_the_objectives_share(few, short):
-    """At alpha 1 it is where an objective without a share ends, by another way."""
-    learned = Objective({"ce": 1.0}, 1e-3, 0.1, head="linear_probe")
-    short = short.varied(checks=1)  # of several, the best by id_val may differ between mixes
-    whole = fits_of(few, short.varied(learned=learned)).model("autoft")
-    knobs = {"autoft_wise": {"alpha": 1.0}}
-    fits = fits_of(few, with_finetune(short.varied(learned=replace(learned, alpha=0.5)), knobs=knobs))
-    half = interpolate(fits.model("linear_probe"), whole, 0.5)
-    for name, expected in (("autoft", half), ("autoft_wise", whole)):
-        for p, q in zip(fits.model(name).parameters(), expected.parameters(), strict=True):
-            torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-4)
+def test_a_share_is_of_the_way_of_autoft(few, short):
+    learned = Objective({"ce": 1.0}, 1e-3, 0.1, head="linear_probe", alpha=0.5)
+    fits = fits_of(few, with_finetune(short.varied(learned=learned), knobs={"autoft_wise": {"alpha": 0.25}}))
+    begin, end = fits.model("linear_probe"), fits.model("autoft_end")
+    for name, share in (("autoft", 0.5), ("autoft_wise", 0.25)):
+        for p, first, last in zip(
+            *(fits.model(n).parameters() for n in (name, "linear_probe", "autoft_end")), strict=True
+        ):
+            torch.testing.assert_close(p, (1 - share) * first + share * last)
+    assert not same(begin, end)
+
+
+def test_autoft_end_is_a_training_whose_objective_has_no_share(few, short):
+    learned = Objective({"ce": 1.0}, 1e-3, 0.1, alpha=0.3)
+    halfway, whole = (fits_of(few, short.varied(learned=o)) for o in (learned, replace(learned, alpha=1.0)))
+    assert same(halfway.model("autoft_end"), whole.model("autoft_end"))
+    assert same(whole.model("autoft_end"), whole.model("autoft"))
 
 
 def test_each_fold_begins_and_ends_apart_from_what_judges_it(few, short):
@@ -37,7 +43,7 @@ def test_each_fold_begins_and_ends_apart_from_what_judges_it(few, short):
     assert len(mixes) == 11
     assert fit.chosen == {"alpha": chosen["alpha"]}
     stored = set(fits.store.kept)
-    assert {f"{name}.fold{i}" for name in ("autoft", "linear_probe_ood_val") for i in range(2)} < stored
+    assert {f"{name}.fold{i}" for name in ("autoft_end", "linear_probe_ood_val") for i in range(2)} < stored
     assert fits.judged("autoft_wise").accuracy == chosen["ood_val_accuracy"]
 
 

@@ -1,0 +1,117 @@
+"""The last choice of a search: by fine-tunes at full length, against the same computed another way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from metaft import config
+from metaft.build import last_choice
+from metaft.build.fits import fit_settings
+from metaft.build.fits import fits as fits_of
+from metaft.build.last_choice import BOTH, settled
+from metaft.build.workspace import workspace
+from metaft.finetune.context import FitContext
+from metaft.finetune.methods.ft_ood_val import both
+from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
+from metaft.objective import Objective
+from tests.conftest import SMALL
+from tests.finetune.states import same, with_finetune
+
+TRAINS = (
+    *("search.use_ood_labels=auto", "objective.mix=true", "objective.head=auto", "data.options.ood_val=100"),
+    *("evaluation.methods=[ft, ft_ood_val, autoft]", "search.id_drop_max=0.03"),
+)
+FOUND = Objective({"ce": 1.0}, 1e-3, 0.1, sources={"ood_val": 1.0}, head="linear_probe", alpha=0.4)
+FIXED = {BOTH: {"weight": 2.0, "lr_factor": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def both_work():
+    """A workspace whose search trains on ood_val, mixes, and compares with plain fine-tuning on all labels."""
+    return workspace(config.load(None, [*SMALL, *TRAINS]))
+
+
+def fits_in(work, events=None, **knobs):
+    """Fits of eight steps, with the knobs of ft_ood_val given."""
+    log = (lambda event: None) if events is None else events.append
+    context = replace(FitContext(fit_settings(work)).varied(steps=8, checks=1), log=log)
+    return fits_of(work, with_finetune(context, knobs={**FIXED, **knobs}))
+
+
+def by_hand(work, fits, begin, end, share):
+    """Cross-entropy at the best temperature of a grid, by fold, and ten times what ID surely lacks beyond 0.03."""
+    losses = []
+    begins = [part.model for part in fits.apart(begin)]
+    for i, part in enumerate(fits.apart(end)):
+        with torch.no_grad():
+            model = interpolate(begins[i % len(begins)], part.model, share)
+            z = model(part.judging.batch(torch.arange(len(part.judging)), "cpu").images).logits
+        losses.append(min(float(F.cross_entropy(z / 2**s, part.judging.labels)) for s in torch.linspace(-4, 4, 801)))
+    right = {}
+    with torch.no_grad():
+        for name, model in (
+            ("ft", fits.model("ft")),
+            ("mix", interpolate(fits.model(begin), fits.model(end), share)),
+        ):
+            id_val = work.splits.id_val
+            right[name] = (
+                model(id_val.batch(torch.arange(len(id_val)), "cpu").images).logits.argmax(1) == id_val.labels
+            ).double()
+    d = right["ft"] - right["mix"]
+    lost = 10 * max(0.0, float(d.mean() - 2 * d.std() / len(d) ** 0.5) - 0.03)
+    return sum(losses) / len(losses) + lost
+
+
+def test_it_is_the_best_of_both_ways_by_folds_and_id(both_work):
+    events: list[dict] = []
+    fits = fits_in(both_work, events)
+    kept = settled(both_work, FOUND, fits)
+    told = {(e["candidate"], e["alpha"]): e["value"] for e in events if "candidate" in e}
+    assert set(told) == {(name, alpha) for name in ("autoft", BOTH) for alpha in ALPHAS}
+    learned = replace(fits, context=fits.context.varied(learned=FOUND))
+    ways = {"autoft": ("linear_probe", "autoft_end", FOUND), BOTH: ("zero_shot", BOTH, both(FIXED[BOTH], fits.context))}
+    for (name, alpha), value in told.items():
+        if name == BOTH or kept.head == "linear_probe":  # of the other way its name was given to the winner
+            assert value == pytest.approx(by_hand(both_work, learned, *ways[name][:2], alpha), abs=2e-4)
+    name, alpha = min(told, key=told.get)
+    assert kept == replace(ways[name][2], alpha=alpha)
+    assert [(e["candidate"], e["alpha"]) for e in events if e.get("chosen") and "candidate" in e] == [(name, alpha)]
+
+
+def test_where_plain_fine_tuning_is_better_its_objective_is_taken_and_not_trained_again(both_work):
+    """A found objective whose rate destroys the model loses; the fits are those that autoft would have trained."""
+    fits = fits_in(both_work)
+    kept = settled(both_work, replace(FOUND, lr=0.1), fits)
+    assert replace(kept, alpha=1.0) == both(FIXED[BOTH], fits.context)
+    assert kept.head == "zero_shot"
+    learned = replace(fits, context=fits.context.varied(learned=kept))
+    assert learned.model("autoft_end") is fits.model(BOTH)
+    afresh = fits_in(both_work)
+    afresh = replace(afresh, context=afresh.context.varied(learned=kept))
+    assert same(afresh.model("autoft_end"), fits.model(BOTH))
+    assert same(afresh.model("autoft"), learned.model("autoft"))
+    for one, other in zip(afresh.apart("autoft"), learned.apart("autoft"), strict=True):
+        assert same(one.model, other.model)
+
+
+def test_one_that_diverges_loses(both_work, monkeypatch):
+    fits = fits_in(both_work)
+    assert replace(settled(both_work, replace(FOUND, lr=1e6), fits), alpha=1.0) == both(FIXED[BOTH], fits.context)
+    monkeypatch.setattr(last_choice, "trains", lambda work: False)
+    destroyed = replace(FOUND, lr=1e6)
+    assert settled(both_work, destroyed, fits_in(both_work)) == destroyed
+
+
+def test_it_changes_nothing_where_no_share_is_searched(work):
+    assert settled(work, FOUND, SimpleNamespace()) is FOUND
+
+
+def test_it_changes_nothing_where_ood_val_cannot_judge(both_work):
+    splits = replace(both_work.splits, ood_val=both_work.splits.ood_val.subset(torch.arange(3)))
+    tiny = replace(both_work, splits=splits)
+    assert settled(tiny, FOUND, fits_in(tiny)) == FOUND
