@@ -162,14 +162,16 @@ def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> Searc
         return _along(work, problem, journal, fits)
     choice = search.solver.solve(problem, search.budget, journal)
     note(f"search: {choice.trials} trials in {choice.seconds:.0f} s, outer loss {choice.value:.4f}")
+    objective, last_choice = settled(work, objective_of(cfg, choice.params), fits)
     return SearchResult(
-        objective=settled(work, objective_of(cfg, choice.params), fits),
+        objective=objective,
         value=choice.value,
         trials=tuple(journal.trials),
         cost=Cost(choice.step_equivalents, choice.seconds),
         inner_steps=cfg.inner.steps,
         space_size=len(problem.space),
         finalists=tuple(choice.finalists),
+        last_choice=last_choice,
     )
 
 

@@ -19,6 +19,19 @@ CEILING = "oracle"  # the method that is no competitor
 
 
 @dataclass(frozen=True)
+class LastChoice:
+    """Whose fine-tune was taken at full length, and the share of its way (see `metaft.build.last_choice`).
+
+    Args:
+        values: by candidate the best outer loss on its way; `autoft` is what was searched.
+    """
+
+    method: str
+    alpha: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """What a search settles on.
 
@@ -30,6 +43,7 @@ class SearchResult:
         inner_steps: T.
         space_size: K.
         finalists: the points that were evaluated again at the end, each with its number, its values and their mean.
+        last_choice: between whole fine-tunes, where there was one.
 
     >>> import metaft
     >>> from metaft.api import EXAMPLE
@@ -45,6 +59,7 @@ class SearchResult:
     inner_steps: int
     space_size: int
     finalists: tuple[Mapping[str, Any], ...] = ()
+    last_choice: LastChoice | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The part `search` of results.json."""
@@ -56,6 +71,7 @@ class SearchResult:
             "seconds": self.cost.seconds,
             "space_size": self.space_size,
             "finalists": [dict(finalist) for finalist in self.finalists],
+            "last_choice": None if self.last_choice is None else asdict(self.last_choice),
         }
 
 

@@ -101,4 +101,5 @@ def test_a_search_tells_what_it_took():
         "seconds": 3.0,
         "space_size": 11,
         "finalists": [{"number": 0, "mean": 1.0, "values": [1.0]}],
+        "last_choice": None,
     }

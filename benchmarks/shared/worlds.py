@@ -1,7 +1,8 @@
 """Worlds: settings of the embedded suites in which different methods are best.
 
 Results are reported on WORLDS; settings of a search are tuned on TUNING alone, which has other ID styles, other styles
-of validation and test together, and other sizes, and nothing like far styles, label noise, imbalance or real digits.
+of validation and test together, and other sizes, and nothing like far styles, label noise, imbalance or real digits;
+and on the pictures of strokes.py, which the model has to learn to read.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from metaft.finetune.methods.ft_ood_val import both
 from metaft.finetune.methods.wise_ft import ALPHAS, Way
 from metaft.finetune.validation import right_on
 from metaft.objective.objective import Objective
+from metaft.results import LastChoice
 from metaft.search.problem.judging import judgement_of
 from metaft.search.problem.outer import id_cost
 
@@ -29,8 +30,8 @@ BOTH = "ft_ood_val"  # plain fine-tuning on all labels
 Lost = Callable[[Tensor], float]  # from whether a model is right on each image of id_val, to what counts against it
 
 
-def settled(work: Workspace, learned: Objective, fits: Fits) -> Objective:
-    """What a search has found, or plain fine-tuning's objective on all labels, at the best share of its way.
+def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective, LastChoice | None]:
+    """What a search has found, or plain fine-tuning's objective on all labels, at the best share of its way; and why.
 
         value = outer loss on ood_val of models on folds + `search.problem.outer.PRICE` times what is surely lost on
                 id_val beyond `search.id_drop_max`
@@ -41,7 +42,7 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> Objective:
     searched, or ood_val cannot judge.
     """
     if not work.cfg.mixes:
-        return learned
+        return learned, None
     fits = replace(fits, context=fits.context.varied(learned=learned))
     candidates = {"autoft": (learned, way_of(learned))}
     if trains(work) and BOTH in methods(work):
@@ -52,13 +53,16 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> Objective:
         for name, (_, way) in candidates.items()
         for share, value in _values(work, fits, way, lost).items()
     }
-    best = min(values, key=lambda at: values[at], default=("autoft", learned.alpha))
+    if not values:
+        return learned, None
+    method, alpha = min(values, key=lambda at: values[at])
     for (name, share), value in values.items():
-        event = {"candidate": name, "alpha": share, "value": value, "chosen": (name, share) == best}
+        event = {"candidate": name, "alpha": share, "value": value, "chosen": (name, share) == (method, alpha)}
         fits.context.log({"method": "autoft", **event})
-    if best[0] == BOTH:
+    if method == BOTH:
         fits.share(BOTH, "autoft_end")
-    return replace(candidates[best[0]][0], alpha=best[1])
+    best = {name: min(v for (of, _), v in values.items() if of == name) for name, _ in values}
+    return replace(candidates[method][0], alpha=alpha), LastChoice(method, alpha, best)
 
 
 def _on_all_labels(fits: Fits) -> Objective:

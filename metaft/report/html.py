@@ -18,9 +18,11 @@ from metaft.report.tables import (
     drift_rows,
     group_rows,
     handed_back,
+    last_choice,
     objective_rows,
     ood_mean,
     ood_splits,
+    search_rows,
 )
 
 PAGE = """<!doctype html>
@@ -57,7 +59,8 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 {% for row in table[1:] %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
 {% endfor %}
 {% if run.search %}<table><tr><th>search</th><th>{{ run.mode }}</th></tr>
-{% for k, v in run.search.items() %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>{% endif %}
+{% for k, v in run.search %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>
+{% if run.last_choice %}<p>{{ run.last_choice }}</p>{% endif %}{% endif %}
 {% endfor %}
 </body></html>
 """
@@ -89,11 +92,8 @@ def _view(name: str, run: Document) -> dict[str, Any]:
         "drift_note": DRIFT_NOTE,
         "objective": [objective_rows(run), group_rows(run)],
         "mode": run.get("mode") or "none",
-        "search": {
-            k.replace("_", " "): f"{v:.4g}" if isinstance(v, float) else v
-            for k, v in (run.get("search") or {}).items()
-            if not isinstance(v, list)
-        },
+        "search": search_rows(run),
+        "last_choice": last_choice(run),
     }
 
 

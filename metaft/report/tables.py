@@ -83,9 +83,31 @@ def drift_rows(results: Document) -> list[list[str]]:
 
 def search_table(results: Document) -> str:
     """The search's size, result and cost."""
+    rows = search_rows(results)
+    table = markdown(["search", results.get("mode") or "none (objective given)"], rows) if rows else ""
+    return "\n\n".join(part for part in (table, last_choice(results)) if part)
+
+
+def search_rows(results: Document) -> list[list[str]]:
+    """The cells of the search's numbers."""
     search = results.get("search") or {}
-    rows = [[key.replace("_", " "), _number(value)] for key, value in search.items() if not isinstance(value, list)]
-    return markdown(["search", results.get("mode") or "none (objective given)"], rows) if rows else ""
+    return [[key.replace("_", " "), _number(search[key])] for key in search if key not in ("finalists", "last_choice")]
+
+
+def last_choice(results: Document) -> str:
+    """Whose fine-tune the search took at full length, in one sentence; empty where it had no choice."""
+    kept = (results.get("search") or {}).get("last_choice")
+    if not kept:
+        return ""
+    values = ", ".join(f"{value:.3f} {_whose(name)}" for name, value in kept["values"].items())
+    return (
+        f"At full length the best outer loss is {values}; the learned objective is that {_whose(kept['method'])}, "
+        f"at {kept['alpha']:g} of the way."
+    )
+
+
+def _whose(method: str) -> str:
+    return "of the search" if method == "autoft" else f"of {method}"
 
 
 def objective_table(results: Document) -> str:
@@ -100,8 +122,11 @@ def objective_rows(results: Document) -> list[list[str]]:
     if not objective:
         return [["objective", "value"]]
     knobs = {f"{objective['method']} {name}": value for name, value in (objective.get("knobs") or {}).items()}
-    values = {**objective["terms"], "lr": objective["lr"], "wd": objective["wd"], **knobs}
+    sources = {f"ce on {name}": weight for name, weight in (objective.get("sources") or {}).items()}
+    values = {**objective["terms"], **sources, "lr": objective["lr"], "wd": objective["wd"], **knobs}
     rows = [[name, _number(value)] for name, value in values.items()]
+    if objective.get("alpha", 1.0) != 1:
+        rows.append(["share of the way", _number(objective["alpha"])])
     if objective.get("head"):
         rows.append(["head", objective["head"].replace("_", " ")])
     if objective.get("schedule"):

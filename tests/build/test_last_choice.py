@@ -19,6 +19,7 @@ from metaft.finetune.context import FitContext
 from metaft.finetune.methods.ft_ood_val import both
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.objective import Objective
+from metaft.results import LastChoice
 from tests.conftest import SMALL
 from tests.finetune.states import same, with_finetune
 
@@ -70,7 +71,7 @@ def by_hand(work, fits, begin, end, share):
 def test_it_is_the_best_of_both_ways_by_folds_and_id(both_work):
     events: list[dict] = []
     fits = fits_in(both_work, events)
-    kept = settled(both_work, FOUND, fits)
+    kept, choice = settled(both_work, FOUND, fits)
     told = {(e["candidate"], e["alpha"]): e["value"] for e in events if "candidate" in e}
     assert set(told) == {(name, alpha) for name in ("autoft", BOTH) for alpha in ALPHAS}
     learned = replace(fits, context=fits.context.varied(learned=FOUND))
@@ -80,13 +81,17 @@ def test_it_is_the_best_of_both_ways_by_folds_and_id(both_work):
             assert value == pytest.approx(by_hand(both_work, learned, *ways[name][:2], alpha), abs=2e-4)
     name, alpha = min(told, key=told.get)
     assert kept == replace(ways[name][2], alpha=alpha)
+    best = {of: min(value for (who, _), value in told.items() if who == of) for of in ways}
+    assert choice == LastChoice(name, alpha, best)
     assert [(e["candidate"], e["alpha"]) for e in events if e.get("chosen") and "candidate" in e] == [(name, alpha)]
 
 
 def test_where_plain_fine_tuning_is_better_its_objective_is_taken_and_not_trained_again(both_work):
     """A found objective whose rate destroys the model loses; the fits are those that autoft would have trained."""
     fits = fits_in(both_work)
-    kept = settled(both_work, replace(FOUND, lr=0.1), fits)
+    kept, choice = settled(both_work, replace(FOUND, lr=0.1), fits)
+    assert choice.method == BOTH
+    assert choice.values[BOTH] < choice.values["autoft"]
     assert replace(kept, alpha=1.0) == both(FIXED[BOTH], fits.context)
     assert kept.head == "zero_shot"
     learned = replace(fits, context=fits.context.varied(learned=kept))
@@ -101,17 +106,19 @@ def test_where_plain_fine_tuning_is_better_its_objective_is_taken_and_not_traine
 
 def test_one_that_diverges_loses(both_work, monkeypatch):
     fits = fits_in(both_work)
-    assert replace(settled(both_work, replace(FOUND, lr=1e6), fits), alpha=1.0) == both(FIXED[BOTH], fits.context)
+    kept, choice = settled(both_work, replace(FOUND, lr=1e6), fits)
+    assert replace(kept, alpha=1.0) == both(FIXED[BOTH], fits.context)
+    assert set(choice.values) == {BOTH}
     monkeypatch.setattr(last_choice, "trains", lambda work: False)
     destroyed = replace(FOUND, lr=1e6)
-    assert settled(both_work, destroyed, fits_in(both_work)) == destroyed
+    assert settled(both_work, destroyed, fits_in(both_work)) == (destroyed, None)
 
 
 def test_it_changes_nothing_where_no_share_is_searched(work):
-    assert settled(work, FOUND, SimpleNamespace()) is FOUND
+    assert settled(work, FOUND, SimpleNamespace()) == (FOUND, None)
 
 
 def test_it_changes_nothing_where_ood_val_cannot_judge(both_work):
     splits = replace(both_work.splits, ood_val=both_work.splits.ood_val.subset(torch.arange(3)))
     tiny = replace(both_work, splits=splits)
-    assert settled(tiny, FOUND, fits_in(tiny)) == FOUND
+    assert settled(tiny, FOUND, fits_in(tiny)) == (FOUND, None)

@@ -53,6 +53,26 @@ def test_page_tells_what_is_handed_back_first():
     assert page(older) == without
 
 
+def test_an_objective_is_shown_with_its_sources_and_its_share():
+    text = page({**DOCUMENT, "objective": {**DOCUMENT["objective"], "sources": {"ood_val": 3.0}, "alpha": 0.7}})
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert ["ce on ood_val", "3"] in cells
+    assert ["share of the way", "0.7"] in cells
+    assert "share of the way" not in page({**DOCUMENT, "objective": {**DOCUMENT["objective"], "alpha": 1.0}})
+
+
+def test_the_last_choice_is_told():
+    kept = {"method": "ft_ood_val", "alpha": 0.7, "values": {"autoft": 0.4321, "ft_ood_val": 0.4}}
+    results = {**DOCUMENT, "search": {**DOCUMENT["search"], "last_choice": kept}}
+    sentence = (
+        "At full length the best outer loss is 0.432 of the search, 0.400 of ft_ood_val; the learned objective is that "
+        "of ft_ood_val, at 0.7 of the way."
+    )
+    assert sentence in page(results)
+    assert "full length" not in page({**DOCUMENT, "search": {**DOCUMENT["search"], "last_choice": None}})
+    assert "last choice" not in page(results)
+
+
 def test_an_objective_is_shown_by_group():
     groups = {"stem": {"lr": 1e-5, "terms": {"l2init": 0.5}}, "head": {"lr": 1e-2}}
     results = {
