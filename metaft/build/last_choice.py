@@ -27,6 +27,7 @@ from metaft.search.problem.judging import judgement_of
 from metaft.search.problem.outer import id_cost
 
 BOTH = "ft_ood_val"  # plain fine-tuning on all labels
+END, FOUND = "autoft_end", "autoft_found"  # where the fits of the winner and those of what was searched are kept
 Lost = Callable[[Tensor], float]  # from whether a model is right on each image of id_val, to what counts against it
 
 
@@ -43,7 +44,8 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
     """
     if not work.cfg.mixes:
         return learned, None
-    fits = replace(fits, context=fits.context.varied(learned=learned))
+    kept = fits
+    fits = replace(fits, context=fits.context.varied(learned=learned)).aside(END, FOUND)
     candidates = {"autoft": (learned, way_of(learned))}
     if trains(work) and BOTH in methods(work):
         candidates[BOTH] = (_on_all_labels(fits), Way("zero_shot", BOTH))
@@ -59,8 +61,7 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
     for (name, share), value in values.items():
         event = {"candidate": name, "alpha": share, "value": value, "chosen": (name, share) == (method, alpha)}
         fits.context.log({"method": "autoft", **event})
-    if method == BOTH:
-        fits.share(BOTH, "autoft_end")
+    kept.share(BOTH if method == BOTH else FOUND, END)
     best = {name: min(v for (of, _), v in values.items() if of == name) for name, _ in values}
     return replace(candidates[method][0], alpha=alpha), LastChoice(method, alpha, best)
 

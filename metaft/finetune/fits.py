@@ -70,6 +70,23 @@ class Memory:
         self.kept[name] = fit
 
 
+@dataclass(frozen=True)
+class Aside:
+    """A store that keeps the fits of a method, `old` or `old.PART`, under another name."""
+
+    store: Store
+    old: str
+    new: str
+
+    def take(self, name: str) -> Fit | None:
+        """The stored fit of this name, or None."""
+        return self.store.take(_renamed(name, self.old, self.new))
+
+    def put(self, name: str, fit: Fit) -> None:
+        """Store a fit under a name."""
+        self.store.put(_renamed(name, self.old, self.new), fit)
+
+
 @dataclass
 class Asked:
     """What has been asked of an object: the costs of fits by name, and the seconds until they were there."""
@@ -88,14 +105,11 @@ class Renamed:
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The state saved last under a name; None: there is none."""
-        return self.keeper.load(self._renamed(name))
+        return self.keeper.load(_renamed(name, self.old, self.new))
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Keep a copy of a state of tensors and plain values, in place of the last one of this name."""
-        self.keeper.save(self._renamed(name), state)
-
-    def _renamed(self, name: str) -> str:
-        return self.new + name.removeprefix(self.old)
+        self.keeper.save(_renamed(name, self.old, self.new), state)
 
 
 @dataclass(frozen=True)
@@ -161,12 +175,17 @@ class Fits:
         """The context in which a fit, or what judges fits, can ask for others."""
         return replace(self.context, fitted=self.model, apart=self.apart, judged=self.judged)
 
+    def aside(self, old: str, new: str) -> Fits:
+        """The same, but that fits and trainings of a method are kept under another name."""
+        keeper = Renamed(self.context.keeper, old, new)
+        return replace(self, store=Aside(self.store, old, new), context=replace(self.context, keeper=keeper))
+
     def share(self, old: str, new: str) -> None:
         """Keep a method's fits, on folds too, under the name of another, which would train them all over again."""
         for label in (old, *(f"{old}.fold{number}" for number in range(len(self._rows())))):
             fit = self.store.take(label)
             if fit is not None:
-                self.store.put(new + label.removeprefix(old), Fit(fit.model, fit.costs))
+                self.store.put(_renamed(label, old, new), Fit(fit.model, fit.costs))
 
     def _label(self, name: str) -> str:
         whole = self.fold is None or not METHODS[name].fits_ood_val(self.context.settings)
@@ -191,3 +210,8 @@ def _in_fold(context: FitContext, name: str, label: str) -> FitContext:
     """The context of a method's fit on a fold, whose states and events go by the fold's label."""
     keeper = Renamed(context.keeper, name, label)
     return replace(context, keeper=keeper, log=lambda event: context.log({**event, "method": label}))
+
+
+def _renamed(name: str, old: str, new: str) -> str:
+    """NEW or NEW.PART for OLD or OLD.PART; any other name as it is."""
+    return new + name.removeprefix(old) if name.partition(".")[0] == old else name

@@ -13,7 +13,7 @@ from metaft import config
 from metaft.build import last_choice
 from metaft.build.fits import fit_settings
 from metaft.build.fits import fits as fits_of
-from metaft.build.last_choice import BOTH, settled
+from metaft.build.last_choice import BOTH, END, settled
 from metaft.build.workspace import workspace
 from metaft.finetune.context import FitContext
 from metaft.finetune.methods.ft_ood_val import both
@@ -74,11 +74,10 @@ def test_it_is_the_best_of_both_ways_by_folds_and_id(both_work):
     kept, choice = settled(both_work, FOUND, fits)
     told = {(e["candidate"], e["alpha"]): e["value"] for e in events if "candidate" in e}
     assert set(told) == {(name, alpha) for name in ("autoft", BOTH) for alpha in ALPHAS}
-    learned = replace(fits, context=fits.context.varied(learned=FOUND))
+    learned = replace(fits, context=fits.context.varied(learned=FOUND)).aside(END, last_choice.FOUND)
     ways = {"autoft": ("linear_probe", "autoft_end", FOUND), BOTH: ("zero_shot", BOTH, both(FIXED[BOTH], fits.context))}
     for (name, alpha), value in told.items():
-        if name == BOTH or kept.head == "linear_probe":  # of the other way its name was given to the winner
-            assert value == pytest.approx(by_hand(both_work, learned, *ways[name][:2], alpha), abs=2e-4)
+        assert value == pytest.approx(by_hand(both_work, learned, *ways[name][:2], alpha), abs=2e-4)
     name, alpha = min(told, key=told.get)
     assert kept == replace(ways[name][2], alpha=alpha)
     best = {of: min(value for (who, _), value in told.items() if who == of) for of in ways}
@@ -96,6 +95,7 @@ def test_where_plain_fine_tuning_is_better_its_objective_is_taken_and_not_traine
     assert kept.head == "zero_shot"
     learned = replace(fits, context=fits.context.varied(learned=kept))
     assert learned.model("autoft_end") is fits.model(BOTH)
+    assert settled(both_work, replace(FOUND, lr=0.1), fits) == (kept, choice), "a run that was stopped here goes on"
     afresh = fits_in(both_work)
     afresh = replace(afresh, context=afresh.context.varied(learned=kept))
     assert same(afresh.model("autoft_end"), fits.model(BOTH))

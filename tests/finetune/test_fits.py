@@ -172,3 +172,13 @@ def test_a_fit_is_shared_under_a_second_name_with_its_folds(few, short):
         assert kept is not None
         assert shared.model is kept.model
         assert shared.costs == kept.costs
+
+
+def test_fits_are_kept_aside_with_their_trainings(few, short):
+    keeper = Keeper(stop=False)
+    fits = fits_of(few, replace(with_finetune(short, knobs=FIXED), keeper=keeper))
+    aside = fits.aside("ft_ood_val", "other")
+    aside.apart("ft_ood_val")
+    aside.model("ft")
+    assert set(fits.store.kept) == {"other", "other.fold0", "other.fold1", "ft"}
+    assert {name.partition(".")[0] for name in keeper.states} == {"other", "ft"}
