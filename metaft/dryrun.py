@@ -15,6 +15,7 @@ from metaft import pipeline
 from metaft.build.fits import finetune_cost, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
+from metaft.build.sources import trains
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
 from metaft.finetune.fits import Fit, Memory
@@ -72,12 +73,21 @@ def dry_run(cfg: Config) -> str:
         ],
         ["graphs kept, of all inner steps", f"{measured.forecast.graphs} of {cfg.inner.steps}"],
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
+        *_last_choice(work, tune_seconds, tune_cost),
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
     ]
     bad = [o.status for o in (measured.step, measured.hypergradient) if o.status != "ok"]
     warning = f"\n\nwarning: the first step ended as {', '.join(bad)}" if bad else ""
     return f"{_counts(work)}\n\n{markdown(['dry run', 'value'], rows)}{warning}"
+
+
+def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
+    """The row of the fine-tunes on folds that end a search, where its objective's share of the way is searched."""
+    if not work.cfg.mixes:
+        return []
+    count = work.cfg.search.folds if trains(work) else 1
+    return [["estimated last choice", f"{count * seconds:.0f} s, {count * cost:,.0f} step equivalents"]]
 
 
 def _counts(work: Workspace) -> str:

@@ -429,6 +429,9 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, tmp_path, capsys):
     ):
         assert words in out
     assert "search / fine-tune" in out
+    assert "estimated last choice" not in out, "no share of the way is searched"
+    assert metaft("--mode", "hypergrad", "--dry-run", "objective.mix=true") == 0
+    assert "estimated last choice" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

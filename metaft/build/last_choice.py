@@ -46,9 +46,7 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
         return learned, None
     kept = fits
     fits = replace(fits, context=fits.context.varied(learned=learned)).aside(END, FOUND)
-    candidates = {"autoft": (learned, way_of(learned))}
-    if trains(work) and BOTH in methods(work):
-        candidates[BOTH] = (_on_all_labels(fits), Way("zero_shot", BOTH))
+    candidates = {"autoft": (learned, way_of(learned)), **_on_all_labels(work, fits)}
     lost = _lost(work, fits)
     values = {
         (name, share): value
@@ -66,9 +64,15 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
     return replace(candidates[method][0], alpha=alpha), LastChoice(method, alpha, best)
 
 
-def _on_all_labels(fits: Fits) -> Objective:
-    """Plain fine-tuning's objective with the weight of ood_val and the rate that cross-validation has chosen."""
-    return both({**knobs_of(BOTH, fits.context), **fits(BOTH).chosen}, fits.context)
+def _on_all_labels(work: Workspace, fits: Fits) -> dict[str, tuple[Objective, Way]]:
+    """Plain fine-tuning on all labels with what cross-validation has chosen, if it takes part and does not diverge."""
+    if not trains(work) or BOTH not in methods(work):
+        return {}
+    try:
+        knobs = {**knobs_of(BOTH, fits.context), **fits(BOTH).chosen}
+    except DivergedError:
+        return {}
+    return {BOTH: (both(knobs, fits.context), Way("zero_shot", BOTH))}
 
 
 def _values(work: Workspace, fits: Fits, way: Way, lost: Lost) -> dict[float, float]:

@@ -114,6 +114,13 @@ def test_one_that_diverges_loses(both_work, monkeypatch):
     assert settled(both_work, destroyed, fits_in(both_work)) == (destroyed, None)
 
 
+def test_where_plain_fine_tuning_diverges_what_was_found_is_left(both_work):
+    wild = replace(both_work, cfg=config.load(None, [*SMALL, *TRAINS, "finetune.lr=1e5"]))
+    kept, choice = settled(wild, FOUND, fits_in(wild))
+    assert replace(kept, alpha=FOUND.alpha) == FOUND
+    assert set(choice.values) == {"autoft"}
+
+
 def test_it_changes_nothing_where_no_share_is_searched(work):
     assert settled(work, FOUND, SimpleNamespace()) == (FOUND, None)
 
