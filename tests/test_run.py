@@ -417,7 +417,7 @@ def test_faults_have_their_code_and_leave_no_trace(metaft, tmp_path, capsys, wor
     assert [p.name for p in tmp_path.iterdir()] == [wide.name]
 
 
-def test_dry_run_writes_nothing_and_tells_all(metaft, tmp_path, capsys):
+def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys):
     assert metaft("--mode", "hypergrad", "--dry-run") == 0
     out = capsys.readouterr().out
     for words in (
@@ -430,7 +430,7 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, tmp_path, capsys):
         assert words in out
     assert "search / fine-tune" in out
     assert "estimated last choice" not in out, "no share of the way is searched"
-    assert metaft("--mode", "hypergrad", "--dry-run", "objective.mix=true") == 0
+    assert main(["--mode", "hypergrad", "--dry-run", *small, "objective.mix=true"]) == 0
     assert "estimated last choice" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
