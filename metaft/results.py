@@ -23,7 +23,7 @@ class LastChoice:
     """Whose fine-tune was taken at full length, and the share of its way (see `metaft.build.last_choice`).
 
     Args:
-        values: by candidate the best outer loss on its way; `autoft` is what was searched.
+        values: by candidate the best worth on its way, a share; `autoft` is what was searched.
     """
 
     method: str

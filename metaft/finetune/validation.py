@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
+from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart, judge
+from metaft.finetune.methods import PLAIN
 from metaft.metrics import Gap
 
 Score = tuple[float, float]
@@ -39,6 +41,21 @@ def drop_price(of_ft: Tensor, right: Tensor, limit: float | None) -> float:
         limit: a share; None: nothing counts.
     """
     return 0.0 if limit is None else PRICE * Gap.between(of_ft, right).beyond(limit)
+
+
+def id_price(id_val: Split, context: FitContext) -> Callable[[Tensor], float]:
+    """From whether a model is right on each image of id_val, [N], to what counts against it (see `drop_price`).
+
+    Nothing does without a limit in the settings, or where plain fine-tuning diverges.
+    """
+    limit = context.settings.id_drop_max
+    if limit is None:
+        return lambda right: 0.0
+    try:
+        of_ft = right_on(id_val, context.fitted(PLAIN), context)
+    except DivergedError:
+        return lambda right: 0.0
+    return lambda right: drop_price(of_ft, right, limit)
 
 
 def accuracy_apart(parts: Sequence[Apart], context: FitContext) -> float:

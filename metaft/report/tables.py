@@ -99,10 +99,10 @@ def last_choice(results: Document) -> str:
     kept = (results.get("search") or {}).get("last_choice")
     if not kept:
         return ""
-    values = ", ".join(f"{value:.3f} {_whose(name)}" for name, value in kept["values"].items())
+    values = ", ".join(f"{100 * value:.1f} % with that {_whose(name)}" for name, value in kept["values"].items())
     return (
-        f"At full length the best outer loss is {values}; the learned objective is that {_whose(kept['method'])}, "
-        f"at {kept['alpha']:g} of the way."
+        f"At full length accuracy on ood_val, less what is lost on id_val, is {values}; the learned objective is that "
+        f"{_whose(kept['method'])}, at {kept['alpha']:g} of the way."
     )
 
 

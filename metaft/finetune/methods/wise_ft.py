@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import torch
-from torch import Tensor
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
-from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
-from metaft.finetune.methods import PLAIN
-from metaft.finetune.validation import accuracy_apart, drop_price, right_on
+from metaft.finetune.validation import accuracy_apart, id_price, right_on
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 UNJUDGED = 0.5  # where no image is left to judge by; Wortsman et al., section 4: close to the best on most data
@@ -85,7 +82,7 @@ class Way:
         if apart is None:
             return UNJUDGED
         begin, end = self._ends(context)
-        price = self._price(data, context)
+        price = id_price(data.id_val, context) if self.keeps_id else lambda right: 0.0
 
         def score(alpha: float) -> tuple[float, float, float]:
             right = right_on(data.id_val, interpolate(begin, end, alpha), context)
@@ -98,17 +95,6 @@ class Way:
             event = {"alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == best}
             context.log({"method": name, **event})
         return best
-
-    def _price(self, data: SearchData, context: FitContext) -> Callable[[Tensor], float]:
-        """What counts against a mix, from whether it is right on each image of id_val (see `drop_price`)."""
-        drop = context.settings.id_drop_max
-        if not self.keeps_id or drop is None:
-            return lambda right: 0.0
-        try:
-            of_ft = right_on(data.id_val, context.fitted(PLAIN), context)
-        except DivergedError:
-            return lambda right: 0.0
-        return lambda right: drop_price(of_ft, right, drop)
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:

@@ -65,16 +65,6 @@ def by_domain(loss: Loss, how: str, domains: Tensor) -> Loss:
     return function
 
 
-def id_cost(of_plain: Tensor, right: Tensor, drop: float) -> float:
-    """What is surely lost in distribution, at its price: PRICE * max(0, mean difference - SURE * its error - drop).
-
-    Args:
-        of_plain, right: whether the measure and the model are right on each image, [B].
-        drop: the share by which accuracy may be below the measure's.
-    """
-    return PRICE * Gap.between(of_plain, right).beyond(drop)
-
-
 @dataclass(frozen=True)
 class Floor:
     """The ID accuracy that a search is to keep; what is surely missing from it costs PRICE times as much.
@@ -100,8 +90,8 @@ class Floor:
         return cls(images, labels, logits.argmax(dim=1) == labels, float(margin(logits, labels)), drop)
 
     def cost(self, logits: Tensor) -> float:
-        """What these logits lose (see `id_cost`)."""
-        return id_cost(self.right, logits.argmax(dim=1) == self.labels, self.drop)
+        """PRICE * max(0, mean difference - SURE * its error - drop)."""
+        return PRICE * self._gap(logits).beyond(self.drop)
 
     def smooth(self, logits: Tensor) -> Tensor:
         """PRICE * max(0, difference of margin losses - SURE * error - drop), which has a gradient."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metaft.build.fits import fits as fits_of
-from metaft.finetune.methods import wise_ft
+from metaft.finetune import validation
 from metaft.finetune.methods.wise_ft import ALPHAS
 from metaft.objective import Objective
 from tests.finetune.states import same, with_finetune
@@ -58,7 +58,7 @@ def test_what_a_share_loses_in_distribution_counts_against_it(few, short, drop, 
         asked.append(limit)
         return 2.0 if len(asked) < len(ALPHAS) else 0.0
 
-    monkeypatch.setattr(wise_ft, "drop_price", price)
+    monkeypatch.setattr(validation, "drop_price", price)
     alpha = fits_of(few, context)("autoft_wise").chosen["alpha"]
     assert asked == ([] if drop is None else [0.03] * len(ALPHAS))
     assert alpha == 1.0 if drop is not None else alpha < 1.0
