@@ -117,15 +117,16 @@ def test_settings_in_every_form_mean_the_same(tmp_path):
     options = {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}
     path.write_text(
         "inner: {steps: 2, batch_size: 8}\nsearch: {trials: 2, candidates: 1}\nfinetune: {epochs: 1}\n"
-        f"data: {{options: {json.dumps(options)}}}\n"
+        f"data: {{options: {json.dumps(options)}}}\nevaluation: {{methods: [ft]}}\n"
     )
+    few = {"evaluation": {"methods": ("ft",)}}  # without ft_ood_val, which a search would ask for
     nested = {"inner": {"steps": 2, "batch_size": 8}, "search": {"trials": 2, "candidates": 1}, "data.options": options}
-    nested |= {"finetune.epochs": 1}
+    nested |= {"finetune.epochs": 1, **few}
     dotted = {"inner.steps": 2, "inner.batch_size": 8, "search.trials": 2, "search.candidates": 1, "seed": 0}
-    dotted |= {"finetune.epochs": 1}
+    dotted |= {"finetune.epochs": 1, "evaluation.methods": ["ft"]}
     results = [
         metaft.search(settings, mode="random")
-        for settings in (nested, {**dotted, "data": {"options": options}}, metaft.Config(**EXAMPLE))
+        for settings in (nested, {**dotted, "data": {"options": options}}, metaft.Config(**EXAMPLE | few))
     ]
     assert results[0].objective == results[1].objective == results[2].objective
     assert metaft.search(path, mode="random").objective == results[0].objective
