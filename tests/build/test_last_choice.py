@@ -104,6 +104,14 @@ def test_where_plain_fine_tuning_is_better_its_objective_is_taken_and_not_traine
         assert same(one.model, other.model)
 
 
+def test_where_the_labels_tell_nothing_what_was_searched_stays(both_work, monkeypatch):
+    """All shares of both ways are as good: not the smallest, which is barely enough, but the one next to the found."""
+    monkeypatch.setattr(last_choice, "_values", lambda work, fits, way: dict.fromkeys(ALPHAS, (1.0, -0.0)))
+    kept, choice = settled(both_work, replace(FOUND, alpha=0.68), fits_in(both_work))
+    assert (choice.method, choice.alpha) == ("autoft", 0.7)
+    assert kept == replace(FOUND, alpha=0.7)
+
+
 def test_one_that_diverges_loses(both_work, monkeypatch):
     fits = fits_in(both_work)
     kept, choice = settled(both_work, replace(FOUND, lr=1e6), fits)

@@ -46,7 +46,7 @@ class Way:
 
     def model(self, alpha: float, context: FitContext) -> Classifier:
         """The mix at a share alpha in [0, 1] of the way."""
-        return interpolate(*self._ends(context), alpha)
+        return interpolate(*self.ends(context), alpha)
 
     def apart(self, context: FitContext) -> Callable[[float], list[Apart]] | None:
         """From a share of the way to its mixes, each apart from the images of ood_val that judge it.
@@ -66,7 +66,8 @@ class Way:
             alpha = context.chosen["alpha"] = self._chosen(name, data, context)
         return self.model(alpha, context)
 
-    def _ends(self, context: FitContext) -> tuple[Classifier, Classifier]:
+    def ends(self, context: FitContext) -> tuple[Classifier, Classifier]:
+        """What the way begins and ends with; a store may read them anew at every call."""
         return self.prepared(context.fitted(self.begin)), self.prepared(context.fitted(self.end))
 
     def _apart(self, name: str, context: FitContext) -> list[Apart] | None:
@@ -81,7 +82,7 @@ class Way:
         apart = self.apart(context)
         if apart is None:
             return UNJUDGED
-        begin, end = self._ends(context)
+        begin, end = self.ends(context)
         price = id_price(data.id_val, context) if self.keeps_id else lambda right: 0.0
 
         def score(alpha: float) -> tuple[float, float, float]:
