@@ -49,13 +49,13 @@ from shared.workers import in_workers
 from metaft import pipeline
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.data.types import Split
+from metaft.cost import Cost
 from metaft.errors import DivergedError
-from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits, Memory
-from metaft.finetune.methods import METHODS
+from metaft.finetune.methods import LEARNED, METHODS
 from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.hooks.knobs import Knob
+from metaft.results import Results
 from metaft.search.journal import Journal
 from metaft.search.sampler import Failed
 from metaft.search.tpe.tpe import TPE
@@ -109,15 +109,18 @@ def with_knobs(work: Workspace, knobs: Knobs) -> dict[str, Any]:
 def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...]) -> list[Row]:
     """A row for each of these methods in a cell."""
     work = opened(cell)
-    fits = searching(work, fits_in(work, **with_knobs(work, knobs), **({} if cell.quick else LENGTH)))
-    results = pipeline.compare(work, fits, methods, pipeline.blank(work))
+    fits = fits_in(work, **with_knobs(work, knobs), **({} if cell.quick else LENGTH))
+    fits, search, blank = searched(work, fits, methods)
+    results = pipeline.compare(work, fits, methods, blank)
     rows = []
     for method in methods:
         row = cell.row(method=method, labels=labels, tuning=False, knobs=knobs.get(method, {}))
         if method in results.failed:
             rows.append({**row, "failed": results.failed[method]})
             continue
-        cost, model, splits = results.cost[method], fits.model(method), work.splits
+        cost, model, splits = replace(results.cost[method]), fits.model(method), work.splits
+        if method in LEARNED:
+            cost.add(search)
         row |= {"seconds": round(cost.seconds, 1), "step_equivalents": round(cost.step_equivalents, 1)}
         row |= {"id_val": score(work, model, splits.id_val), "ood_val": score(work, model, splits.ood_val)}
         row |= by_test({split: metrics["accuracy"] for split, metrics in results.metrics[method].items()})
@@ -128,17 +131,18 @@ def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ..
     return rows
 
 
-def searching(work: Workspace, fits: Fits) -> Fits:
-    """The same fits, of which autoft searches first, on its bill."""
-
-    def fit(method: str, ood_val: Split, context: FitContext) -> Classifier:
-        if method != "autoft":
-            return fits.fit(method, ood_val, context)
+def searched(work: Workspace, fits: Fits, methods: tuple[str, ...]) -> tuple[Fits, Cost, Results]:
+    """The fits with a learned objective where a method needs one, what its search cost, and results to begin with."""
+    blank = pipeline.blank(work)
+    if not set(LEARNED) & set(methods):
+        return fits, Cost(), blank
+    try:
         search = pipeline.find(work, pipeline.prepared(work), Journal(), fits)
-        context.cost.step_equivalents += search.cost.step_equivalents
-        return fits.fit(method, ood_val, context.varied(learned=search.objective))
-
-    return replace(fits, fit=fit)
+    except DivergedError as error:
+        for method in LEARNED:
+            blank = blank.with_failure(method, str(error))
+        return fits, Cost(), blank
+    return replace(fits, context=fits.context.varied(learned=search.objective)), search.cost, blank
 
 
 def curve(work: Workspace, end: Classifier) -> list[Row]:
