@@ -70,23 +70,6 @@ class Memory:
         self.kept[name] = fit
 
 
-@dataclass(frozen=True)
-class Aside:
-    """A store that keeps the fits of a method, `old` or `old.PART`, under another name."""
-
-    store: Store
-    old: str
-    new: str
-
-    def take(self, name: str) -> Fit | None:
-        """The stored fit of this name, or None."""
-        return self.store.take(_renamed(name, self.old, self.new))
-
-    def put(self, name: str, fit: Fit) -> None:
-        """Store a fit under a name."""
-        self.store.put(_renamed(name, self.old, self.new), fit)
-
-
 @dataclass
 class Asked:
     """What has been asked of an object: the costs of fits by name, and the seconds until they were there."""
@@ -123,6 +106,7 @@ class Fits:
         ood_val: the images that cross-fitting takes apart.
         store: keeps what is fitted; a fit on a fold is kept as NAME.fold0, NAME.fold1, ...
         fold: the fold on whose fitting part methods that train on ood_val are fitted; None: on all of ood_val.
+        labels: under which other name the fits and trainings of a method are kept.
         asked: takes note of what this object is asked for.
     """
 
@@ -131,6 +115,7 @@ class Fits:
     ood_val: Split
     store: Store = field(default_factory=Memory)
     fold: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
 
     def __call__(self, name: str) -> Fit:
@@ -177,8 +162,7 @@ class Fits:
 
     def aside(self, old: str, new: str) -> Fits:
         """The same, but that fits and trainings of a method are kept under another name."""
-        keeper = Renamed(self.context.keeper, old, new)
-        return replace(self, store=Aside(self.store, old, new), context=replace(self.context, keeper=keeper))
+        return replace(self, labels={**self.labels, old: new})
 
     def share(self, old: str, new: str) -> None:
         """Keep a method's fits, on folds too, under the name of another, which would train them all over again."""
@@ -188,16 +172,22 @@ class Fits:
                 self.store.put(_renamed(label, old, new), Fit(fit.model, fit.costs))
 
     def _label(self, name: str) -> str:
-        whole = self.fold is None or not METHODS[name].fits_ood_val(self.context.settings)
-        return name if whole else f"{name}.fold{self.fold}"
+        label, fold = self.labels.get(name, name), self._fold_of(name)
+        return label if fold is None else f"{label}.fold{fold}"
+
+    def _fold_of(self, name: str) -> int | None:
+        """The fold on whose fitting part a method is fitted; None: it is fitted whole."""
+        return self.fold if METHODS[name].fits_ood_val(self.context.settings) else None
 
     def _fitted(self, name: str, label: str) -> Fit:
         start, others, ood_val = time.perf_counter(), replace(self, asked=Asked()), self.ood_val
         context = replace(others.within(), cost=Cost(), chosen={})
+        fold = self._fold_of(name)
+        if fold is not None:
+            ood_val = ood_val.subset(self._rows()[fold][0])
+            context = context.with_knobs(name, replace(others, fold=None)(name).chosen)
         if label != name:
-            assert self.fold is not None, "which the label names"
-            ood_val = ood_val.subset(self._rows()[self.fold][0])
-            context = _in_fold(context.with_knobs(name, replace(others, fold=None)(name).chosen), name, label)
+            context = _labelled(context, name, label)
         model = self.fit(name, ood_val, context)
         context.cost.seconds += time.perf_counter() - start - others.asked.seconds
         return Fit(model, {**others.asked.costs, label: context.cost}, context.chosen)
@@ -206,8 +196,8 @@ class Fits:
         return self.context.rows_by_fold(self.ood_val)
 
 
-def _in_fold(context: FitContext, name: str, label: str) -> FitContext:
-    """The context of a method's fit on a fold, whose states and events go by the fold's label."""
+def _labelled(context: FitContext, name: str, label: str) -> FitContext:
+    """The context of a method's fit whose states and events go by a label."""
     keeper = Renamed(context.keeper, name, label)
     return replace(context, keeper=keeper, log=lambda event: context.log({**event, "method": label}))
 
