@@ -17,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from metaft.config.schema import HypergradConfig
 from metaft.data.registry import SUITE_VERSION
+from metaft.inner import ESTIMATORS
 from metaft.search.bilevel import Budget
 from metaft.search.journal import Journal
 from metaft.search.sampler import Failed
@@ -26,6 +29,7 @@ from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.search.tpe.tpe import TPE
 from metaft.space import Categorical, Float, Int, Space
+from metaft.temperature import ce_calibrated
 from tests.search.problems import Bowl
 
 ROOT = Path(__file__).parent.parent
@@ -254,6 +258,19 @@ def test_optuna_searches_our_spaces(benchmarks):
         sampler.tell(trial.number, Failed("no luck") if trial.params["n"] == 5 else value)
     assert points[0] == pytest.approx(first)
     assert sum(p["kind"] == "b" for p in points[20:]) > 12
+
+
+def test_peers_and_plain_training_have_the_loop_that_is_measured(benchmarks):
+    """In float64 the elementary peer, torch's AdamW and `unroll` are the same to rounding."""
+    innerloop, peers = (importlib.import_module(f"shared.{name}") for name in ("innerloop", "peers"))
+    setting = innerloop.Setting(innerloop.Cell(innerloop.TOY, 16, 2), 0, "cpu", torch.float64)
+    value, gradient = ESTIMATORS["unroll"].make(HypergradConfig())(setting.loop)
+    theirs, by_peer = peers.PEERS["recomputed"].estimate(setting)
+    torch.testing.assert_close(theirs, value, rtol=1e-10, atol=0)
+    torch.testing.assert_close(setting.in_cube(by_peer), setting.in_cube(gradient), rtol=1e-8, atol=1e-12)
+    model = setting.plain()
+    trained = ce_calibrated(model(setting.last.images).logits, setting.last.labels)
+    torch.testing.assert_close(trained.detach(), value, rtol=1e-10, atol=0)
 
 
 @pytest.mark.full
