@@ -12,6 +12,7 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 SURE = 2.0  # standard errors beyond which a difference is no chance
+ID_PRICE = 2.0  # points out of distribution that each point surely missing in distribution has to bring
 ROUNDING = 1e-9  # of accuracies that are compared
 
 

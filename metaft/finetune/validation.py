@@ -13,10 +13,9 @@ from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart, judge
 from metaft.finetune.methods import PLAIN
-from metaft.metrics import Gap
+from metaft.metrics import ID_PRICE, Gap
 
 Score = tuple[float, float]
-PRICE = 2.0  # points on ood_val that each point surely missing on id_val has to bring
 
 
 def right_on(split: Split, model: Classifier, context: FitContext) -> Tensor:
@@ -32,15 +31,15 @@ def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
 
 
 def drop_price(of_ft: Tensor, right: Tensor, limit: float | None) -> float:
-    """What counts against a model for its loss in distribution: `PRICE` times what id_val shows beyond a limit.
+    """What counts against a model for its loss in distribution: `ID_PRICE` times what id_val shows beyond a limit.
 
-        PRICE * max(0, accuracy of ft - its own - 2 standard errors of that - limit)
+        ID_PRICE * max(0, accuracy of ft - its own - 2 standard errors of that - limit)
 
     Args:
         of_ft, right: whether ft and the model are right on each image of id_val, [N].
         limit: a share; None: nothing counts.
     """
-    return 0.0 if limit is None else PRICE * Gap.between(of_ft, right).beyond(limit)
+    return 0.0 if limit is None else ID_PRICE * Gap.between(of_ft, right).beyond(limit)
 
 
 def id_price(id_val: Split, context: FitContext) -> Callable[[Tensor], float]:

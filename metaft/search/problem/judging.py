@@ -69,7 +69,8 @@ class Judging:
             return None
         rows = self._rows(self.id_val, torch.Generator().manual_seed(0))
         batch = self.id_val.batch(rows, self.device)
-        return Floor.under(batch.images, batch.labels, model(batch.images), self.settings.id_drop_max)
+        slope = OUTER_LOSSES[self.settings.outer_loss].slope
+        return Floor.under(batch.images, batch.labels, model(batch.images), self.settings.id_drop_max, slope)
 
     def _of(self, split: Split, rows: Tensor) -> Judged:
         batch = split.batch(rows, self.device)

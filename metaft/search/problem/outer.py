@@ -9,12 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaft.metrics import SURE, Gap
+from metaft.metrics import ID_PRICE, SURE, Gap
 from metaft.search.registry import OuterLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
-
-PRICE = 10.0  # outer loss for ID accuracy below its floor: 0.1 for each percentage point
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -67,7 +65,7 @@ def by_domain(loss: Loss, how: str, domains: Tensor) -> Loss:
 
 @dataclass(frozen=True)
 class Floor:
-    """The ID accuracy that a search is to keep; what is surely missing from it costs PRICE times as much.
+    """The ID accuracy that a search is to keep; what is surely missing from it has its price in outer loss.
 
     Sure is what `SURE` standard errors of the paired difference leave, since the images are few.
 
@@ -76,6 +74,7 @@ class Floor:
         right: whether the model that is the measure is right on each image, [B].
         margin: its `margin` loss, for where a gradient is needed.
         drop: the share by which accuracy may be below its own.
+        price: outer loss for a share of accuracy that is missing.
     """
 
     images: Tensor
@@ -83,20 +82,26 @@ class Floor:
     right: Tensor
     margin: float
     drop: float
+    price: float
 
     @classmethod
-    def under(cls, images: Tensor, labels: Tensor, logits: Tensor, drop: float) -> Floor:
-        """The floor that lies `drop` (a share) below what these logits reach."""
-        return cls(images, labels, logits.argmax(dim=1) == labels, float(margin(logits, labels)), drop)
+    def under(cls, images: Tensor, labels: Tensor, logits: Tensor, drop: float, slope: float) -> Floor:
+        """The floor that lies `drop` (a share) below what these logits reach.
+
+        What is missing costs `metaft.metrics.ID_PRICE` times what as much accuracy is worth in an outer loss of this
+        slope: the same price as wherever models are judged by accuracy.
+        """
+        right = logits.argmax(dim=1) == labels
+        return cls(images, labels, right, float(margin(logits, labels)), drop, ID_PRICE * slope)
 
     def cost(self, logits: Tensor) -> float:
-        """PRICE * max(0, mean difference - SURE * its error - drop)."""
-        return PRICE * self._gap(logits).beyond(self.drop)
+        """price * max(0, mean difference - SURE * its error - drop)."""
+        return self.price * self._gap(logits).beyond(self.drop)
 
     def smooth(self, logits: Tensor) -> Tensor:
-        """PRICE * max(0, difference of margin losses - SURE * error - drop), which has a gradient."""
+        """price * max(0, difference of margin losses - SURE * error - drop), which has a gradient."""
         missing = margin(logits, self.labels) - self.margin - SURE * self._gap(logits).error
-        return PRICE * F.relu(missing - self.drop)
+        return self.price * F.relu(missing - self.drop)
 
     def _gap(self, logits: Tensor) -> Gap:
         return Gap.between(self.right, logits.argmax(dim=1) == self.labels)

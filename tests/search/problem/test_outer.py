@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch.autograd import gradcheck
 
-from metaft.search.problem.outer import PRICE, Floor, Judgement, by_domain, margin
+from metaft.search.problem.outer import Floor, Judgement, by_domain, margin
 from metaft.search.registry import OUTER_LOSSES
 from metaft.temperature import best_log_temperature, ce_calibrated
 
@@ -66,13 +66,13 @@ def test_margin_is_a_smooth_error_rate_of_no_temperature():
 def test_a_floor_costs_what_lies_below_it():
     logits, labels = data(4)
     images = torch.zeros(len(labels), 3, 8, 8)
-    floor = Floor.under(images, labels, logits, drop=0.05)
+    floor = Floor.under(images, labels, logits, drop=0.05, slope=2.5)
     assert floor.cost(logits) == 0
     assert float(floor.smooth(logits)) == 0
     worse = logits.roll(1, dims=1)
     lost = (logits.argmax(1) == labels).double() - (worse.argmax(1) == labels).double()
     error = scipy.stats.sem(lost.numpy())
-    assert floor.cost(worse) == pytest.approx(PRICE * (float(lost.mean()) - 2 * error - 0.05))
+    assert floor.cost(worse) == pytest.approx(2 * 2.5 * (float(lost.mean()) - 2 * error - 0.05))
     assert torch.autograd.grad(floor.smooth(worse.requires_grad_()), worse)[0].abs().sum() > 0
 
 
