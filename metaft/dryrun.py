@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import sys
+import textwrap
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,8 @@ from metaft.search.bilevel import Forecast
 from metaft.search.outcome import Outcome
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD
+
+WIDTH = 120  # of a line of text
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def dry_run(cfg: Config) -> str:
     ]
     bad = [o.status for o in (measured.step, measured.hypergradient) if o.status != "ok"]
     warning = f"\n\nwarning: the first step ended as {', '.join(bad)}" if bad else ""
-    return f"{_counts(work)}\n\n{markdown(['dry run', 'value'], rows)}{warning}"
+    return f"{_counts(work)}\n\n{_classes(work)}\n\n{markdown(['dry run', 'value'], rows)}{warning}"
 
 
 def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
@@ -95,6 +98,14 @@ def _counts(work: Workspace) -> str:
     per_class = {name: split.counts(classes) for name, split in work.splits.parts.items()}
     rows = [[name, str(sum(counts)), f"{min(counts)} to {max(counts)}"] for name, counts in per_class.items()]
     return markdown(["split", "images", "per class"], rows)
+
+
+def _classes(work: Workspace) -> str:
+    """Every class in the order of its label: its folder, where it has one, and its name."""
+    classes = work.splits.classes
+    pairs = zip(classes.folders, classes.names, strict=True) if classes.folders else enumerate(classes.names)
+    text = ", ".join(f"{folder} = {name!r}" for folder, name in pairs)
+    return textwrap.fill(f"classes: {text}", WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
 def _measure(work: Workspace) -> _Measured:

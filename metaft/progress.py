@@ -36,6 +36,12 @@ def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "
     return tqdm(items, desc=what, total=total, unit=unit, **_look())
 
 
+def tell(text: str) -> None:
+    """Print a line that belongs to the record of a run, on a terminal or not, unless `--quiet` is given."""
+    if not _quiet:
+        tqdm.write(text, file=sys.stderr)
+
+
 def note(text: str) -> None:
     """Print a line of news, where bars are shown."""
     if not _hidden():

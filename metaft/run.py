@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import shlex
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaft.errors import ConfigError, DivergedError, Fault, MetaftError
+from metaft.errors import ConfigError, DataError, DivergedError, Fault, MetaftError
 
 if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
     from metaft.build.workspace import Workspace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings
     from metaft.runfolder import RunFolder
 
 INTERRUPTED = 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,10 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as inner.steps=7")
     parser.add_argument("--mode", metavar="MODE", help="hypergrad, tpe or random")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML settings; default: toy CLIP on digits")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder; default: a new one in runs/")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run")
-    parser.add_argument("--objective", type=Path, metavar="FILE", help="use this objective.yaml; no search")
+    parser.add_argument("--config", type=_place, metavar="FILE", help="YAML settings; default: toy CLIP on digits")
+    parser.add_argument("--out", type=_place, metavar="DIR", help="run folder; default: a new one in runs/")
+    parser.add_argument("--resume", type=_place, metavar="DIR", help="go on with an interrupted run")
+    parser.add_argument("--objective", type=_place, metavar="FILE", help="use this objective.yaml; no search")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--validate", action="store_true", help="check the settings and stop")
@@ -59,6 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", choices=sorted(LISTS), help="what can be named in the settings")
     parser.add_argument("--quiet", action="store_true", help="no progress, no notes")
     return parser
+
+
+def _place(text: str) -> Path:
+    """The path that a word means."""
+    from metaft.config.paths import place
+
+    return place(text)
 
 
 def _dispatch(args: argparse.Namespace) -> int:
@@ -88,8 +97,10 @@ def _dispatch(args: argparse.Namespace) -> int:
 def _run(cfg: Config, learned: Objective | None, resumed: Path | None) -> int:
     """Open everything, then run in a new folder or a resumed one; when interrupted, say how to resume."""
     from metaft import pipeline
-    from metaft.runfolder import RunFolder
+    from metaft.runfolder import RunFolder, refuse_unusable
 
+    if resumed is None:
+        refuse_unusable(cfg.out)
     work = pipeline.opened(cfg, learned)
     folder = None if resumed is None else RunFolder(resumed)
     searching = learned is None and not (folder is not None and folder.objective.exists())
@@ -99,11 +110,19 @@ def _run(cfg: Config, learned: Objective | None, resumed: Path | None) -> int:
         with folder.claimed():
             results = pipeline.run(work, folder, search, learned)
     except KeyboardInterrupt:
-        command = f"python -m metaft.run --resume {shlex.quote(str(folder.path))}"
-        print(f"\ninterrupted; go on with: {command}", file=sys.stderr)
+        print(f"\ninterrupted; go on with: {_going_on(folder)}", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DataError(f"{folder.path}: {error.strerror}; allowed: room, and then {_going_on(folder)}") from error
     _tell(work, folder, results)
     return DivergedError.exit_code if results.failed else 0
+
+
+def _going_on(folder: RunFolder) -> str:
+    """The command that resumes a run."""
+    return f"python -m metaft.run --resume {shlex.quote(str(folder.path))}"
 
 
 def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
@@ -137,6 +156,8 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Objective | None]:
     flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
     overrides = [*args.overrides, *(f"{k}={json.dumps(v, default=str)}" for k, v in flags.items() if v is not None)]
     path = args.resume / "config.yaml" if args.resume else args.config
+    if args.resume and not path.is_file():
+        raise ConfigError([Fault("--resume", f"{args.resume} holds no run", "the folder of a run that was begun")])
     faults: list[Fault] = []
     try:
         cfg = load(path, overrides)

@@ -20,10 +20,25 @@ from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, ConfigError, Fault
-from metaft.files import claim, to_json, write
+from metaft.files import claim, to_json, unwritable, write
 from metaft.finetune.fits import Fit
 from metaft.results import Results
 from metaft.search.journal import Journal
+
+RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
+
+
+def refuse_unusable(out: Path | None) -> None:
+    """Refuse a folder for a new run before anything is opened.
+
+    Raises:
+        ConfigError: it holds a run already, or cannot be written to.
+    """
+    reason = unwritable(out or RUNS)
+    if reason is not None:
+        raise ConfigError([Fault("out", reason, "a folder that can be made and written to")])
+    if out is not None and (out / "config.yaml").exists():
+        raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
 
 
 class RunFolder:
@@ -39,12 +54,11 @@ class RunFolder:
         """Make a folder with config.yaml: `out`, or one in runs/ named by the time and the settings.
 
         Raises:
-            ConfigError: it holds a run already.
+            ConfigError: as for `refuse_unusable`.
         """
+        refuse_unusable(cfg.out)
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = cfg.out or Path("runs") / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
-        if (path / "config.yaml").exists():
-            raise ConfigError([Fault("out", f"{path} holds a run", f"a new folder, or --resume {path}")])
+        path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
         write(path / "config.yaml", dump(cfg))
         return cls(path)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from metaft import config
+from metaft import config, pipeline
 from metaft.build.workspace import Workspace
 from metaft.clip.embedded import TOY, checkpoint
 from metaft.data.registry import SUITE_VERSION
@@ -386,7 +388,7 @@ def wide_checkpoint(path) -> str:
         (["--mode", "tpe", "objective.terms=[hing]", "inner.step=3"], 2, ["'hinge'", "'inner.steps'", "2 problems"]),
         (["--mode", "tpe", "--config", "absent.yaml"], 2, ["cannot read absent.yaml"]),
         (["--mode", "tpe", "--objective", "absent.yaml"], 2, ["cannot read absent.yaml"]),
-        (["--resume", "absent"], 2, ["cannot read absent"]),
+        (["--resume", "absent"], 2, ["--resume: absent holds no run"]),
         (["--mode", "tpe", "search.executor=rai"], 2, ["search.executor: unknown name 'rai'", "'ray'"]),
         (["--mode", "tpe", "search.workers=2"], 2, ["search.workers: 2 with executor serial", "processes, ray"]),
         (["--mode", "hypergrad", "search.executor=ray"], 2, ["'ray' with hypergrad", "allowed: serial"]),
@@ -417,11 +419,31 @@ def test_faults_have_their_code_and_leave_no_trace(metaft, tmp_path, capsys, wor
     assert [p.name for p in tmp_path.iterdir()] == [wide.name]
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_first(metaft, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pipeline, "opened", lambda *_: pytest.fail("before anything is opened"))
+    (tmp_path / "file").write_text("x")
+    for out in ("file", "file/run"):
+        assert metaft("--mode", "tpe", "--out", str(tmp_path / out)) == 2
+        assert f"out: {tmp_path / 'file'} is a file; allowed: a folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_says_how_to_go_on(metaft, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pipeline, "run", full)
+    assert metaft("--mode", "tpe", "--out", str(tmp_path / "run")) == 3
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'run'}: No space left on device; allowed: room, and then python -m metaft.run" in said
+    assert f"--resume {tmp_path / 'run'}" in said
+
+
 def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys):
     assert metaft("--mode", "hypergrad", "--dry-run") == 0
     out = capsys.readouterr().out
     for words in (
         "id_train",
+        "classes: 0 = 'zero', 1 = 'one', ",
         "ood_test/handwritten",
         "trained parameters",
         "one hypergradient",

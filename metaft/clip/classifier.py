@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from metaft.clip.load import Clip
 from metaft.data.types import Classes
-from metaft.errors import ConfigError, Fault
+from metaft.errors import ConfigError, DataError, Fault
 
 
 class Outputs(NamedTuple):
@@ -138,7 +138,22 @@ def picked_parameters(classifier: Classifier, names: Iterable[str]) -> dict[str,
 
 
 def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Tensor:
-    """Tokens of every class in every template, [C, M, L]: M templates, L tokens."""
+    """Tokens of every class in every template, [C, M, L]: M templates, L tokens.
+
+    Raises:
+        DataError: a caption is too long for the text tower, which would see its beginning alone.
+    """
     captions = [template.format(name) for name in classes.names for template in classes.templates]
     tokens = clip.tokenizer(captions).to(device)
+    length = tokens.shape[1]
+    for caption, row in zip(captions, tokens.cpu(), strict=True):
+        if len(caption.encode()) + 2 > length and not torch.equal(_tokens(clip, caption, 2 * length)[:length], row):
+            what = f"the caption {caption[:80]!r}, which is cut after {length} tokens"
+            raise DataError(f"data: {what}; allowed: shorter class names or templates")
     return tokens.reshape(len(classes.names), len(classes.templates), -1)
+
+
+def _tokens(clip: Clip, caption: str, length: int) -> Tensor:
+    """The tokens of a caption, [length]."""
+    tokens: Tensor = clip.tokenizer([caption], context_length=length)  # type: ignore[call-arg]
+    return tokens[0]

@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent
 model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
 model.eval()
 head = load_file(FOLDER / "head.safetensors")
-classnames = (FOLDER / "classnames.txt").read_text().splitlines()
+classnames = (FOLDER / "classnames.txt").read_text(encoding="utf-8").split("\\n")[:-1]
 
 
 def logits(images):

@@ -6,14 +6,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from metaft.config.schema import Config as Config  # `metaft.config.Config` is how others call it
-from metaft.config.yamlfile import parse_yaml
+from metaft.config.yamlfile import parse_yaml, scalars_as_text
 from metaft.errors import ConfigError, Fault, nearest
 
 
@@ -34,7 +35,7 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
         if not equals or not key:
             faults.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
         else:
-            _put(key, parse_yaml(text, key, faults), raw, faults)
+            _put(key, as_typed(key, parse_yaml(text, key, faults), text), raw, faults)
     return _checked(raw, faults)
 
 
@@ -66,7 +67,7 @@ def dump(config: Config) -> str:
 
 def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         faults.append(Fault("--config", f"cannot read {path}: {error}", "a readable YAML file"))
         return {}
@@ -76,7 +77,46 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     if not isinstance(value, dict):
         faults.append(Fault(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
         return {}
-    return value
+    return _as_typed(value, scalars_as_text(text))
+
+
+def _as_typed(values: dict[str, Any], texts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A file's settings, of which those that are text are as they stand in the file."""
+    return {
+        key: _as_typed(value, texts[str(key)], f"{prefix}{key}.")
+        if isinstance(value, dict)
+        else as_typed(f"{prefix}{key}", value, texts[str(key)])
+        for key, value in values.items()
+    }
+
+
+def as_typed(key: str, value: Any, text: Any) -> Any:
+    """A setting's value; where the setting is text and YAML makes a number, a date or a truth of it, what was typed.
+
+    Options of a data format keep a number that would be written otherwise, since it may be the name of a folder.
+    """
+    if value is None or isinstance(value, str | list | dict):
+        return value
+    typed = text.strip()
+    if key.startswith("data.options."):
+        return typed if typed.isdigit() and str(value) != typed else value
+    return typed if _is_text(key) else value
+
+
+def _is_text(key: str) -> bool:
+    """Whether a setting is text or a path, of no other type than that."""
+    section, _, name = key.rpartition(".")
+    model = _sections().get(section) if section else Config
+    field = None if model is None else model.model_fields.get(name)
+    if field is None:
+        return False
+    kinds = {get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in _members(field.annotation)}
+    return kinds - {type(None)} <= {str, Path}
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The types of which an annotation allows any."""
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
 
 
 def _put(key: str, value: Any, raw: dict[str, Any], faults: list[Fault]) -> None:
@@ -152,6 +192,8 @@ def _drop(raw: dict[str, Any], location: Sequence[str | int]) -> None:
 
 def _fault(detail: ErrorDetails) -> Fault:
     field = ".".join(str(k) for k in detail["loc"]) or "settings"
+    if detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
+        return Fault(field.rpartition(".")[0], repr(detail["input"]), f"at least {detail['loc'][-1] + 1} values")
     if detail["type"] == "value_error":
         return Fault(field, str(detail["ctx"]["error"]), "a possible combination")
     value = f"{detail['input']!r} ({type(detail['input']).__name__})"

@@ -7,12 +7,12 @@ the section `hypergrad` is one. So every default is written once. Names that reg
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from metaft.config.paths import Named, Place
 from metaft.objective.heads import AUTO
 from metaft.search.registry import modes
 
@@ -27,18 +27,31 @@ class DataConfig(Section):
     """Where images come from. `options` belongs to the format and is checked by it."""
 
     format: str = "digits"
-    root: Path | None = None
-    classnames: Path | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
-    templates: str | None = None  # simple | openai | a file with one template a line; None: the format's own
+    root: Place | None = None
+    classnames: Place | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
+    templates: Named | None = None  # simple | openai | a file with one template a line; None: the format's own
     on_unreadable: Literal["stop", "skip"] = "stop"
+    ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
+    exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("ground")
+    @classmethod
+    def _known_colour(cls, value: str) -> str:
+        from PIL import ImageColor
+
+        try:
+            ImageColor.getrgb(value)
+        except ValueError:
+            raise PydanticCustomError("colour", "a colour: black, #rrggbb, ...") from None
+        return value
 
 
 class ModelConfig(Section):
     """Which CLIP model. `freeze` names parameters (with `*`) that stay at their pretrained values."""
 
-    name: str = "toy-clip"
-    pretrained: str | None = None  # a tag, a file or `random`; None: the toy's own weights
+    name: Named = "toy-clip"
+    pretrained: Named | None = None  # a tag, a file or `random`; None: the toy's own weights
     freeze: tuple[str, ...] = ("*token_embedding*",)
 
 
@@ -128,7 +141,7 @@ class SearchConfig(FinalChoice, OuterConfig):
     executor: str = "serial"
     workers: int = Field(1, ge=1)  # of the executor; each builds its own model
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
-    warm_start: Path | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
+    warm_start: Place | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
 
     @field_validator("mode")
     @classmethod
@@ -236,7 +249,7 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = "auto"
-    out: Path | None = None
+    out: Place | None = None
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -39,6 +39,11 @@ _Loader.add_implicit_resolver(
 )
 
 
+def scalars_as_text(text: str) -> Any:
+    """YAML that is known to be valid, with every scalar as it stands in the text."""
+    return yaml.load(text, Loader=yaml.BaseLoader)
+
+
 def parse_yaml(text: str, where: str, problems: list[Fault]) -> Any:
     """YAML 1.1 with the traps removed; syntax faults and duplicate keys join `problems`."""
     try:

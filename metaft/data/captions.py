@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ def templates(setting: str) -> tuple[str, ...]:
         setting: `simple` or `openai` (open_clip's lists), or a file with one template a line.
 
     Raises:
-        DataError: no such file, or a line without exactly one `{}`.
+        DataError: no such file, a line without exactly one `{}` (or `{c}`), or one of a list of Python.
     """
     import open_clip  # takes seconds, which class names alone need not
 
@@ -23,10 +25,17 @@ def templates(setting: str) -> tuple[str, ...]:
     if setting in known:
         return tuple(t("{}") for t in known[setting])
     lines = _lines(Path(setting), "data.templates", "simple, openai or a file")
-    for number, line in enumerate(lines, 1):
-        if line.count("{}") != 1:
-            raise DataError(f"{setting}, line {number}: {line!r}; allowed: a template with one {{}}")
-    return tuple(lines)
+    return tuple(_template(f"{setting}, line {number}", line) for number, line in lines)
+
+
+def _template(where: str, line: str) -> str:
+    """A template with its place written as {}; CLIP_benchmark's files write {c}."""
+    template = line.replace("{c}", "{}")
+    if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+        raise DataError(f"{where}: {line!r}; allowed: a template with one {{}} and no other brace")
+    if template[0] in "\"'[" and template[-1] in "\"',]":
+        raise DataError(f"{where}: {line!r}, as in a list of Python; allowed: the text alone, as in a photo of a {{}}.")
+    return template
 
 
 def class_names(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
@@ -40,15 +49,17 @@ def class_names(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
         DataError: the names do not match the folders.
     """
     lines = _lines(path, "data.classnames", "a text file")
-    parts = [line.partition("=") for line in lines if "=" in line]
-    pairs = {folder.strip(): name.strip() for folder, _, name in parts}
-    if not pairs:
-        if len(lines) != len(folders):
-            raise DataError(f"{path}: {len(lines)} class names; allowed: {len(folders)}, one for each class folder")
-        return tuple(lines)
+    if not any("=" in line for _, line in lines):
+        return _in_order_of(path, [line for _, line in lines], folders)
+    pairs: dict[str, str] = {}
+    for number, line in lines:
+        folder, equals, name = (part.strip() for part in line.partition("="))
+        if not (equals and folder and name) or folder in pairs:
+            raise DataError(f"{path}, line {number}: {line!r}; allowed: one line `folder = name` for each class folder")
+        pairs[folder] = name
     unknown = [name for name in pairs if name not in folders]
     missing = [name for name in folders if name not in pairs]
-    if unknown or missing or len(pairs) != len(lines):
+    if unknown or missing:
         hint = f" (nearest to {unknown[0]!r}: {nearest(unknown[0], folders)!r})" if unknown else ""
         raise DataError(
             f"{path}: class folders unknown {unknown}, without a name {missing}{hint}; "
@@ -57,12 +68,46 @@ def class_names(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(pairs[f] for f in folders)
 
 
-def _lines(path: Path, setting: str, allowed: str) -> list[str]:
+def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]:
+    """Names in the order of folders, where it is beyond doubt which name is whose."""
+    instead = "; allowed: lines `folder = name`"
+    if len(names) != len(folders):
+        raise DataError(f"{path}: {len(names)} class names; allowed: {len(folders)}, one for each class folder")
+    ordered = sorted(folders, key=_by_numbers)
+    if ordered != list(folders):
+        first = next(f for f, g in zip(folders, ordered, strict=True) if f != g)
+        raise DataError(f"{path}: one name a line, and folders not in the order of their numbers: {first}{instead}")
+    if all(folder.isdigit() for folder in folders) and int(folders[-1]) - int(folders[0]) >= len(folders):
+        raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {_few(folders)}{instead}")
+    plain = [_plain(folder) for folder in folders]
+    for name, folder in zip(names, folders, strict=True):
+        if _plain(name) in plain and _plain(name) != _plain(folder):
+            raise DataError(f"{path}: {name!r} in the line of the folder {folder!r}, though it is another's{instead}")
+    return tuple(names)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """A key that sorts the numbers in names by size."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: small letters, blanks for what stands for them."""
+    return re.sub(r"[\s_-]+", " ", name).strip().lower()
+
+
+def _lines(path: Path, setting: str, allowed: str) -> list[tuple[int, str]]:
+    """The lines of a file in UTF-8, with or without a byte order mark, that hold text, by their numbers; in NFC."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{setting}: cannot read {path} ({error}); allowed: {allowed}") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
+        raise DataError(f"{setting}: cannot read {path} ({error}); allowed: {allowed}, in UTF-8") from error
+    lines = [(number, unicodedata.normalize("NFC", line.strip())) for number, line in enumerate(text.splitlines(), 1)]
+    written = [(number, line) for number, line in lines if line]
+    if not written:
         raise DataError(f"{setting}: {path} is empty; allowed: {allowed} with at least one line")
-    return lines
+    return written

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
 from metaft.data.sources import NAMES, usable
+from metaft.data.tree import entries_beside, folders, walked
 from metaft.errors import DataError, Fault, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.decode import Reading
     from metaft.data.types import ImageView, Split, Splits
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 
 
 class Options(BaseModel):
@@ -27,12 +28,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id_train: Path = Path("id_train")
-    id_val: Path | None = Path("id_val")
-    ood_val: Path = Path("ood_val")
-    id_test: Path = Path("id_test")
-    ood_test: dict[str, Path] = Field(default_factory=dict)
-    more: dict[str, Path] = Field(default_factory=dict)
+    id_train: Place = Path("id_train")
+    id_val: Place | None = Path("id_val")
+    ood_val: Place = Path("ood_val")
+    id_test: Place = Path("id_test")
+    ood_test: dict[str, Place] = Field(default_factory=dict)
+    more: dict[str, Place] = Field(default_factory=dict)
 
     @field_validator("more")
     @classmethod
@@ -51,32 +52,35 @@ def needs_root(data: DataConfig) -> list[Fault]:
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
-    """Read the tree; the class folders of id_train, sorted, give the labels.
+    """Read the tree; the class folders of id_train, numbers by their size and others by their letters, give the labels.
 
     Raises:
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
+    from metaft.data.decode import Reading
     from metaft.data.types import Classes, Splits, concatenated, hold_out
 
     base, classnames = data.root or Path(), data.classnames
     if not base.is_dir():
         raise DataError(f"data.root: {_missing(base)}; allowed: the folder that holds your splits")
-    folders = _class_folders(base / options.id_train)
-    tests = options.ood_test or _discover(base / "ood_test")
+    classes = list(_class_folders(base / options.id_train))
+    tests = options.ood_test or _discover(base / "ood_test", classes)
     if classnames is None and (base / "classnames.txt").is_file():
         classnames = base / "classnames.txt"
-    names = class_names(classnames, folders) if classnames else tuple(f.replace("_", " ") for f in folders)
+    names = class_names(classnames, classes) if classnames else tuple(c.replace("_", " ") for c in classes)
+    texts = templates(data.templates or "simple")
+    reading = Reading(view, data.ground, data.exif_rotation)
 
     def read(name: str, path: Path) -> Split:
-        return _read_split(name, base / path, folders, view, data.on_unreadable == "skip")
+        return _read_split(name, base / path, classes, reading, data.on_unreadable == "skip")
 
     train = read("id_train", options.id_train)
     if options.id_val is None:
         train, id_val = hold_out(train, seed)
     else:
         id_val = read("id_val", options.id_val)
-    domains = _domains(base / options.ood_val, folders)
+    domains = _domains(base / options.ood_val, classes)
     parts = [(domain, read(f"ood_val/{domain}", path)) for domain, path in domains.items()]
     return Splits(
         id_train=train,
@@ -86,7 +90,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
             "id_test": read("id_test", options.id_test),
             **{f"ood_test/{name}": read(f"ood_test/{name}", path) for name, path in tests.items()},
         },
-        classes=Classes(names, templates(data.templates or "simple")),
+        classes=Classes(names, texts, tuple(classes)),
         more={name: read(f"more/{name}", path) for name, path in options.more.items()},
     )
 
@@ -98,56 +102,57 @@ def _missing(path: Path) -> str:
     return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
 
 
-def _class_folders(path: Path) -> list[str]:
+def _class_folders(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         raise DataError(f"{_missing(path)}; allowed: a folder with one folder for each class")
-    folders = [p.name for p in _inner(path)]
-    if not folders:
+    inner = folders(path)
+    if not inner:
         raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")
-    return folders
-
-
-def _inner(path: Path) -> list[Path]:
-    """The folders in a folder, sorted; none where it is not there."""
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")) if path.is_dir() else []
+    return inner
 
 
 def _domains(path: Path, classes: list[str]) -> dict[str, Path]:
     """The folders of a split by domain, where one of them holds a class folder; none where the split holds these."""
-    inner, known = {p.name: p.absolute() for p in _inner(path)}, {*classes}
-    return inner if any(q.name in known and q.is_dir() for p in inner.values() for q in p.iterdir()) else {}
+    inner = folders(path)
+    return _absolute(inner) if any({*folders(folder)} & {*classes} for folder in inner.values()) else {}
 
 
-def _discover(path: Path) -> dict[str, Path]:
+def _absolute(paths: dict[str, Path]) -> dict[str, Path]:
+    return {name: path.absolute() for name, path in paths.items()}
+
+
+def _discover(path: Path, classes: list[str]) -> dict[str, Path]:
     """Test sets under `ood_test` by name: its folders of class folders, or itself as `all` if it holds the classes."""
     if not path.is_dir():
         raise DataError(f"{_missing(path)}; allowed: ood_test/NAME/class/image, or data.options.ood_test")
-    nested = {p.name: p.absolute() for p in _inner(path) if any(q.is_dir() for q in p.iterdir())}
-    return nested or {"all": path.absolute()}
+    inner = folders(path)
+    flat = not inner or {*inner} & {*classes}
+    return _domains(path, classes) or ({"all": path.absolute()} if flat else _absolute(inner))
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-
-
-def _read_split(name: str, path: Path, classes: list[str], view: ImageView, skip: bool) -> Split:
+def _read_split(name: str, path: Path, classes: list[str], reading: Reading, skip: bool) -> Split:
     import torch
 
-    from metaft.data.pictures import open_pictures
+    from metaft.data.pictures import open_pictures, report, sorted_out
     from metaft.data.types import Split
 
-    folders = _class_folders(path)
-    for folder in folders:
+    inner = _class_folders(path)
+    for folder in inner:
         if folder not in classes:
             near = nearest(folder, classes)
             raise DataError(f"{name}: {path / folder}: class unknown to id_train; nearest: {near!r}")
-    files = {folder: _images(path / folder) for folder in folders}
-    empty = [folder for folder, images in files.items() if not images]
+    found = {folder: sorted_out(walked(place)) for folder, place in inner.items()}
+    left_out = sum((of_class.left_out for of_class in found.values()), entries_beside(path))
+    empty = [folder for folder, of_class in found.items() if not of_class.files]
     if empty:
-        raise DataError(f"{path}: no images in class {', '.join(empty)}; allowed: at least one file of {SUFFIXES}")
-    labelled = [(file, classes.index(folder)) for folder, images in files.items() for file in images]
-    source, kept = open_pictures(name, [file for file, _ in labelled], view, skip)
-    labels = torch.tensor([label for _, label in labelled])[kept]
-    if len(labels) == 0:
-        raise DataError(f"{path}: none of {len(labelled)} images is readable; allowed: at least one")
-    return Split(name, source, labels, view)
+        others = f" (other files: {', '.join(left_out)})" if left_out else ""
+        raise DataError(f"{path}: no images in class {', '.join(empty)}{others}; allowed: at least one in each class")
+    files = [file for of_class in found.values() for file in of_class.files]
+    every = torch.tensor([classes.index(folder) for folder, of_class in found.items() for _ in of_class.files])
+    opened = open_pictures(name, files, reading, skip)
+    labels = every[opened.kept]
+    lost = [classes[label] for label in sorted({*every.tolist()} - {*labels.tolist()})]
+    if lost:
+        raise DataError(f"{path}: no image of class {', '.join(lost)} is readable; allowed: at least one in each class")
+    report(name, len(labels), left_out, opened.marks, reading)
+    return Split(name, opened.source, labels, reading.view)

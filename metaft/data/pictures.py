@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from metaft.data.types import MEMORY, ImageSource, ImageView, PixelArray
+from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Picture, Reading, decode, is_picture, kind, quiet
+from metaft.data.tree import Found
+from metaft.data.types import MEMORY, ImageSource, PixelArray
 from metaft.errors import DataError
-from metaft.progress import warn
+from metaft.progress import tell, warn
+
+UNREADABLE = "unreadable"
+SHOWN = 10  # files that cannot be read, each in a line of its own
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,12 @@ class ImageFiles:
     """Images decoded when asked for."""
 
     paths: tuple[Path, ...]
-    view: ImageView
+    reading: Reading
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """uint8 [B, 3, S, S]."""
-        return torch.stack([decode(self.paths[i], self.view) for i in indices])
+        with quiet():
+            return torch.stack([decode(self.paths[i], self.reading).pixels for i in indices])
 
 
 @dataclass(frozen=True)
@@ -35,53 +41,78 @@ class Decoded(PixelArray):
     paths: tuple[Path, ...]
 
 
-def decode(path: Path, view: ImageView) -> Tensor:
-    """One image file at the model's size, uint8 [3, S, S].
+@dataclass(frozen=True)
+class Opened:
+    """The readable pictures among files: their source, their numbers [N] among the files, and how many have a mark."""
+
+    source: ImageSource
+    kept: Tensor
+    marks: Counter[str]
+
+
+def sorted_out(found: Found) -> Found:
+    """The files that are to be pictures; others count as left out by their suffix."""
+    pictures = Found(left_out=Counter(found.left_out))
+    for file in found.files:
+        if is_picture(file):
+            pictures.files.append(file)
+        else:
+            pictures.left_out[kind(file)] += 1
+    return pictures
+
+
+def open_pictures(name: str, files: Sequence[Path], reading: Reading, skip: bool) -> Opened:
+    """The pictures of a split that can be read, each decoded once.
 
     Raises:
-        DataError: the file is no readable image.
+        DataError: some cannot, and `skip` is not asked for.
     """
-    try:
-        with Image.open(path) as image:
-            return view.transform(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{path}: unreadable image ({error}); allowed: a picture, or data.on_unreadable=skip"
-        ) from error
-
-
-def open_pictures(name: str, files: list[Path], view: ImageView, skip: bool) -> tuple[ImageSource, Tensor]:
-    """The readable images, and their numbers [N] among the files."""
+    view = reading.view
     in_memory = len(files) * 3 * view.size**2 <= MEMORY
 
-    def attempt(file: Path) -> Tensor | DataError:
+    def attempt(file: Path) -> tuple[Picture | None, DataError | None]:
         try:
-            return decode(file, view) if in_memory else _header(file)
+            picture = decode(file, reading)
         except DataError as error:
-            return error
+            return None, error
+        return (picture if in_memory else Picture(torch.empty(0), picture.marks)), None
 
-    with ThreadPoolExecutor() as pool:
+    with quiet(), ThreadPoolExecutor() as pool:
         results = list(pool.map(attempt, files))
-    faults = [r for r in results if isinstance(r, DataError)]
+    faults = [fault for _, fault in results if fault is not None]
     if faults and not skip:
         raise DataError(f"{name}: {len(faults)} of {len(files)} images unreadable; the first: {faults[0]}")
-    for fault in faults:
+    for fault in faults[:SHOWN]:
         warn(f"skipped: {fault}")
-    if faults:
-        warn(f"{name}: skipped {len(faults)} of {len(files)} images as unreadable")
-    kept = torch.tensor([i for i, r in enumerate(results) if not isinstance(r, DataError)], dtype=torch.long)
+    if len(faults) > SHOWN:
+        warn(f"skipped: {len(faults) - SHOWN} more of {name}")
+    pictures = [picture for picture, _ in results if picture is not None]
+    kept = torch.tensor([i for i, (picture, _) in enumerate(results) if picture is not None], dtype=torch.long)
     paths = tuple(files[i] for i in kept)
-    if in_memory:
-        decoded = [r for r in results if not isinstance(r, DataError)]
-        return Decoded(torch.stack(decoded) if decoded else torch.empty(0), view.size, paths), kept
-    return ImageFiles(paths, view), kept
+    constant = [path for path, picture in zip(paths, pictures, strict=True) if CONSTANT in picture.marks]
+    if constant:
+        warn(f"{name}: {len(constant)} of {len(files)} pictures are of one colour, the first: {constant[0]}")
+    marks = Counter(mark for picture in pictures for mark in picture.marks)
+    marks[UNREADABLE] = len(faults)
+    if not in_memory:
+        return Opened(ImageFiles(paths, reading), kept, marks)
+    array = torch.stack([picture.pixels for picture in pictures]) if pictures else torch.empty(0)
+    return Opened(Decoded(array, view.size, paths), kept, marks)
 
 
-def _header(file: Path) -> Tensor:
-    """Check a file without decoding it, for sets too large to decode up front; gives an empty tensor."""
-    try:
-        with Image.open(file) as image:
-            image.verify()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(f"{file}: unreadable image ({error}); allowed: a picture") from error
-    return torch.empty(0)
+def report(name: str, count: int, left_out: Counter[str], marks: Counter[str], reading: Reading) -> None:
+    """Tell how many files of a split are used, how many are not and why, and what was done to pictures."""
+    unread = left_out + Counter({UNREADABLE: marks[UNREADABLE]})
+    turned = "turned by their EXIF rotation" if reading.exif_rotation else "not turned as their EXIF rotation says"
+    done = {
+        f"transparent, on {reading.ground} (data.ground)": marks[TRANSPARENT],
+        f"{turned} (data.exif_rotation)": marks[TURNED],
+    }
+    parts = [f"{name}: {count} pictures"]
+    parts += [f"left out: {_listed(sorted(unread.items()))}"] if unread else []
+    parts += [_listed(done.items())] if any(done.values()) else []
+    tell("; ".join(parts))
+
+
+def _listed(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts if count)

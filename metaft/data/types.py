@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -196,10 +197,11 @@ class PixelArray:
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names in label order and the caption templates, each with one `{}`."""
+    """Class names in label order, caption templates with one `{}` each, and each class's folder where it has one."""
 
     names: tuple[str, ...]
     templates: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
 
 def _refuse_unusable(classes: Classes, splits: Sequence[Split]) -> None:
@@ -207,6 +209,12 @@ def _refuse_unusable(classes: Classes, splits: Sequence[Split]) -> None:
     if len(classes.names) < 2:
         names = ", ".join(classes.names)
         raise DataError(f"data: {len(classes.names)} class found ({names}); allowed: at least two classes")
+    by_name: dict[str, str] = {}
+    for name, folder in zip(classes.names, classes.folders or classes.names, strict=True):
+        alike = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), folder)
+        if not name.strip() or alike != folder:
+            what = f"{name!r}, as that of {alike}" if name.strip() else "empty"
+            raise DataError(f"data: the name of class {folder} is {what}; allowed: a name of its own for each class")
     for split in splits:
         if len(split) == 0:
             raise DataError(f"{split.name}: no images found; allowed: at least one")

@@ -6,10 +6,11 @@ import open_clip
 import pytest
 import torch
 
-from metaft.clip.classifier import group_of, grouped, picked_parameters, trainable
+from metaft.clip.classifier import caption_tokens, group_of, grouped, picked_parameters, trainable
 from metaft.clip.embedded import checkpoint
 from metaft.clip.names import TOY
-from metaft.errors import ConfigError
+from metaft.data.types import Classes
+from metaft.errors import ConfigError, DataError
 
 
 def test_zero_shot_is_open_clips(work):
@@ -31,6 +32,14 @@ def test_one_forward_gives_everything(work):
     torch.testing.assert_close(out.image_features.norm(dim=1), torch.ones(4))
     assert work.classifier(batch.images).text_features is None
     assert out.logit_scale.item() == pytest.approx(work.clip.model.logit_scale.exp().item())
+
+
+def test_captions_that_the_text_tower_would_cut_are_refused(work):
+    length = work.tokens.shape[2]
+    longest = " ".join(["dog"] * (length - 2))  # a token a word, and those of start and end
+    assert caption_tokens(work.clip, Classes(("cat", longest), ("{}",))).shape == (2, 1, length)
+    with pytest.raises(DataError, match=f"'dog dog .* is cut after {length} tokens; allowed: shorter class names"):
+        caption_tokens(work.clip, Classes(("cat", longest), ("{}.",)))
 
 
 def test_what_is_trained(work):

@@ -74,3 +74,50 @@ def test_all_faults_survive_the_way_between_processes():
         caught.value.partial,
         str(caught.value),
     )
+
+
+TYPED = ("2024", "007", "1_000", "1e5", "2024-01-02", "true", "0x10", ".5")
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_text_stays_what_was_typed(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"data: {{root: {text}, templates: {text}}}\nmodel:\n  pretrained: {text}\nout: {text}\n")
+    keys = ("data.root", "data.templates", "model.pretrained", "out")
+    for cfg in (config.load(path), config.load(None, [f"{key}={text}" for key in keys])):
+        found = (cfg.data.root, cfg.data.templates, cfg.model.pretrained, cfg.out)
+        assert [str(value) for value in found] == [text] * 4
+    assert config.load(None, ["model.pretrained=null"]).model.pretrained is None
+    assert config.load(None, ["model.pretrained='12'"]).model.pretrained == "12"
+
+
+def test_numbered_folders_among_options_stay_what_was_typed():
+    options = config.load(None, ["data.options={id_train: 0123}", "data.options.id_val=007"]).data.options
+    assert options["id_val"] == "007"
+    assert config.load(None, ["data.options.id_train=320"]).data.options == {"id_train": 320}
+
+
+def test_home_and_variables_are_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("PICS", "pictures")
+    path = tmp_path / "c.yaml"
+    path.write_text("out: ~/runs\ndata:\n  root: ~/${PICS}\n  classnames: $PICS/names.txt\n  templates: ~/t.txt\n")
+    cfg = config.load(path, ["model.name=local-dir:~/clip", "model.pretrained=$PICS/x.pt", "search.warm_start=~/a"])
+    assert (cfg.out, cfg.data.root, cfg.data.classnames) == (
+        Path("/home/me/runs"),
+        Path("/home/me/pictures"),
+        Path("pictures/names.txt"),
+    )
+    assert (cfg.model.name, cfg.model.pretrained) == ("local-dir:/home/me/clip", "pictures/x.pt")
+    assert (str(cfg.search.warm_start), cfg.data.templates) == ("/home/me/a", "/home/me/t.txt")
+
+
+def test_a_file_of_a_windows_editor(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xef\xbb\xbfseed: 5\r\ndata:\r\n  root: pics\r\n")
+    assert config.load(path).seed == 5
+
+
+def test_short_bounds_and_unknown_colours():
+    assert "at least 2 values" in faults("objective.bounds.lr=[1e-5]")["objective.bounds.lr"]
+    assert "a colour" in faults("data.ground=pinkk")["data.ground"]

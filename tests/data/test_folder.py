@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metaft.clip.load import image_view
 from metaft.config.schema import DataConfig
@@ -157,7 +160,77 @@ def test_unreadable_images_stop_or_are_skipped_and_counted(picture_tree, capsys)
     assert splits.id_train.counts(2) == [8, 10]
     told = capsys.readouterr().err
     assert all(str(path) in told for path in bad)
-    assert "skipped 2 of 20" in told
+    assert "id_train: 18 pictures; left out: 2 unreadable\n" in told
+
+
+def test_a_class_that_skipping_would_lose_is_an_error(picture_tree):
+    for split in ("id_train", "ood_test/dusk"):
+        for image in (picture_tree / split / "dark_square").iterdir():
+            image.write_bytes(b"")
+        text = fault(picture_tree, on_unreadable="skip")
+        assert f"{picture_tree / split}: no image of class dark_square is readable" in text
+        for image in (picture_tree / split / "dark_square").iterdir():
+            image.write_bytes((picture_tree / "id_train/light_square" / image.name).read_bytes())
+
+
+def test_a_line_a_split_says_what_was_read(picture_tree, capsys):
+    train = picture_tree / "id_train"
+    (train / "notes.txt").write_text("of the split")
+    (train / "dark_square/notes.txt").write_text("of the class")
+    (train / "dark_square/.DS_Store").write_bytes(b"Bud1")
+    (train / "__MACOSX").mkdir()
+    (train / "light_square/gone.png").symlink_to("nowhere")
+    (train / "light_square/again.png").symlink_to("3.png")
+    Image.fromarray(np.zeros((9, 9, 4), np.uint8)).save(train / "light_square/clear.png")
+    load(picture_tree, on_unreadable="skip", ground="black")
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if line.startswith("id_train")] == [
+        "id_train: 21 pictures; left out: 1 .txt, 2 hidden, 1 in no class folder, 1 linked twice, 1 unreadable; "
+        "1 transparent, on black (data.ground)"
+    ]
+    one_colour = f"of one colour, the first: {train / 'light_square/clear.png'}"
+    assert [line for line in told if "of one colour" in line] == [
+        f"warning: id_train: 1 of 22 pictures are {one_colour}"
+    ]
+    assert [line for line in told if line.startswith("id_val")] == ["id_val: 20 pictures"]
+
+
+def test_a_class_of_other_files_alone_is_empty(picture_tree):
+    for image in (picture_tree / "id_val/dark_square").iterdir():
+        image.rename(image.with_suffix(".dcm"))
+        image.with_suffix(".dcm").write_bytes(b"DICM")
+    assert "no images in class dark_square (other files: .dcm)" in fault(picture_tree)
+
+
+def test_folders_that_are_numbers_are_in_their_order(picture_tree):
+    for split in picture_tree.rglob("dark_square"):
+        split.rename(split.with_name("10"))
+    for split in picture_tree.rglob("light_square"):
+        split.rename(split.with_name("9"))
+    assert load(picture_tree).classes.folders == ("9", "10")
+
+
+@pytest.mark.parametrize("text", ["a tile\nA TILE\n", "dark_square = tile\nlight_square = Tile\n"])
+def test_classes_of_one_name(picture_tree, text):
+    (picture_tree / "classnames.txt").write_text(text)
+    assert "the name of class light_square is " in (said := fault(picture_tree))
+    assert "as that of dark_square" in said
+
+
+def test_a_split_from_a_machine_with_decomposed_names(picture_tree):
+    for form, split in (("NFC", "id_train"), ("NFD", "id_val"), ("NFD", "ood_val"), ("NFC", "id_test")):
+        (picture_tree / split / "dark_square").rename(picture_tree / split / unicodedata.normalize(form, "caf\u00e9"))
+    for test in ("dusk", "dawn"):
+        (picture_tree / "ood_test" / test / "dark_square").rename(picture_tree / "ood_test" / test / "cafe\u0301")
+    assert load(picture_tree).classes.names == ("caf\u00e9", "light square")
+
+
+def test_a_hidden_folder_changes_no_test_set(picture_tree):
+    for name in ("dark_square", "light_square"):
+        (picture_tree / "id_test" / name / ".ipynb_checkpoints").mkdir()
+    splits = load(picture_tree, options={"ood_test": {}})
+    (picture_tree / "ood_test/dusk/dark_square/.ipynb_checkpoints").mkdir()
+    assert set(load(picture_tree).tests) == set(splits.tests)
 
 
 def test_classes_that_do_not_match(picture_tree):

@@ -1,0 +1,165 @@
+"""One image file to pixels at the model's size, whatever Pillow can read and however it stores them."""
+
+from __future__ import annotations
+
+import importlib
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from metaft.data.types import ImageView
+from metaft.errors import DataError
+
+# Formats that Pillow only names, that are films, or that another program would have to draw.
+NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
+PLUGINS = {"pillow_heif": "register_heif_opener"}  # what opens more, where it is installed, and how it is switched on
+PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".avif": "a newer Pillow"}
+TRANSPARENT, TURNED, CONSTANT = "transparent", "turned", "of one colour"
+SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # whose pictures of Pillow's mode I have no more
+UPRIGHT = 1  # the EXIF orientation of a picture that is stored as it is to be seen
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become pixels.
+
+    Args:
+        view: the model's size and geometry.
+        ground: the colour beneath transparent pictures, as Pillow knows colours.
+        exif_rotation: whether pictures are turned as their EXIF orientation says; open_clip does not turn them.
+    """
+
+    view: ImageView
+    ground: str = "white"
+    exif_rotation: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels, uint8 [3, S, S], and what is remarkable about them: TRANSPARENT, TURNED, CONSTANT."""
+
+    pixels: Tensor
+    marks: frozenset[str]
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """The formats that are read: those that Pillow can open, with its plugins, and that hold pictures."""
+    for plugin, switch in PLUGINS.items():
+        try:
+            getattr(importlib.import_module(plugin), switch)()
+        except ImportError:
+            continue
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - NO_PICTURES))
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """The suffixes of files that are to be pictures, in small letters."""
+    known = formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in known)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is to be a picture: by its suffix, or where that says nothing, by its content."""
+    if path.suffix.lower() in suffixes() or not stat.S_ISREG(path.lstat().st_mode):
+        return True  # a pipe, a device or a link to nothing is a fault for who opens it, not a file of another kind
+    try:
+        with Image.open(path, formats=formats()):
+            return True
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # a picture, and one that its decoder stumbles over
+        return True
+
+
+def kind(path: Path) -> str:
+    """What a file that is no picture is counted as: its suffix, and what would open it."""
+    suffix = path.suffix.lower()
+    if suffix in PHONES:
+        return f"{suffix} ({PHONES[suffix]} opens them)"
+    return suffix or "without a suffix"
+
+
+def decode(path: Path, reading: Reading) -> Picture:
+    """A file's picture at the model's size.
+
+    16 bits a channel become 8 (x / 257), as do floats in [0, 1] (255 x); transparent pixels lie on the ground.
+
+    Raises:
+        DataError: the file is no picture that can be read, whatever its decoder raises.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("no regular file")  # a pipe would be waited for
+        with Image.open(path, formats=formats()) as image:
+            if image.mode == "I" and image.format not in SIXTEEN_BITS:
+                raise ValueError("integers of 32 bits; allowed: 8 or 16 bits, or floats from 0 to 1")
+            upright, marks = _turned(image, reading.exif_rotation)
+            opaque, more = _opaque(upright, reading.ground)
+            pixels: Tensor = reading.view.transform(opaque)
+    except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
+        reason = str(error) or type(error).__name__
+        allowed = "a picture, or data.on_unreadable=skip"
+        raise DataError(f"{path}: unreadable image ({reason}); allowed: {allowed}") from error
+    flat = pixels.flatten(1)
+    constant = bool((flat.amin(1) == flat.amax(1)).all())
+    return Picture(pixels, marks | more | (frozenset({CONSTANT}) if constant else frozenset()))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings of large pictures and odd tags, in the whole process.
+
+    What cannot be read is a fault, and the rest is read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+def _turned(image: Image.Image, apply: bool) -> tuple[Image.Image, frozenset[str]]:
+    """The picture as its EXIF orientation has it, where that is asked for; marked where it is to be turned."""
+    if image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT:
+        return image, frozenset()
+    return (ImageOps.exif_transpose(image) if apply else image), frozenset({TURNED})
+
+
+def _opaque(image: Image.Image, ground: str) -> tuple[Image.Image, frozenset[str]]:
+    """The picture in 8-bit colours without transparency; marked where some of it was transparent."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _in_8_bits(image), frozenset()
+    if not image.has_transparency_data:
+        return image, frozenset()
+    layer = image.convert("RGBA")
+    if np.asarray(layer.getchannel("A")).min() == 255:
+        return layer.convert("RGB"), frozenset()
+    under = Image.new("RGBA", layer.size, ground)
+    return Image.alpha_composite(under, layer).convert("RGB"), frozenset({TRANSPARENT})
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """A picture of 16-bit integers, or of floats in [0, 1], in 8 bits.
+
+    Raises:
+        ValueError: the numbers are of another range.
+    """
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        top, factor, allowed = 1.0, 255.0, "floats from 0 to 1"
+    else:
+        top, factor, allowed = 65535, 1 / 257, "integers from 0 to 65535"
+    if not (low >= 0 and high <= top):
+        raise ValueError(f"values from {low:g} to {high:g}; allowed: {allowed}")
+    return Image.fromarray(np.rint(values * factor).astype(np.uint8), "L")

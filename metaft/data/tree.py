@@ -1,0 +1,147 @@
+"""What lies in folders of pictures: which entries are data, in which order, and how many are not and why."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from metaft.errors import DataError
+
+# What systems and programs leave behind in folders, in small letters; names that begin with a dot are not data anyway.
+LEFT_BEHIND = frozenset(
+    {
+        *("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "picasa.ini", "__pycache__"),
+    }
+)
+HIDDEN, LINKED, BESIDE = "hidden", "linked twice", "in no class folder"
+
+
+@dataclass
+class Found:
+    """Files in their order, and the number of entries that were left out, by reason."""
+
+    files: list[Path] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is never data."""
+    return name.startswith(".") or name.lower() in LEFT_BEHIND
+
+
+def readable(path: Path) -> str:
+    """A path's last name as text in Unicode's composed form (NFC), in which names are compared.
+
+    Raises:
+        DataError: the name has control characters, or is no UTF-8, as one from an archive with another code page.
+    """
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path.name):
+        odd = "is not UTF-8 or has control characters"
+        raise DataError(f"{os.fsencode(path)!r}: a name that {odd}; allowed: plain text in UTF-8")
+    return unicodedata.normalize("NFC", path.name)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names by their numbers where all are numbers, else by their letters."""
+    known = list(names)
+    numbers = all(name.isascii() and name.isdigit() for name in known)
+    return sorted(known, key=lambda name: (int(name), name)) if numbers else sorted(known)
+
+
+def folders(path: Path) -> dict[str, Path]:
+    """The folders in a folder that may be data, by name, in order; none where it is not there.
+
+    Raises:
+        DataError: a name that cannot be read, or two that are one name written in two ways.
+    """
+    inner: dict[str, Path] = {}
+    for entry in map(Path, _entries(path)) if path.is_dir() else ():
+        if entry.is_dir() and not is_hidden(entry.name):
+            name = readable(entry)
+            if name in inner:
+                raise DataError(f"{path}: two folders of the name {name!r}, in other code points; allowed: one")
+            inner[name] = entry
+    return {name: inner[name] for name in in_order(inner)}
+
+
+def entries_beside(path: Path) -> Counter[str]:
+    """What lies in a folder beside the folders that may be data: the number of entries, by why they are left out."""
+    reasons = (
+        HIDDEN if is_hidden(entry.name) else BESIDE
+        for entry in path.iterdir()
+        if is_hidden(entry.name) or not entry.is_dir()
+    )
+    return Counter(reasons)
+
+
+def walked(path: Path) -> Found:
+    """All files below a folder that may be data, sorted by path; a file that links lead to as well comes once.
+
+    Raises:
+        DataError: a name that cannot be read, or links that lead round in a circle.
+    """
+    found = Found()
+    entries = sorted(_below(path, (), False, found.left_out), key=lambda entry: entry.path)
+    seen = {entry.file for entry in entries if not entry.linked}
+    for entry in entries:
+        if entry.linked and entry.file in seen:
+            found.left_out[LINKED] += 1
+            continue
+        seen.add(entry.file)
+        found.files.append(Path(entry.path))
+    return found
+
+
+class _Entry(NamedTuple):
+    """A file by its path; `file` is the device and number of what lies there, `linked` whether a link leads there."""
+
+    path: str
+    file: tuple[int, int]
+    linked: bool
+
+
+def _below(folder: Path, above: tuple[tuple[int, int], ...], linked: bool, left_out: Counter[str]) -> Iterator[_Entry]:
+    """The entries below a folder; `above` are the folders that it lies in, links followed."""
+    here = _file(folder)
+    for entry in _entries(folder):
+        path, is_link = Path(entry.path), entry.is_symlink()
+        if is_hidden(entry.name):
+            left_out[HIDDEN] += 1
+            continue
+        readable(path)
+        if entry.is_dir(follow_symlinks=False) or (is_link and path.is_dir()):
+            if is_link and _file(path) in (*above, here):
+                raise DataError(f"{path}: a link to a folder that it lies in; allowed: links to other folders")
+            yield from _below(path, (*above, here), linked or is_link, left_out)
+        elif is_link:
+            yield _Entry(entry.path, _file(path), True)
+        else:
+            yield _Entry(entry.path, (here[0], entry.inode()), linked)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); allowed: a folder that can") from error
+
+
+def _file(path: Path) -> tuple[int, int]:
+    """The device and number of what lies at a path, links followed where they lead somewhere."""
+    try:
+        status = path.stat()
+    except OSError:  # a link to nothing, or to itself: who opens it will say so
+        status = path.lstat()
+    return status.st_dev, status.st_ino

@@ -1,0 +1,79 @@
+"""Class names and templates from files: of any editor, and beyond doubt."""
+
+from __future__ import annotations
+
+import pytest
+
+from metaft.data.captions import class_names, templates
+from metaft.errors import DataError
+
+BOM = b"\xef\xbb\xbf"
+TEN = tuple(str(i) for i in range(12))
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
+
+
+def names(tmp_path, content: bytes | str, folders=("circle", "square")):
+    path = tmp_path / "classnames.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return class_names(path, folders)
+
+
+@pytest.mark.parametrize("start", [b"", BOM])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("lines", [(b"ring", b"box"), (b"square = box", b"circle = ring")])
+def test_files_of_any_editor(tmp_path, start, end, lines):
+    assert names(tmp_path, start + end.join(lines) + end) == ("ring", "box")
+
+
+def test_names_are_in_the_composed_form(tmp_path):
+    assert names(tmp_path, "cafe\u0301 = the\u0301\nb = box\n", ("caf\u00e9", "b")) == ("th\u00e9", "box")
+
+
+def test_numbered_folders_have_the_names_of_their_numbers(tmp_path):
+    assert names(tmp_path, "\n".join(WORDS), TEN) == WORDS
+    assert names(tmp_path, "\n".join(WORDS), tuple(f"n{i:08d}" for i in range(5, 29, 2))) == WORDS
+    assert names(tmp_path, "\n".join(WORDS), tuple(f"{i:03d}" for i in range(1, 13))) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("folders", "lines", "words"),
+    [
+        (sorted(TEN), WORDS, "not in the order of their numbers: 10"),
+        ([f"class_{i}" for i in sorted(TEN)], WORDS, "not in the order of their numbers: class_10"),
+        (["0", "1", "3"], WORDS[:3], "whose numbers have gaps: 0, 1, 3"),
+        (["cat", "dog"], ["dog", "cat"], "'dog' in the line of the folder 'cat'"),
+        (["hot_dog", "ice_cream"], ["Ice cream", "hot dog"], "'Ice cream' in the line of the folder 'hot_dog'"),
+        (["cat", "dog"], ["cat"], "1 class names; allowed: 2"),
+        (["cat", "dog"], ["cat =", "dog = dog"], "line 1: 'cat ='"),
+        (["cat", "dog"], ["cat = a", "cat = b", "dog = c"], "line 2: 'cat = b'"),
+        (["cat", "dog"], ["cat = a", "dog"], "line 2: 'dog'"),
+    ],
+)
+def test_doubt_is_an_error(tmp_path, folders, lines, words):
+    with pytest.raises(DataError) as caught:
+        names(tmp_path, "\n".join(lines), folders)
+    assert words in str(caught.value)
+    assert "folder = name" in str(caught.value) or "one for each class folder" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a photo of a {}.\n", "a photo of a {c}.\r\n", "\n  a photo of a {}.\n\n"])
+def test_templates_as_others_write_them(tmp_path, text):
+    (tmp_path / "t.txt").write_bytes(BOM + text.encode())
+    assert templates(str(tmp_path / "t.txt")) == ("a photo of a {}.",)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a {} photo, {0}", "a photo of a {} }", "a {c} and a {}", "a photo of {!r}", "a tile", "{", "{c!r}", "{{}}"],
+)
+def test_a_template_has_one_place(tmp_path, line):
+    (tmp_path / "t.txt").write_text(f"a {{}}.\n\n{line}\n")
+    with pytest.raises(DataError, match=r"t\.txt, line 3: .*allowed: a template with one \{\} and no other brace"):
+        templates(str(tmp_path / "t.txt"))
+
+
+@pytest.mark.parametrize("line", ["'a photo of a {}.',", '"a photo of a {}."', "['a photo of a {}.']"])
+def test_a_list_of_python_is_no_template(tmp_path, line):
+    (tmp_path / "t.txt").write_text(line)
+    with pytest.raises(DataError, match=r"line 1: .* as in a list of Python"):
+        templates(str(tmp_path / "t.txt"))

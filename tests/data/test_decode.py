@@ -1,0 +1,197 @@
+"""Pictures of every kind and depth, and files that are none."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, features
+
+from metaft.clip.load import image_view
+from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
+from metaft.errors import DataError
+
+PREPROCESS = {"size": (16, 16), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+VIEW = image_view({**PREPROCESS, "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0})
+READING = Reading(VIEW)
+RAMP = np.linspace(0, 1, 16)[None, :].repeat(16, 0)  # as large as the model's images: nothing is resampled
+EXPECTED = torch.tensor(np.rint(RAMP * 255)).to(torch.uint8)
+
+
+def saved(path: Path, array: np.ndarray, mode: str | None = None, **options) -> Path:
+    Image.fromarray(array, mode).save(path, **options) if mode is None else Image.fromarray(array).convert(mode).save(
+        path, **options
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "top", "dtype"),
+    [
+        ("a.tif", 65535, np.uint16),
+        ("a.png", 65535, np.uint16),
+        ("a.tif", 255, np.uint8),
+        ("a.tif", 1.0, np.float32),
+        ("a.tif", 65535, ">u2"),
+    ],
+)
+def test_depths_become_8_bits(tmp_path, name, top, dtype):
+    levels = RAMP * 255  # levels that 8 bits can hold
+    array = np.rint(np.rint(levels) / 255 * top).astype(dtype) if top > 1 else (np.rint(levels) / 255).astype(dtype)
+    picture = decode(saved(tmp_path / name, array), READING)
+    assert (picture.pixels.int() - EXPECTED.int()).abs().max() == 0
+    assert picture.marks == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (RAMP.astype(np.float32) * 255, "values from 0 to 255; allowed: floats from 0 to 1"),
+        (RAMP.astype(np.float32) - 0.5, "values from -0.5 to 0.5"),
+        (np.full((16, 16), np.nan, np.float32), "values from nan to nan"),
+        ((RAMP * 1e6).astype(np.int32), "integers of 32 bits"),
+    ],
+)
+def test_numbers_of_another_range_are_refused(tmp_path, array, words):
+    with pytest.raises(DataError, match=words):
+        decode(saved(tmp_path / "a.tif", array), READING)
+
+
+@pytest.mark.parametrize(("ground", "level"), [("white", 255), ("black", 0), ("#ff0000", None)])
+def test_transparency_lies_on_the_ground(tmp_path, ground, level):
+    array = np.zeros((16, 16, 4), np.uint8)
+    array[:8, :, 3] = 255  # a black half, and a half that is not there
+    picture = decode(saved(tmp_path / "a.png", array), Reading(VIEW, ground))
+    assert (picture.pixels[:, :8] == 0).all()
+    below = torch.tensor([255, 0, 0] if level is None else [level] * 3, dtype=torch.uint8)
+    assert (picture.pixels[:, 8:] == below[:, None, None]).all()
+    assert TRANSPARENT in picture.marks
+
+
+def test_transparency_of_palettes_and_opaque_pictures(tmp_path):
+    array = np.zeros((16, 16), np.uint8)
+    array[:8] = 1
+    palette = Image.fromarray(array)
+    palette.putpalette([0, 0, 0, 200, 100, 50])
+    palette.save(tmp_path / "p.png", transparency=0)
+    picture = decode(tmp_path / "p.png", READING)
+    assert TRANSPARENT in picture.marks
+    assert picture.pixels[:, -1, -1].tolist() == [255, 255, 255]
+    opaque = np.full((16, 16, 4), 255, np.uint8)
+    opaque[0, 0] = (1, 2, 3, 255)
+    assert decode(saved(tmp_path / "o.png", opaque), READING).marks == frozenset()
+
+
+def test_exif_rotation_is_a_setting(tmp_path):
+    levels = np.rint(RAMP * 255).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6  # to be seen a quarter turn clockwise
+    Image.fromarray(levels).save(tmp_path / "a.png", exif=exif)
+    as_stored = decode(tmp_path / "a.png", READING)
+    turned = decode(tmp_path / "a.png", Reading(VIEW, exif_rotation=True))
+    assert TURNED in as_stored.marks & turned.marks
+    assert torch.equal(as_stored.pixels[0], EXPECTED)
+    assert torch.equal(turned.pixels[0], EXPECTED.T.flip(1).flip(1))
+
+
+def test_a_picture_of_one_colour_is_marked(tmp_path):
+    assert decode(saved(tmp_path / "a.png", np.full((16, 16, 3), 7, np.uint8)), READING).marks == {CONSTANT}
+
+
+@pytest.mark.parametrize(
+    "suffix", [".jfif", ".jpe", ".jp2", ".TIFF", ".JPEG", ".WebP", ".avif", ".ppm", ".tga", ".gif"]
+)
+def test_all_that_pillow_reads_is_a_picture(tmp_path, suffix):
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = saved(tmp_path / f"a{suffix}", np.rint(RAMP * 255).astype(np.uint8), "RGB")
+    assert is_picture(path)
+    assert decode(path, READING).pixels.shape == (3, 16, 16)
+
+
+def test_content_counts_where_the_suffix_says_nothing(tmp_path):
+    array = np.rint(RAMP * 255).astype(np.uint8)
+    for name in ("a.png", "b.tif"):
+        saved(tmp_path / name, array)
+    (tmp_path / "a.png").rename(tmp_path / "without")
+    (tmp_path / "b.tif").rename(tmp_path / "b.jpg")
+    (tmp_path / "notes.txt").write_text("a list of pictures")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(500))
+    assert [is_picture(tmp_path / name) for name in ("without", "b.jpg", "notes.txt")] == [True, True, False]
+    for name in ("without", "b.jpg"):
+        assert torch.equal(decode(tmp_path / name, READING).pixels[0], EXPECTED)
+    if not is_picture(tmp_path / "IMG_1.HEIC"):
+        assert kind(tmp_path / "IMG_1.HEIC") == ".heic (pillow-heif opens them)"
+
+
+def bomb(path: Path) -> Path:
+    """A small BMP whose head claims 40,000 million pixels."""
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[18:26] = struct.pack("<II", 200_000, 200_000)
+    path.write_bytes(bytes(content))
+    return path
+
+
+def half(path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(255, size=(64, 64, 3)).astype(np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def flipped(path: Path) -> Path:
+    """A picture with bytes changed in its middle."""
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(255, size=(64, 64, 3)).astype(np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 200] = bytes(200)
+    path.write_bytes(bytes(content))
+    return path
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def linked(path: Path) -> Path:
+    path.symlink_to(path.parent / "nowhere")
+    return path
+
+
+def written(content: bytes):
+    def make(path: Path) -> Path:
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+FAULTS = {
+    "a.bmp": bomb,
+    "a.png": half,
+    "b.png": flipped,
+    "a.tif": half,
+    "a.webp": half,
+    "a.gif": written(b"GIF89a"),
+    "empty.jpg": written(b""),
+    "page.jpg": written(b"<!DOCTYPE html><html></html>"),
+    "pipe.png": pipe,
+    "gone.png": linked,
+    "deep.psd": written(b"8BPS\x00\x01" + bytes(6) + b"\xff" * 40),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_names_its_file(tmp_path, name):
+    path = FAULTS[name](tmp_path / name)
+    assert is_picture(path)
+    with pytest.raises(DataError) as caught:
+        decode(path, READING)
+    assert str(caught.value).startswith(f"{path}: unreadable image (")
+    assert str(caught.value).endswith("allowed: a picture, or data.on_unreadable=skip")
