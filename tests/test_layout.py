@@ -84,6 +84,7 @@ COMMANDS = [
     ["--validate"],
     ["--validate", "--config", "configs/groups.yaml"],
     ["--validate", "--config", "configs/folder.yaml", "data.root=pictures"],
+    ["--validate", "--config", "configs/csv.yaml", "data.root=pictures"],
     ["--print-config", "inner.steps=7"],
     ["--mode", "tpo"],
     ["--mode", "tpe", "inner.stepps=7", "objective.terms=[hing]", "data.options.tset=3", "model.name=ViT-B-31"],

@@ -131,10 +131,7 @@ def _discover(path: Path, classes: list[str]) -> dict[str, Path]:
 
 
 def _read_split(name: str, path: Path, classes: list[str], reading: Reading, skip: bool) -> Split:
-    import torch
-
-    from metaft.data.pictures import open_pictures, report, sorted_out
-    from metaft.data.types import Split
+    from metaft.data.pictures import Listed, sorted_out, split_of
 
     inner = _class_folders(path)
     for folder in inner:
@@ -148,11 +145,5 @@ def _read_split(name: str, path: Path, classes: list[str], reading: Reading, ski
         others = f" (other files: {', '.join(left_out)})" if left_out else ""
         raise DataError(f"{path}: no images in class {', '.join(empty)}{others}; allowed: at least one in each class")
     files = [file for of_class in found.values() for file in of_class.files]
-    every = torch.tensor([classes.index(folder) for folder, of_class in found.items() for _ in of_class.files])
-    opened = open_pictures(name, files, reading, skip)
-    labels = every[opened.kept]
-    lost = [classes[label] for label in sorted({*every.tolist()} - {*labels.tolist()})]
-    if lost:
-        raise DataError(f"{path}: no image of class {', '.join(lost)} is readable; allowed: at least one in each class")
-    report(name, len(labels), left_out, opened.marks, reading)
-    return Split(name, opened.source, labels, reading.view)
+    labels = [classes.index(folder) for folder, of_class in found.items() for _ in of_class.files]
+    return split_of(Listed(name, path, files, labels, left_out), classes, reading, skip)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Picture, Reading, decode, is_picture, kind, quiet
 from metaft.data.tree import Found
-from metaft.data.types import MEMORY, ImageSource, PixelArray
+from metaft.data.types import MEMORY, Domains, ImageSource, PixelArray, Split
 from metaft.errors import DataError
 from metaft.progress import tell, warn
 
@@ -100,19 +100,62 @@ def open_pictures(name: str, files: Sequence[Path], reading: Reading, skip: bool
     return Opened(Decoded(array, view.size, paths), kept, marks)
 
 
-def report(name: str, count: int, left_out: Counter[str], marks: Counter[str], reading: Reading) -> None:
+@dataclass(frozen=True)
+class Listed:
+    """The files of a split with their labels, and their domains where they have names.
+
+    Args:
+        where: the folder or file that lists them.
+        left_out: what it holds beside them, by reason.
+    """
+
+    name: str
+    where: Path
+    files: Sequence[Path]
+    labels: Sequence[int]
+    left_out: Counter[str] = field(default_factory=Counter)
+    domains: Sequence[str] | None = None
+
+
+def split_of(listed: Listed, classes: Sequence[str], reading: Reading, skip: bool) -> Split:
+    """The split of listed files; a line tells how many are used, how many are not and why.
+
+    Raises:
+        DataError: a file is no picture that can be read, and `skip` is not asked for, or none of a class is left.
+    """
+    opened = open_pictures(listed.name, listed.files, reading, skip)
+    every = torch.tensor(listed.labels, dtype=torch.long)
+    labels = every[opened.kept]
+    lost = [classes[label] for label in sorted({*every.tolist()} - {*labels.tolist()})]
+    if lost:
+        none = f"no image of class {', '.join(lost)} is readable"
+        raise DataError(f"{listed.where}: {none}; allowed: at least one in each class")
+    _report(listed, opened, reading)
+    return Split(listed.name, opened.source, labels, reading.view, _domains(listed, opened.kept))
+
+
+def _domains(listed: Listed, kept: Tensor) -> Domains | None:
+    """The domains of the files that are kept."""
+    if listed.domains is None:
+        return None
+    names = tuple(sorted({listed.domains[i] for i in kept}))
+    return Domains(names, torch.tensor([names.index(listed.domains[i]) for i in kept]))
+
+
+def _report(listed: Listed, opened: Opened, reading: Reading) -> None:
     """Tell how many files of a split are used, how many are not and why, and what was done to pictures."""
-    unread = left_out + Counter({UNREADABLE: marks[UNREADABLE]})
+    marks = opened.marks
+    unread = listed.left_out + Counter({UNREADABLE: marks[UNREADABLE]})
     turned = "turned by their EXIF rotation" if reading.exif_rotation else "not turned as their EXIF rotation says"
     done = {
         f"transparent, on {reading.ground} (data.ground)": marks[TRANSPARENT],
         f"{turned} (data.exif_rotation)": marks[TURNED],
     }
-    parts = [f"{name}: {count} pictures"]
-    parts += [f"left out: {_listed(sorted(unread.items()))}"] if unread else []
-    parts += [_listed(done.items())] if any(done.values()) else []
+    parts = [f"{listed.name}: {len(opened.kept)} pictures"]
+    parts += [f"left out: {_counted(sorted(unread.items()))}"] if unread else []
+    parts += [_counted(done.items())] if any(done.values()) else []
     tell("; ".join(parts))
 
 
-def _listed(counts: Iterable[tuple[str, int]]) -> str:
+def _counted(counts: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{count} {what}" for what, count in counts if count)

@@ -77,6 +77,12 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.folder:load"),
         Lazy("metaft.data.folder:needs_root"),
     ),
+    "csv": Format(
+        "your pictures by tables: filepath, label, split, domain; tab or comma",
+        Lazy("metaft.data.csv:Options"),
+        Lazy("metaft.data.csv:load"),
+        Lazy("metaft.data.csv:needs_tables"),
+    ),
 }
 
 

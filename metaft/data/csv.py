@@ -1,0 +1,214 @@
+"""csv: pictures listed in tables, one for each split or one for all, with the keys that open_clip's own reader has."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metaft.config.paths import Place, expanded
+from metaft.config.schema import DataConfig
+from metaft.data.tree import in_order
+from metaft.errors import DataError, Fault, nearest
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.decode import Reading
+    from metaft.data.types import ImageView, Split, Splits
+
+SPLITS = ("id_train", "id_val", "ood_val", "id_test")
+TEST = "ood_test/"
+AGAIN = "listed again"  # a picture comes once for each of its captions
+
+
+class Options(BaseModel):
+    """Settings of `data.format: csv`, under `data.options`: tables, tab or comma between their columns.
+
+    `file` is one table of all splits, whose column `split_key` says id_train, id_val, ood_val, id_test or
+    ood_test/NAME; or each split has a table of its own, and `ood_test` maps names to tables. Paths are below
+    `data.root`, those in a table beside the table, or absolute. Labels are class names, or numbers from 0; without
+    `id_val` a tenth of `id_train` is held out. `domain_key` names the domain of an image of ood_val.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Place | None = None
+    id_train: Place | None = None
+    id_val: Place | None = None
+    ood_val: Place | None = None
+    id_test: Place | None = None
+    ood_test: dict[str, Place] = Field(default_factory=dict)
+    image_key: str = "filepath"
+    label_key: str = "label"
+    split_key: str = "split"
+    domain_key: str = "domain"
+
+
+def needs_tables(data: DataConfig) -> list[Fault]:
+    """The fault of settings that give neither a table of all splits nor those that each of them needs."""
+    options = data.options
+    if "file" in options or all(name in options for name in ("id_train", "ood_val", "id_test", "ood_test")):
+        return []
+    return [
+        Fault("data.options", ", ".join(options) or "nothing given", "file, or id_train, ood_val, id_test, ood_test")
+    ]
+
+
+class Row(NamedTuple):
+    """A line of a table: its number, an image's path, and what the columns say of it."""
+
+    line: int
+    image: Path
+    label: str
+    split: str
+    domain: str
+
+
+class Table(NamedTuple):
+    """The rows of a split, and the file that they are in."""
+
+    path: Path
+    rows: Sequence[Row]
+
+
+def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
+    """Read the tables; the classes of id_train, numbers by their size and others by their letters, give the labels.
+
+    Raises:
+        DataError: a missing table or column, a class unknown to id_train, a label out of range, an unreadable image.
+    """
+    from metaft.data.captions import class_names, templates
+    from metaft.data.decode import Reading
+    from metaft.data.types import Classes, Splits, hold_out
+
+    tables = _tables(options, data.root or Path())
+    classes = in_order({row.label for row in tables["id_train"].rows})
+    names = class_names(data.classnames, classes) if data.classnames else tuple(c.replace("_", " ") for c in classes)
+    texts = templates(data.templates or "simple")
+    reading, skip = Reading(view, data.ground, data.exif_rotation), data.on_unreadable == "skip"
+    splits = {name: _split(name, table, classes, reading, skip) for name, table in tables.items()}
+    train, id_val = splits["id_train"], splits.get("id_val")
+    if id_val is None:
+        train, id_val = hold_out(train, seed)
+    tests = {name: split for name, split in splits.items() if name == "id_test" or name.startswith(TEST)}
+    return Splits(train, id_val, splits["ood_val"], tests, Classes(names, texts, tuple(classes)))
+
+
+def _tables(options: Options, base: Path) -> dict[str, Table]:
+    """The table of each split.
+
+    Raises:
+        DataError: a table that cannot be read, a split that is not known or has no row.
+    """
+    own = {name: path for name in SPLITS if (path := getattr(options, name)) is not None}
+    own |= {f"{TEST}{name}": path for name, path in options.ood_test.items()}
+    tables = {name: Table(base / path, _rows(base / path, options)) for name, path in own.items()}
+    if options.file is not None:
+        tables |= _by_split(base / options.file, options)
+    missing = [name for name in SPLITS if name not in tables and name != "id_val"]
+    missing += [] if any(name.startswith(TEST) for name in tables) else [f"{TEST}NAME"]
+    if missing:
+        raise DataError(f"data.options: no rows of {', '.join(missing)}; allowed: at least one row of each")
+    return tables
+
+
+def _by_split(path: Path, options: Options) -> dict[str, Table]:
+    """The rows of a table by their split."""
+    found: dict[str, list[Row]] = {}
+    for row in _rows(path, options, options.split_key):
+        if row.split not in SPLITS and (not row.split.startswith(TEST) or row.split == TEST):
+            near = nearest(row.split, SPLITS)
+            allowed = f"{', '.join(SPLITS)}, {TEST}NAME" + (f"; nearest: {near!r}" if near else "")
+            raise DataError(f"{path}, line {row.line}: the split {row.split!r}; allowed: {allowed}")
+        found.setdefault(row.split, []).append(row)
+    return {name: Table(path, rows) for name, rows in found.items()}
+
+
+def _rows(path: Path, options: Options, *more: str) -> list[Row]:
+    """The rows of a table that has the columns of images and labels, and these.
+
+    Raises:
+        DataError: the file is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True)
+            header = [name.strip() for name in next(lines, [])]
+            cells = [(lines.line_num, line) for line in lines if any(line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: no table that can be read ({error}); allowed: columns with a tab or comma") from error
+    for key in (options.image_key, options.label_key, *more):
+        if key not in header:
+            near = nearest(key, header)
+            hint = f"; nearest: {near!r}" if near else ""
+            raise DataError(f"{path}: no column {key!r}; allowed: it among the columns {', '.join(header)}{hint}")
+    if not cells:
+        raise DataError(f"{path}: no rows; allowed: at least one")
+    return [
+        _row(path, number, dict(zip(header, _full(path, number, header, line), strict=True)), options)
+        for number, line in cells
+    ]
+
+
+def _full(path: Path, number: int, header: Sequence[str], line: Sequence[str]) -> Sequence[str]:
+    """A line, if it has a field for each column."""
+    if len(line) != len(header):
+        raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
+    return line
+
+
+def _row(path: Path, number: int, cells: Mapping[str, str], options: Options) -> Row:
+    """A line's image, label, split and domain."""
+    image, label = (cells[key].strip() for key in (options.image_key, options.label_key))
+    if not image or not label:
+        empty = options.label_key if image else options.image_key
+        raise DataError(f"{path}, line {number}: nothing in the column {empty!r}; allowed: a value in each row")
+    split, domain = (cells.get(key, "").strip() for key in (options.split_key, options.domain_key))
+    whole = re.fullmatch(r"(\d+)(\.0*)?", label)  # as tables write numbers where one is missing
+    return Row(number, path.parent / expanded(image), str(int(whole[1])) if whole else label, split, domain)
+
+
+def _split(name: str, table: Table, classes: list[str], reading: Reading, skip: bool) -> Split:
+    """The split of a table, each image once.
+
+    Raises:
+        DataError: a class unknown to id_train, an image of two classes, rows with and without a domain.
+    """
+    from metaft.data.pictures import Listed, split_of
+
+    by_image: dict[Path, Row] = {}
+    for row in table.rows:
+        if row.label not in classes:
+            near = nearest(row.label, classes)
+            allowed = f"{classes[0]} to {classes[-1]}" if classes[0].isdigit() else f"nearest: {near!r}"
+            raise DataError(
+                f"{table.path}, line {row.line}: class {row.label!r} unknown to id_train; allowed: {allowed}"
+            )
+        before = by_image.setdefault(row.image, row)
+        if before.label != row.label:
+            first = f"{before.label!r} in line {before.line}"
+            raise DataError(f"{table.path}, line {row.line}: {row.image} as {row.label!r}, {first}; allowed: one class")
+    rows = list(by_image.values())
+    listed = Listed(
+        name,
+        table.path,
+        [row.image for row in rows],
+        [classes.index(row.label) for row in rows],
+        Counter({AGAIN: len(table.rows) - len(rows)}),
+        _domains(table, rows) if name == "ood_val" else None,
+    )
+    return split_of(listed, classes, reading, skip)
+
+
+def _domains(table: Table, rows: Sequence[Row]) -> list[str] | None:
+    """The domain of each row; None where none has one."""
+    without = [row.line for row in rows if not row.domain]
+    if without and len(without) < len(rows):
+        raise DataError(f"{table.path}, line {without[0]}: no domain; allowed: one in each row of ood_val, or in none")
+    return None if without else [row.domain for row in rows]

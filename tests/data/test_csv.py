@@ -1,0 +1,150 @@
+"""Pictures by tables: as open_clip and others write them, the same splits as from folders, and every fault by line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaft.config.schema import DataConfig
+from metaft.data import registry
+from metaft.errors import DataError
+from tests.data.test_folder import VIEW
+from tests.data.test_folder import load as load_folder
+
+SPLITS = ("id_train", "id_val", "ood_val", "id_test", "ood_test/dusk", "ood_test/dawn")
+
+
+def table(root: Path, separator=",", header="filepath,label,split", label=str, end="\n", start="") -> str:
+    """The rows of a picture tree."""
+    lines = [header.replace(",", separator)]
+    for split in SPLITS:
+        for path in sorted((root / split).rglob("*.png")):
+            lines.append(separator.join([str(path.relative_to(root)), label(path.parent.name), split]))
+    return start + end.join(lines) + end
+
+
+def load(root: Path, content: str | bytes | None = None, options=None, **changes):
+    if content is not None:
+        (root / "all.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    settings = {"format": "csv", "root": root, "options": options or {"file": "all.csv"}, **changes}
+    return registry.load(DataConfig(**settings), 0, VIEW)
+
+
+def fault(root: Path, content: str | bytes | None = None, **changes) -> str:
+    with pytest.raises(DataError) as caught:
+        load(root, content, **changes)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("look", [{}, {"separator": "\t"}, {"end": "\r\n", "start": "\ufeff"}])
+def test_a_table_gives_the_splits_of_its_folders(picture_tree, look):
+    ours, folders = load(picture_tree, table(picture_tree, **look)), load_folder(picture_tree)
+    assert ours.classes == folders.classes
+    assert list(ours.parts) == list(SPLITS)
+    assert set(ours.parts) == set(folders.parts)
+    for name, split in ours.parts.items():
+        assert torch.equal(split.labels, folders.parts[name].labels)
+        assert torch.equal(split.source.pixels(range(20)), folders.parts[name].source.pixels(range(20)))
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.0", "0{}"])
+def test_labels_may_be_numbers(picture_tree, form):
+    numbers = {"dark_square": 9, "light_square": 10}
+    content = table(picture_tree, label=lambda name: form.format(numbers[name]))
+    (picture_tree / "names.txt").write_text("9 = night\n10 = day\n")
+    splits = load(picture_tree, content, classnames=picture_tree / "names.txt")
+    assert (splits.classes.folders, splits.classes.names) == (("9", "10"), ("night", "day"))
+    assert splits.id_val.counts(2) == [10, 10]
+
+
+def test_a_table_for_each_split_other_columns_and_captions(picture_tree, capsys):
+    """FLYP's tables have a row for each caption of an image."""
+    for split in SPLITS:
+        rows = "".join(
+            f'"a photo, of a {path.parent.name}"\t{path}\t{path.parent.name}\n' * 2
+            for path in sorted((picture_tree / split).rglob("*.png"))
+        )
+        (picture_tree / f"{split.replace('/', '-')}.tsv").write_text("title\tpath\tclass\n" + rows)
+    tests = {name: f"ood_test-{name}.tsv" for name in ("dusk", "dawn")}
+    options = {name: f"{name}.tsv" for name in ("id_train", "ood_val", "id_test")}
+    splits = load(picture_tree, options={**options, "ood_test": tests, "image_key": "path", "label_key": "class"})
+    assert splits.id_train.counts(2) == [9, 9], "a tenth is held out"
+    assert set(splits.tests) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+    assert "ood_val: 20 pictures; left out: 20 listed again\n" in capsys.readouterr().err
+
+
+def test_domains_of_ood_val(picture_tree):
+    lines = table(picture_tree, header="filepath,label,split,domain").splitlines()
+    content = [lines[0]]
+    for number, line in enumerate(lines[1:]):
+        content.append(f"{line},{'noon' if number % 3 else 'haze'}")
+    domains = load(picture_tree, "\n".join(content)).ood_val.domains
+    assert domains.names == ("haze", "noon")
+    first = [number % 3 != 0 for number, line in enumerate(lines[1:]) if line.endswith("ood_val")]
+    assert domains.numbers.tolist() == [int(noon) for noon in first]
+    at = next(number for number, line in enumerate(content) if ",ood_val," in line)
+    content[at] = content[at].rpartition(",")[0] + ","
+    assert f"all.csv, line {at + 1}: no domain; allowed: " in fault(picture_tree, "\n".join(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda text: text.replace("label", "labels", 1),
+            "no column 'label'; allowed: it among the columns filepath, labels",
+        ),
+        (lambda text: text.replace("label", "labels", 1), "nearest: 'labels'"),
+        (
+            lambda text: text.replace(",ood_val", ",ood_vall", 1),
+            "the split 'ood_vall'; allowed: id_train, id_val, ood_val",
+        ),
+        (lambda text: text.replace(",ood_val", ",ood_test/", 1), "the split 'ood_test/'"),
+        (
+            lambda text: text.replace("dark_square,ood_val", "dark_sqare,ood_val", 1),
+            "class 'dark_sqare' unknown to id_train",
+        ),
+        (lambda text: text.replace(",dark_square,id_val", ",,id_val", 1), "nothing in the column 'label'"),
+        (lambda text: text + "id_val/dark_square/0.png\n", "1 fields; allowed: 3"),
+        (
+            lambda text: text + "id_val/dark_square/0.png,light_square,id_val\n",
+            "as 'light_square', 'dark_square' in line 22",
+        ),
+        (lambda text: text + "id_val/gone.png,light_square,id_val\n", "id_val/gone.png: unreadable image"),
+        (
+            lambda text: text.replace("ood_test/dusk\n", "id_test\n").replace("ood_test/dawn\n", "id_test\n"),
+            "no rows of ood_test/NAME",
+        ),
+        (lambda text: text.splitlines()[0], "no rows; allowed: at least one"),
+        (lambda text: "", "no column 'filepath'"),
+        (lambda text: text + '"open', "no table that can be read"),
+        (lambda text: text.encode("utf-16"), "no table that can be read"),
+    ],
+)
+def test_faults_name_the_table_and_the_line(picture_tree, change, words):
+    content = change(table(picture_tree))
+    assert words in (said := fault(picture_tree, content)), said
+    assert str(picture_tree) in said or said.startswith("data.options: ")
+
+
+def test_labels_out_of_range(picture_tree):
+    numbers = {"dark_square": "0", "light_square": "1"}
+    content = table(picture_tree, label=numbers.__getitem__).replace(",1,id_test", ",7,id_test", 1)
+    assert "class '7' unknown to id_train; allowed: 0 to 1" in fault(picture_tree, content)
+
+
+def test_a_class_that_skipping_would_lose(picture_tree):
+    for image in (picture_tree / "id_val/dark_square").iterdir():
+        image.write_bytes(b"")
+    text = fault(picture_tree, table(picture_tree), on_unreadable="skip")
+    assert f"{picture_tree / 'all.csv'}: no image of class dark_square is readable" in text
+
+
+def test_settings_without_tables():
+    (nothing,) = registry.faults(DataConfig(format="csv"))
+    assert (nothing.field, nothing.found) == ("data.options", "nothing given")
+    (few,) = registry.faults(DataConfig(format="csv", options={"id_train": "a.csv", "ood_val": "b.csv"}))
+    assert (few.found, few.allowed) == ("id_train, ood_val", "file, or id_train, ood_val, id_test, ood_test")
+    assert registry.faults(DataConfig(format="csv", options={"file": "a.csv"})) == []
