@@ -22,6 +22,12 @@ def write(path: Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: the folder that METAFT_CACHE names, or else ~/.cache/metaft."""
+    named = os.environ.get("METAFT_CACHE")
+    return Path(named) if named else Path("~/.cache/metaft").expanduser()
+
+
 def unwritable(folder: Path) -> str | None:
     """Why a folder cannot be made, or written to; None: it can."""
     place = folder

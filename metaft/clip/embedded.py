@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import open_clip
 from metaft.clip.names import EMBEDDED, FOLDER, TOY
 from metaft.data.registry import PICTURES
 from metaft.errors import CheckpointError
+from metaft.files import cache_folder
 
 for _name in EMBEDDED:
     open_clip.add_model_config(FOLDER / f"{_name}.json")
@@ -24,9 +24,7 @@ def checkpoint(name: str, seed: int) -> Path:
     """
     if (name, seed) == (TOY, 0):
         return FOLDER / f"{TOY}.safetensors"
-    cache = os.environ.get("METAFT_CACHE")
-    folder = Path(cache) if cache else Path.home() / ".cache" / "metaft"
-    return folder / f"{name}-suites-{PICTURES}-seed-{seed}.safetensors"
+    return cache_folder() / f"{name}-suites-{PICTURES}-seed-{seed}.safetensors"
 
 
 def resolve(name: str, pretrained: str | None) -> str | None:

@@ -32,6 +32,7 @@ class DataConfig(Section):
     templates: Named | None = None  # simple | openai | a file with one template a line; None: the format's own
     on_unreadable: Literal["stop", "skip"] = "stop"
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
+    cache_gib: float = Field(64.0, ge=0)  # of decoded pictures on disk that memory does not hold, all splits together
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
     options: dict[str, Any] = Field(default_factory=dict)
 

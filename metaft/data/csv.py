@@ -17,8 +17,8 @@ from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
-    from metaft.data.decode import Reading
-    from metaft.data.types import ImageView, Split, Splits
+    from metaft.data.pictures import Listed
+    from metaft.data.types import ImageView, Splits
 
 SPLITS = ("id_train", "id_val", "ood_val", "id_test")
 TEST = "ood_test/"
@@ -82,15 +82,15 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a missing table or column, a class unknown to id_train, a label out of range, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
-    from metaft.data.decode import Reading
+    from metaft.data.pictures import Opening, splits_of
     from metaft.data.types import Classes, Splits, hold_out
 
     tables = _tables(options, data.root or Path())
     classes = in_order({row.label for row in tables["id_train"].rows})
     names = class_names(data.classnames, classes) if data.classnames else tuple(c.replace("_", " ") for c in classes)
     texts = templates(data.templates or "simple")
-    reading, skip = Reading(view, data.ground, data.exif_rotation), data.on_unreadable == "skip"
-    splits = {name: _split(name, table, classes, reading, skip) for name, table in tables.items()}
+    listed = {name: _listed(name, table, classes) for name, table in tables.items()}
+    splits = splits_of(listed, Opening.of(classes, data, view))
     train, id_val = splits["id_train"], splits.get("id_val")
     if id_val is None:
         train, id_val = hold_out(train, seed)
@@ -174,13 +174,13 @@ def _row(path: Path, number: int, cells: Mapping[str, str], options: Options) ->
     return Row(number, path.parent / expanded(image), str(int(whole[1])) if whole else label, split, domain)
 
 
-def _split(name: str, table: Table, classes: list[str], reading: Reading, skip: bool) -> Split:
-    """The split of a table, each image once.
+def _listed(name: str, table: Table, classes: list[str]) -> Listed:
+    """The pictures of a table, each once.
 
     Raises:
         DataError: a class unknown to id_train, an image of two classes, rows with and without a domain.
     """
-    from metaft.data.pictures import Listed, split_of
+    from metaft.data.pictures import Listed
 
     by_image: dict[Path, Row] = {}
     for row in table.rows:
@@ -195,7 +195,7 @@ def _split(name: str, table: Table, classes: list[str], reading: Reading, skip: 
             first = f"{before.label!r} in line {before.line}"
             raise DataError(f"{table.path}, line {row.line}: {row.image} as {row.label!r}, {first}; allowed: one class")
     rows = list(by_image.values())
-    listed = Listed(
+    return Listed(
         name,
         table.path,
         [row.image for row in rows],
@@ -203,7 +203,6 @@ def _split(name: str, table: Table, classes: list[str], reading: Reading, skip: 
         Counter({AGAIN: len(table.rows) - len(rows)}),
         _domains(table, rows) if name == "ood_val" else None,
     )
-    return split_of(listed, classes, reading, skip)
 
 
 def _domains(table: Table, rows: Sequence[Row]) -> list[str] | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from metaft.data.decoded import Decoded, ImageFiles, Mapped
 from metaft.data.objects import Kept
-from metaft.data.pictures import Decoded, ImageFiles
 from metaft.data.types import ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
 
@@ -38,7 +38,7 @@ def shared_images(splits: Mapping[str, Split]) -> str | None:
     """
     pairs = [pair for pair in combinations(splits, 2) if not _harmless(*pair)]
     origins = {name: _origins(split) for name, split in splits.items()}
-    if any(isinstance(source, ImageFiles) for found in origins.values() for source, _ in found):
+    if any(isinstance(source, ImageFiles | Mapped) for found in origins.values() for source, _ in found):
         contents = _of_files({name: _paths(found) for name, found in origins.items()})
     else:
         contents = {name: _of_pixels(split) if _kept(origins[name]) else {} for name, split in splits.items()}
@@ -69,12 +69,12 @@ def _kept(origins: list[tuple[ImageSource, int]]) -> bool:
 def _name(place: tuple[ImageSource, int]) -> str:
     """An image's file, or its number in the data set that it is taken from."""
     source, number = place
-    return str(source.paths[number]) if isinstance(source, Decoded | ImageFiles) else f"item {number}"
+    return str(source.paths[number]) if isinstance(source, Decoded | ImageFiles | Mapped) else f"item {number}"
 
 
 def _paths(origins: list[tuple[ImageSource, int]]) -> list[Path | None]:
     """The file of each image; None where it has none."""
-    return [s.paths[i] if isinstance(s, Decoded | ImageFiles) else None for s, i in origins]
+    return [s.paths[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins]
 
 
 def _of_pixels(split: Split) -> dict[bytes, int]:

@@ -14,8 +14,8 @@ from metaft.data.tree import entries_beside, folders, walked
 from metaft.errors import DataError, Fault, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
-    from metaft.data.decode import Reading
-    from metaft.data.types import ImageView, Split, Splits
+    from metaft.data.pictures import Listed
+    from metaft.data.types import ImageView, Splits
 
 
 class Options(BaseModel):
@@ -58,7 +58,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
-    from metaft.data.decode import Reading
+    from metaft.data.pictures import Opening, splits_of
     from metaft.data.types import Classes, Splits, concatenated, hold_out
 
     base, classnames = data.root or Path(), data.classnames
@@ -70,28 +70,28 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         classnames = base / "classnames.txt"
     names = class_names(classnames, classes) if classnames else tuple(c.replace("_", " ") for c in classes)
     texts = templates(data.templates or "simple")
-    reading = Reading(view, data.ground, data.exif_rotation)
-
-    def read(name: str, path: Path) -> Split:
-        return _read_split(name, base / path, classes, reading, data.on_unreadable == "skip")
-
-    train = read("id_train", options.id_train)
-    if options.id_val is None:
-        train, id_val = hold_out(train, seed)
-    else:
-        id_val = read("id_val", options.id_val)
     domains = _domains(base / options.ood_val, classes)
-    parts = [(domain, read(f"ood_val/{domain}", path)) for domain, path in domains.items()]
+    places = {
+        "id_train": options.id_train,
+        "id_val": options.id_val,
+        **({f"ood_val/{domain}": path for domain, path in domains.items()} or {"ood_val": options.ood_val}),
+        "id_test": options.id_test,
+        **{f"ood_test/{name}": path for name, path in tests.items()},
+        **{f"more/{name}": path for name, path in options.more.items()},
+    }
+    listed = {name: _listed(name, base / path, classes) for name, path in places.items() if path is not None}
+    splits = splits_of(listed, Opening.of(classes, data, view))
+    train, id_val = splits["id_train"], splits.get("id_val")
+    if id_val is None:
+        train, id_val = hold_out(train, seed)
+    parts = [(domain, splits[f"ood_val/{domain}"]) for domain in domains]
     return Splits(
         id_train=train,
         id_val=id_val,
-        ood_val=concatenated("ood_val", parts) if parts else read("ood_val", options.ood_val),
-        tests={
-            "id_test": read("id_test", options.id_test),
-            **{f"ood_test/{name}": read(f"ood_test/{name}", path) for name, path in tests.items()},
-        },
+        ood_val=concatenated("ood_val", parts) if parts else splits["ood_val"],
+        tests={"id_test": splits["id_test"], **{f"ood_test/{name}": splits[f"ood_test/{name}"] for name in tests}},
         classes=Classes(names, texts, tuple(classes)),
-        more={name: read(f"more/{name}", path) for name, path in options.more.items()},
+        more={name: splits[f"more/{name}"] for name in options.more},
     )
 
 
@@ -130,8 +130,9 @@ def _discover(path: Path, classes: list[str]) -> dict[str, Path]:
     return _domains(path, classes) or ({"all": path.absolute()} if flat else _absolute(inner))
 
 
-def _read_split(name: str, path: Path, classes: list[str], reading: Reading, skip: bool) -> Split:
-    from metaft.data.pictures import Listed, sorted_out, split_of
+def _listed(name: str, path: Path, classes: list[str]) -> Listed:
+    """The pictures of a split's class folders."""
+    from metaft.data.pictures import Listed, sorted_out
 
     inner = _class_folders(path)
     for folder in inner:
@@ -146,4 +147,4 @@ def _read_split(name: str, path: Path, classes: list[str], reading: Reading, ski
         raise DataError(f"{path}: no images in class {', '.join(empty)}{others}; allowed: at least one in each class")
     files = [file for of_class in found.values() for file in of_class.files]
     labels = [classes.index(folder) for folder, of_class in found.items() for _ in of_class.files]
-    return split_of(Listed(name, path, files, labels, left_out), classes, reading, skip)
+    return Listed(name, path, files, labels, left_out)

@@ -1,53 +1,24 @@
-"""Image files: decoded when a split is opened or when asked for, each tried once before any training."""
+"""Splits of image files: each file tried once before any training, what is left out counted and told."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Picture, Reading, decode, is_picture, kind, quiet
+from metaft.config.schema import DataConfig
+from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
+from metaft.data.decoded import Checked, Keeping, keeping
 from metaft.data.tree import Found
-from metaft.data.types import MEMORY, Domains, ImageSource, PixelArray, Split
+from metaft.data.types import Domains, ImageView, Split
 from metaft.errors import DataError
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
 SHOWN = 10  # files that cannot be read, each in a line of its own
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Images decoded when asked for."""
-
-    paths: tuple[Path, ...]
-    reading: Reading
-
-    def pixels(self, indices: Sequence[int]) -> Tensor:
-        """uint8 [B, 3, S, S]."""
-        with quiet():
-            return torch.stack([decode(self.paths[i], self.reading).pixels for i in indices])
-
-
-@dataclass(frozen=True)
-class Decoded(PixelArray):
-    """Images held in memory, and the files they were read from."""
-
-    paths: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The readable pictures among files: their source, their numbers [N] among the files, and how many have a mark."""
-
-    source: ImageSource
-    kept: Tensor
-    marks: Counter[str]
 
 
 def sorted_out(found: Found) -> Found:
@@ -59,45 +30,6 @@ def sorted_out(found: Found) -> Found:
         else:
             pictures.left_out[kind(file)] += 1
     return pictures
-
-
-def open_pictures(name: str, files: Sequence[Path], reading: Reading, skip: bool) -> Opened:
-    """The pictures of a split that can be read, each decoded once.
-
-    Raises:
-        DataError: some cannot, and `skip` is not asked for.
-    """
-    view = reading.view
-    in_memory = len(files) * 3 * view.size**2 <= MEMORY
-
-    def attempt(file: Path) -> tuple[Picture | None, DataError | None]:
-        try:
-            picture = decode(file, reading)
-        except DataError as error:
-            return None, error
-        return (picture if in_memory else Picture(torch.empty(0), picture.marks)), None
-
-    with quiet(), ThreadPoolExecutor() as pool:
-        results = list(pool.map(attempt, files))
-    faults = [fault for _, fault in results if fault is not None]
-    if faults and not skip:
-        raise DataError(f"{name}: {len(faults)} of {len(files)} images unreadable; the first: {faults[0]}")
-    for fault in faults[:SHOWN]:
-        warn(f"skipped: {fault}")
-    if len(faults) > SHOWN:
-        warn(f"skipped: {len(faults) - SHOWN} more of {name}")
-    pictures = [picture for picture, _ in results if picture is not None]
-    kept = torch.tensor([i for i, (picture, _) in enumerate(results) if picture is not None], dtype=torch.long)
-    paths = tuple(files[i] for i in kept)
-    constant = [path for path, picture in zip(paths, pictures, strict=True) if CONSTANT in picture.marks]
-    if constant:
-        warn(f"{name}: {len(constant)} of {len(files)} pictures are of one colour, the first: {constant[0]}")
-    marks = Counter(mark for picture in pictures for mark in picture.marks)
-    marks[UNREADABLE] = len(faults)
-    if not in_memory:
-        return Opened(ImageFiles(paths, reading), kept, marks)
-    array = torch.stack([picture.pixels for picture in pictures]) if pictures else torch.empty(0)
-    return Opened(Decoded(array, view.size, paths), kept, marks)
 
 
 @dataclass(frozen=True)
@@ -117,24 +49,66 @@ class Listed:
     domains: Sequence[str] | None = None
 
 
-def split_of(listed: Listed, classes: Sequence[str], reading: Reading, skip: bool) -> Split:
-    """The split of listed files; a line tells how many are used, how many are not and why.
+@dataclass(frozen=True)
+class Opening:
+    """How listed files become splits.
+
+    Args:
+        classes: the class of each label.
+        skip: leave out files that cannot be read.
+        limit: bytes on disk that decoded pictures may take, of all splits together.
+    """
+
+    classes: Sequence[str]
+    reading: Reading
+    skip: bool
+    limit: float
+
+    @classmethod
+    def of(cls, classes: Sequence[str], data: DataConfig, view: ImageView) -> Opening:
+        """As the settings say."""
+        reading = Reading(view, data.ground, data.exif_rotation)
+        return cls(classes, reading, data.on_unreadable == "skip", data.cache_gib * 2**30)
+
+
+def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split]:
+    """The splits of listed files; a line for each tells how many are used, how many are not and why.
 
     Raises:
         DataError: a file is no picture that can be read, and `skip` is not asked for, or none of a class is left.
     """
-    opened = open_pictures(listed.name, listed.files, reading, skip)
-    every = torch.tensor(listed.labels, dtype=torch.long)
-    labels = every[opened.kept]
-    lost = [classes[label] for label in sorted({*every.tolist()} - {*labels.tolist()})]
+    kept = keeping(sum(len(split.files) for split in listed.values()), opening.reading, opening.limit)
+    return {name: _split(split, opening, kept) for name, split in listed.items()}
+
+
+def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
+    checked, source = kept(listed.files, opening.reading)
+    _refuse_or_tell(listed, checked, opening.skip)
+    rows = [number for number in range(len(listed.files)) if number not in checked.faults]
+    labels = [listed.labels[number] for number in rows]
+    lost = [opening.classes[label] for label in sorted({*listed.labels} - {*labels})]
     if lost:
         none = f"no image of class {', '.join(lost)} is readable"
         raise DataError(f"{listed.where}: {none}; allowed: at least one in each class")
-    _report(listed, opened, reading)
-    return Split(listed.name, opened.source, labels, reading.view, _domains(listed, opened.kept))
+    _report(listed, checked, opening.reading)
+    return Split(listed.name, source(rows), torch.tensor(labels), opening.reading.view, _domains(listed, rows))
 
 
-def _domains(listed: Listed, kept: Tensor) -> Domains | None:
+def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
+    """Refuse files that cannot be read, or where they are skipped say which; say which are of one colour."""
+    faults, count = list(checked.faults.values()), len(listed.files)
+    if faults and not skip:
+        raise DataError(f"{listed.name}: {len(faults)} of {count} images unreadable; the first: {faults[0]}")
+    for fault in faults[:SHOWN]:
+        warn(f"skipped: {fault}")
+    if len(faults) > SHOWN:
+        warn(f"skipped: {len(faults) - SHOWN} more of {listed.name}")
+    constant = [listed.files[number] for number, marks in checked.marks.items() if CONSTANT in marks]
+    if constant:
+        warn(f"{listed.name}: {len(constant)} of {count} pictures are of one colour, the first: {constant[0]}")
+
+
+def _domains(listed: Listed, kept: Sequence[int]) -> Domains | None:
     """The domains of the files that are kept."""
     if listed.domains is None:
         return None
@@ -142,16 +116,16 @@ def _domains(listed: Listed, kept: Tensor) -> Domains | None:
     return Domains(names, torch.tensor([names.index(listed.domains[i]) for i in kept]))
 
 
-def _report(listed: Listed, opened: Opened, reading: Reading) -> None:
+def _report(listed: Listed, checked: Checked, reading: Reading) -> None:
     """Tell how many files of a split are used, how many are not and why, and what was done to pictures."""
-    marks = opened.marks
-    unread = listed.left_out + Counter({UNREADABLE: marks[UNREADABLE]})
+    marks = Counter(mark for found in checked.marks.values() for mark in found)
+    unread = listed.left_out + Counter({UNREADABLE: len(checked.faults)})
     turned = "turned by their EXIF rotation" if reading.exif_rotation else "not turned as their EXIF rotation says"
     done = {
         f"transparent, on {reading.ground} (data.ground)": marks[TRANSPARENT],
         f"{turned} (data.exif_rotation)": marks[TURNED],
     }
-    parts = [f"{listed.name}: {len(opened.kept)} pictures"]
+    parts = [f"{listed.name}: {len(listed.files) - len(checked.faults)} pictures"]
     parts += [f"left out: {_counted(sorted(unread.items()))}"] if unread else []
     parts += [_counted(done.items())] if any(done.values()) else []
     tell("; ".join(parts))

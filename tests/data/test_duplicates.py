@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metaft import build, config
-from metaft.data import objects, pictures
+from metaft.data import decoded, objects
 from metaft.data.duplicates import refuse_shared, shared_images
 from metaft.data.types import hold_out
 from metaft.errors import DataError
@@ -27,10 +27,11 @@ def refused(splits) -> str:
 
 
 @pytest.fixture(params=["pixels", "files"])
-def way(request, monkeypatch):
-    """How pictures are compared: id_train's are held in memory, or too large for it."""
+def way(request, monkeypatch, tmp_path):
+    """How pictures are compared: they are held in memory, or too large for it."""
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
     if request.param == "files":
-        monkeypatch.setattr(pictures, "MEMORY", 20 * 3 * 32**2 - 1)
+        monkeypatch.setattr(decoded, "MEMORY", 0)
 
 
 @pytest.mark.usefixtures("way")

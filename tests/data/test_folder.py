@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaft.clip.load import image_view
 from metaft.config.schema import DataConfig
-from metaft.data import pictures, registry
+from metaft.data import registry
 from metaft.errors import DataError
 
 PREPROCESS = {"size": (32, 32), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -266,17 +266,6 @@ def test_one_class_is_no_classification(picture_tree):
         folder.rmdir()
     with pytest.raises(DataError, match="1 class found"):
         load(picture_tree)
-
-
-def test_a_set_too_large_for_memory_is_decoded_when_asked_for(picture_tree, monkeypatch):
-    in_memory = load(picture_tree).id_train
-    monkeypatch.setattr(pictures, "MEMORY", 20 * 3 * 32**2 - 1)
-    on_demand = load(picture_tree).id_train
-    assert isinstance(on_demand.source, pictures.ImageFiles)
-    assert not isinstance(in_memory.source, pictures.ImageFiles)
-    assert torch.equal(on_demand.source.pixels(range(20)), in_memory.source.pixels(range(20)))
-    (picture_tree / "id_train/dark_square/3.png").write_bytes(b"no picture")
-    assert "1 of 20 images unreadable" in fault(picture_tree)
 
 
 def test_settings_that_say_of_no_split_where_it_is():
