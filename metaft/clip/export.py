@@ -1,4 +1,4 @@
-"""Saving classifiers: a folder that open_clip opens, and plain checkpoints."""
+"""Saving classifiers, and opening them again: folders that open_clip opens, and plain checkpoints."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from metaft.clip.classifier import Classifier
-from metaft.clip.load import Clip
+from metaft.clip.load import Clip, load
 from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import write
 
@@ -53,6 +54,34 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     save(classifier.head.state_dict(), folder / "head.safetensors")
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     write(folder / "load.py", LOADER)
+
+
+def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Classifier | None, tuple[str, ...]]:
+    """The model of a folder that open_clip opens, with the head and the class names that `export` has put beside it.
+
+    Returns:
+        The model; its classifier, None where there is no head; class names, none where there is no such file.
+
+    Raises:
+        CheckpointError: it is no such folder, or its parts do not belong together.
+    """
+    if not (folder / "open_clip_config.json").is_file():
+        raise CheckpointError(f"{folder}: no open_clip_config.json; allowed: a run, or a folder that open_clip opens")
+    clip = load(f"local-dir:{folder}", None, device)
+    listed, head = folder / "classnames.txt", folder / "head.safetensors"
+    names = tuple(listed.read_text(encoding="utf-8").split("\n")[:-1]) if listed.is_file() else ()
+    if not head.is_file():
+        return clip, None, names
+    try:
+        layer = safetensors.torch.load_file(head)
+        classifier = Classifier(clip.model, layer["weight"], layer["bias"]).to(device).eval()
+    except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
+        raise CheckpointError(f"{head}: {str(error).splitlines()[0]}; allowed: a head that metaft exported") from error
+    if len(names) != len(layer["bias"]):
+        raise CheckpointError(
+            f"{listed}: {len(names)} names; allowed: {len(layer['bias'])}, one for each row of the head"
+        )
+    return clip, classifier, names
 
 
 def save(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:

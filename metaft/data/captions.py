@@ -68,6 +68,15 @@ def class_names(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(pairs[f] for f in folders)
 
 
+def listed(path: Path) -> tuple[str, ...]:
+    """Class names, one a line.
+
+    Raises:
+        DataError: the file cannot be read, or has no line.
+    """
+    return tuple(line for _, line in _lines(path, "class names", "a text file with one name a line"))
+
+
 def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]:
     """Names in the order of folders, where it is beyond doubt which name is whose."""
     instead = "; allowed: lines `folder = name`"

@@ -1,0 +1,144 @@
+"""python -m metaft.predict beside open_clip itself, on a model that was exported and on one of somebody else."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from metaft.clip.export import export
+from metaft.predict import main
+
+NAMES = ("möwe", "猫", "dog, wet")
+
+
+@pytest.fixture
+def run(tmp_path, work) -> Path:
+    """A run folder with a model of three classes, whose head and towers have moved."""
+    generator = torch.Generator().manual_seed(0)
+    classifier = copy.deepcopy(work.classifier)
+    classifier.head = torch.nn.Linear(64, 3)
+    with torch.no_grad():
+        for p in classifier.parameters():
+            p.add_(0.3 * p.std(correction=0) * torch.randn(p.shape, generator=generator))
+    export(classifier, work.clip, NAMES, tmp_path / "run" / "model")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    for name in ("a.png", "b.jpg", "inner/c.png"):
+        Image.fromarray(rng.integers(255, size=(50, 40, 3)).astype(np.uint8)).save(folder / name)
+    (folder / ".DS_Store").write_bytes(b"Bud1")
+    return folder
+
+
+def expected(folder: Path, files: list[Path], weight=None) -> torch.Tensor:
+    """Probabilities by open_clip and the exported head alone."""
+    from safetensors.torch import load_file
+
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    model.eval()
+    batch = torch.stack([preprocess(Image.open(file)) for file in files])
+    head = load_file(folder / "head.safetensors") if weight is None else {"weight": weight, "bias": torch.zeros(1)}
+    with torch.no_grad():
+        features = model.encode_image(batch, normalize=True)
+        scale = 1 if weight is None else model.logit_scale.exp()
+        return (scale * features @ head["weight"].T + head["bias"]).softmax(dim=1)
+
+
+def test_classes_and_probabilities_are_those_of_open_clip(run, images, capsys):
+    assert main([str(run), str(images)]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    files = [images / name for name in ("a.png", "b.jpg", "inner/c.png")]
+    assert [row["filepath"] for row in rows] == [str(file) for file in files]
+    p = expected(run / "model", files)
+    assert [row["class"] for row in rows] == [NAMES[i] for i in p.argmax(1)]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(p.amax(1).tolist(), abs=1e-5)
+
+
+def test_json_has_the_probability_of_every_class(run, images, tmp_path):
+    out = tmp_path / "found.json"
+    assert main([str(run / "model"), str(images / "b.jpg"), "--format", "json", "--out", str(out)]) == 0
+    (row,) = json.loads(out.read_text(encoding="utf-8"))
+    p = expected(run / "model", [images / "b.jpg"])[0]
+    assert row["probabilities"] == pytest.approx(dict(zip(NAMES, p.tolist(), strict=True)), abs=1e-6)
+    assert row["probability"] == max(row["probabilities"].values())
+
+
+def test_a_model_of_somebody_else_has_a_head_of_names(run, images, tmp_path, capsys):
+    for name in ("head.safetensors", "classnames.txt"):
+        (run / "model" / name).unlink()
+    assert main([str(run), str(images / "a.png")]) == 3
+    assert f"{run / 'model'}: a model without a head; allowed: --classnames" in capsys.readouterr().err
+    (tmp_path / "names.txt").write_text("cat\nwet dog\n")
+    assert main([str(run), str(images / "a.png"), "--classnames", str(tmp_path / "names.txt"), "--format=json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{run / 'model'}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{run / 'model'}")
+    directions = open_clip.build_zero_shot_classifier(
+        model.eval(), tokenizer, ["cat", "wet dog"], open_clip.SIMPLE_IMAGENET_TEMPLATES
+    )
+    p = expected(run / "model", [images / "a.png"], directions.T)[0]
+    assert row["probabilities"] == pytest.approx({"cat": float(p[0]), "wet dog": float(p[1])}, abs=1e-5)
+
+
+def test_files_become_pixels_as_in_the_run(run, images, capsys):
+    clear = images / "clear.png"
+    Image.fromarray(np.zeros((40, 40, 4), np.uint8)).save(clear)
+    found = []
+    for ground in ("white", "black"):
+        (run / "config.yaml").write_text(f"data: {{ground: {ground}}}\n")
+        assert main([str(run), str(clear)]) == 0
+        found.append(capsys.readouterr().out)
+        Image.new("RGB", (40, 40), ground).save(images / f"{ground}.png")
+        assert main([str(run), str(images / f"{ground}.png")]) == 0
+        assert capsys.readouterr().out.replace(f"{ground}.png", "clear.png") == found[-1]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["absent", "images"], 3, "absent: no open_clip_config.json; allowed: a run"),
+        (["run", "gone.png"], 3, "gone.png: unreadable image"),
+        (["run", "images/bad.png"], 3, "bad.png: unreadable image"),
+        (["run", "empty"], 3, "empty: no pictures; allowed: image files"),
+        (["run", "images", "--device", "cuda:99"], 2, "device: 'cuda:99'"),
+        (["run", "images", "--classnames", "gone.txt"], 3, "class names: cannot read gone.txt"),
+    ],
+)
+def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (images / "bad.png").write_bytes(b"no picture")
+    assert main(words) == code
+    assert said in capsys.readouterr().err
+
+
+def test_skipping_says_so(run, images, capsys):
+    (images / "bad.png").write_bytes(b"no picture")
+    assert main([str(run), str(images), "--skip"]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 4
+    assert "skipped: " in told.err
+
+
+def test_parts_that_do_not_belong_together(run, images, capsys):
+    (run / "model" / "classnames.txt").write_text("a\nb\n")
+    assert main([str(run), str(images)]) == 3
+    assert "classnames.txt: 2 names; allowed: 3, one for each row of the head" in capsys.readouterr().err
+    (run / "model" / "head.safetensors").write_bytes(b"")
+    assert main([str(run), str(images)]) == 3
+    assert "allowed: a head that metaft exported" in capsys.readouterr().err
