@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
+from metaft.data.table import Line, read_table
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, nearest
 
@@ -129,49 +129,20 @@ def _by_split(path: Path, options: Options) -> dict[str, Table]:
 
 
 def _rows(path: Path, options: Options, *more: str) -> list[Row]:
-    """The rows of a table that has the columns of images and labels, and these.
-
-    Raises:
-        DataError: the file is no such table.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True)
-            header = [name.strip() for name in next(lines, [])]
-            cells = [(lines.line_num, line) for line in lines if any(line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: no table that can be read ({error}); allowed: columns with a tab or comma") from error
-    for key in (options.image_key, options.label_key, *more):
-        if key not in header:
-            near = nearest(key, header)
-            hint = f"; nearest: {near!r}" if near else ""
-            raise DataError(f"{path}: no column {key!r}; allowed: it among the columns {', '.join(header)}{hint}")
-    if not cells:
-        raise DataError(f"{path}: no rows; allowed: at least one")
-    return [
-        _row(path, number, dict(zip(header, _full(path, number, header, line), strict=True)), options)
-        for number, line in cells
-    ]
+    """The rows of a table that has the columns of images and labels, and these."""
+    lines = read_table(path, (options.image_key, options.label_key, *more))
+    return [_row(path, line, options) for line in lines]
 
 
-def _full(path: Path, number: int, header: Sequence[str], line: Sequence[str]) -> Sequence[str]:
-    """A line, if it has a field for each column."""
-    if len(line) != len(header):
-        raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
-    return line
-
-
-def _row(path: Path, number: int, cells: Mapping[str, str], options: Options) -> Row:
+def _row(path: Path, line: Line, options: Options) -> Row:
     """A line's image, label, split and domain."""
-    image, label = (cells[key].strip() for key in (options.image_key, options.label_key))
+    image, label = (line.cells[key] for key in (options.image_key, options.label_key))
     if not image or not label:
         empty = options.label_key if image else options.image_key
-        raise DataError(f"{path}, line {number}: nothing in the column {empty!r}; allowed: a value in each row")
-    split, domain = (cells.get(key, "").strip() for key in (options.split_key, options.domain_key))
+        raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
+    split, domain = (line.cells.get(key, "") for key in (options.split_key, options.domain_key))
     whole = re.fullmatch(r"(\d+)(\.0*)?", label)  # as tables write numbers where one is missing
-    return Row(number, path.parent / expanded(image), str(int(whole[1])) if whole else label, split, domain)
+    return Row(line.number, path.parent / expanded(image), str(int(whole[1])) if whole else label, split, domain)
 
 
 def _listed(name: str, table: Table, classes: list[str]) -> Listed:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -48,6 +49,12 @@ class Listed:
     left_out: Counter[str] = field(default_factory=Counter)
     domains: Sequence[str] | None = None
 
+    def subset(self, rows: Sequence[int]) -> Listed:
+        """These files alone."""
+        domains = None if self.domains is None else [self.domains[row] for row in rows]
+        files, labels = [self.files[row] for row in rows], [self.labels[row] for row in rows]
+        return replace(self, files=files, labels=labels, domains=domains)
+
 
 @dataclass(frozen=True)
 class Opening:
@@ -75,10 +82,22 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
     """The splits of listed files; a line for each tells how many are used, how many are not and why.
 
     Raises:
-        DataError: a file is no picture that can be read, and `skip` is not asked for, or none of a class is left.
+        DataError: a file is missing or no picture that can be read, and `skip` is not asked for, or none of a class
+            is left.
     """
+    if not opening.skip:
+        for split in listed.values():
+            _refuse_missing(split)
     kept = keeping(sum(len(split.files) for split in listed.values()), opening.reading, opening.limit)
     return {name: _split(split, opening, kept) for name, split in listed.items()}
+
+
+def _refuse_missing(listed: Listed) -> None:
+    """Refuse a split of which files are not there, before hours are spent on decoding the others."""
+    missing = [file for file in listed.files if not os.path.lexists(file)]
+    if missing:
+        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {missing[0]}"
+        raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")
 
 
 def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:

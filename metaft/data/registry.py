@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError
 
@@ -83,6 +83,12 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.csv:load"),
         Lazy("metaft.data.csv:needs_tables"),
     ),
+    "wilds": Format(
+        "iWildCam, FMoW or Camelyon17 as WILDS unpacks them: data.options.name",
+        Lazy("metaft.data.wilds:Options"),
+        Lazy("metaft.data.wilds:load"),
+        Lazy("metaft.data.wilds:needs_root"),
+    ),
 }
 
 
@@ -102,6 +108,9 @@ def _fault(model: Any, detail: dict[str, Any]) -> Fault:
     field = f"data.options.{name}"
     if detail["type"] == "extra_forbidden":
         return Fault(field, "unknown key", ", ".join(model.model_fields), nearest(name, model.model_fields))
+    if detail["type"] == "missing":
+        choices = get_args(model.model_fields[name].annotation)
+        return Fault(field, "nothing given", ", ".join(map(str, choices)) or "a value")
     allowed = str(detail.get("ctx", {}).get("error", detail["msg"])).removeprefix("Input should be ")
     return Fault(field, repr(detail["input"]), allowed)
 

@@ -1,0 +1,45 @@
+"""Tables in text files: a header, then lines, tab or comma between their cells."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from metaft.errors import DataError, nearest
+
+
+class Line(NamedTuple):
+    """The cells of a line by column, and its number in the file."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
+    """The lines of a table that has these columns among others.
+
+    Raises:
+        DataError: the file is no such table, a line has more or fewer cells than the header, or there is no line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True)
+            header = [name.strip() for name in next(lines, [])]
+            cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: no table that can be read ({error}); allowed: columns with a tab or comma") from error
+    for name in columns:
+        if name not in header:
+            near = nearest(name, header)
+            hint = f"; nearest: {near!r}" if near else ""
+            raise DataError(f"{path}: no column {name!r}; allowed: it among the columns {', '.join(header)}{hint}")
+    if not cells:
+        raise DataError(f"{path}: no rows; allowed: at least one")
+    for number, line in cells:
+        if len(line) != len(header):
+            raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
+    return [Line(number, dict(zip(header, line, strict=True))) for number, line in cells]

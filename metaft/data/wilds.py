@@ -1,0 +1,251 @@
+"""wilds: iWildCam, FMoW and Camelyon17 as the WILDS benchmark unpacks them, read without its package.
+
+Source: Koh et al., WILDS: A Benchmark of in-the-Wild Distribution Shifts, ICML 2021; the splits and paths are those of
+its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsman et al., CVPR 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metaft.config.schema import DataConfig
+from metaft.data.table import Line, read_table
+from metaft.errors import DataError, Fault
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.pictures import Listed
+    from metaft.data.types import ImageView, Splits
+
+UNUSED = 99999  # the label of iWildCam's categories that have no image
+SPLITS = {"train": "id_train", "id_val": "id_val", "id_test": "id_test", "val": "ood_val", "test": "ood_test/test"}
+
+
+class Options(BaseModel):
+    """Settings of `data.format: wilds`, under `data.options`; `data.root` holds the set's folder, or is it.
+
+    `ood_val` is how many images of the official OOD validation split are taken, drawn by the seed; null: all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Literal["iwildcam", "fmow", "camelyon17"]
+    ood_val: int | None = Field(1000, ge=1)
+
+
+def needs_root(data: DataConfig) -> list[Fault]:
+    """The fault of settings without a root folder."""
+    if data.root is None:
+        return [Fault("data.root", "nothing given", "the folder that the set was unpacked into")]
+    return []
+
+
+class Row(NamedTuple):
+    """An image of a set: its path in the set's folder, label, official split, and domain where those have names."""
+
+    image: str
+    label: int
+    split: str | None
+    domain: str | None = None
+
+
+@dataclass(frozen=True)
+class WildsSet:
+    """A data set of WILDS.
+
+    Args:
+        folder: the name of its folder.
+        table: the file in it that lists its images, with these `columns`.
+        rows: the rows of the lines of the table.
+        names: the class names in a folder, in the order of the labels.
+        templates: caption templates.
+        metric: what its papers report.
+        licence: under which it is given away, where.
+    """
+
+    folder: str
+    table: str
+    columns: tuple[str, ...]
+    rows: Callable[[Sequence[Line]], list[Row]]
+    names: Callable[[Path], tuple[str, ...]]
+    templates: tuple[str, ...]
+    metric: str
+    licence: str
+
+
+def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
+    """Read a set's table and open its splits.
+
+    Raises:
+        DataError: the folder is not there or not the set's, a table or images that cannot be read.
+    """
+    import torch
+
+    from metaft.data.captions import class_names, templates
+    from metaft.data.pictures import Opening, splits_of
+    from metaft.data.types import Classes, Splits
+
+    chosen = SETS[options.name]
+    folder = _folder(data.root or Path(), chosen)
+    names = chosen.names(folder)
+    numbers = [str(label) for label in range(len(names))]
+    if data.classnames is not None:
+        names = class_names(data.classnames, numbers)
+    texts = chosen.templates if data.templates is None else templates(data.templates)
+    listed = _listed(folder, chosen, len(names))
+    pool = listed["ood_val"]
+    if options.ood_val is not None and options.ood_val < len(pool.files):
+        order = torch.randperm(len(pool.files), generator=torch.Generator().manual_seed(seed))
+        listed["ood_val"] = pool.subset(order[: options.ood_val].sort().values.tolist())
+    splits = splits_of(listed, Opening.of(numbers, data, view))
+    tests = {name: splits[name] for name in ("id_test", "ood_test/test")}
+    return Splits(splits["id_train"], splits["id_val"], splits["ood_val"], tests, Classes(names, texts, tuple(numbers)))
+
+
+def _folder(root: Path, chosen: WildsSet) -> Path:
+    """The set's folder: the root, or one in it."""
+    for folder in (root, root / chosen.folder):
+        if (folder / chosen.table).is_file():
+            return folder
+    inner = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    found = f"{', '.join(inner[:8]) or 'nothing'} there" if root.is_dir() else "no such folder"
+    raise DataError(
+        f"data.root: {root}: {found}; allowed: a folder that holds {chosen.folder}/{chosen.table}, unpacked whole"
+    )
+
+
+def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
+    """The images of each split, in the order of the table."""
+    from metaft.data.pictures import Listed
+
+    table = folder / chosen.table
+    lines = read_table(table, chosen.columns)
+    by_split: dict[str, list[Row]] = {name: [] for name in SPLITS.values()}
+    for line, row in zip(lines, _rows(table, lines, chosen), strict=True):
+        if not 0 <= row.label < classes:
+            raise DataError(f"{table}, line {line.number}: label {row.label}; allowed: 0 to {classes - 1}")
+        if row.split is not None:
+            by_split[SPLITS[row.split]].append(row)
+    empty = [name for name, rows in by_split.items() if not rows]
+    if empty:
+        raise DataError(f"{table}: no rows of {', '.join(empty)}; allowed: at least one of each split")
+    listed = {}
+    for name, rows in by_split.items():
+        domains = [row.domain for row in rows if row.domain is not None] if name == "ood_val" else []
+        files, labels = [folder / row.image for row in rows], [row.label for row in rows]
+        listed[name] = Listed(name, table, files, labels, domains=domains or None)
+    return listed
+
+
+def _rows(table: Path, lines: Sequence[Line], chosen: WildsSet) -> list[Row]:
+    try:
+        return chosen.rows(lines)
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{table}: {error} in a line; allowed: the table as WILDS gives it") from error
+
+
+def _iwildcam_rows(lines: Sequence[Line]) -> list[Row]:
+    """All splits lie in train/; a domain is a camera's place."""
+    return [Row(f"train/{c['filename']}", int(c["y"]), c["split"], f"place {c['location_remapped']}") for _, c in lines]
+
+
+def _iwildcam_names(folder: Path) -> tuple[str, ...]:
+    """The names of categories.csv by their label."""
+    lines = read_table(folder / "categories.csv", ("y", "name"))
+    by_label = {int(line.cells["y"]): line.cells["name"].lower() for line in lines if int(line.cells["y"]) != UNUSED}
+    if sorted(by_label) != list(range(len(by_label))):
+        raise DataError(f"{folder / 'categories.csv'}: labels with gaps; allowed: one name for each label from 0 on")
+    return tuple(by_label[label] for label in range(len(by_label)))
+
+
+def _fmow_rows(lines: Sequence[Line]) -> list[Row]:
+    """By time: ID before 2013, OOD validation before 2016, the OOD test after; an image's number is its line's."""
+    labels = {name: label for label, name in enumerate(FMOW_CLASSES)}
+    return [
+        Row(f"images/rgb_img_{number}.png", labels[c["category"]], _fmow_split(c["split"], int(c["timestamp"][:4])))
+        for number, (_, c) in enumerate(lines)
+    ]
+
+
+def _fmow_split(split: str, year: int) -> str | None:
+    """The split of WILDS from that of FMoW and the year; None: an image of no split, as those kept for a challenge."""
+    if year < 2013:
+        return {"train": "train", "val": "id_val", "test": "id_test"}.get(split)
+    return {("val", True): "val", ("test", False): "test"}.get((split, year < 2016))
+
+
+def _camelyon_rows(lines: Sequence[Line]) -> list[Row]:
+    """By hospital: 1 is OOD validation, 2 the OOD test, the others ID.
+
+    The official ID part that is not trained on judges and tests in turn: every other patch of it is one of id_test.
+    """
+    rows, held_out = [], 0
+    for _, c in lines:
+        split = {1: "val", 2: "test"}.get(int(c["center"]), ("train", "id_val")[int(c["split"])])
+        if split == "id_val":
+            split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1
+        case = f"patient_{int(c['patient']):03d}_node_{c['node']}"
+        patch = f"patches/{case}/patch_{case}_x_{c['x_coord']}_y_{c['y_coord']}.png"
+        rows.append(Row(patch, int(c["tumor"]), split))
+    return rows
+
+
+# As the benchmark and the papers that use it write them.
+FMOW_CLASSES = (
+    *("airport", "airport_hangar", "airport_terminal", "amusement_park", "aquaculture", "archaeological_site", "barn"),
+    *("border_checkpoint", "burial_site", "car_dealership", "construction_site", "crop_field", "dam"),
+    *("debris_or_rubble", "educational_institution", "electric_substation", "factory_or_powerplant", "fire_station"),
+    *("flooded_road", "fountain", "gas_station", "golf_course", "ground_transportation_station", "helipad", "hospital"),
+    *("impoverished_settlement", "interchange", "lake_or_pond", "lighthouse", "military_facility"),
+    *("multi-unit_residential", "nuclear_powerplant", "office_building", "oil_or_gas_facility", "park"),
+    *("parking_lot_or_garage", "place_of_worship", "police_station", "port", "prison", "race_track", "railway_bridge"),
+    *("recreational_facility", "road_bridge", "runway", "shipyard", "shopping_mall", "single-unit_residential"),
+    *("smokestack", "solar_farm", "space_facility", "stadium", "storage_tank", "surface_mine", "swimming_pool"),
+    *("toll_booth", "tower", "tunnel_opening", "waste_disposal", "water_treatment_facility", "wind_farm", "zoo"),
+)
+# Those of WiSE-FT, without two that would need to know where "an" is the right article.
+FMOW_TEMPLATES = (
+    *("satellite photo of a {}.", "aerial photo of a {}.", "a photo of a {}.", "{}."),
+    *(
+        f"{kind} photo of a {{}} in {where}."
+        for where in ("asia", "africa", "the americas", "europe", "oceania")
+        for kind in ("satellite", "aerial")
+    ),
+)
+
+SETS = {
+    "iwildcam": WildsSet(
+        folder="iwildcam_v2.0",
+        table="metadata.csv",
+        columns=("split", "filename", "y", "location_remapped"),
+        rows=_iwildcam_rows,
+        names=_iwildcam_names,
+        templates=("a photo of {}.", "{} in the wild."),
+        metric="macro_f1 on ood_test/test",
+        licence="CDLA-Permissive-1.0, wilds.stanford.edu",
+    ),
+    "fmow": WildsSet(
+        folder="fmow_v1.1",
+        table="rgb_metadata.csv",
+        columns=("split", "category", "timestamp"),
+        rows=_fmow_rows,
+        names=lambda _: FMOW_CLASSES,
+        templates=FMOW_TEMPLATES,
+        metric="accuracy of the worst region on ood_test/test",
+        licence="FMoW Challenge Public License, wilds.stanford.edu",
+    ),
+    "camelyon17": WildsSet(
+        folder="camelyon17_v1.0",
+        table="metadata.csv",
+        columns=("patient", "node", "x_coord", "y_coord", "tumor", "center", "split"),
+        rows=_camelyon_rows,
+        names=lambda _: ("lymph node", "lymph node containing metastatic tumor tissue"),
+        templates=("this is a photo of {}",),
+        metric="accuracy on ood_test/test",
+        licence="CC0, wilds.stanford.edu",
+    ),
+}

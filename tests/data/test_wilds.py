@@ -1,0 +1,199 @@
+"""The sets of WILDS in miniature copies of their layouts: every image in its split, with its label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaft.config.schema import DataConfig
+from metaft.data import registry
+from metaft.data.wilds import FMOW_CLASSES, SETS
+from metaft.errors import DataError
+from tests.data.test_folder import VIEW
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    Image.fromarray(rng.integers(255, size=(12, 12, 3)).astype(np.uint8)).save(path)
+
+
+def iwildcam(root: Path) -> Path:
+    """All images lie in train/, whatever their split; a category without images has the label 99999."""
+    folder = root / "iwildcam_v2.0"
+    lines = [",split,location_remapped,location,sequence_remapped,datetime,category_id,y,filename,image_id"]
+    number = 0
+    for split in ("id_test", "id_val", "test", "train", "val"):
+        for i in range(6):
+            name = f"{split}-{i}.jpg"
+            lines.append(
+                f"{number},{split},{i % 3},{40 + i},7,2013-06-05 05:44:19.000,{(24, 150, 2)[i % 3]},{i % 3},{name},x"
+            )
+            picture(folder / "train" / name, number)
+            number += 1
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    (folder / "categories.csv").write_text(
+        "y,category_id,name\n1,150,Ocelot\n0,24,empty\n2,2,cat, wild\n99999,9,ghost\n".replace(
+            "cat, wild", '"cat, wild"'
+        )
+    )
+    return folder
+
+
+# split of FMoW, time, category: what WILDS makes of it
+FMOW = (
+    ("train", "2002-01-01T00:00:00Z", "airport", "id_train"),
+    ("seq", "2010-01-01T00:00:00Z", "zoo", None),
+    ("train", "2012-12-31T23:59:59Z", "zoo", "id_train"),
+    ("train", "2013-01-01T00:00:00Z", "zoo", None),
+    ("val", "2012-12-31T23:59:59Z", "airport_hangar", "id_val"),
+    ("test", "2012-05-01T00:00:00Z", "zoo", "id_test"),
+    ("seq", "2016-02-01T00:00:00Z", "zoo", None),
+    ("val", "2013-01-01T00:00:00Z", "airport", "ood_val"),
+    ("val", "2015-12-31T23:59:59Z", "zoo", "ood_val"),
+    ("val", "2016-01-01T00:00:00Z", "zoo", None),
+    ("test", "2015-12-31T23:59:59Z", "zoo", None),
+    ("test", "2016-01-01T00:00:00Z", "wind_farm", "ood_test/test"),
+    ("test", "2017-08-01T00:00:00Z", "airport", "ood_test/test"),
+)
+
+
+def fmow(root: Path) -> Path:
+    """An image's number is that of its line among all lines, those of the challenge included."""
+    folder = root / "fmow_v1.1"
+    lines = ["split,img_filename,category,timestamp,country_code"]
+    for number, (split, time, category, ours) in enumerate(FMOW):
+        lines.append(f"{split},a_rgb.jpg,{category},{time},USA")
+        if ours is not None:
+            picture(folder / "images" / f"rgb_img_{number}.png", number)
+    (folder / "rgb_metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def camelyon17(root: Path) -> Path:
+    folder = root / "camelyon17_v1.0"
+    lines = [",patient,node,x_coord,y_coord,tumor,slide,center,split"]
+    for number in range(24):
+        center, patient, tumor = number % 5, f"{number % 7:03d}", number // 12
+        lines.append(
+            f"{number},{patient},{number % 3},{100 + number},{200 + number},{tumor},0,{center},{number % 4 // 3}"
+        )
+        case = f"patient_{patient}_node_{number % 3}"
+        picture(folder / "patches" / case / f"patch_{case}_x_{100 + number}_y_{200 + number}.png", number)
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+MAKERS = {"iwildcam": iwildcam, "fmow": fmow, "camelyon17": camelyon17}
+
+
+def load(root: Path, name: str, **changes):
+    options = {"name": name, **changes.pop("options", {})}
+    return registry.load(DataConfig(format="wilds", root=root, options=options, **changes), 0, VIEW)
+
+
+def files(split) -> list[str]:
+    return [path.name for path in split.source.paths]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_root_holds_the_set_or_is_it(tmp_path, name):
+    folder = MAKERS[name](tmp_path)
+    assert folder.name == SETS[name].folder
+    above, itself = load(tmp_path, name), load(folder, name)
+    assert {n: files(s) for n, s in above.parts.items()} == {n: files(s) for n, s in itself.parts.items()}
+    assert set(above.tests) == {"id_test", "ood_test/test"}
+    assert above.classes.templates == SETS[name].templates
+    assert all(template.count("{}") == 1 for template in SETS[name].templates)
+
+
+def test_iwildcam(tmp_path):
+    iwildcam(tmp_path)
+    splits = load(tmp_path, "iwildcam")
+    assert splits.classes.names == ("empty", "ocelot", "cat, wild")
+    assert files(splits.id_train) == [f"train-{i}.jpg" for i in range(6)]
+    assert files(splits.tests["ood_test/test"]) == [f"test-{i}.jpg" for i in range(6)], "lies in train/ as well"
+    assert splits.id_train.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert (splits.ood_val.domains.names, splits.id_val.domains) == (("place 0", "place 1", "place 2"), None)
+    assert splits.ood_val.domains.numbers.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_fmow(tmp_path):
+    fmow(tmp_path)
+    splits = load(tmp_path, "fmow")
+    for name, split in splits.parts.items():
+        rows = [(n, category) for n, (_, _, category, ours) in enumerate(FMOW) if ours == name]
+        assert files(split) == [f"rgb_img_{n}.png" for n, _ in rows], name
+        assert split.labels.tolist() == [FMOW_CLASSES.index(category) for _, category in rows]
+    assert (len(FMOW_CLASSES), FMOW_CLASSES[0], FMOW_CLASSES[61]) == (62, "airport", "zoo")
+    assert list(FMOW_CLASSES) == sorted(FMOW_CLASSES)
+    assert "satellite photo of a {} in the americas." in splits.classes.templates
+
+
+def test_camelyon17(tmp_path):
+    camelyon17(tmp_path)
+    splits = load(tmp_path, "camelyon17")
+    centers = {
+        name: {int(file.split("_x_")[1].split("_")[0]) % 5 for file in files(s)} for name, s in splits.parts.items()
+    }
+    assert (centers["ood_val"], centers["ood_test/test"]) == ({1}, {2}), "of x = 100 + number; the center is number % 5"
+    assert centers["id_train"] <= {0, 3, 4}
+    held_out = sorted(files(splits.id_val) + files(splits.tests["id_test"]))
+    assert len(held_out) == sum(n % 5 in (0, 3, 4) and n % 4 == 3 for n in range(24))
+    assert abs(len(splits.id_val) - len(splits.tests["id_test"])) <= 1
+    assert splits.ood_val.labels.tolist() == [n // 12 for n in range(24) if n % 5 == 1]
+
+
+def test_ood_val_is_drawn_by_the_seed(tmp_path):
+    iwildcam(tmp_path)
+    few = [
+        registry.load(DataConfig(format="wilds", root=tmp_path, options={"name": "iwildcam", "ood_val": 4}), seed, VIEW)
+        for seed in (0, 0, 1)
+    ]
+    whole = files(load(tmp_path, "iwildcam", options={"ood_val": None}).ood_val)
+    found = [files(splits.ood_val) for splits in few]
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    assert all(len(part) == 4 and set(part) <= set(whole) for part in found)
+    assert len(few[0].ood_val.domains.numbers) == 4
+
+
+def fault(root: Path, name: str, **changes) -> str:
+    with pytest.raises(DataError) as caught:
+        load(root, name, **changes)
+    return str(caught.value)
+
+
+def test_faults_name_what_is_not_as_it_should_be(tmp_path):
+    assert "no such folder; allowed: a folder that holds fmow_v1.1/rgb_metadata.csv" in fault(tmp_path / "gone", "fmow")
+    folder = iwildcam(tmp_path)
+    assert "iwildcam_v2.0 there; allowed: a folder that holds fmow_v1.1" in fault(tmp_path, "fmow")
+    (folder / "train" / "train-3.jpg").unlink()
+    assert "id_train: 1 of 6 files are not there, the first: " in fault(tmp_path, "iwildcam")
+    assert load(tmp_path, "iwildcam", on_unreadable="skip").id_train.counts(3) == [1, 2, 2]
+    table = folder / "metadata.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace(",0,train-0.jpg", ",3,train-0.jpg"))
+    assert "label 3; allowed: 0 to 2" in fault(tmp_path, "iwildcam")
+    table.write_text(whole.replace(",0,train-0.jpg", ",?,train-0.jpg"))
+    assert "metadata.csv: invalid literal" in fault(tmp_path, "iwildcam")
+    table.write_text(whole.replace("location_remapped", "location_mapped"))
+    assert "no column 'location_remapped'" in fault(tmp_path, "iwildcam")
+    table.write_text("\n".join(line for line in whole.splitlines() if ",val," not in line))
+    assert "no rows of ood_val" in fault(tmp_path, "iwildcam")
+    (folder / "categories.csv").unlink()
+    assert "categories.csv: no table that can be read" in fault(tmp_path, "iwildcam")
+
+
+def test_settings_name_a_set_and_a_root():
+    faults = registry.faults(DataConfig(format="wilds"))
+    assert [(fault.field, fault.found) for fault in faults] == [
+        ("data.root", "nothing given"),
+        ("data.options.name", "nothing given"),
+    ]
+    assert faults[1].allowed == "iwildcam, fmow, camelyon17"
+    (odd,) = registry.faults(DataConfig(format="wilds", root="x", options={"name": "fmov"}))
+    assert "fmow" in odd.allowed
