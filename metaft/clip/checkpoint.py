@@ -94,11 +94,12 @@ def _reader(head: bytes) -> Callable[[Path], Contents]:
     """What reads a file that begins with these bytes."""
     if not head:
         raise _UnreadableError("an empty file (0 bytes)", "fetch it again")
+    # First, as the length of a header may begin as another form does.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
+        return _read_safetensors
     for magic, found, remedy in MAGIC:
         if head.startswith(magic):
             raise _UnreadableError(found, remedy)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
-        return _read_safetensors
     if head.startswith(b"PK"):
         return _read_zip
     if head.startswith(inert.TORCH_MAGIC):

@@ -31,12 +31,9 @@ def activation(contents: Contents, hugging_face: Config) -> Activation | None:
     It is told by a setting in the file, by the class of a pickled or scripted activation, by the tensors that only
     OpenAI's archives hold, or by `hidden_act` in the `config.json` beside Hugging Face's weights.
     """
-    given = [value for name, value in contents.settings.items() if name.split(".")[-1] == "quick_gelu"]
-    if given and isinstance(given[0], bool):
-        return Activation(given[0], f"the file's setting quick_gelu={given[0]}")
-    named = _quick_architecture(contents)
-    if named is not None:
-        return Activation(True, f"the file's setting {named}")
+    for name, value in contents.settings.items():
+        if _says_activation(name.split(".")[-1], value):
+            return Activation(value is not False, f"the file's setting {name}={value}")
     classes = {origin.split(".")[-1]: origin for origin in contents.classes}
     for quick, names in ((True, QUICK), (False, EXACT)):
         for name in names:
@@ -93,11 +90,8 @@ def _hidden_act(config: Config) -> Activation | None:
     return Activation(act == "quick_gelu", f"the config.json beside it says hidden_act={act}")
 
 
-def _quick_architecture(contents: Contents) -> str | None:
-    """The setting that names one of open_clip's architectures with QuickGELU, as `args.model=ViT-B-32-quickgelu`."""
-    for name, value in contents.settings.items():
-        if name.split(".")[-1] in MODEL_SETTINGS and isinstance(value, str):
-            config = open_clip.get_model_config(value) if value in open_clip.list_models() else None
-            if config and config.get("quick_gelu"):
-                return f"{name}={value}"
-    return None
+def _says_activation(name: str, value: Any) -> bool:
+    """Whether a setting tells the activation: by itself, or as open_clip's name of an architecture with QuickGELU."""
+    if name in MODEL_SETTINGS and isinstance(value, str) and value in open_clip.list_models():
+        return bool(open_clip.get_model_config(value).get("quick_gelu"))
+    return (name == "quick_gelu" and isinstance(value, bool)) or (name == "force_quick_gelu" and value is True)
