@@ -13,26 +13,30 @@ from torch import Tensor, nn
 from metaft.clip.architecture import Config
 from metaft.errors import CheckpointError
 
-DECODER = "text_decoder."
+DECODER = "text_decoder"
+
+
+def towers(config: Config) -> Config:
+    """The configuration of CoCa's two towers, without its caption decoder; any other as it is."""
+    if "multimodal_cfg" not in config:
+        return config
+    parts = {name: {**config[name], "output_tokens": False} for name in ("vision_cfg", "text_cfg")}
+    return {**{name: value for name, value in config.items() if name != "multimodal_cfg"}, **parts, "custom_text": True}
 
 
 def contrastive(model: nn.Module, config: Config) -> tuple[nn.Module, Config]:
-    """The two towers of CoCa as a CLIP model with its configuration, without the caption decoder; others as they are.
+    """CoCa's two towers as a CLIP model, with its configuration; any other model as it is.
 
-    The decoder gives captions, not features. No term trains it, and a penalty on weights would only shrink it.
+    The decoder gives captions, not features: no term trains it, and a penalty on weights would only shrink it.
     """
     if not isinstance(model, open_clip.CoCa):
         return model, config
-    towers = {
-        **{name: value for name, value in config.items() if name != "multimodal_cfg"},
-        "vision_cfg": {**config["vision_cfg"], "output_tokens": False},
-        "text_cfg": {**config["text_cfg"], "output_tokens": False},
-    }
-    built = {name: value for name, value in towers.items() if name != "custom_text"}
+    config = towers(config)
+    built = {name: value for name, value in config.items() if name != "custom_text"}
     clip = open_clip.CustomTextCLIP(**built, output_dict=True).to(model.logit_scale.device)
-    clip.load_state_dict({name: t for name, t in model.state_dict().items() if not name.startswith(DECODER)})
+    clip.load_state_dict({name: t for name, t in model.state_dict().items() if name.split(".")[0] != DECODER})
     set_model_preprocess_cfg(clip, preprocessing(model))
-    return clip, {**towers, "custom_text": True}
+    return clip, config
 
 
 def preprocessing(model: nn.Module) -> dict[str, Any]:

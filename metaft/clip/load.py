@@ -69,11 +69,11 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
             )
         except Exception as error:  # open_clip, timm and transformers raise everything there is
             raise CheckpointError(_explain(name, pretrained, config, error)) from error
+    model, config = contrastive(model, config)
     if file is not None:
         load_weights(Target(model, file, name, config), resize=resize)
     elif bad := non_finite(model.state_dict()):
         raise CheckpointError(f"model.pretrained: {pretrained or name!r}: {bad}; allowed: finite weights")
-    model, config = contrastive(model, config)
     model = without_inplace(model).float().eval().to(device)
     refuse_unusable(model, tokenizer, name)
     preprocess = dict(preprocessing(model))

@@ -16,7 +16,7 @@ from metaft.clip import architecture, trained_as
 from metaft.clip.architecture import Config
 from metaft.clip.checkpoint import read
 from metaft.clip.contents import Contents
-from metaft.clip.families import preprocessing
+from metaft.clip.families import preprocessing, towers
 from metaft.clip.positions import Misfit, misfits, resized
 from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, State, Unwrapped, unwrap
 from metaft.errors import CheckpointError
@@ -107,7 +107,7 @@ def _refuse_other_configuration(target: Target) -> None:
     config, preprocess = trained_as.beside(target.path)
     if config is None:
         return
-    unlike = architecture.differences(config, target.config)
+    unlike = architecture.differences(towers(config), target.config)
     preset = preprocessing(target.model)
     unlike |= {
         key: (preprocess[key], preset[key])
@@ -118,7 +118,8 @@ def _refuse_other_configuration(target: Target) -> None:
         said = [f"{key}={theirs!r}, not {ours!r}" for key, (theirs, ours) in list(unlike.items())[:SHOWN]]
         folder = f"model.name=local-dir:{target.path.parent}"
         target.refuse(
-            f"open_clip_config.json beside it says {'; '.join(said)}", _any_of([*architecture.same(config)], folder)
+            f"open_clip_config.json beside it says {'; '.join(said)}",
+            _any_of([name for name in architecture.same(config) if name != target.name], folder),
         )
 
 

@@ -27,7 +27,8 @@ WRAPPERS = {
     "_forward_module": "Lightning Fabric",
 }
 HUGGING_FACE = "Hugging Face"
-HEADS = ("classification_head", "classifier", "head", "fc", "linear_head")
+# What lies beside the towers and is of no use here: heads on class names of another run, and CoCa's decoder.
+HEADS = ("classification_head", "classifier", "head", "fc", "linear_head", "text_decoder")
 # What OpenAI's archives hold beside the weights, and counters of averaged models.
 COUNTERS = ("input_resolution", "context_length", "vocab_size", "n_averaged")
 TEXT_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
