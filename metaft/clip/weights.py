@@ -143,13 +143,13 @@ def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, targ
     unexpected = [name for name in state if name not in wanted]
     if not (missing or unexpected):
         return
-    form = f"it is {contents.kind}" + (f" with {found.naming} names" if found.naming else "")
+    form = f"it is {contents.kind}" + (f" under {found.naming} names" if found.naming else "")
     lacks = f"{len(missing)} missing ({_shown(missing)})"
     extra = f"{len(unexpected)} unexpected ({_shown(unexpected)})"
     texts = {name.removeprefix("text.").split(".")[0] for name in missing} <= set(TEXT_PARTS)
     tower = ", the text tower among them, without which there is no head from class names" if missing and texts else ""
-    whose = "no names of CLIP" if not any(name in wanted for name in state) else "names of another architecture"
-    target.refuse(f"{form} with {whose}: {lacks}, {extra}{tower}", _fits(state, target))
+    whose = "its names are of another architecture" if any(name in wanted for name in state) else "no name is CLIP's"
+    target.refuse(f"{form}; {whose}: {lacks}, {extra}{tower}", _fits(state, target))
 
 
 def _refuse_size(unlike: Misfit, state: State, target: Target) -> None:

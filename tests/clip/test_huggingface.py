@@ -81,7 +81,7 @@ def test_names_that_are_incomplete_stay_and_are_shown(toy, tmp_path):
     with pytest.raises(CheckpointError) as caught:
         load(TOY, str(tmp_path / "c.pt"))
     text = str(caught.value)
-    assert "with Hugging Face names" in text
+    assert "under Hugging Face names" in text
     assert "1 missing (visual.transformer.resblocks.0.attn.in_proj_weight)" in text
     assert "2 unexpected (vision_model.encoder.layers.0.self_attn.q_proj.weight" in text
 

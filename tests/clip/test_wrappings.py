@@ -197,7 +197,7 @@ def test_names_of_another_model(toy, tmp_path):
         load(TOY, str(tmp_path / "c.pt"))
     text = str(caught.value)
     first = ", ".join(list(toy.state_dict())[:3])
-    assert f"no names of CLIP: {len(toy.state_dict())} missing ({first}, ...)" in text
+    assert f"no name is CLIP's: {len(toy.state_dict())} missing ({first}, ...)" in text
     assert "3 unexpected (encoder.a, encoder.b, c)" in text
     assert "\n" not in text
 
