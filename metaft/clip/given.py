@@ -9,10 +9,11 @@ from typing import Any
 import open_clip
 from torch import Tensor, nn
 
+from metaft.clip.families import contrastive
 from metaft.clip.load import Clip, image_view, without_inplace
 from metaft.errors import ConfigError, Fault
 
-NEEDED = ("visual", "encode_image", "encode_text", "logit_scale", "output_dict")
+NEEDED = ("visual", "encode_image", "encode_text", "logit_scale")
 
 
 def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architecture: str | None, device: Any) -> Clip:
@@ -33,6 +34,9 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
     config = {} if architecture is None else open_clip.get_model_config(architecture)
     if config is None:
         raise ConfigError([Fault("architecture", repr(architecture), "a name of open_clip.list_models()")])
-    copied: Any = without_inplace(copy.deepcopy(model)).to(device).float().eval()
+    if isinstance(model, open_clip.CoCa) and not config:
+        raise ConfigError([Fault("architecture", "not given with a CoCa", "its name, by which its towers are built")])
+    towers, config = contrastive(copy.deepcopy(model), config)
+    copied: Any = without_inplace(towers).to(device).float().eval()
     copied.output_dict = True
     return Clip(copied, tokenizer, image_view(dict(preprocess)), config, dict(preprocess))

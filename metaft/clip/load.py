@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 
+from metaft.clip import architecture
 from metaft.clip.embedded import resolve
-from metaft.clip.names import architectures
+from metaft.clip.families import contrastive, preprocessing, refuse_unusable
+from metaft.clip.hub import offline_where_unreachable
+from metaft.clip.source import RANDOM, configuration, first_line, quiet_log, weights_file
+from metaft.clip.weights import Target, load_weights, non_finite
 from metaft.data.types import ImageView
-from metaft.errors import CheckpointError, nearest
-
-LOADING_ERRORS = (
-    *(RuntimeError, ValueError, OSError, KeyError, EOFError, UserWarning),
-    *(pickle.UnpicklingError, SafetensorError),
-)
-RANDOM = "random"  # the value of `pretrained` that asks for untrained weights
+from metaft.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -41,40 +35,49 @@ class Clip:
     preprocess: dict[str, Any]  # open_clip's preprocess_cfg
 
 
-def load(name: str, pretrained: str | None, device: torch.device | str = "cpu") -> Clip:
+def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", *, resize: bool = False) -> Clip:
     """Load a CLIP model in float32, in a form that has second derivatives.
 
-    In-place activations are switched off (autograd needs their inputs twice).
+    In-place activations are switched off (autograd needs their inputs twice). Of CoCa the two towers are loaded.
 
     Args:
-        name: an open_clip architecture, `local-dir:PATH`, or an embedded model.
-        pretrained: a tag, a file, `random` for untrained weights, `seed-N` for a pretraining of an embedded model, or
-            None where the name includes its weights.
+        name: an open_clip architecture, `local-dir:PATH`, `hf-hub:REPOSITORY`, or an embedded model.
+        pretrained: a tag, a file of any form that `metaft.clip.checkpoint.read` knows, `random` for untrained weights,
+            `seed-N` for a pretraining of an embedded model, or None where the name includes its weights.
         device: where the model goes.
+        resize: interpolate positional embeddings of a file that was trained at another image size or caption length.
 
     Raises:
-        CheckpointError: unknown name or tag, missing file, or weights of another architecture.
+        CheckpointError: unknown name or tag; missing, unreadable or unlike weights, or weights that are not finite or
+            were trained with another activation or image size; a tokenizer or a text tower that cannot be had; a model
+            that does not give image and text features.
     """
     pretrained = resolve(name, pretrained)
-    if ":" not in name and name not in architectures():
-        raise CheckpointError(f"model.name: unknown architecture {name!r}; nearest: {nearest(name, architectures())!r}")
-    with _strict_warnings(), _quiet_log():
+    config = configuration(name)
+    file = weights_file(name, pretrained)
+    inside = pretrained if file is None and pretrained != RANDOM and ":" not in name else None  # a tag
+    with _strict_warnings(), quiet_log(), offline_where_unreachable(_needs_hub(name, config, inside)):
         try:
+            tokenizer = open_clip.get_tokenizer(name)
             model = open_clip.create_model(
                 name,
-                pretrained=None if pretrained == RANDOM else pretrained,
-                require_pretrained=pretrained != RANDOM,
+                pretrained=inside,
+                load_weights=file is None and pretrained != RANDOM,
+                require_pretrained=file is None and pretrained != RANDOM,
                 pretrained_text=False,
-                device=device,
                 output_dict=True,
             )
-            tokenizer = open_clip.get_tokenizer(name)
-        except LOADING_ERRORS as error:
-            raise CheckpointError(_explain(name, pretrained, error)) from error
-    preprocess = dict(model.visual.preprocess_cfg)
-    config = open_clip.get_model_config(name)
-    assert config is not None, "create_model has read it"
-    return Clip(without_inplace(model).float().eval(), tokenizer, image_view(preprocess), config, preprocess)
+        except Exception as error:  # open_clip, timm and transformers raise everything there is
+            raise CheckpointError(_explain(name, pretrained, config, error)) from error
+    model, config = contrastive(model, config)
+    if file is not None:
+        load_weights(Target(model, file, name, config), resize=resize)
+    elif bad := non_finite(model.state_dict()):
+        raise CheckpointError(f"model.pretrained: {pretrained or name!r}: {bad}; allowed: finite weights")
+    model = without_inplace(model).float().eval().to(device)
+    refuse_unusable(model, tokenizer, name)
+    preprocess = dict(preprocessing(model))
+    return Clip(model, tokenizer, image_view(preprocess), config, preprocess)
 
 
 def without_inplace(model: nn.Module) -> nn.Module:
@@ -100,18 +103,27 @@ def image_view(preprocess: dict[str, Any]) -> ImageView:
     return ImageView(side, tuple(preprocess["mean"]), tuple(preprocess["std"]), geometry)
 
 
-def _explain(name: str, pretrained: str | None, error: Exception) -> str:
-    """What open_clip's error means for the user who named a model."""
+def _needs_hub(name: str, config: dict[str, Any], tag: str | None) -> bool:
+    """Whether open_clip asks Hugging Face's hub for weights, a tokenizer or the shape of a text tower."""
+    text = config.get("text_cfg", {})
+    return bool(tag or name.startswith("hf-hub:") or text.get("hf_tokenizer_name") or text.get("hf_model_name"))
+
+
+def _explain(name: str, pretrained: str | None, config: dict[str, Any], error: Exception) -> str:
+    """What an error of open_clip means for the user who named a model."""
     failure = f"model.pretrained: {pretrained!r} cannot be loaded into {name!r}"
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained is None:
-        return f"model.pretrained: nothing given for {name!r}; allowed: a file, 'random', or a tag of {tags}"
     if isinstance(error, UserWarning):
-        return f"{failure}: {error} Use the architecture whose name ends in '-quickgelu'"
-    reason = str(error).splitlines()[0]
-    if Path(pretrained).is_file() and isinstance(error, RuntimeError):
-        return f"{failure}: its weights are of another architecture ({reason}); allowed: a checkpoint of {name!r}"
-    return f"{failure}: {reason}; allowed: an existing file, 'random', or a tag of {tags}"
+        others = architecture.same({**config, "quick_gelu": not config.get("quick_gelu", False)})
+        return f"{failure}: {error}; allowed: {' or '.join(f'model.name={other}' for other in others)}"
+    text = config.get("text_cfg", {})
+    needs = text.get("hf_model_name") or text.get("hf_tokenizer_name")
+    if needs and "download weights" not in str(error):
+        found = f"{name!r} needs {needs!r} of Hugging Face, which cannot be had ({first_line(error)})"
+        allowed = (
+            "transformers installed and a network or a filled cache, or an architecture with open_clip's tokenizer"
+        )
+        return f"model.name: {found}; allowed: {allowed}"
+    return f"{failure}: {first_line(error)}; allowed: an existing file, 'random', or a tag that can be fetched"
 
 
 @contextmanager
@@ -120,14 +132,3 @@ def _strict_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="QuickGELU mismatch")
         yield
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """Silence open_clip, which logs to the root logger what the raised error says as well."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -1,0 +1,102 @@
+"""What lies in a checkpoint, however deep: its tensors, its settings and the classes of its objects, by dotted name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaft.clip.inert import Inert
+
+MOST_ENTRIES = 1_000_000  # a small pickle can unfold to any number
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The parts of a checkpoint.
+
+    Args:
+        tensors: by dotted name, as `state_dict.module.visual.proj`.
+        settings: texts and numbers beside them, by dotted name.
+        classes: the classes of pickled modules, as `open_clip.transformer.QuickGELU`.
+        kind: what the file holds at its top, in words.
+    """
+
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+    classes: frozenset[str] = frozenset()
+    kind: str = "tensors by name"
+
+
+def contents_of(found: Any) -> Contents:
+    """The contents of an object that was read from a checkpoint.
+
+    Modules count as their state dict: parameters, persistent buffers and submodules, by name.
+
+    Raises:
+        ValueError: it unfolds to too many entries.
+    """
+    tensors: dict[str, Tensor] = {}
+    settings: dict[str, Any] = {}
+    classes = set()
+    for number, (path, leaf) in enumerate(_leaves(found, (), frozenset())):
+        if number == MOST_ENTRIES:
+            raise ValueError(f"more than {MOST_ENTRIES} entries")
+        if isinstance(leaf, Tensor):
+            tensors[".".join(path)] = leaf
+        elif isinstance(leaf, Inert):
+            classes.add(leaf.origin)
+        else:
+            settings[".".join(path)] = leaf
+    return Contents(tensors, settings, frozenset(classes), described(found))
+
+
+def described(found: Any) -> str:
+    """An object of a checkpoint in a few words."""
+    if isinstance(found, Inert) and found.origin:
+        return f"an object of the class {found.origin}"
+    if isinstance(found, Mapping):
+        keys = ", ".join(repr(str(key)) for key in list(found)[:3])
+        return (
+            f"a dict of {len(found)} entries ({keys}{', ...' if len(found) > 3 else ''})" if found else "an empty dict"
+        )
+    if isinstance(found, (list, tuple)):
+        inner = "tensors" if found and all(isinstance(item, Tensor) for item in found) else "items"
+        return f"a {type(found).__name__} of {len(found)} {inner} without names"
+    if isinstance(found, Tensor):
+        return f"one tensor {list(found.shape)} without a name"
+    return f"{found!r:.40} ({type(found).__name__})"
+
+
+def _leaves(found: Any, path: tuple[str, ...], within: frozenset[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Tensors, texts, numbers and classes of modules with the path to each; objects within themselves are left out."""
+    if isinstance(found, (Tensor, str, int, float)):
+        yield path, found
+    if id(found) in within:
+        return
+    within |= {id(found)}
+    if isinstance(found, Inert):
+        if found.origin:
+            yield path, found
+        for name, value in _attributes(found).items():
+            yield from _leaves(value, (*path, str(name)), within)
+    if isinstance(found, Mapping):
+        for name, value in found.items():
+            yield from _leaves(value, (*path, str(name)), within)
+    if isinstance(found, (list, tuple)) and not isinstance(found, torch.Size):
+        for number, value in enumerate(found):
+            if not isinstance(value, (str, int, float)):
+                yield from _leaves(value, (*path, str(number)), within)
+
+
+def _attributes(found: Inert) -> dict[str, Any]:
+    """What an object holds by name; of a torch module that is what its state dict holds."""
+    modules = found.state.get("_modules")
+    if not isinstance(modules, Mapping):
+        return found.state
+    passing = found.state.get("_non_persistent_buffers_set") or ()
+    buffers = {name: t for name, t in found.state.get("_buffers", {}).items() if name not in passing}
+    return {**found.state.get("_parameters", {}), **buffers, **modules}

@@ -1,0 +1,98 @@
+"""Which configuration and which file the name of a model and of its weights mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from metaft.clip import trained_as
+from metaft.clip.hub import offline_where_unreachable
+from metaft.clip.names import architectures
+from metaft.errors import CheckpointError, nearest
+
+RANDOM = "random"  # the value of `pretrained` that asks for untrained weights
+
+
+def configuration(name: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture.
+
+    Raises:
+        CheckpointError: there is no such architecture or folder, or its configuration is unreadable.
+    """
+    if ":" not in name:
+        if name not in architectures():
+            hint = f"nearest: {nearest(name, architectures())!r}"
+            raise CheckpointError(f"model.name: unknown architecture {name!r}; {hint}")
+        return dict(open_clip.get_model_config(name))
+    schema, _, place = name.partition(":")
+    if schema == "hf-hub":
+        with quiet_log(), offline_where_unreachable():
+            try:
+                return dict(open_clip.get_model_config(name))
+            except Exception as error:  # whatever stands between here and the hub
+                found = f"{name!r} has no configuration that can be had ({first_line(error)})"
+                raise CheckpointError(f"model.name: {found}; allowed: a repository of open_clip, online") from error
+    if schema != "local-dir":
+        raise CheckpointError(f"model.name: {name!r}; allowed: an architecture, local-dir:FOLDER, hf-hub:REPOSITORY")
+    config, _ = trained_as.beside(Path(place) / "any")
+    if config is None:
+        raise CheckpointError(f"model.name: no open_clip_config.json in {place!r}; allowed: a folder with one")
+    return config
+
+
+def weights_file(name: str, pretrained: str | None) -> Path | None:
+    """The file of weights that is meant, or None for a tag, the hub and random weights.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    if pretrained == RANDOM or (pretrained and ":" not in name and open_clip.get_pretrained_cfg(name, pretrained)):
+        return None
+    if pretrained is not None:
+        path = Path(pretrained).expanduser()
+        if path.exists():
+            return path
+        raise CheckpointError(_not_found(name, pretrained))
+    if name.startswith("local-dir:"):
+        folder = name.partition(":")[2]
+        with quiet_log():
+            found = open_clip.factory._find_checkpoint_in_dir(Path(folder))
+        if found is None:
+            allowed = "a folder with open_clip_model.safetensors, or model.pretrained=FILE"
+            raise CheckpointError(f"model.name: no weights in {folder!r}; allowed: {allowed}")
+        return Path(found)
+    if ":" in name:
+        return None
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    raise CheckpointError(
+        f"model.pretrained: nothing given for {name!r}; allowed: a file, 'random', or a tag of {tags}"
+    )
+
+
+def _not_found(name: str, pretrained: str) -> str:
+    tags = [] if ":" in name else open_clip.list_pretrained_tags_by_model(name)
+    found = f"{pretrained!r} is neither a file nor a tag of {name!r}"
+    like = nearest(pretrained, tags)
+    hint = f". Did you mean {like!r}?" if like else ""
+    return f"model.pretrained: {found}; allowed: an existing file, 'random', or a tag of {tags}{hint}"
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of what an error says."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Silence open_clip, which logs to the root logger what the raised error says as well."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)

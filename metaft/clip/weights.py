@@ -1,0 +1,236 @@
+"""Loading a checkpoint file into a model of open_clip, or saying why its weights are not this model's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import torch
+from open_clip.convert import load_big_vision_weights
+from torch import nn
+
+from metaft.clip import architecture, trained_as
+from metaft.clip.architecture import Config
+from metaft.clip.checkpoint import read
+from metaft.clip.contents import Contents
+from metaft.clip.families import preprocessing, towers
+from metaft.clip.positions import Misfit, misfits, resized
+from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, State, Unwrapped, unwrap
+from metaft.errors import CheckpointError
+from metaft.progress import note
+
+SHOWN = 3  # names in a message
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model without weights, the file that holds them, and open_clip's name and configuration of the model."""
+
+    model: nn.Module
+    path: Path
+    name: str
+    config: Config
+
+    def refuse(self, found: str, allowed: str = "") -> NoReturn:
+        """Raise the CheckpointError of this file and this model."""
+        place = f"model.pretrained: {str(self.path)!r} cannot be loaded into {self.name!r}"
+        raise CheckpointError(f"{place}: {found}; allowed: {allowed or f'a checkpoint of {self.name!r}'}")
+
+
+def load_weights(target: Target, *, resize: bool) -> None:
+    """Load a file into a model, whatever its weights are wrapped in, and note what was undone.
+
+    Args:
+        resize: interpolate positional embeddings of another length, rather than to refuse them.
+
+    Raises:
+        CheckpointError: an unreadable file, other names or shapes, weights that are not finite, or weights trained
+            with another activation, image size or configuration where the file or one beside it says so.
+    """
+    if _is_big_vision(target.path):
+        _load_big_vision(target)
+        return
+    contents = read(target.path)
+    _refuse_other_configuration(target)
+    found = _unwrapped(contents, target)
+    _refuse_other_activation(contents, found, target)
+    state = _completed(found.state, target.model)
+    _refuse_other_names(state, contents, found, target)
+    unlike = misfits(state, target.model)
+    if unlike and not resize:
+        _refuse_size(unlike[0], state, target)
+    state = resized(state, target.model)
+    _refuse_other_shapes(state, target)
+    _refuse_unusable(state, target)
+    target.model.load_state_dict(state)
+    _tell(found, unlike, target.path)
+
+
+def non_finite(state: State) -> str | None:
+    """The first tensor that is not finite in float32, with its count of such values and the count of such tensors."""
+    bad = {name: n for name, tensor in state.items() if (n := int((~torch.isfinite(tensor.float())).sum()))}
+    if not bad:
+        return None
+    name, count = next(iter(bad.items()))
+    more = f"; {len(bad)} tensors of {len(state)} have such values" if len(bad) > 1 else ""
+    return f"{name} has {count} of {state[name].numel()} values that are NaN or infinite{more}"
+
+
+def _unwrapped(contents: Contents, target: Target) -> Unwrapped:
+    try:
+        return unwrap(contents.tensors, target.model)
+    except Exception as error:  # translators of other libraries' names fail in every way on names that are incomplete
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        target.refuse(f"its names are another library's and cannot be translated ({type(error).__name__}: {reason})")
+
+
+def _completed(state: State, model: nn.Module) -> State:
+    """What open_clip adds to a state dict: scales of the model's rank, and a bias of zero where only the model has one.
+
+    Source: `open_clip.factory.load_checkpoint`.
+    """
+    wanted = model.state_dict()
+    result = dict(state)
+    if "logit_bias" in wanted and "logit_scale" in state:
+        result.setdefault("logit_bias", torch.zeros_like(state["logit_scale"]))
+    for name in ("logit_scale", "logit_bias"):
+        if name in result and name in wanted and result[name].numel() == wanted[name].numel():
+            result[name] = result[name].reshape(wanted[name].shape)
+    return result
+
+
+def _refuse_other_configuration(target: Target) -> None:
+    config, preprocess = trained_as.beside(target.path)
+    if config is None:
+        return
+    unlike = architecture.differences(towers(config), target.config)
+    preset = preprocessing(target.model)
+    unlike |= {
+        key: (preprocess[key], preset[key])
+        for key in PREPROCESSING
+        if key in preprocess and key in preset and _json_value(preprocess[key]) != _json_value(preset[key])
+    }
+    if unlike:
+        said = [f"{key}={theirs!r}, not {ours!r}" for key, (theirs, ours) in list(unlike.items())[:SHOWN]]
+        folder = f"model.name=local-dir:{target.path.parent}"
+        target.refuse(
+            f"open_clip_config.json beside it says {'; '.join(said)}",
+            _any_of([name for name in architecture.same(config) if name != target.name], folder),
+        )
+
+
+def _refuse_other_activation(contents: Contents, found: Unwrapped, target: Target) -> None:
+    theirs = found.naming == HUGGING_FACE
+    said = trained_as.activation(contents, trained_as.hugging_face_config(target.path) if theirs else {})
+    quick = bool(target.config.get("quick_gelu", False))
+    if said is not None and said.quick != quick:
+        names = {True: "QuickGELU", False: "GELU"}
+        other = architecture.same({**target.config, "quick_gelu": said.quick})
+        folder = f"local-dir:FOLDER whose open_clip_config.json has quick_gelu={str(said.quick).lower()}"
+        target.refuse(
+            f"it was trained with {names[said.quick]} ({said.source}), and the architecture has {names[quick]}",
+            _any_of(other, folder),
+        )
+
+
+def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, target: Target) -> None:
+    wanted = target.model.state_dict().keys()
+    missing = [name for name in wanted if name not in state]
+    unexpected = [name for name in state if name not in wanted]
+    if not (missing or unexpected):
+        return
+    form = f"it is {contents.kind}" + (f" under {found.naming} names" if found.naming else "")
+    lacks = f"{len(missing)} missing ({_shown(missing)})"
+    extra = f"{len(unexpected)} unexpected ({_shown(unexpected)})"
+    texts = {name.removeprefix("text.").split(".")[0] for name in missing} <= set(TEXT_PARTS)
+    tower = ", the text tower among them, without which there is no head from class names" if missing and texts else ""
+    whose = "its names are of another architecture" if any(name in wanted for name in state) else "no name is CLIP's"
+    target.refuse(f"{form}; {whose}: {lacks}, {extra}{tower}", _fits(state, target))
+
+
+def _refuse_size(unlike: Misfit, state: State, target: Target) -> None:
+    larger = {**target.config, "vision_cfg": {**target.config["vision_cfg"], "image_size": unlike.found}}
+    names = architecture.same(larger) if unlike.what == "image size" else []
+    target.refuse(
+        f"it was trained at {unlike.what} {unlike.found}, and the architecture has {unlike.expected} ({unlike.name})",
+        f"{_fits(state, target, names)}, or model.resize=true, which resizes the embedding",
+    )
+
+
+def _refuse_other_shapes(state: State, target: Target) -> None:
+    wanted = target.model.state_dict()
+    unlike = [name for name, tensor in state.items() if tensor.shape != wanted[name].shape]
+    if unlike:
+        shapes = [f"{name} {list(state[name].shape)}, not {list(wanted[name].shape)}" for name in unlike[:SHOWN]]
+        target.refuse(
+            f"its weights are of another architecture ({len(unlike)} other shapes: {'; '.join(shapes)})",
+            _fits(state, target),
+        )
+
+
+def _refuse_unusable(state: State, target: Target) -> None:
+    wanted = target.model.state_dict()
+    for name, tensor in state.items():
+        if tensor.is_meta or tensor.layout != torch.strided:
+            target.refuse(f"{name} is without values" if tensor.is_meta else f"{name} is sparse", "plain tensors")
+        if wanted[name].is_floating_point() and not tensor.is_floating_point():
+            target.refuse(f"{name} is stored as {tensor.dtype}, as quantised weights are", "floating-point weights")
+    bad = non_finite(state)
+    if bad:
+        target.refuse(bad, "finite weights")
+
+
+def _fits(state: State, target: Target, names: Sequence[str] = ()) -> str:
+    """What is allowed instead: architectures that the weights fit, those with the same activation first."""
+    found = [name for name in [*names, *architecture.fitting(state)] if name != target.name]
+    quick = bool(target.config.get("quick_gelu", False))
+    alike = [name for name in found if name.endswith("quickgelu") == quick]
+    return _any_of(list(dict.fromkeys(alike or found)), f"a checkpoint of {target.name!r}")
+
+
+def _any_of(names: Sequence[str], otherwise: str) -> str:
+    return " or ".join([*(f"model.name={name}" for name in names[:SHOWN]), otherwise])
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])]) or "none"
+
+
+def _json_value(value: object) -> object:
+    """A value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tell(found: Unwrapped, unlike: Sequence[Misfit], path: Path) -> None:
+    news = [f"undone: {', '.join(found.undone)}"] if found.undone else []
+    news += [f"left out: {', '.join(found.left_out)}"] if found.left_out else []
+    news += [f"{misfit.what} resized from {misfit.found} to {misfit.expected}" for misfit in unlike]
+    if news:
+        note(f"{path}: {'; '.join(news)}")
+
+
+def _is_big_vision(path: Path) -> bool:
+    """Whether a file is a numpy archive of Google's big_vision, as SigLIP's own weights are."""
+    if path.suffix != ".npz":
+        return False
+    try:
+        with np.load(path) as arrays:
+            return any(name.removeprefix("params/") == "img/embedding/kernel" for name in arrays.files)
+    except Exception:  # a damaged archive, of which the general reader says what is wrong
+        return False
+
+
+def _load_big_vision(target: Target) -> None:
+    try:
+        load_big_vision_weights(target.model, str(target.path))
+    except Exception as error:  # it looks names up and copies shapes unchecked
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        target.refuse(f"it is a numpy archive of big_vision, which does not fit ({type(error).__name__}: {reason})")
+    bad = non_finite(target.model.state_dict())
+    if bad:
+        target.refuse(bad, "finite weights")
+    note(f"{target.path}: undone: big_vision names")

@@ -1,0 +1,180 @@
+"""From what a checkpoint holds to the names of open_clip's model: wrappings undone, other libraries' names translated.
+
+Nobody's list of wrappings is complete, so the weights are searched for: the prefix under which most of the model's own
+names lie is taken away, be it a key of the file, a wrapper's `module.` or an attribute of a larger model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
+
+from open_clip.convert import convert_state_dict
+from torch import Tensor, nn
+
+from metaft.clip import huggingface
+
+State = dict[str, Tensor]
+
+# Parts of names that wrappers insert, with who does; none occurs in a name of open_clip.
+WRAPPERS = {
+    "module": "DataParallel",
+    "_orig_mod": "torch.compile",
+    "_fsdp_wrapped_module": "FSDP",
+    "_checkpoint_wrapped_module": "activation checkpointing",
+    "_forward_module": "Lightning Fabric",
+}
+HUGGING_FACE = "Hugging Face"
+# What lies beside the towers and is of no use here: heads on class names of another run, and CoCa's decoder.
+HEADS = ("classification_head", "classifier", "head", "fc", "linear_head", "text_decoder")
+# What OpenAI's archives hold beside the weights, and counters of averaged models.
+COUNTERS = ("input_resolution", "context_length", "vocab_size", "n_averaged")
+TEXT_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """A state dict under a model's names, what was undone to get it, what was left out, and whose names it had."""
+
+    state: State
+    undone: tuple[str, ...]
+    left_out: tuple[str, ...]
+    naming: str | None
+
+
+def unwrap(tensors: State, model: nn.Module) -> Unwrapped:
+    """Name a checkpoint's tensors as the model does; where they fit no name they keep their own."""
+    known = model.state_dict().keys()
+    prefix, naming = _place(tensors, known)
+    inside, undone = _taken(tensors, prefix)
+    left_out = _beside(tensors, prefix)
+    if naming is not None:
+        inside = naming.translate(inside, model)
+        undone = [*undone, f"{naming.name} names"]
+    state = _text_names(inside, known)
+    state, heads = _without_extras(state, model)
+    whose = naming.name if naming is not None else None
+    return Unwrapped(state, tuple(undone), tuple(dict.fromkeys([*left_out, *heads])), whose)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Another library's names of a CLIP model: how they are known, and how they are translated."""
+
+    name: str
+    anchor: re.Pattern[str]  # matches one name of such a model from where the model's names begin
+    translate: Callable[[State, nn.Module], State]
+
+
+NAMINGS = (
+    Naming(
+        HUGGING_FACE,
+        re.compile(r"(?:vision_model|text_model)\.embeddings\."),
+        lambda state, _: huggingface.translated(state),
+    ),
+    Naming(
+        "Apple's MobileCLIP",
+        re.compile(r"image_encoder\.model\.patch_emb(?:ed\.0\.rbr_conv\.0\.conv|\.0\.block\.conv)\.weight$"),
+        lambda state, model: convert_state_dict(model, dict(state)),
+    ),
+)
+
+
+def _place(tensors: State, known: Set[str]) -> tuple[str, Naming | None]:
+    """The prefix at which the model's names begin, and the naming where it is not open_clip's."""
+    for naming in NAMINGS:
+        starts = [name[: found.start()] for name in tensors if (found := _anchored(naming.anchor, name))]
+        if starts:
+            return _likeliest(starts), naming
+    names = {*known, *(_other_text_name(name) for name in known)}
+    return _likeliest(
+        prefix
+        for name in tensors
+        for prefix, rest in _splits(name)
+        if rest.split(".")[0] not in WRAPPERS and ".".join(_unwrapped(rest)) in names
+    ), None
+
+
+def _anchored(anchor: re.Pattern[str], name: str) -> re.Match[str] | None:
+    """Where the anchor begins a dotted part of the name."""
+    return next((m for prefix, _ in _splits(name) if (m := anchor.match(name, len(prefix)))), None)
+
+
+def _likeliest(prefixes: Iterable[str]) -> str:
+    """The most frequent prefix; among equals one of plain weights before averaged ones, then the shortest."""
+    counted = Counter(prefixes)
+    return min(counted, key=lambda prefix: (-counted[prefix], is_average(prefix), len(prefix)), default="")
+
+
+def is_average(prefix: str) -> bool:
+    """Whether a prefix names an exponential moving average (EMA) of weights."""
+    return re.search(r"(?:^|[._])(?:ema|swa|shadow)(?:[._]|$)", prefix) is not None
+
+
+def _splits(name: str) -> list[tuple[str, str]]:
+    """Every way to split a dotted name into prefix and rest."""
+    cuts = [0, *(i + 1 for i, letter in enumerate(name) if letter == ".")]
+    return [(name[:cut], name[cut:]) for cut in cuts]
+
+
+def _unwrapped(name: str) -> list[str]:
+    return [part for part in name.split(".") if part not in WRAPPERS]
+
+
+def _taken(tensors: State, prefix: str) -> tuple[State, list[str]]:
+    """The tensors under the prefix, without it and without what wrappers inserted further inside."""
+    state: State = {}
+    inserted: dict[str, None] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            inserted |= dict.fromkeys(part for part in rest.split(".") if part in WRAPPERS)
+            state[".".join(_unwrapped(rest))] = tensor
+    return state, [_label(part) for part in (*prefix.split(".")[:-1], *inserted)]
+
+
+def _label(part: str) -> str:
+    who = WRAPPERS.get(part) or ("a moving average" if is_average(part) else "")
+    return f"{part!r} ({who})" if who else repr(part)
+
+
+def _beside(tensors: State, prefix: str) -> list[str]:
+    """What lies beside the model: for each name outside the prefix its part after what it shares with the prefix."""
+    parts = prefix.split(".")[:-1]
+    groups: dict[str, None] = {}
+    for name in tensors:
+        if not name.startswith(prefix):
+            own = name.split(".")
+            shared = next((i for i, part in enumerate(parts) if own[i : i + 1] != [part]), len(parts))
+            groups[repr(own[min(shared, len(own) - 1)])] = None
+    return list(groups)
+
+
+def _other_text_name(name: str) -> str:
+    """A name of the text tower as models without, or with, a tower `text` of its own have it."""
+    return name.removeprefix("text.") if name.startswith("text.") else f"text.{name}"
+
+
+def _text_names(state: State, known: Set[str]) -> State:
+    """The state dict with the text tower's names as the model has them, with `text.` before them or without."""
+    renamed = {}
+    for name, tensor in state.items():
+        other = _other_text_name(name)
+        moved = name.removeprefix("text.").split(".")[0] in TEXT_PARTS and name not in known and other in known
+        renamed[other if moved else name] = tensor
+    return renamed
+
+
+def _without_extras(state: State, model: nn.Module) -> tuple[State, list[str]]:
+    """The state dict without what no model of open_clip needs, and the heads among that."""
+    known = model.state_dict().keys()
+    buffers = {name for name, _ in model.named_buffers()}  # those not in the state dict the model makes itself
+
+    def extra(name: str) -> bool:
+        return name in COUNTERS or name in buffers or name.endswith(".position_ids")
+
+    heads = {name for name in state if name.split(".")[0] in HEADS and name not in known}
+    kept = {name: t for name, t in state.items() if name in known or not (extra(name) or name in heads)}
+    return kept, [repr(head) for head in HEADS if any(name.split(".")[0] == head for name in heads)]
