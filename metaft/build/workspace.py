@@ -59,7 +59,7 @@ def workspace(cfg: Config) -> Workspace:
 
 def model_of(cfg: Config) -> Clip:
     """The model that the settings name, on their device."""
-    return load(cfg.model.name, cfg.model.pretrained, device(cfg))
+    return load(cfg.model.name, cfg.model.pretrained, device(cfg), resize=cfg.model.resize)
 
 
 def data_of(cfg: Config, view: ImageView) -> tuple[Splits, dict[str, Any]]:

@@ -20,7 +20,7 @@ from metaft.clip.families import preprocessing, towers
 from metaft.clip.positions import Misfit, misfits, resized
 from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, State, Unwrapped, unwrap
 from metaft.errors import CheckpointError
-from metaft.progress import note
+from metaft.progress import tell
 
 SHOWN = 3  # names in a message
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
@@ -42,7 +42,7 @@ class Target:
 
 
 def load_weights(target: Target, *, resize: bool) -> None:
-    """Load a file into a model, whatever its weights are wrapped in, and note what was undone.
+    """Load a file into a model, whatever its weights are wrapped in, and tell what was undone.
 
     Args:
         resize: interpolate positional embeddings of another length, rather than to refuse them.
@@ -210,7 +210,7 @@ def _tell(found: Unwrapped, unlike: Sequence[Misfit], path: Path) -> None:
     news += [f"left out: {', '.join(found.left_out)}"] if found.left_out else []
     news += [f"{misfit.what} resized from {misfit.found} to {misfit.expected}" for misfit in unlike]
     if news:
-        note(f"{path}: {'; '.join(news)}")
+        tell(f"{path}: {'; '.join(news)}")
 
 
 def _is_big_vision(path: Path) -> bool:
@@ -233,4 +233,4 @@ def _load_big_vision(target: Target) -> None:
     bad = non_finite(target.model.state_dict())
     if bad:
         target.refuse(bad, "finite weights")
-    note(f"{target.path}: undone: big_vision names")
+    tell(f"{target.path}: undone: big_vision names")

@@ -53,6 +53,7 @@ class ModelConfig(Section):
 
     name: Named = "toy-clip"
     pretrained: Named | None = None  # a tag, a file or `random`; None: the toy's own weights
+    resize: bool = False  # interpolate positional embeddings of a file trained at another image size or text length
     freeze: tuple[str, ...] = ("*token_embedding*",)
 
 

@@ -67,7 +67,7 @@ def toy():
 @pytest.mark.parametrize("prefix", ["", "model.", "clip."])
 def test_the_weights_come_back(prefix, toy, tmp_path, monkeypatch):
     notes = []
-    monkeypatch.setattr(weights, "note", notes.append)
+    monkeypatch.setattr(weights, "tell", notes.append)
     save_file(prefixed(hugging_face(toy.state_dict()), prefix), tmp_path / "model.safetensors")
     loaded = load(TOY, str(tmp_path / "model.safetensors")).model.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in toy.state_dict().items())

@@ -44,7 +44,7 @@ def test_another_image_size_is_refused_with_the_name_that_fits(larger, tmp_path)
 
 def test_on_request_it_is_resized_as_by_open_clip(larger, tmp_path, monkeypatch):
     notes = []
-    monkeypatch.setattr(weights, "note", notes.append)
+    monkeypatch.setattr(weights, "tell", notes.append)
     torch.save({"model": larger.state_dict()}, tmp_path / "c.pt")
     torch.save(larger.state_dict(), tmp_path / "plain.pt")
     ours = load(TOY, str(tmp_path / "c.pt"), resize=True)

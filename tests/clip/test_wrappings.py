@@ -34,7 +34,7 @@ def toy():
 @pytest.fixture
 def notes(monkeypatch):
     said = []
-    monkeypatch.setattr(weights, "note", said.append)
+    monkeypatch.setattr(weights, "tell", said.append)
     return said
 
 
