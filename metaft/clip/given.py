@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from metaft.clip.families import contrastive
 from metaft.clip.load import Clip, image_view, without_inplace
-from metaft.errors import ConfigError, Fault
+from metaft.clip.weights import non_finite
+from metaft.errors import CheckpointError, ConfigError, Fault
 
 NEEDED = ("visual", "encode_image", "encode_text", "logit_scale")
 
@@ -24,6 +25,7 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
 
     Raises:
         ConfigError: open_clip did not make the model, or does not know the architecture.
+        CheckpointError: its weights are not finite.
     """
     missing = [name for name in NEEDED if not hasattr(model, name)]
     preprocess = getattr(getattr(model, "visual", None), "preprocess_cfg", None)
@@ -39,4 +41,7 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
     towers, config = contrastive(copy.deepcopy(model), config)
     copied: Any = without_inplace(towers).to(device).float().eval()
     copied.output_dict = True
+    bad = non_finite(copied.state_dict())
+    if bad:
+        raise CheckpointError(f"model: {bad}; allowed: finite weights")
     return Clip(copied, tokenizer, image_view(dict(preprocess)), config, dict(preprocess))

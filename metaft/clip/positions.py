@@ -37,11 +37,11 @@ def misfits(state: dict[str, Tensor], model: nn.Module) -> list[Misfit]:
     for name in (*IMAGE, *TEXT):
         if name in state and name in wanted and _longer_or_shorter(state[name], wanted[name]):
             length, expected = state[name].shape[-2], wanted[name].shape[-2]
+            grid = _grid(name, model, expected)
             if name in TEXT:
                 found.append(Misfit(name, "context length", length, expected))
-            elif (side := _side(length - _extra(name, model, expected))) is not None:
-                grid, size = _grid(name, model, expected)[0], _pixels(model)
-                found.append(Misfit(name, "image size", side * size // grid, size))
+            elif grid is not None and (side := _side(length - (expected - grid[0] * grid[1]))) is not None:
+                found.append(Misfit(name, "image size", side * _pixels(model) // grid[0], _pixels(model)))
     return found
 
 
@@ -59,11 +59,11 @@ def resized(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
             resize_text_pos_embed(state, model)
             continue
         length = model.state_dict()[name].shape[-2]
-        grid, extra = _grid(name, model, length), _extra(name, model, length)
-        batched = old if old.ndim == 3 else old[None]
-        state[name] = resample_abs_pos_embed(batched, list(grid), num_prefix_tokens=extra).reshape(
-            *old.shape[:-2], -1, old.shape[-1]
-        )
+        grid = _grid(name, model, length)
+        assert grid is not None, "or it were no misfit"
+        tokens = length - grid[0] * grid[1]  # that are no patches, such as the class token
+        new = resample_abs_pos_embed(old.reshape(1, *old.shape[-2:]), list(grid), num_prefix_tokens=tokens)
+        state[name] = new.reshape(*old.shape[:-2], length, -1)
     return state
 
 
@@ -78,22 +78,14 @@ def _longer_or_shorter(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _grid(name: str, model: nn.Module, length: int) -> tuple[int, int]:
-    """The patches [H, W] of the model's image tower, whose embedding has this length."""
+def _grid(name: str, model: nn.Module, length: int) -> tuple[int, int] | None:
+    """The patches [H, W] of the model's image tower, whose embedding has this length; None where they make no grid."""
     visual: Any = model.visual
-    if name.endswith("trunk.pos_embed"):
-        height, width = visual.trunk.patch_embed.grid_size
-        return height, width
     if "attnpool" in name:
         return isqrt(length - 1), isqrt(length - 1)
-    height, width = visual.grid_size
-    return height, width
-
-
-def _extra(name: str, model: nn.Module, length: int) -> int:
-    """The tokens of the model's embedding that are no patches, such as the class token."""
-    height, width = _grid(name, model, length)
-    return length - height * width
+    patches = getattr(visual.trunk, "patch_embed", None) if name.endswith("trunk.pos_embed") else visual
+    height, width = getattr(patches, "grid_size", None) or (0, 0)
+    return (height, width) if 0 < height * width <= length else None
 
 
 def _side(patches: int) -> int | None:

@@ -60,12 +60,12 @@ def load_weights(target: Target, *, resize: bool) -> None:
     _refuse_other_activation(contents, found, target)
     state = _completed(found.state, target.model)
     _refuse_other_names(state, contents, found, target)
+    _refuse_unusable(state, target)
     unlike = misfits(state, target.model)
     if unlike and not resize:
         _refuse_size(unlike[0], state, target)
     state = resized(state, target.model)
     _refuse_other_shapes(state, target)
-    _refuse_unusable(state, target)
     target.model.load_state_dict(state)
     _tell(found, unlike, target.path)
 

@@ -14,6 +14,7 @@ from metaft.clip.export import export
 from metaft.clip.families import contrastive
 from metaft.clip.given import clip_of
 from metaft.clip.load import RANDOM, load
+from metaft.clip.names import TOY
 from metaft.data.types import Classes
 from metaft.errors import CheckpointError, ConfigError
 from tests.clip.architectures import added
@@ -99,6 +100,14 @@ def test_the_users_own_coca(tmp_path):
         assert "multimodal_cfg" not in clip.config
         with pytest.raises(ConfigError, match="architecture: not given with a CoCa"):
             clip_of(model, tokenizer, None, "cpu")
+
+
+def test_the_users_own_weights_are_finite():
+    model = open_clip.create_model(TOY)
+    with torch.no_grad():
+        model.ln_final.bias[0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"model: ln_final\.bias has 1 of \d+ values that are NaN"):
+        clip_of(model, open_clip.get_tokenizer(TOY), TOY, "cpu")
 
 
 def test_others_stay_as_they_are():

@@ -7,6 +7,7 @@ import copy
 import open_clip
 import pytest
 import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
 
 from metaft.clip import weights
 from metaft.clip.load import load
@@ -14,6 +15,7 @@ from metaft.clip.names import TOY
 from metaft.clip.positions import misfits, resized
 from metaft.errors import CheckpointError
 from tests.clip.architectures import added
+from tests.clip.test_families import FAMILIES
 from tests.clip.test_load import SMALL_RESNET
 
 TOY_CONFIG = open_clip.get_model_config(TOY)
@@ -74,6 +76,24 @@ def test_a_resnets_pooling_is_resized_too(tmp_path):
         with pytest.raises(CheckpointError, match=r"image size 64, .*has 32 .*allowed: model\.name=small-resnet-64"):
             load("small-resnet", str(tmp_path / "c.pt"))
         assert load("small-resnet", str(tmp_path / "c.pt"), resize=True).view.size == 32
+
+
+@pytest.mark.parametrize("embedding", ["pos_embed", "no grid"])
+def test_timms_embeddings(embedding, tmp_path):
+    config = FAMILIES["timm"]
+    with added("small-timm", config, tmp_path):
+        model = open_clip.create_model("small-timm")
+        grown = resample_abs_pos_embed(model.visual.trunk.pos_embed.detach(), [12, 12])
+        state = {**model.state_dict(), "visual.trunk.pos_embed": grown}
+        if embedding == "no grid":
+            model.visual.trunk.patch_embed.grid_size = None
+            assert misfits(state, model) == []
+            return
+        torch.save(state, tmp_path / "c.pt")
+        with pytest.raises(CheckpointError, match="trained at image size 192, and the architecture has 160"):
+            load("small-timm", str(tmp_path / "c.pt"))
+        changed = load("small-timm", str(tmp_path / "c.pt"), resize=True).model.visual.trunk.pos_embed
+        torch.testing.assert_close(changed.detach(), resample_abs_pos_embed(grown, [10, 10]))
 
 
 def test_a_constant_embedding_stays_constant(larger):

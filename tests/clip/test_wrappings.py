@@ -163,6 +163,27 @@ def test_an_average_kept_by_a_plain_object(toy, notes, tmp_path):
     assert "'shadow' (a moving average)" in notes[0]
 
 
+def test_settings_of_classes_that_are_not_installed(toy, notes, tmp_path):
+    class DictConfig(dict):
+        def __init__(self, content):
+            super().__init__(content)
+            self._content = content
+
+        def __reduce__(self):
+            return type(self), (self._content,), {"_content": self._content}, None, iter(self.items())
+
+    class Best(float):
+        pass
+
+    with passing_module("settings_library", DictConfig=DictConfig, Best=Best):
+        found = {"state_dict": toy.state_dict(), "cfg": DictConfig({"lr": 1e-5}), "best": Best(0.3), "kind": Best}
+        torch.save(found, tmp_path / "c.pt")
+        torch.save(DictConfig({"net": toy.state_dict()}), tmp_path / "inside.pt")
+    for name in ("c.pt", "inside.pt"):
+        assert same(load(TOY, str(tmp_path / name)), toy.state_dict())
+    assert "undone: 'net'" in notes[1]
+
+
 def script(model, path):
     model = copy.deepcopy(model)
     model.output_dict = False
