@@ -51,7 +51,9 @@ def contents_of(found: Any) -> Contents:
             classes.add(leaf.origin)
         else:
             settings[".".join(path)] = leaf
-    return Contents(tensors, settings, frozenset(classes), described(found))
+    arrays = any(origin.endswith("multiarray._reconstruct") for origin in classes) and not tensors
+    kind = described(found) + (" with numpy arrays" if arrays else "")
+    return Contents(tensors, settings, frozenset(classes), kind)
 
 
 def described(found: Any) -> str:

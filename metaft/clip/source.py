@@ -54,32 +54,43 @@ def weights_file(name: str, pretrained: str | None) -> Path | None:
     if pretrained == RANDOM or (pretrained and ":" not in name and open_clip.get_pretrained_cfg(name, pretrained)):
         return None
     if pretrained is not None:
-        path = Path(pretrained).expanduser()
-        if path.exists():
+        try:
+            path = Path(pretrained).expanduser()
+            found = path.exists()
+        except (OSError, RuntimeError):  # a name that is too long, a home that nobody has
+            found = False
+        if found:
             return path
         raise CheckpointError(_not_found(name, pretrained))
     if name.startswith("local-dir:"):
         folder = name.partition(":")[2]
         with quiet_log():
-            found = open_clip.factory._find_checkpoint_in_dir(Path(folder))
-        if found is None:
+            weights = open_clip.factory._find_checkpoint_in_dir(Path(folder))
+        if weights is None:
             allowed = "a folder with open_clip_model.safetensors, or model.pretrained=FILE"
             raise CheckpointError(f"model.name: no weights in {folder!r}; allowed: {allowed}")
-        return Path(found)
+        return Path(weights)
     if ":" in name:
         return None
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    raise CheckpointError(
-        f"model.pretrained: nothing given for {name!r}; allowed: a file, 'random', or a tag of {tags}"
-    )
+    raise CheckpointError(f"model.pretrained: nothing given for {name!r}; allowed: {_allowed(_tags(name))}")
 
 
 def _not_found(name: str, pretrained: str) -> str:
-    tags = [] if ":" in name else open_clip.list_pretrained_tags_by_model(name)
+    tags = _tags(name)
     found = f"{pretrained!r} is neither a file nor a tag of {name!r}"
     like = nearest(pretrained, tags)
     hint = f". Did you mean {like!r}?" if like else ""
-    return f"model.pretrained: {found}; allowed: an existing file, 'random', or a tag of {tags}{hint}"
+    return f"model.pretrained: {found}; allowed: {_allowed(tags)}{hint}"
+
+
+def _tags(name: str) -> list[str]:
+    """open_clip's tags of an architecture; a folder or repository has none."""
+    tags: list[str] = [] if ":" in name else open_clip.list_pretrained_tags_by_model(name)
+    return tags
+
+
+def _allowed(tags: list[str]) -> str:
+    return f"an existing file, 'random', or a tag of {tags}" if tags else "an existing file or 'random'"
 
 
 def first_line(error: Exception) -> str:

@@ -138,17 +138,21 @@ def _refuse_other_activation(contents: Contents, found: Unwrapped, target: Targe
 
 
 def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, target: Target) -> None:
-    wanted = target.model.state_dict().keys()
+    wanted = target.model.state_dict()
     missing = [name for name in wanted if name not in state]
     unexpected = [name for name in state if name not in wanted]
     if not (missing or unexpected):
         return
     form = f"it is {contents.kind}" + (f" under {found.naming} names" if found.naming else "")
+    shared = [name for name in state if name in wanted]
+    alike = not unexpected and all(state[name].shape == wanted[name].shape for name in shared)
+    whose = "it is of another architecture" if not alike else "it is a part of the model"
+    whose = whose if shared else "no name is CLIP's"
     lacks = f"{len(missing)} missing ({_shown(missing)})"
     extra = f"{len(unexpected)} unexpected ({_shown(unexpected)})"
-    texts = {name.removeprefix("text.").split(".")[0] for name in missing} <= set(TEXT_PARTS)
-    tower = ", the text tower among them, without which there is no head from class names" if missing and texts else ""
-    whose = "its names are of another architecture" if any(name in wanted for name in state) else "no name is CLIP's"
+    parts = {name.removeprefix("text.").split(".")[0] for name in missing}
+    texts = parts & set(TEXT_PARTS) and parts <= {*TEXT_PARTS, "logit_scale", "logit_bias"}
+    tower = "; without its text tower there is no head from class names" if texts else ""
     target.refuse(f"{form}; {whose}: {lacks}, {extra}{tower}", _fits(state, target))
 
 
@@ -197,7 +201,7 @@ def _any_of(names: Sequence[str], otherwise: str) -> str:
 
 
 def _shown(names: Sequence[str]) -> str:
-    return ", ".join([*names[:SHOWN], *(["..."] if len(names) > SHOWN else [])]) or "none"
+    return ", ".join([*(name or "''" for name in names[:SHOWN]), *(["..."] if len(names) > SHOWN else [])]) or "none"
 
 
 def _json_value(value: object) -> object:

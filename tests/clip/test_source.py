@@ -59,6 +59,8 @@ def test_faults_of_a_folder(folder, tmp_path):
     ("name", "pretrained", "words"),
     [
         ("ViT-B-32", "opnai", r"neither a file nor a tag of 'ViT-B-32'.*Did you mean 'openai'\?"),
+        ("ViT-B-32", "a" * 5000, "neither a file nor a tag"),
+        (TOY, "~nobody-at-all/c.pt", "allowed: an existing file or 'random'"),
         ("local-dir:.", "openai", r"no open_clip_config\.json in '\.'"),
         ("gopher:x", None, "allowed: an architecture, local-dir:FOLDER, hf-hub:REPOSITORY"),
         ("hf-hub:nobody/nothing", None, "has no configuration that can be had"),

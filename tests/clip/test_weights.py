@@ -172,7 +172,7 @@ def test_weights_of_another_architecture_that_has_a_name(tmp_path):
     with added("toy-wide", wide, tmp_path), added("toy-wide-quickgelu", {**wide, "quick_gelu": True}, tmp_path):
         torch.save(open_clip.create_model("toy-wide").state_dict(), tmp_path / "c.pt")
         text = refused(TOY, tmp_path / "c.pt")
-        assert "its names are of another architecture: 24 missing" in text
+        assert "it is of another architecture: 24 missing" in text
         assert "allowed: model.name=toy-wide or a checkpoint of 'toy-clip'" in text
 
 

@@ -139,7 +139,7 @@ def test_wise_ft_without_its_text_tower(toy, tmp_path):
     image_only = copy.deepcopy(toy)
     del image_only.transformer
     dump_wise_ft(image_only, tmp_path / "c.pt", plain=True)
-    with pytest.raises(CheckpointError, match=r"missing \(transformer\.resblocks\.0.*the text tower among them"):
+    with pytest.raises(CheckpointError, match=r"missing \(transformer\.resblocks\.0.*without its text tower"):
         load(TOY, str(tmp_path / "c.pt"))
 
 
@@ -221,6 +221,38 @@ def test_names_of_another_model(toy, tmp_path):
     assert f"no name is CLIP's: {len(toy.state_dict())} missing ({first}, ...)" in text
     assert "3 unexpected (encoder.a, encoder.b, c)" in text
     assert "\n" not in text
+
+
+PARTS = {
+    "the image tower": (lambda sd: {n: t for n, t in sd.items() if n.startswith("visual.")}, "without its text tower"),
+    "no scale": (
+        lambda sd: {n: t for n, t in sd.items() if n != "logit_scale"},
+        "part of the model: 1 missing (logit_",
+    ),
+    "a bare image tower": (
+        lambda sd: {n.removeprefix("visual."): t for n, t in sd.items() if n.startswith("visual.")},
+        "unexpected (class_embedding, proj, ",
+    ),
+    "a list": (lambda sd: list(sd.values()), "it is a list of 86 tensors without names; no name is CLIP's"),
+    "a tensor": (lambda sd: sd["visual.proj"], "it is one tensor [96, 64] without a name"),
+    "an optimizer": (
+        lambda sd: {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+        "(optimizer.state.0.exp_avg)",
+    ),
+    "an average by number": (lambda sd: {"shadow_params": list(sd.values())}, "(shadow_params.0, shadow_params.1,"),
+    "an adapter": (lambda sd: {f"base_model.model.{n}.lora_A.weight": t for n, t in sd.items()}, "lora_A.weight, ...)"),
+    "numpy arrays": (lambda sd: {n: t.numpy() for n, t in sd.items()}, "with numpy arrays, without tensors"),
+    "a head": (lambda sd: nn.Linear(64, 2), "an object of the class torch.nn.modules.linear.Linear; no name is CLIP's"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_a_model_are_refused(part, toy, tmp_path):
+    make, words = PARTS[part]
+    torch.save(make(toy.state_dict()), tmp_path / "c.pt")
+    with pytest.raises(CheckpointError) as caught:
+        load(TOY, str(tmp_path / "c.pt"))
+    assert words in str(caught.value)
 
 
 def test_what_is_packed_is_named(tmp_path):
