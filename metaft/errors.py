@@ -68,6 +68,11 @@ class ConfigError(MetaftError):
         return type(self), (self.faults, self.partial)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like the given one, or None where none is close."""
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)

@@ -28,11 +28,14 @@ def cache_folder() -> Path:
     return Path(named) if named else Path("~/.cache/metaft").expanduser()
 
 
+def nearest_existing(path: Path) -> Path:
+    """A path, or the nearest of the folders above it that is there."""
+    return next((place for place in (path, *path.parents) if place.exists()), path)
+
+
 def unwritable(folder: Path) -> str | None:
     """Why a folder cannot be made, or written to; None: it can."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = nearest_existing(folder)
     if not place.is_dir():
         return f"{place} is a file"
     return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"

@@ -145,23 +145,16 @@ def _files(images: Sequence[Path]) -> list[Path]:
 
 def _decoded(files: Sequence[Path], reading: Reading, skip: bool) -> tuple[list[Path], Tensor]:
     """The files that can be read, and their pixels, uint8 [B, 3, S, S]."""
-    import torch
-
-    from metaft.data.decode import decode, quiet
+    from metaft.data.decoded import in_memory
     from metaft.progress import warn
 
-    kept, pixels = [], []
-    with quiet():
-        for file in files:
-            try:
-                pixels.append(decode(file, reading).pixels)
-            except DataError as error:
-                if not skip:
-                    raise
-                warn(f"skipped: {error}")
-                continue
-            kept.append(file)
-    return kept, torch.stack(pixels) if pixels else torch.empty(0)
+    checked, source = in_memory(files, reading)
+    for fault in checked.faults.values():
+        if not skip:
+            raise DataError(fault)
+        warn(f"skipped: {fault}")
+    kept = [number for number in range(len(files)) if number not in checked.faults]
+    return [files[number] for number in kept], source(kept).pixels(range(len(kept)))
 
 
 def _predicted(

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from metaft.clip import inert
 from metaft.clip.contents import Contents, contents_of
-from metaft.errors import CheckpointError
+from metaft.errors import CheckpointError, first_line
 
 FORMS = "a safetensors file, a file of torch.save or pickle, or a TorchScript archive, with a CLIP model's weights"
 HEAD = 512  # bytes that tell the form
@@ -86,7 +86,7 @@ def _read(path: Path) -> Contents:
         except (_UnreadableError, CheckpointError):
             raise
         except Exception as error:  # readers of damaged bytes raise everything there is
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise _UnreadableError(f"damaged or {TRUNCATED}: {reason:.200}", "fetch it again") from error
 
 

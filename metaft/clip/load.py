@@ -18,10 +18,10 @@ from metaft.clip import architecture
 from metaft.clip.embedded import resolve
 from metaft.clip.families import contrastive, preprocessing, refuse_unusable
 from metaft.clip.hub import offline_where_unreachable
-from metaft.clip.source import RANDOM, configuration, first_line, quiet_log, weights_file
+from metaft.clip.source import RANDOM, configuration, quiet_log, weights_file
 from metaft.clip.weights import Target, load_weights, non_finite
 from metaft.data.types import ImageView
-from metaft.errors import CheckpointError
+from metaft.errors import CheckpointError, first_line
 
 
 @dataclass(frozen=True)

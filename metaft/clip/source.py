@@ -13,7 +13,7 @@ import open_clip
 from metaft.clip import trained_as
 from metaft.clip.hub import offline_where_unreachable
 from metaft.clip.names import architectures
-from metaft.errors import CheckpointError, nearest
+from metaft.errors import CheckpointError, first_line, nearest
 
 RANDOM = "random"  # the value of `pretrained` that asks for untrained weights
 
@@ -91,11 +91,6 @@ def _tags(name: str) -> list[str]:
 
 def _allowed(tags: list[str]) -> str:
     return f"an existing file, 'random', or a tag of {tags}" if tags else "an existing file or 'random'"
-
-
-def first_line(error: Exception) -> str:
-    """The beginning of what an error says."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

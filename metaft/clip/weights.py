@@ -19,7 +19,7 @@ from metaft.clip.contents import Contents
 from metaft.clip.families import preprocessing, towers
 from metaft.clip.positions import Misfit, misfits, resized
 from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, State, Unwrapped, unwrap
-from metaft.errors import CheckpointError
+from metaft.errors import CheckpointError, first_line
 from metaft.progress import tell
 
 SHOWN = 3  # names in a message
@@ -84,7 +84,7 @@ def _unwrapped(contents: Contents, target: Target) -> Unwrapped:
     try:
         return unwrap(contents.tensors, target.model)
     except Exception as error:  # translators of other libraries' names fail in every way on names that are incomplete
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         target.refuse(f"its names are another library's and cannot be translated ({type(error).__name__}: {reason})")
 
 
@@ -232,7 +232,7 @@ def _load_big_vision(target: Target) -> None:
     try:
         load_big_vision_weights(target.model, str(target.path))
     except Exception as error:  # it looks names up and copies shapes unchecked
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         target.refuse(f"it is a numpy archive of big_vision, which does not fit ({type(error).__name__}: {reason})")
     bad = non_finite(target.model.state_dict())
     if bad:

@@ -35,7 +35,7 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
         if not equals or not key:
             faults.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
         else:
-            _put(key, as_typed(key, parse_yaml(text, key, faults), text), raw, faults)
+            _put(key, _as_typed(key, parse_yaml(text, key, faults), text), raw, faults)
     return _checked(raw, faults)
 
 
@@ -77,20 +77,20 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     if not isinstance(value, dict):
         faults.append(Fault(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
         return {}
-    return _as_typed(value, scalars_as_text(text))
+    return _all_as_typed(value, scalars_as_text(text))
 
 
-def _as_typed(values: dict[str, Any], texts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _all_as_typed(values: dict[str, Any], texts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A file's settings, of which those that are text are as they stand in the file."""
     return {
-        key: _as_typed(value, texts[str(key)], f"{prefix}{key}.")
+        key: _all_as_typed(value, texts[str(key)], f"{prefix}{key}.")
         if isinstance(value, dict)
-        else as_typed(f"{prefix}{key}", value, texts[str(key)])
+        else _as_typed(f"{prefix}{key}", value, texts[str(key)])
         for key, value in values.items()
     }
 
 
-def as_typed(key: str, value: Any, text: Any) -> Any:
+def _as_typed(key: str, value: Any, text: Any) -> Any:
     """A setting's value; where the setting is text and YAML makes a number, a date or a truth of it, what was typed.
 
     Options of a data format keep a number that would be written otherwise, since it may be the name of a folder.

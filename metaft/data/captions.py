@@ -38,16 +38,18 @@ def _template(where: str, line: str) -> str:
     return template
 
 
-def class_names(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
+def class_names(path: Path | None, folders: Sequence[str]) -> tuple[str, ...]:
     """Readable class names for class folders in sorted order.
 
     Args:
-        path: one name a line in the order of the folders, or lines `folder = name` in any order.
+        path: one name a line in the order of the folders, or lines `folder = name` in any order; None: the folders'.
         folders: the class folders.
 
     Raises:
         DataError: the names do not match the folders.
     """
+    if path is None:
+        return tuple(folder.replace("_", " ") for folder in folders)
     lines = _lines(path, "data.classnames", "a text file")
     if not any("=" in line for _, line in lines):
         return _in_order_of(path, [line for _, line in lines], folders)

@@ -87,7 +87,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     tables = _tables(options, data.root or Path())
     classes = in_order({row.label for row in tables["id_train"].rows})
-    names = class_names(data.classnames, classes) if data.classnames else tuple(c.replace("_", " ") for c in classes)
+    names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes) for name, table in tables.items()}
     splits = splits_of(listed, Opening.of(classes, data, view))

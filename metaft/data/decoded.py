@@ -23,7 +23,7 @@ from torch import Tensor
 from metaft.data.decode import Reading, decode, quiet
 from metaft.data.types import MEMORY, ImageSource, PixelArray
 from metaft.errors import DataError
-from metaft.files import cache_folder, unwritable, write
+from metaft.files import cache_folder, nearest_existing, unwritable, write
 from metaft.progress import note, track
 
 SPARE = 0.8  # the share of a disk's free room that pictures may take
@@ -161,7 +161,7 @@ def _of(files: Sequence[Path], kept: Sequence[int]) -> tuple[Path, ...]:
 
 def _no_room(size: int, limit: float, folder: Path) -> str | None:
     """Why so many bytes do not go into a folder; None: they do."""
-    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    place = nearest_existing(folder)
     free = SPARE * shutil.disk_usage(place).free
     if size > limit:
         return f"they would take {size / 2**30:.1f} GiB on disk; data.cache_gib is {limit / 2**30:g}"

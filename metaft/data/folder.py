@@ -68,7 +68,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     tests = options.ood_test or _discover(base / "ood_test", classes)
     if classnames is None and (base / "classnames.txt").is_file():
         classnames = base / "classnames.txt"
-    names = class_names(classnames, classes) if classnames else tuple(c.replace("_", " ") for c in classes)
+    names = class_names(classnames, classes)
     texts = templates(data.templates or "simple")
     domains = _domains(base / options.ood_val, classes)
     places = {

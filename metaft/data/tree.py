@@ -74,7 +74,7 @@ def entries_beside(path: Path) -> Counter[str]:
     """What lies in a folder beside the folders that may be data: the number of entries, by why they are left out."""
     reasons = (
         HIDDEN if is_hidden(entry.name) else BESIDE
-        for entry in path.iterdir()
+        for entry in _entries(path)
         if is_hidden(entry.name) or not entry.is_dir()
     )
     return Counter(reasons)

@@ -1,5 +1,8 @@
 """wilds: iWildCam, FMoW and Camelyon17 as the WILDS benchmark unpacks them, read without its package.
 
+Papers report macro F1 on iWildCam's OOD test, the accuracy of the worst region on FMoW's, accuracy on Camelyon17's. The
+sets are given away at wilds.stanford.edu under CDLA-Permissive-1.0, the FMoW Challenge Public License and CC0.
+
 Source: Koh et al., WILDS: A Benchmark of in-the-Wild Distribution Shifts, ICML 2021; the splits and paths are those of
 its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsman et al., CVPR 2022).
 """
@@ -63,8 +66,6 @@ class WildsSet:
         rows: the rows of the lines of the table.
         names: the class names in a folder, in the order of the labels.
         templates: caption templates.
-        metric: what its papers report.
-        licence: under which it is given away, where.
     """
 
     folder: str
@@ -73,8 +74,6 @@ class WildsSet:
     rows: Callable[[Sequence[Line]], list[Row]]
     names: Callable[[Path], tuple[str, ...]]
     templates: tuple[str, ...]
-    metric: str
-    licence: str
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -225,8 +224,6 @@ SETS = {
         rows=_iwildcam_rows,
         names=_iwildcam_names,
         templates=("a photo of {}.", "{} in the wild."),
-        metric="macro_f1 on ood_test/test",
-        licence="CDLA-Permissive-1.0, wilds.stanford.edu",
     ),
     "fmow": WildsSet(
         folder="fmow_v1.1",
@@ -235,8 +232,6 @@ SETS = {
         rows=_fmow_rows,
         names=lambda _: FMOW_CLASSES,
         templates=FMOW_TEMPLATES,
-        metric="accuracy of the worst region on ood_test/test",
-        licence="FMoW Challenge Public License, wilds.stanford.edu",
     ),
     "camelyon17": WildsSet(
         folder="camelyon17_v1.0",
@@ -245,7 +240,5 @@ SETS = {
         rows=_camelyon_rows,
         names=lambda _: ("lymph node", "lymph node containing metastatic tumor tissue"),
         templates=("this is a photo of {}",),
-        metric="accuracy on ood_test/test",
-        licence="CC0, wilds.stanford.edu",
     ),
 }
