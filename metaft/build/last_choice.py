@@ -54,10 +54,11 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
         return learned, None
     at = [(name, share) for name, found in values.items() for share in found]
 
-    def rank(name: str, share: float) -> tuple[float, ...]:
+    def rank(candidate: tuple[str, float]) -> tuple[float, ...]:
+        name, share = candidate
         return *values[name][share], name != BOTH, -abs(share - candidates[name][0].alpha)
 
-    method, alpha = max(at, key=lambda name_and_share: rank(*name_and_share))
+    method, alpha = max(at, key=rank)
     for name, share in at:
         worth, loss = values[name][share]
         event = {"candidate": name, "alpha": share, "worth": worth, "outer_loss": -loss}
