@@ -32,6 +32,7 @@ from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.problem.judging import Judging
 from metaft.search.problem.runs import FinalRun, HeadOf, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls
+from metaft.training.augment import AUGMENTS
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
 
@@ -92,7 +93,7 @@ def inner_runs(work: Workspace, begun: Fits) -> InnerRuns:
     heads = [partial(head_in_fold, begun, i if apart else None) for i in range(len(parts))]
     folds = tuple(_fold(work, part, head, text, reference) for part, head in zip(parts, heads, strict=True))
     pace = paces(cfg.inner.schedule, cfg.inner.steps, cfg.finetune.warmup, final_steps(work), cfg.inner.stretch)
-    final = FinalRun(final_steps(work), cfg.finetune.warmup)
+    final = FinalRun(final_steps(work), cfg.finetune.warmup, AUGMENTS[cfg.finetune.augment])
     return InnerRuns(inner_step(work, text), folds, final, cfg.inner.batch_size, pace, cfg.inner.warm_start)
 
 
@@ -101,7 +102,8 @@ def _fold(work: Workspace, fold: Fold, head: HeadOf, text: bool, reference: Refe
     splits = work.splits
     of_name = {**splits.search_data.sources, OOD_VAL: fold.fitting}
     chosen = {name: of_name[name] for name in sources(work)}
-    batches = TrainBatches(splits.id_train, work.tokens if text else None, reference, work.device, chosen)
+    augment = AUGMENTS[work.cfg.inner.augment]
+    batches = TrainBatches(splits.id_train, work.tokens if text else None, reference, work.device, chosen, augment)
     judging = fold.judging if work.cfg.search.outer_data == OOD_VAL else splits.id_val
     return InnerFold(batches, judging, head)
 

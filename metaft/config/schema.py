@@ -101,7 +101,15 @@ class StepConfig(AdamWConfig):
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
 
 
-class InnerConfig(StepConfig):
+class TrainingConfig(Section):
+    """What the inner loop and fine-tunes do to training images."""
+
+    augment: Literal["none", "crop", "crop_flip"] = (
+        "none"  # random crops as open_clip's (see `metaft.training.augment`)
+    )
+
+
+class InnerConfig(StepConfig, TrainingConfig):
     """The inner loop: its length, its batches and its learning rates."""
 
     steps: int = Field(10, ge=1)
@@ -213,7 +221,7 @@ class HookConfig(Section):
     lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
 
 
-class FinetuneConfig(HookConfig):
+class FinetuneConfig(HookConfig, TrainingConfig):
     """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
 
     method: str = AUTO  # whose model is handed back; auto: the best by ood_val (see `metaft.finetune.handed_back`)

@@ -21,6 +21,7 @@ from metaft.finetune.trainee import MakeHook, Trainee
 from metaft.finetune.validation import accuracy_on
 from metaft.objective.objective import Objective
 from metaft.progress import bar
+from metaft.training.augment import AUGMENTS
 from metaft.training.batches import DrawnBatches, Reference, TrainBatches
 from metaft.training.schedule import warmup_cosine
 
@@ -95,7 +96,8 @@ def is_check(step: int, settings: FitSettings) -> bool:
 def _batches(theta_0: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> DrawnBatches:
     tokens, device = settings.tokens if objective.needs_text else None, settings.device
     sources = {name: data.sources[name] for name in objective.trained_sources}
-    batches = TrainBatches(data.id_train, tokens, Reference(theta_0, data.id_train, device), device, sources)
+    reference, augment = Reference(theta_0, data.id_train, device), AUGMENTS[settings.finetune.augment]
+    batches = TrainBatches(data.id_train, tokens, reference, device, sources, augment)
     generator = torch.Generator().manual_seed(settings.seed)
     return batches.drawn(settings.steps, settings.finetune.batch_size, generator)
 

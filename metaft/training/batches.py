@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from metaft.clip.classifier import Outputs
 from metaft.data.types import Split
 from metaft.objective.state import SourceState, StepState
+from metaft.training.augment import Augment
 
 
 class SourceBatch(NamedTuple):
@@ -159,6 +160,7 @@ class TrainBatches:
     Args:
         tokens: [C, M, L]; None where no term needs captions.
         sources: by name; each adds half as many images to a batch.
+        augment: of all images of a batch; theta_0's outputs are those on the images as they are.
     """
 
     split: Split
@@ -166,6 +168,7 @@ class TrainBatches:
     reference: Reference
     device: torch.device | str
     sources: Mapping[str, Split] = field(default_factory=dict)
+    augment: Augment | None = None
 
     def images(self, size: int) -> int:
         """The number of images in a batch with `size` images of id_train."""
@@ -176,23 +179,28 @@ class TrainBatches:
 
         Images of further sources are drawn with replacement between batches, and without within one.
         """
-        batch = self.split.batch(indices, self.device)
+        images, labels = self._loaded(self.split, indices, seed)
         tokens = None
         if self.tokens is not None:
             generator = torch.Generator().manual_seed(seed)
             pick = torch.randint(self.tokens.shape[1], (len(indices),), generator=generator)
-            tokens = self.tokens[batch.labels, pick.to(batch.labels.device)]
+            tokens = self.tokens[labels, pick.to(labels.device)]
         sources = {
             name: self._drawn(split, source_size(len(indices)), number, seed)
             for number, (name, split) in enumerate(self.sources.items())
         }
-        return TrainBatch(batch.images, batch.labels, tokens, lambda: self.reference(indices), seed, sources=sources)
+        return TrainBatch(images, labels, tokens, lambda: self.reference(indices), seed, sources=sources)
 
     def _drawn(self, split: Split, size: int, number: int, seed: int) -> SourceBatch:
-        generator = torch.Generator().manual_seed((seed + 1 + number) % 2**63)
+        own = (seed + 1 + number) % 2**63
+        generator = torch.Generator().manual_seed(own)
         rows = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(-(-size // len(split)))])
-        batch = split.batch(rows[:size], self.device)
-        return SourceBatch(batch.images, batch.labels)
+        return SourceBatch(*self._loaded(split, rows[:size], own))
+
+    def _loaded(self, split: Split, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Images of a split, augmented, and their labels."""
+        batch = split.batch(indices, self.device)
+        return batch.images if self.augment is None else self.augment(batch.images, seed), batch.labels
 
     def drawn(
         self, count: int, size: int, generator: torch.Generator, paces: Sequence[float] | None = None

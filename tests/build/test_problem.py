@@ -191,3 +191,19 @@ def test_a_search_begins_where_the_fine_tune_does(work):
     step = first.step_of({"head": "linear_probe"}, 0)
     for ours, name in zip(step.initial().params, step.pretrained, strict=True):
         torch.testing.assert_close(ours, probe[name])
+
+
+def test_inner_images_are_augmented_where_it_is_asked(work, problem):
+    augmented = problem_in(replace(work, cfg=config.load(None, [*SMALL, "inner.augment=crop"])))
+    recipe = problem.space.plain(problem.start)
+    plain, cut, again = (p.evaluate(recipe, seed=0).value for p in (problem, augmented, augmented))
+    assert cut == again != plain
+    assert augmented.hypergradient(problem.start, seed=0)[0].value == pytest.approx(cut, rel=1e-5)
+
+
+def test_finalists_are_trained_as_the_final_fine_tune_is(work, problem):
+    """At its length and with its augmentation, whatever the inner loop's."""
+    final = problem_in(replace(work, cfg=config.load(None, [*SMALL, "finetune.augment=crop"])))
+    recipe = problem.space.plain(problem.start)
+    assert final.evaluate(recipe, seed=0).value == problem.evaluate(recipe, seed=0).value
+    assert final.become(recipe, 0, 0.5).value != problem.become(recipe, 0, 0.5).value

@@ -73,3 +73,11 @@ def test_a_state_of_another_training_is_refused(work, data, context):
         CheckpointError, match="ft: the training kept under this name differs in method; allowed: its own"
     ):
         train(work.classifier, replace(plain, method="ftp"), data, kept, "ft")
+
+
+def test_images_are_augmented_where_it_is_asked(work, data, context, tuned):
+    settings = context.settings
+    varied = context.varied(finetune=settings.finetune.model_copy(update={"augment": "crop"}))
+    one, again = (train(work.classifier, Objective({"ce": 1.0}, 1e-3, 0.1), data, varied, "x") for _ in range(2))
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), again.parameters(), strict=True))
+    assert any(not torch.equal(p, q) for p, q in zip(one.parameters(), tuned.parameters(), strict=True))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metaft.training.augment import Augment
 from metaft.training.batches import Reference, TrainBatches
 
 
@@ -117,3 +118,20 @@ def test_parts_of_a_source_add_up_to_its_mean(mixed, count):
         if part.sources
     )
     torch.testing.assert_close(total, whole.images.mean())
+
+
+def test_augmented_images_are_drawn_from_the_batchs_seed_and_theta_0_sees_them_as_they_are(batches):
+    few = batches.split.subset(torch.arange(12))
+    source = replace(batches, augment=Augment(), sources={"more": few})
+    plain, one, again, other = (
+        source_.take(torch.arange(8), seed)
+        for source_, seed in ((replace(source, augment=None), 3), (source, 3), (source, 3), (source, 4))
+    )
+    assert torch.equal(one.all_images, again.all_images)
+    assert not torch.equal(one.images, other.images)
+    assert torch.equal(one.images, Augment()(plain.images, 3))
+    assert torch.equal(one.labels, plain.labels)
+    assert torch.equal(one.sources["more"].labels, plain.sources["more"].labels)
+    assert not torch.equal(one.sources["more"].images, plain.sources["more"].images)
+    for mine, theirs in zip(one.reference(), plain.reference(), strict=True):
+        assert torch.equal(mine, theirs)

@@ -118,7 +118,8 @@ class FinetuneProblem:
         """
         h, number = {**self._fixed, **params}, seed % self.folds
         fold, step, paces = self._folds[number], self.step_of(h, number), self._final.paces(share)
-        batches = fold.batches.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
+        as_final = replace(fold.batches, augment=self._final.augment)
+        batches = as_final.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
         run = Rollout(step, batches, *self._judging.whole(number), self.batch_size, self._judging.floor)
         mixes = MIXES if ALPHA in params else ()
         whole = {**h, ALPHA: 1.0} if mixes else h

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metaft.data.types import Split
 from metaft.inner.step import Step
+from metaft.training.augment import Augment
 from metaft.training.batches import TrainBatches
 from metaft.training.schedule import warmup_cosine
 
@@ -33,10 +34,11 @@ class InnerFold:
 
 @dataclass(frozen=True)
 class FinalRun:
-    """The final fine-tune's length in steps, and the share of them over which its rate rises."""
+    """The final fine-tune: its length in steps, the share of them over which its rate rises, and its augmentation."""
 
     steps: int
     warmup: float
+    augment: Augment | None = None
 
     def paces(self, share: float) -> list[float]:
         """The factors of the learning rate in a fine-tune of a share of its length, at least one step."""
