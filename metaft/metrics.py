@@ -23,16 +23,20 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a model's accuracy is below another's on the same images: mean(d), with its error sd(d) / sqrt(N)."""
+    """The mean of a difference over N images, with its standard error sd(d) / sqrt(N)."""
 
     mean: float
     error: float
 
     @classmethod
-    def between(cls, best: Tensor, other: Tensor) -> Gap:
-        """The gap of d_i = best right on image i - other right on it, from whether each is right, [N]."""
-        d = best.double() - other.double()
+    def of(cls, d: Tensor) -> Gap:
+        """The gap of the differences d, float64 [N]."""
         return cls(float(d.mean()), float(d.std(correction=min(1, len(d) - 1))) / len(d) ** 0.5)
+
+    @classmethod
+    def between(cls, best: Tensor, other: Tensor) -> Gap:
+        """How far accuracy is below another's: d_i = best right on image i - other right on it, [N] each."""
+        return cls.of(best.double() - other.double())
 
     def beyond(self, limit: float) -> float:
         """What is surely missing: max(0, mean - `SURE` errors - limit)."""

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
-
-import torch
 
 from metaft.build.fits import methods
 from metaft.build.sources import trains
 from metaft.build.workspace import Workspace
-from metaft.clip.predict import predict
 from metaft.errors import DivergedError
-from metaft.finetune.crossfit import Apart
 from metaft.finetune.fits import Fits
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.methods.autoft import way_of
 from metaft.finetune.methods.ft_ood_val import both
-from metaft.finetune.methods.wise_ft import ALPHAS, Way, interpolate
-from metaft.finetune.validation import id_price, right_on
-from metaft.metrics import accuracy
+from metaft.finetune.methods.wise_ft import Way
+from metaft.metrics import ROUNDING
 from metaft.objective.objective import Objective
 from metaft.results import LastChoice
-from metaft.search.problem.judging import judgement_of
 
 BOTH = "ft_ood_val"  # plain fine-tuning on all labels
 END, FOUND = "autoft_end", "autoft_found"  # where the fits of the winner and those of what was searched are kept
 Candidates = dict[str, tuple[Objective, Way]]
-Value = tuple[float, float]  # the worth of a model, and minus its outer loss
 
 
 def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective, LastChoice | None]:
     """What a search has found, or plain fine-tuning's objective on all labels, at the best share of its way; and why.
 
-        worth = accuracy on ood_val of models on folds - what is lost on id_val (see `finetune.validation.drop_price`)
+        worth = what models on folds say of ood_val - what is lost on id_val (see `finetune.validation.weighing`)
 
-    Of equals it is the one with the lowest outer loss; where the labels tell no more, what was searched, at the share
-    next to the one that it was searched with.
+    Of equals it is what was searched, at the share next to the one that it was searched with.
 
     Short loops cannot tell how far a long fine-tune should be followed, nor whether it learns what a probe cannot. So
     the last word is with fine-tunes as they will be handed back. They are the run's own, and `fits` keeps them. Plain
@@ -49,22 +39,22 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
     kept = fits
     fits = replace(fits, context=fits.context.varied(learned=learned)).aside(END, FOUND)
     candidates: Candidates = {"autoft": (learned, way_of(learned)), **_on_all_labels(work, fits)}
-    values = {name: found for name, (_, way) in candidates.items() if (found := _values(work, fits, way))}
-    if not values:
+    worths = {name: found for name, (_, way) in candidates.items() if (found := _worths(work, fits, way))}
+    if not worths:
         return learned, None
-    at = [(name, share) for name, found in values.items() for share in found]
+    at = [(name, share) for name, found in worths.items() for share in found]
 
-    def rank(candidate: tuple[str, float]) -> tuple[float, ...]:
+    def rank(candidate: tuple[str, float]) -> tuple[float, bool, float]:
         name, share = candidate
-        return *values[name][share], name != BOTH, -abs(share - candidates[name][0].alpha)
+        worth = round(worths[name][share] / ROUNDING) * ROUNDING
+        return worth, name != BOTH, -abs(share - candidates[name][0].alpha)
 
     method, alpha = max(at, key=rank)
     for name, share in at:
-        worth, loss = values[name][share]
-        event = {"candidate": name, "alpha": share, "worth": worth, "outer_loss": -loss}
+        event = {"candidate": name, "alpha": share, "worth": worths[name][share]}
         fits.context.log({"method": "autoft", **event, "chosen": (name, share) == (method, alpha)})
     kept.share(BOTH if method == BOTH else FOUND, END)
-    best = {name: max(found.values())[0] for name, found in values.items()}
+    best = {name: max(found.values()) for name, found in worths.items()}
     return replace(candidates[method][0], alpha=alpha), LastChoice(method, alpha, best)
 
 
@@ -76,33 +66,13 @@ def _on_all_labels(work: Workspace, fits: Fits) -> Candidates:
         knobs = {**knobs_of(BOTH, fits.context), **fits(BOTH).chosen}
     except DivergedError:
         return {}
-    return {BOTH: (both(knobs, fits.context), Way("zero_shot", BOTH))}
+    return {BOTH: (both(knobs, fits.context), Way("zero_shot", BOTH, weighed=True))}
 
 
-def _values(work: Workspace, fits: Fits, way: Way) -> dict[float, Value]:
-    """The value at each share of a way; none where a fine-tune diverges or ood_val cannot judge."""
-    context = fits.within()
+def _worths(work: Workspace, fits: Fits, way: Way) -> dict[float, float]:
+    """The worth at each share of a way; none where a fine-tune diverges or ood_val cannot judge."""
     try:
-        apart = way.apart(context)
-        if apart is None:
-            return {}
-        begin, end = way.ends(context)
-        price = id_price(work.splits.id_val, context)
+        rated = way.rated(work.splits.search_data, fits.within())
     except DivergedError:
         return {}
-
-    def value(share: float) -> Value:
-        right, loss = _said(work, apart(share))
-        lost = price(right_on(work.splits.id_val, interpolate(begin, end, share), context))
-        return right - lost, -loss
-
-    return {share: value(share) for share in ALPHAS}
-
-
-def _said(work: Workspace, parts: Sequence[Apart]) -> tuple[float, float]:
-    """The accuracy of models on images that they were not trained on, and the mean of their outer losses."""
-    cfg, labels = work.cfg, [part.judging.labels for part in parts]
-    logits = [predict(part.model, part.judging, cfg.evaluation.batch_size, work.device) for part in parts]
-    losses = [judgement_of(part.judging, cfg.search).function for part in parts]
-    loss = fmean(float(of(z, y)) for of, z, y in zip(losses, logits, labels, strict=True))
-    return accuracy(torch.cat(logits), torch.cat(labels)), loss
+    return {share: mix.worth for share, mix in rated.items()}

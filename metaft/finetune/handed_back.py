@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from metaft.finetune.crossfit import Judged
+from metaft.finetune.crossfit import Judged, gains
 from metaft.finetune.methods import PLAIN
 from metaft.finetune.validation import drop_price
 from metaft.metrics import ROUNDING, Gap
@@ -25,21 +25,21 @@ def handed_back(
 ) -> HandedBack:
     """The method with the best worth, and why.
 
-        worth = accuracy on ood_val - noise * the standard error of its difference from theta_0's
+        worth = accuracy of theta_0 on ood_val + mean of its gains over it - noise * their standard error
                 - 2 max(0, accuracy of ft - its own on id_val - 2 standard errors - id_drop_max)
 
-    So what a model gains over theta_0 counts as far as ood_val shows it for sure: one closer to theta_0 differs from it
-    on fewer images and has a smaller error, which decides where images are few, and nothing where they are many. The
-    limit on what may be lost in distribution gives way where each point beyond it brings two out of it: id_val is too
-    small for a sharp one. Of equals it is the one that names the fewest images of ood_val otherwise than theta_0, then
-    the first by accuracy on id_val, and order.
+    with a gain (see `metaft.finetune.crossfit.gains`) half of accuracy, half of the loss. So what a model gains counts
+    as far as ood_val shows it for sure: one closer to theta_0 differs from it less and has a smaller error, which
+    decides where images are few, and nothing where they are many. The limit on what may be lost in distribution gives
+    way where each point beyond it brings two out of it: id_val is too small for a sharp one. Of equals it is the one
+    that names the fewest images of ood_val otherwise than theta_0, then the first by accuracy on id_val, and order.
 
     Args:
         candidates: by name, at least one; those that ood_val cannot judge are left aside, unless all are: then id_val
             alone decides. Without `ft` nothing is missing in distribution.
         theta_0: what the zero-shot model says of ood_val.
         id_drop_max: a share in [0, 1]; None: any drop.
-        noise: how many standard errors sd(d) / sqrt(N) of the paired difference d over N images.
+        noise: how many standard errors sd(gain) / sqrt(N) of the mean over N images.
 
     Source: the pessimism of offline policy selection, which takes the best lower bound (Jin et al., Is pessimism
     provably efficient for offline RL?, ICML 2021).
@@ -55,21 +55,23 @@ def handed_back(
 
 @dataclass(frozen=True)
 class _Rated:
-    """A candidate's accuracies, what is unsure of the former, the price of its loss in distribution, and its distance.
+    """A candidate's accuracies, what its accuracy on ood_val is worth, and the price of its loss in distribution.
 
     Args:
+        told: what accuracy and loss on ood_val tell of its accuracy, `unsure` the standard errors taken off.
         moved: the share of images of ood_val that it names otherwise than theta_0.
     """
 
     ood_val: float
     id_val: float
+    told: float
     unsure: float
     price: float
     moved: float
 
     @property
     def worth(self) -> float:
-        return self.ood_val - self.unsure - self.price
+        return self.told - self.unsure - self.price
 
     @property
     def rank(self) -> tuple[float, float, float]:
@@ -82,10 +84,11 @@ def _rated(
     candidate, ft = candidates[name], candidates.get(PLAIN)
     judged = candidate.judged
     assert judged is not None, "the others are left aside"
-    unsure = noise * Gap.between(theta_0.correct, judged.correct).error
+    gain = Gap.of(gains(judged, theta_0))
     price = 0.0 if ft is None else drop_price(ft.id_val.correct, candidate.id_val.correct, limit)
     moved = float((judged.predictions != theta_0.predictions).double().mean())
-    return _Rated(judged.accuracy, candidate.id_val.accuracy, unsure, price, moved)
+    told, unsure = theta_0.accuracy + gain.mean, noise * gain.error
+    return _Rated(judged.accuracy, candidate.id_val.accuracy, told, unsure, price, moved)
 
 
 def _why(method: str, rated: Mapping[str, _Rated], noise: float) -> str:
@@ -96,11 +99,11 @@ def _why(method: str, rated: Mapping[str, _Rated], noise: float) -> str:
         return f"it has the best accuracy on ood_val, {100 * this.ood_val:.1f} %"
     if this.ood_val - this.price >= other.ood_val - other.price:
         return f"it has {100 * this.ood_val:.1f} % on ood_val, the best of those that keep accuracy in distribution"
-    ours, theirs = (f"{100 * (r.ood_val - r.unsure):.1f} %" for r in (this, other))
-    return (
-        f"it has {100 * this.ood_val:.1f} % on ood_val, {ours} less {noise:g} standard errors of its difference from "
-        f"zero_shot; {top} has {100 * other.ood_val:.1f} %, {theirs} less as many"
+    ours, theirs = (
+        f"{100 * r.ood_val:.1f} %, with its loss {100 * r.told:.1f}, for sure {100 * (r.told - r.unsure):.1f}"
+        for r in (this, other)
     )
+    return f"of accuracy on ood_val it has {ours}; {top} has {theirs} ({noise:g} standard errors are taken off)"
 
 
 def _marked_down(rated: Mapping[str, _Rated], limit: float | None) -> str:

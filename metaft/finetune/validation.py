@@ -11,7 +11,7 @@ from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
 from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
-from metaft.finetune.crossfit import Apart, judge
+from metaft.finetune.crossfit import Apart, Judged, gains, judge
 from metaft.finetune.methods import PLAIN
 from metaft.metrics import ID_PRICE, Gap
 
@@ -57,10 +57,22 @@ def id_price(id_val: Split, context: FitContext) -> Callable[[Tensor], float]:
     return lambda right: drop_price(of_ft, right, limit)
 
 
-def accuracy_apart(parts: Sequence[Apart], context: FitContext) -> float:
-    """Accuracy on ood_val of models that are apart from the images judging them; added to the cost."""
+def weighing(data: SearchData, context: FitContext) -> Callable[[Judged, Tensor], float]:
+    """From what a model says of ood_val, and whether it is right on each image of id_val, to its worth, a share.
+
+        accuracy of theta_0 on ood_val + mean of its gains over it - what is lost on id_val
+
+    See `metaft.finetune.crossfit.gains` and `drop_price`.
+    """
+    theta_0, price = context.judged("zero_shot"), id_price(data.id_val, context)
+    assert theta_0 is not None, "it trains on no image of ood_val"
+    return lambda judged, right: theta_0.accuracy + float(gains(judged, theta_0).mean()) - price(right)
+
+
+def judged_apart(parts: Sequence[Apart], context: FitContext) -> Judged:
+    """What models say of the images of ood_val that they are apart from; added to the cost."""
     context.bill_forward(sum(len(part.rows) for part in parts))
-    return judge(parts, context.settings.eval_batch_size, context.settings.device).accuracy
+    return judge(parts, context.settings.eval_batch_size, context.settings.device)
 
 
 def validate(model: Classifier, data: SearchData, context: FitContext) -> Score:

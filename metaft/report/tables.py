@@ -101,8 +101,8 @@ def last_choice(results: Document) -> str:
         return ""
     values = ", ".join(f"{100 * value:.1f} % with that {_whose(name)}" for name, value in kept["values"].items())
     return (
-        f"At full length accuracy on ood_val, less what is lost on id_val, is {values}; the learned objective is that "
-        f"{_whose(kept['method'])}, at {kept['alpha']:g} of the way."
+        f"At full length what ood_val tells of accuracy, less what is lost on id_val, is {values}; "
+        f"the learned objective is that {_whose(kept['method'])}, at {kept['alpha']:g} of the way."
     )
 
 

@@ -65,8 +65,8 @@ def test_the_last_choice_is_told():
     kept = {"method": "ft_ood_val", "alpha": 0.7, "values": {"autoft": 0.4321, "ft_ood_val": 0.4}}
     results = {**DOCUMENT, "search": {**DOCUMENT["search"], "last_choice": kept}}
     sentence = (
-        "At full length accuracy on ood_val, less what is lost on id_val, is 43.2 % with that of the search, 40.0 % "
-        "with that of ft_ood_val; the learned objective is that of ft_ood_val, at 0.7 of the way."
+        "At full length what ood_val tells of accuracy, less what is lost on id_val, is 43.2 % with that of the "
+        "search, 40.0 % with that of ft_ood_val; the learned objective is that of ft_ood_val, at 0.7 of the way."
     )
     assert sentence in page(results)
     assert "full length" not in page({**DOCUMENT, "search": {**DOCUMENT["search"], "last_choice": None}})

@@ -33,4 +33,4 @@ def learned_in(context: FitContext) -> Objective:
 
 def way_of(learned: Objective) -> Way:
     """The way of a learned objective's fine-tune, from its head on."""
-    return Way(HEADS[learned.head].method, "autoft_end")
+    return Way(HEADS[learned.head].method, "autoft_end", weighed=True)

@@ -15,7 +15,7 @@ from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.loop import train
 from metaft.finetune.tried import tried
-from metaft.finetune.validation import Score, accuracy_apart, accuracy_on
+from metaft.finetune.validation import Score, accuracy_on, judged_apart
 from metaft.objective.objective import Objective
 
 GRID = {"weight": (0.3, 1.0, 3.0), "lr_factor": (0.3, 1.0)}
@@ -65,4 +65,4 @@ def _score(values: Values, classifier: Classifier, data: SearchData, context: Fi
         except DivergedError:
             return DIVERGED
         parts.append(Apart(model, data.ood_val.subset(judging), judging))
-    return accuracy_apart(parts, context), fmean(accuracy_on(data.id_val, part.model, context) for part in parts)
+    return judged_apart(parts, context).accuracy, fmean(accuracy_on(data.id_val, part.model, context) for part in parts)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
+from typing import NamedTuple
 
 import torch
 
@@ -14,7 +15,7 @@ from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
-from metaft.finetune.validation import accuracy_apart, id_price, right_on
+from metaft.finetune.validation import judged_apart, right_on, weighing
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 UNJUDGED = 0.5  # where no image is left to judge by; Wortsman et al., section 4: close to the best on most data
@@ -30,19 +31,28 @@ def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
     return model
 
 
+class Rated(NamedTuple):
+    """What validation says of a mix: what it is worth, and its accuracies on id_val and ood_val, as shares."""
+
+    worth: float
+    id_val: float
+    ood_val: float
+
+
 @dataclass(frozen=True)
 class Way:
     """The way between the models of two methods, by their names.
 
     Args:
         prepared: what is done to a model of either before it is mixed.
-        keeps_id: whether more than `id_drop_max` of the settings below `ft` on id_val counts against a mix.
+        weighed: whether a mix's worth has to do with its loss on ood_val and with what it loses on id_val (see
+            `metaft.finetune.validation.weighing`); otherwise it is its accuracy on ood_val.
     """
 
     begin: str
     end: str
     prepared: Callable[[Classifier], Classifier] = lambda model: model
-    keeps_id: bool = False
+    weighed: bool = False
 
     def model(self, alpha: float, context: FitContext) -> Classifier:
         """The mix at a share alpha in [0, 1] of the way."""
@@ -75,27 +85,33 @@ class Way:
         return None if parts is None else [part._replace(model=self.prepared(part.model)) for part in parts]
 
     def _chosen(self, name: str, data: SearchData, context: FitContext) -> float:
-        """The alpha with the best accuracy on ood_val, ties going to id_val.
+        """The alpha with the best worth, ties going to id_val."""
+        rated = self.rated(data, context)
+        if not rated:
+            return UNJUDGED
+        best = max(rated, key=lambda alpha: rated[alpha])
+        for alpha, mix in rated.items():
+            event = {"alpha": alpha, "ood_val_accuracy": mix.ood_val, "id_val_accuracy": mix.id_val}
+            context.log({"method": name, **event, "chosen": alpha == best})
+        return best
+
+    def rated(self, data: SearchData, context: FitContext) -> dict[float, Rated]:
+        """What validation says of the mix at each of `ALPHAS`; none where ood_val cannot be split.
 
         Images of ood_val judge mixes of models that were not trained on them, where the methods train on ood_val.
         """
         apart = self.apart(context)
         if apart is None:
-            return UNJUDGED
+            return {}
         begin, end = self.ends(context)
-        price = id_price(data.id_val, context) if self.keeps_id else lambda right: 0.0
+        worth = weighing(data, context) if self.weighed else lambda judged, right: judged.accuracy
 
-        def score(alpha: float) -> tuple[float, float, float]:
+        def mix(alpha: float) -> Rated:
             right = right_on(data.id_val, interpolate(begin, end, alpha), context)
-            ood = accuracy_apart(apart(alpha), context)
-            return ood - price(right), float(right.double().mean()), ood
+            judged = judged_apart(apart(alpha), context)
+            return Rated(worth(judged, right), float(right.double().mean()), judged.accuracy)
 
-        scores = {alpha: score(alpha) for alpha in ALPHAS}
-        best = max(scores, key=lambda a: scores[a])
-        for a, (_, id_, ood) in scores.items():
-            event = {"alpha": a, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": a == best}
-            context.log({"method": name, **event})
-        return best
+        return {alpha: mix(alpha) for alpha in ALPHAS}
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
