@@ -75,7 +75,7 @@ FORMATS: dict[str, Format] = {
         "your pictures: root/SPLIT/class/image, or a path a split",
         Lazy("metaft.data.folder:Options"),
         Lazy("metaft.data.folder:load"),
-        Lazy("metaft.data.folder:needs_root"),
+        Lazy("metaft.data.layout:needs_root"),
     ),
     "csv": Format(
         "your pictures by tables: filepath, label, split, domain; tab or comma",
