@@ -83,6 +83,12 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.csv:load"),
         Lazy("metaft.data.csv:needs_tables"),
     ),
+    "webdataset": Format(
+        "tar shards: CLIP_benchmark's folders, or images with .cls or .json",
+        Lazy("metaft.data.webdataset:Options"),
+        Lazy("metaft.data.webdataset:load"),
+        Lazy("metaft.data.layout:needs_root"),
+    ),
     "wilds": Format(
         "iWildCam, FMoW or Camelyon17 as WILDS unpacks them: data.options.name",
         Lazy("metaft.data.wilds:Options"),
