@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, missing, root_of
-from metaft.data.tree import HIDDEN, folders, in_order, is_hidden, readable
+from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
 from metaft.errors import DataError, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -83,11 +83,13 @@ class Naming:
     Args:
         source: the file that names them; None: id_train's.
         names: by number.
-        classes: those of id_train, by their number there.
+        labels: by number, in id_train; None where it has no class of the name.
+        classes: those of id_train.
     """
 
     source: Path | None
     names: Sequence[str]
+    labels: Sequence[int | None]
     classes: Sequence[str]
 
     @classmethod
@@ -96,7 +98,9 @@ class Naming:
         from metaft.data.captions import listed
 
         source = _nearest(NAMES, place, base)
-        return cls(source, listed(source) if source else classes, classes)
+        names = listed(source) if source else classes
+        known = {name: label for label, name in enumerate(classes)}
+        return cls(source, names, range(len(names)) if names == classes else [known.get(n) for n in names], classes)
 
     def label(self, where: object, number: int) -> int:
         """The label in id_train of the class that a number means.
@@ -107,15 +111,12 @@ class Naming:
         named = f"the lines of {self.source}" if self.source else "as in id_train"
         if number >= len(self.names):
             raise DataError(f"{where}: label {number}; allowed: 0 to {len(self.names) - 1}, {named}")
-        if self.names == self.classes:
-            return number
-        name = self.names[number]
-        if name not in self.classes:
+        label, name = self.labels[number], self.names[number]
+        if label is None:
             near = nearest(name, self.classes)
-            raise DataError(
-                f"{where}: label {number}, {name!r} in {self.source}, unknown to id_train; nearest: {near!r}"
-            )
-        return self.classes.index(name)
+            unknown = f"label {number}, {name!r} in {self.source}, unknown to id_train"
+            raise DataError(f"{where}: {unknown}; nearest: {near!r}")
+        return label
 
 
 def _nearest(name: str, place: Path, base: Path) -> Path | None:
@@ -150,8 +151,8 @@ def shards(place: Path) -> tuple[list[Path], Counter[str]]:
     if not place.is_dir():
         return _named(place), Counter()
     task = _nearest(TASK, place, place.parent)
-    if task is not None and (text := task.read_text(encoding="utf-8", errors="replace").strip()) in OTHER_TASKS:
-        raise DataError(f"{task}: {text}; allowed: classification, with one label a picture")
+    if task is not None and _text(task) in OTHER_TASKS:
+        raise DataError(f"{task}: {_text(task)}; allowed: classification, with one label a picture")
     found, left_out = _sorted_out(place)
     if (place / COUNT).is_file():
         _refuse_miscounted(place / COUNT, found)
@@ -174,7 +175,7 @@ def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
 
     found: list[str] = []
     left_out: Counter[str] = Counter()
-    for path in sorted(folder.iterdir()):
+    for path in sorted(map(Path, entries(folder))):
         if is_hidden(path.name):
             left_out[HIDDEN] += 1
         elif ".tar" in path.suffixes or path.suffix == ".tgz":
@@ -188,7 +189,7 @@ def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
 
 def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
     """Refuse shards that are not those that nshards.txt counts, 0.tar and so on."""
-    text = count.read_text(encoding="utf-8", errors="replace").strip()
+    text = _text(count)
     if not re.fullmatch("[0-9]+", text):
         raise DataError(f"{count}: {text[:40]!r}; allowed: the number of shards")
     expected = [f"{number}.tar" for number in range(int(text))]
@@ -200,21 +201,27 @@ def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
         raise DataError(f"{count}: {said}; allowed: 0.tar to {len(expected) - 1}.tar, all of them")
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); allowed: a file that can") from error
+
+
 def _named(place: Path) -> list[Path]:
     """The shards that a path with ranges names."""
     paths = [Path(text) for text in expand(str(place))]
     gone = [path for path in paths if not path.is_file()]
-    if gone == [place] or not paths:  # as {9..0} names none
+    if gone and ".tar" not in place.suffixes:
         raise DataError(f"{missing(place)}; allowed: {SHARDS}")
     if gone:
-        raise DataError(
-            f"{place}: {len(gone)} of {len(paths)} shards are not there, the first: {gone[0]}; allowed: all"
-        )
+        count = f"{len(gone)} of {len(paths)} shards are not there"
+        raise DataError(f"{place}: {count}, the first: {gone[0]}; allowed: {SHARDS}")
     return paths
 
 
 def expand(text: str) -> Iterator[str]:
-    """The texts that a text with braces stands for, {08..11} for numbers as long as the first and {a,b} for words.
+    """The texts that a text with braces stands for, as in shells: {08..11} for numbers, {a,b} for words.
 
     >>> list(expand("{train,more}-{09..10}.tar"))
     ['train-09.tar', 'train-10.tar', 'more-09.tar', 'more-10.tar']
@@ -224,9 +231,15 @@ def expand(text: str) -> Iterator[str]:
         yield text
         return
     first, last, words = braces.groups()
-    inside = words.split(",") if words else [f"{n:0{len(first)}}" for n in range(int(first), int(last) + 1)]
-    for each in inside:
+    for each in words.split(",") if words else _numbers(first, last):
         yield from expand(text[: braces.start()] + each + text[braces.end() :])
+
+
+def _numbers(first: str, last: str) -> list[str]:
+    """The numbers from one to another, as long as the first where that begins with 0."""
+    low, high = sorted((int(first), int(last)))
+    digits = len(first) if first.startswith("0") else 1
+    return [f"{number:0{digits}}" for number in range(low, high + 1)]
 
 
 def _folders_of_shards(place: Path) -> dict[str, Path]:

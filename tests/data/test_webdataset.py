@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import pickle
 import shutil
 import tarfile
 from pathlib import Path
@@ -132,6 +133,9 @@ def test_plain_shards_by_a_pattern(shards, picture_tree, tmp_path):
     options["id_train"] = "id_train/part-{000..003}.tar"
     text = fault(root, options=options, classnames=tmp_path / "names.txt")
     assert f"1 of 4 shards are not there, the first: {root / 'id_train/part-003.tar'}" in text
+    options["id_train"] = "id_train/part-7.tar"
+    text = fault(root, options=options, classnames=tmp_path / "names.txt")
+    assert f"1 of 1 shards are not there, the first: {root / 'id_train/part-7.tar'}" in text
 
 
 @pytest.mark.parametrize(
@@ -140,6 +144,8 @@ def test_plain_shards_by_a_pattern(shards, picture_tree, tmp_path):
         ("{000..009}.tar", 10, ("000.tar", "009.tar")),
         ("a-{8..11}.tar", 4, ("a-8.tar", "a-11.tar")),
         ("{a,b}/{0..1}.tar", 4, ("a/0.tar", "b/1.tar")),
+        ("{9..10}.tar", 2, ("9.tar", "10.tar")),
+        ("{010..009}.tar", 2, ("009.tar", "010.tar")),
         ("0.tar", 1, ("0.tar", "0.tar")),
         ("a{b}.tar", 1, ("a{b}.tar", "a{b}.tar")),
     ],
@@ -249,6 +255,8 @@ def test_sets_that_memory_does_not_hold(shards, picture_tree, limit, monkeypatch
     found = load(shards, cache_gib=limit)
     assert isinstance(found.id_train.source, Mapped if limit else ImageFiles)
     same(found, load_folder(picture_tree, cache_gib=limit))
+    again = pickle.loads(pickle.dumps(found.id_train.source))
+    assert torch.equal(again.pixels([3, 1]), found.id_train.source.pixels([3, 1])), "a worker reads the same"
     decode = decoded.decode
     monkeypatch.setattr(decoded, "decode", lambda *_: pytest.fail("decoded once more"))
     load(shards, cache_gib=limit)
