@@ -85,6 +85,8 @@ COMMANDS = [
     ["--validate", "--config", "configs/groups.yaml"],
     ["--validate", "--config", "configs/folder.yaml", "data.root=pictures"],
     ["--validate", "--config", "configs/csv.yaml", "data.root=pictures"],
+    ["--validate", "--config", "configs/webdataset.yaml", "data.root=sets"],
+    ["--validate", "--config", "configs/hf.yaml", "data.root=set"],
     ["--print-config", "inner.steps=7"],
     ["--mode", "tpo"],
     ["--mode", "tpe", "inner.stepps=7", "objective.terms=[hing]", "data.options.tset=3", "model.name=ViT-B-31"],

@@ -82,20 +82,15 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a missing table or column, a class unknown to id_train, a label out of range, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
-    from metaft.data.pictures import Opening, splits_of
-    from metaft.data.types import Classes, Splits, hold_out
+    from metaft.data.pictures import opened
+    from metaft.data.types import Classes
 
     tables = _tables(options, data.root or Path())
     classes = in_order({row.label for row in tables["id_train"].rows})
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes) for name, table in tables.items()}
-    splits = splits_of(listed, Opening.of(classes, data, view))
-    train, id_val = splits["id_train"], splits.get("id_val")
-    if id_val is None:
-        train, id_val = hold_out(train, seed)
-    tests = {name: split for name, split in splits.items() if name == "id_test" or name.startswith(TEST)}
-    return Splits(train, id_val, splits["ood_val"], tests, Classes(names, texts, tuple(classes)))
+    return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
 
 
 def _tables(options: Options, base: Path) -> dict[str, Table]:

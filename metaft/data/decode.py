@@ -1,4 +1,4 @@
-"""One image file to pixels at the model's size, whatever Pillow can read and however it stores them."""
+"""One stored picture to pixels at the model's size, whatever Pillow can read and however it stores them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError
 
@@ -90,18 +91,16 @@ def kind(path: Path) -> str:
     return suffix or "without a suffix"
 
 
-def decode(path: Path, reading: Reading) -> Picture:
-    """A file's picture at the model's size.
+def decode(stored: Stored, reading: Reading) -> Picture:
+    """A stored picture at the model's size.
 
     16 bits a channel become 8 (x / 257), as do floats in [0, 1] (255 x); transparent pixels lie on the ground.
 
     Raises:
-        DataError: the file is no picture that can be read, whatever its decoder raises.
+        DataError: it is no picture that can be read, whatever its decoder raises.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("no regular file")  # a pipe would be waited for
-        with Image.open(path, formats=formats()) as image:
+        with Image.open(to_open(stored), formats=formats()) as image:
             if image.mode == "I" and image.format not in SIXTEEN_BITS:
                 raise ValueError("integers of 32 bits; allowed: 8 or 16 bits, or floats from 0 to 1")
             upright, marks = _turned(image, reading.exif_rotation)
@@ -110,7 +109,7 @@ def decode(path: Path, reading: Reading) -> Picture:
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
         reason = str(error) or type(error).__name__
         allowed = "a picture, or data.on_unreadable=skip"
-        raise DataError(f"{path}: unreadable image ({reason}); allowed: {allowed}") from error
+        raise DataError(f"{stored}: unreadable image ({reason}); allowed: {allowed}") from error
     flat = pixels.flatten(1)
     constant = bool((flat.amin(1) == flat.amax(1)).all())
     return Picture(pixels, marks | more | (frozenset({CONSTANT}) if constant else frozenset()))

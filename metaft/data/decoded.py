@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from metaft.data.decode import Reading, decode, quiet
+from metaft.data.stored import Stored, version_of
 from metaft.data.types import MEMORY, ImageSource, PixelArray
 from metaft.errors import DataError
 from metaft.files import cache_folder, nearest_existing, unwritable, write
@@ -40,14 +41,14 @@ class Checked:
 
 Take = Callable[[int, Tensor], None]  # takes the pixels of a file's number
 Source = Callable[[Sequence[int]], ImageSource]  # of the numbers of the files that are kept
-Keeping = Callable[[Sequence[Path], Reading], tuple[Checked, Source]]
+Keeping = Callable[[Sequence[Stored], Reading], tuple[Checked, Source]]
 
 
 @dataclass(frozen=True)
 class Decoded(PixelArray):
     """Images held in memory, and the files they were read from."""
 
-    paths: tuple[Path, ...]
+    files: tuple[Stored, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Mapped:
 
     array: Path
     rows: tuple[int, ...]
-    paths: tuple[Path, ...]
+    files: tuple[Stored, ...]
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """uint8 [B, 3, S, S]."""
@@ -67,13 +68,13 @@ class Mapped:
 class ImageFiles:
     """Images decoded when asked for."""
 
-    paths: tuple[Path, ...]
+    files: tuple[Stored, ...]
     reading: Reading
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """uint8 [B, 3, S, S]."""
         with quiet():
-            return torch.stack([decode(self.paths[i], self.reading).pixels for i in indices])
+            return torch.stack([decode(self.files[i], self.reading).pixels for i in indices])
 
 
 def keeping(count: int, reading: Reading, limit: float) -> Keeping:
@@ -92,7 +93,7 @@ def keeping(count: int, reading: Reading, limit: float) -> Keeping:
     return partial(when_asked, folder)
 
 
-def in_memory(files: Sequence[Path], reading: Reading) -> tuple[Checked, Source]:
+def in_memory(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
     """Decode every file and keep its pixels."""
     array = torch.empty(len(files), 3, reading.view.size, reading.view.size, dtype=torch.uint8)
     checked = _decoded(files, reading, array.__setitem__)
@@ -103,7 +104,7 @@ def in_memory(files: Sequence[Path], reading: Reading) -> tuple[Checked, Source]
     return checked, source
 
 
-def on_disk(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[Checked, Source]:
+def on_disk(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
     """Decode every file into an array in a folder, once for files, model and settings that are the same."""
     place = folder / f"{_fingerprint(files, reading)}.npy"
     checked = _known(place.with_suffix(".json")) if place.exists() else None
@@ -122,7 +123,7 @@ def on_disk(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[Chec
     return checked, lambda kept: Mapped(place, tuple(kept), _of(files, kept))
 
 
-def when_asked(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[Checked, Source]:
+def when_asked(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
     """Decode every file once, to know which can be read; what came of it is remembered in a folder, if that can be."""
     place = folder / f"{_fingerprint(files, reading)}.json"
     checked = _known(place)
@@ -133,7 +134,7 @@ def when_asked(folder: Path, files: Sequence[Path], reading: Reading) -> tuple[C
     return checked, lambda kept: ImageFiles(_of(files, kept), reading)
 
 
-def _decoded(files: Sequence[Path], reading: Reading, take: Take) -> Checked:
+def _decoded(files: Sequence[Stored], reading: Reading, take: Take) -> Checked:
     """Decode every file, several at a time."""
     faults: dict[int, str] = {}
     marks: dict[int, tuple[str, ...]] = {}
@@ -155,7 +156,7 @@ def _decoded(files: Sequence[Path], reading: Reading, take: Take) -> Checked:
     return Checked(dict(sorted(faults.items())), dict(sorted(marks.items())))
 
 
-def _of(files: Sequence[Path], kept: Sequence[int]) -> tuple[Path, ...]:
+def _of(files: Sequence[Stored], kept: Sequence[int]) -> tuple[Stored, ...]:
     return tuple(files[number] for number in kept)
 
 
@@ -168,14 +169,13 @@ def _no_room(size: int, limit: float, folder: Path) -> str | None:
     return f"they would take {size / 2**30:.1f} GiB; {free / 2**30:.1f} are free at {place}" if size > free else None
 
 
-def _fingerprint(files: Sequence[Path], reading: Reading) -> str:
-    """A name for what decoding these files gives: by their paths, sizes and times, and by what becomes of a picture."""
+def _fingerprint(files: Sequence[Stored], reading: Reading) -> str:
+    """A name for what decoding these files gives: by where they lie and what becomes of a picture."""
     digest = sha256(f"{PIL.__version__} {reading.ground} {reading.exif_rotation}".encode())
     ramp = np.arange(97 * 61 * 3).reshape(97, 61, 3) % 251  # shows the geometry of a model's view
     digest.update(reading.view.transform(Image.fromarray(ramp.astype(np.uint8))).numpy().tobytes())
     for file in files:
-        status = file.stat() if file.exists() else None
-        digest.update(f"{file.absolute()}\0{status and (status.st_size, status.st_mtime_ns)}\n".encode())
+        digest.update(f"{version_of(file)}\n".encode())
     return digest.hexdigest()[:32]
 
 

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from hashlib import sha256
 from itertools import combinations
-from pathlib import Path
 
 import torch
 
 from metaft.data.decoded import Decoded, ImageFiles, Mapped
 from metaft.data.objects import Kept
+from metaft.data.stored import Stored, content_of, size_of
 from metaft.data.types import ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
 
@@ -39,7 +39,7 @@ def shared_images(splits: Mapping[str, Split]) -> str | None:
     pairs = [pair for pair in combinations(splits, 2) if not _harmless(*pair)]
     origins = {name: _origins(split) for name, split in splits.items()}
     if any(isinstance(source, ImageFiles | Mapped) for found in origins.values() for source, _ in found):
-        contents = _of_files({name: _paths(found) for name, found in origins.items()})
+        contents = _of_files({name: _files(found) for name, found in origins.items()})
     else:
         contents = {name: _of_pixels(split) if _kept(origins[name]) else {} for name, split in splits.items()}
     for first, second in pairs:
@@ -69,12 +69,12 @@ def _kept(origins: list[tuple[ImageSource, int]]) -> bool:
 def _name(place: tuple[ImageSource, int]) -> str:
     """An image's file, or its number in the data set that it is taken from."""
     source, number = place
-    return str(source.paths[number]) if isinstance(source, Decoded | ImageFiles | Mapped) else f"item {number}"
+    return str(source.files[number]) if isinstance(source, Decoded | ImageFiles | Mapped) else f"item {number}"
 
 
-def _paths(origins: list[tuple[ImageSource, int]]) -> list[Path | None]:
+def _files(origins: list[tuple[ImageSource, int]]) -> list[Stored | None]:
     """The file of each image; None where it has none."""
-    return [s.paths[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins]
+    return [s.files[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins]
 
 
 def _of_pixels(split: Split) -> dict[bytes, int]:
@@ -90,16 +90,16 @@ def _of_pixels(split: Split) -> dict[bytes, int]:
     return numbers
 
 
-def _of_files(paths: Mapping[str, list[Path | None]]) -> dict[str, dict[bytes, int]]:
+def _of_files(stored: Mapping[str, list[Stored | None]]) -> dict[str, dict[bytes, int]]:
     """The number of the first file with each content in each split, of files with the size of another split's."""
-    sizes = {name: [None if p is None else p.stat().st_size for p in files] for name, files in paths.items()}
+    sizes = {name: [None if f is None else size_of(f) for f in files] for name, files in stored.items()}
     users: dict[int | None, set[str]] = defaultdict(set)
     for name, found in sizes.items():
         for size in found:
             users[size].add(name)
-    contents: dict[str, dict[bytes, int]] = {name: {} for name in paths}
-    for name, files in paths.items():
+    contents: dict[str, dict[bytes, int]] = {name: {} for name in stored}
+    for name, files in stored.items():
         for number, (file, size) in enumerate(zip(files, sizes[name], strict=True)):
             if file is not None and len(users[size]) > 1:  # reading the others could find nothing
-                contents[name].setdefault(sha256(file.read_bytes()).digest(), number)
+                contents[name].setdefault(sha256(content_of(file)).digest(), number)
     return contents

@@ -5,50 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
-from metaft.data.sources import NAMES, usable
+from metaft.data.layout import Layout, missing, root_of
 from metaft.data.tree import entries_beside, folders, walked
-from metaft.errors import DataError, Fault, nearest
+from metaft.errors import DataError, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
     from metaft.data.types import ImageView, Splits
 
 
-class Options(BaseModel):
+class Options(Layout):
     """Settings of `data.format: folder`, under `data.options`: the path of each split, below `data.root` or absolute.
 
     Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold the class folders, or a folder of class
     folders for each domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` that holds
     class folders is one test. `more` maps names to the paths of further labelled images to train on.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id_train: Place = Path("id_train")
-    id_val: Place | None = Path("id_val")
-    ood_val: Place = Path("ood_val")
-    id_test: Place = Path("id_test")
-    ood_test: dict[str, Place] = Field(default_factory=dict)
-    more: dict[str, Place] = Field(default_factory=dict)
-
-    @field_validator("more")
-    @classmethod
-    def _named(cls, value: dict[str, Path]) -> dict[str, Path]:
-        odd = [name for name in value if not usable(name)]
-        if odd:
-            raise ValueError(f"names of {NAMES}, not {', '.join(map(repr, odd))}")
-        return value
-
-
-def needs_root(data: DataConfig) -> list[Fault]:
-    """The fault of settings that give neither a root folder nor a path of id_train."""
-    if data.root is None and "id_train" not in data.options:
-        return [Fault("data.root", "nothing given", "the folder of your splits, or a path for each in data.options")]
-    return []
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -58,53 +31,24 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
-    from metaft.data.pictures import Opening, splits_of
-    from metaft.data.types import Classes, Splits, concatenated, hold_out
+    from metaft.data.pictures import opened
+    from metaft.data.types import Classes
 
-    base, classnames = data.root or Path(), data.classnames
-    if not base.is_dir():
-        raise DataError(f"data.root: {_missing(base)}; allowed: the folder that holds your splits")
+    base, classnames = root_of(data), data.classnames
     classes = list(_class_folders(base / options.id_train))
     tests = options.ood_test or _discover(base / "ood_test", classes)
     if classnames is None and (base / "classnames.txt").is_file():
         classnames = base / "classnames.txt"
     names = class_names(classnames, classes)
     texts = templates(data.templates or "simple")
-    domains = _domains(base / options.ood_val, classes)
-    places = {
-        "id_train": options.id_train,
-        "id_val": options.id_val,
-        **({f"ood_val/{domain}": path for domain, path in domains.items()} or {"ood_val": options.ood_val}),
-        "id_test": options.id_test,
-        **{f"ood_test/{name}": path for name, path in tests.items()},
-        **{f"more/{name}": path for name, path in options.more.items()},
-    }
-    listed = {name: _listed(name, base / path, classes) for name, path in places.items() if path is not None}
-    splits = splits_of(listed, Opening.of(classes, data, view))
-    train, id_val = splits["id_train"], splits.get("id_val")
-    if id_val is None:
-        train, id_val = hold_out(train, seed)
-    parts = [(domain, splits[f"ood_val/{domain}"]) for domain in domains]
-    return Splits(
-        id_train=train,
-        id_val=id_val,
-        ood_val=concatenated("ood_val", parts) if parts else splits["ood_val"],
-        tests={"id_test": splits["id_test"], **{f"ood_test/{name}": splits[f"ood_test/{name}"] for name in tests}},
-        classes=Classes(names, texts, tuple(classes)),
-        more={name: splits[f"more/{name}"] for name in options.more},
-    )
-
-
-def _missing(path: Path) -> str:
-    """A message that a folder does not exist, and which one beside it may be meant."""
-    beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-    near = nearest(path.name, beside)
-    return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
+    places = options.places(_domains(base / options.ood_val, classes), tests)
+    listed = {name: _listed(name, base / path, classes) for name, path in places.items()}
+    return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
 
 
 def _class_folders(path: Path) -> dict[str, Path]:
     if not path.is_dir():
-        raise DataError(f"{_missing(path)}; allowed: a folder with one folder for each class")
+        raise DataError(f"{missing(path)}; allowed: a folder with one folder for each class")
     inner = folders(path)
     if not inner:
         raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")
@@ -124,7 +68,7 @@ def _absolute(paths: dict[str, Path]) -> dict[str, Path]:
 def _discover(path: Path, classes: list[str]) -> dict[str, Path]:
     """Test sets under `ood_test` by name: its folders of class folders, or itself as `all` if it holds the classes."""
     if not path.is_dir():
-        raise DataError(f"{_missing(path)}; allowed: ood_test/NAME/class/image, or data.options.ood_test")
+        raise DataError(f"{missing(path)}; allowed: ood_test/NAME/class/image, or data.options.ood_test")
     inner = folders(path)
     flat = not inner or {*inner} & {*classes}
     return _domains(path, classes) or ({"all": path.absolute()} if flat else _absolute(inner))

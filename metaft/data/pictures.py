@@ -1,8 +1,7 @@
-"""Splits of image files: each file tried once before any training, what is left out counted and told."""
+"""Splits of stored pictures: each tried once before any training, what is left out counted and told."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,9 @@ import torch
 from metaft.config.schema import DataConfig
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
 from metaft.data.decoded import Checked, Keeping, keeping
+from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found
-from metaft.data.types import Domains, ImageView, Split
+from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated, hold_out
 from metaft.errors import DataError
 from metaft.progress import tell, warn
 
@@ -35,7 +35,7 @@ def sorted_out(found: Found) -> Found:
 
 @dataclass(frozen=True)
 class Listed:
-    """The files of a split with their labels, and their domains where they have names.
+    """The pictures of a split with their labels, and their domains where they have names.
 
     Args:
         where: the folder or file that lists them.
@@ -44,7 +44,7 @@ class Listed:
 
     name: str
     where: Path
-    files: Sequence[Path]
+    files: Sequence[Stored]
     labels: Sequence[int]
     left_out: Counter[str] = field(default_factory=Counter)
     domains: Sequence[str] | None = None
@@ -78,6 +78,32 @@ class Opening:
         return cls(classes, reading, data.on_unreadable == "skip", data.cache_gib * 2**30)
 
 
+def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, seed: int, view: ImageView) -> Splits:
+    """The data set of listed splits: id_train, id_val or a part held out for it, ood_val or ood_val/DOMAIN, and others.
+
+    Raises:
+        DataError: as `splits_of` does.
+    """
+    splits = splits_of(listed, Opening.of(classes.folders, data, view))
+    train, id_val = splits["id_train"], splits.get("id_val")
+    if id_val is None:
+        train, id_val = hold_out(train, seed)
+    domains = _group(splits, "ood_val/")
+    return Splits(
+        id_train=train,
+        id_val=id_val,
+        ood_val=concatenated("ood_val", list(domains.items())) if domains else splits["ood_val"],
+        tests={name: split for name, split in splits.items() if name == "id_test" or name.startswith("ood_test/")},
+        classes=classes,
+        more=_group(splits, "more/"),
+    )
+
+
+def _group(splits: Mapping[str, Split], start: str) -> dict[str, Split]:
+    """The splits whose names begin so, by the rest of their names."""
+    return {name.removeprefix(start): split for name, split in splits.items() if name.startswith(start)}
+
+
 def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split]:
     """The splits of listed files; a line for each tells how many are used, how many are not and why.
 
@@ -94,7 +120,7 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
 
 def _refuse_missing(listed: Listed) -> None:
     """Refuse a split of which files are not there, before hours are spent on decoding the others."""
-    missing = [file for file in listed.files if not os.path.lexists(file)]
+    missing = [file for file in listed.files if is_missing(file)]
     if missing:
         count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {missing[0]}"
         raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")

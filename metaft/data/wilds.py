@@ -85,8 +85,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     import torch
 
     from metaft.data.captions import class_names, templates
-    from metaft.data.pictures import Opening, splits_of
-    from metaft.data.types import Classes, Splits
+    from metaft.data.pictures import opened
+    from metaft.data.types import Classes
 
     chosen = SETS[options.name]
     folder = _folder(data.root or Path(), chosen)
@@ -100,9 +100,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     if options.ood_val is not None and options.ood_val < len(pool.files):
         order = torch.randperm(len(pool.files), generator=torch.Generator().manual_seed(seed))
         listed["ood_val"] = pool.subset(order[: options.ood_val].sort().values.tolist())
-    splits = splits_of(listed, Opening.of(numbers, data, view))
-    tests = {name: splits[name] for name in ("id_test", "ood_test/test")}
-    return Splits(splits["id_train"], splits["id_val"], splits["ood_val"], tests, Classes(names, texts, tuple(numbers)))
+    return opened(listed, Classes(names, texts, tuple(numbers)), data, seed, view)
 
 
 def _folder(root: Path, chosen: WildsSet) -> Path:

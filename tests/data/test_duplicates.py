@@ -76,7 +76,7 @@ def test_a_held_out_part_has_the_files_of_its_whole(picture_tree):
     (number,) = (splits.id_val.labels == 1).nonzero()[:, 0]
     held = splits.id_val.source.pixels([int(number)])
     (same,) = (splits.id_val.source.source.array == held).flatten(1).all(1).nonzero()[:, 0].tolist()
-    file = splits.id_val.source.source.paths[same]
+    file = splits.id_val.source.source.files[same]
     copy(file, picture_tree / "ood_val/light_square/10.png")
     assert f"id_val: 1 picture of ood_val too, the first: {file} is " in refused(
         folder(picture_tree, options={"id_val": None})

@@ -96,7 +96,7 @@ def load(root: Path, name: str, **changes):
 
 
 def files(split) -> list[str]:
-    return [path.name for path in split.source.paths]
+    return [path.name for path in split.source.files]
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -1,0 +1,75 @@
+"""Where each split of a data set lies: the settings of the formats that have a path for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from metaft.config.paths import Place
+from metaft.config.schema import DataConfig
+from metaft.data.sources import NAMES, usable
+from metaft.errors import DataError, Fault, nearest
+
+
+class Layout(BaseModel):
+    """The path of each split, below `data.root` or absolute.
+
+    Without `id_val` a tenth of `id_train` is held out. `ood_test` maps names to paths, and `more` maps names to the
+    paths of further labelled images to train on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id_train: Place = Path("id_train")
+    id_val: Place | None = Path("id_val")
+    ood_val: Place = Path("ood_val")
+    id_test: Place = Path("id_test")
+    ood_test: dict[str, Place] = Field(default_factory=dict)
+    more: dict[str, Place] = Field(default_factory=dict)
+
+    @field_validator("more")
+    @classmethod
+    def _named(cls, value: dict[str, Path]) -> dict[str, Path]:
+        odd = [name for name in value if not usable(name)]
+        if odd:
+            raise ValueError(f"names of {NAMES}, not {', '.join(map(repr, odd))}")
+        return value
+
+    def places(self, domains: dict[str, Path], tests: dict[str, Path]) -> dict[str, Path]:
+        """The path of each split by its name; `domains` are those of ood_val, none where it is one."""
+        places = {
+            "id_train": self.id_train,
+            "id_val": self.id_val,
+            **({f"ood_val/{domain}": path for domain, path in domains.items()} or {"ood_val": self.ood_val}),
+            "id_test": self.id_test,
+            **{f"ood_test/{name}": path for name, path in tests.items()},
+            **{f"more/{name}": path for name, path in self.more.items()},
+        }
+        return {name: path for name, path in places.items() if path is not None}
+
+
+def needs_root(data: DataConfig) -> list[Fault]:
+    """The fault of settings that give neither a root folder nor a path of id_train."""
+    if data.root is None and "id_train" not in data.options:
+        return [Fault("data.root", "nothing given", "the folder of your splits, or a path for each in data.options")]
+    return []
+
+
+def root_of(data: DataConfig) -> Path:
+    """The folder that paths are below.
+
+    Raises:
+        DataError: it is not there.
+    """
+    root = data.root or Path()
+    if not root.is_dir():
+        raise DataError(f"data.root: {missing(root)}; allowed: the folder that holds your splits")
+    return root
+
+
+def missing(path: Path) -> str:
+    """A message that a folder does not exist, and which one beside it may be meant."""
+    beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+    near = nearest(path.name, beside)
+    return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")

@@ -1,0 +1,70 @@
+"""Where the bytes of a picture lie: in a file of their own, or inside an archive or a table."""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import BytesIO
+from pathlib import Path
+from typing import Protocol
+
+
+class Inside(Protocol):
+    """A picture inside a larger file; as text it is what messages call it."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """A text that is another one wherever the bytes may be others."""
+        ...
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            OSError: the larger file is not there, or not whole.
+        """
+        ...
+
+
+Stored = Path | Inside
+
+
+def is_missing(stored: Stored) -> bool:
+    """Whether there is no such file; what lies inside another has been seen there."""
+    return isinstance(stored, Path) and not os.path.lexists(stored)
+
+
+def size_of(stored: Stored) -> int:
+    """Bytes."""
+    return stored.stat().st_size if isinstance(stored, Path) else stored.size
+
+
+def version_of(stored: Stored) -> str:
+    """A text that is another one wherever the bytes may be others: of a file by its path, size and time."""
+    if not isinstance(stored, Path):
+        return stored.version
+    status = stored.stat() if stored.exists() else None
+    return f"{stored.absolute()}\0{status and (status.st_size, status.st_mtime_ns)}"
+
+
+def content_of(stored: Stored) -> bytes:
+    """The bytes."""
+    return stored.read_bytes() if isinstance(stored, Path) else stored.read()
+
+
+def to_open(stored: Stored) -> Path | BytesIO:
+    """What Pillow opens.
+
+    Raises:
+        OSError: no regular file: a pipe would be waited for.
+    """
+    if not isinstance(stored, Path):
+        return BytesIO(stored.read())
+    if not stat.S_ISREG(stored.stat().st_mode):
+        raise OSError("no regular file")
+    return stored
