@@ -18,12 +18,16 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.types import ImageView, Splits
 
 
+OF_CLASSES = "a folder with one folder for each class"
+
+
 class Options(BaseModel):
     """Settings of `data.format: folder`, under `data.options`: the path of each split, below `data.root` or absolute.
 
     Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold the class folders, or a folder of class
-    folders for each domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` that holds
-    class folders is one test. `more` maps names to the paths of further labelled images to train on.
+    folders for each domain; with `data.corruptions` it is not opened. `ood_test` maps names to paths; without it, every
+    folder in `root/ood_test` that holds class folders is one test. `more` maps names to the paths of further labelled
+    images to train on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,11 +74,15 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         classnames = base / "classnames.txt"
     names = class_names(classnames, classes)
     texts = templates(data.templates or "simple")
-    domains = _domains(base / options.ood_val, classes)
-    places = {
+    if not (data.corruptions or (base / options.ood_val).is_dir()):
+        where = f"{OF_CLASSES}, or data.corruptions, with which ID images stand in for them"
+        raise DataError(f"{_missing(base / options.ood_val)}; allowed: {where}")
+    domains = {} if data.corruptions else _domains(base / options.ood_val, classes)
+    places: dict[str, Path | None] = {
         "id_train": options.id_train,
         "id_val": options.id_val,
-        **({f"ood_val/{domain}": path for domain, path in domains.items()} or {"ood_val": options.ood_val}),
+        "ood_val": None if domains or data.corruptions else options.ood_val,
+        **{f"ood_val/{domain}": path for domain, path in domains.items()},
         "id_test": options.id_test,
         **{f"ood_test/{name}": path for name, path in tests.items()},
         **{f"more/{name}": path for name, path in options.more.items()},
@@ -88,7 +96,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     return Splits(
         id_train=train,
         id_val=id_val,
-        ood_val=concatenated("ood_val", parts) if parts else splits["ood_val"],
+        # id_val keeps the place of what data.corruptions puts there
+        ood_val=concatenated("ood_val", parts) if parts else splits.get("ood_val", id_val),
         tests={"id_test": splits["id_test"], **{f"ood_test/{name}": splits[f"ood_test/{name}"] for name in tests}},
         classes=Classes(names, texts, tuple(classes)),
         more={name: splits[f"more/{name}"] for name in options.more},
@@ -104,7 +113,7 @@ def _missing(path: Path) -> str:
 
 def _class_folders(path: Path) -> dict[str, Path]:
     if not path.is_dir():
-        raise DataError(f"{_missing(path)}; allowed: a folder with one folder for each class")
+        raise DataError(f"{_missing(path)}; allowed: {OF_CLASSES}")
     inner = folders(path)
     if not inner:
         raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")
