@@ -79,8 +79,8 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
     for given, needed in (*pairs, *((b, a) for a, b in pairs)):
         if given in objects and needed not in objects:
             faults.append(Fault(needed, f"not given, but {given} is", "both or neither"))
-    with_splits = DataConfig(**cfg.data.model_dump(include=set(OF_CORRUPTIONS)))
-    if "splits" in objects and cfg.data != with_splits:
+    others = cfg.data.model_copy(update={name: getattr(DataConfig(), name) for name in OF_CORRUPTIONS})
+    if "splits" in objects and others != DataConfig():
         found = "given, and settings under data too"
         faults.append(Fault("splits", found, f"one of them, or only {', '.join(OF_CORRUPTIONS)} under data"))
     odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]

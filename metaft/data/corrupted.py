@@ -113,6 +113,6 @@ def _corrupted(split: Split, names: list[str], severity: int, seed: int) -> Tens
         changed = corrupt(image, names[number], severity, np.random.default_rng([seed, number]))
         array[number] = torch.from_numpy(changed).permute(2, 0, 1)
 
-    with quiet(), ThreadPoolExecutor() as pool:
+    with quiet(), ThreadPoolExecutor() as pool:  # quiet once for all threads, of which some may decode
         list(track(pool.map(one, range(len(split))), "corrupting", total=len(split), unit="image"))
     return array

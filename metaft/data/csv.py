@@ -112,7 +112,7 @@ def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, T
         tables |= _by_split(base / options.file, options)
     if not needs_ood_val:
         tables.pop("ood_val", None)
-    optional = {"id_val", *(() if needs_ood_val else ("ood_val",))}
+    optional = ("id_val",) if needs_ood_val else ("id_val", "ood_val")
     missing = [name for name in SPLITS if name not in tables and name not in optional]
     missing += [] if any(name.startswith(TEST) for name in tables) else [f"{TEST}NAME"]
     if missing:

@@ -117,7 +117,7 @@ def _fault(model: Any, detail: dict[str, Any]) -> Fault:
 
 
 def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
-    """Open every split of the configured data set at a model's image size.
+    """Open every split of the configured data set at a model's image size; `data.corruptions` make its ood_val.
 
     Raises:
         DataError: what is on disk is missing, unreadable or inconsistent.

@@ -1,7 +1,7 @@
 """Where the photographs of ice are, which `frost` lays over an image.
 
-They come with ImageNet-C's program, of whose pictures nobody says who took them; so they are not shipped here but read
-from the package imagecorruptions-imaug (or imagecorruptions), of which nothing is imported.
+They come with ImageNet-C's program, which does not say who took them. So they are not shipped here, nor drawn anew, but
+read from the package imagecorruptions-imaug (or imagecorruptions), of which nothing is imported.
 """
 
 from __future__ import annotations
