@@ -13,9 +13,12 @@ from metaft.build.workspace import Workspace, data_of, device, model_of, workspa
 from metaft.clip.given import clip_of
 from metaft.config.schema import Config, DataConfig
 from metaft.data.captions import templates
+from metaft.data.corrupted import with_corrupted
 from metaft.data.objects import splits_of
 from metaft.data.types import Classes, ImageView, Splits
 from metaft.errors import ConfigError, Fault, unknown
+
+OF_CORRUPTIONS = ("corruptions", "severity", "corrupted")  # settings under `data` that go with objects
 
 
 class Objects(TypedDict, total=False):
@@ -29,7 +32,7 @@ class Objects(TypedDict, total=False):
         classnames: the names of the labels 0, 1, ..., in this order.
         templates: captions, each with one `{}` for a class name; by default open_clip's simple ones.
         splits: datasets by name (`id_train`, `id_val`, `ood_val` or `ood_val/NAME`, `id_test`, `ood_test/NAME`,
-            `more/NAME`); see `metaft.data.objects.splits_of`.
+            `more/NAME`); see `metaft.data.objects.splits_of`. With `data.corruptions` no `ood_val` is needed.
     """
 
     model: nn.Module
@@ -63,8 +66,9 @@ def _given(cfg: Config, objects: Objects, view: ImageView) -> tuple[Splits, dict
     """The user's own splits, and their `suite`."""
     captions = tuple(objects.get("templates") or templates("simple"))
     classes = Classes(tuple(objects["classnames"]), captions)
-    splits = splits_of(objects["splits"], classes, view, objects.get("preprocess"), cfg.seed)
-    return splits, {"format": "objects", "version": None}
+    preprocess, made = objects.get("preprocess"), bool(cfg.data.corruptions)
+    splits = splits_of(objects["splits"], classes, view, preprocess, cfg.seed, needs_ood_val=not made)
+    return with_corrupted(splits, cfg.data, cfg.seed) if made else splits, {"format": "objects", "version": None}
 
 
 def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
@@ -75,8 +79,10 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
     for given, needed in (*pairs, *((b, a) for a, b in pairs)):
         if given in objects and needed not in objects:
             faults.append(Fault(needed, f"not given, but {given} is", "both or neither"))
-    if "splits" in objects and cfg.data != DataConfig():
-        faults.append(Fault("splits", "given, and settings under data too", "one of them"))
+    others = cfg.data.model_copy(update={name: getattr(DataConfig(), name) for name in OF_CORRUPTIONS})
+    if "splits" in objects and others != DataConfig():
+        found = "given, and settings under data too"
+        faults.append(Fault("splits", found, f"one of them, or only {', '.join(OF_CORRUPTIONS)} under data"))
     odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
     faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
     if objects and cfg.search.executor != "serial":

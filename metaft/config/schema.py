@@ -24,7 +24,11 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Where images come from. `options` belongs to the format and is checked by it."""
+    """Where images come from. `options` belongs to the format and is checked by it.
+
+    `corruptions` is for data without labelled OOD images. Images held out of id_train, each corrupted in one of these
+    ways at the model's size, are then `ood_val`, and each way is a domain; an `ood_val` that the data has is left out.
+    """
 
     format: str = "digits"
     root: Place | None = None
@@ -34,7 +38,15 @@ class DataConfig(Section):
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
     cache_gib: float = Field(64.0, ge=0)  # of decoded pictures on disk that memory does not hold, all splits together
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
+    corruptions: tuple[str, ...] = ()  # `all`, or names of ImageNet-C's: see above
+    severity: int = Field(5, ge=1, le=5)  # of the corruptions
+    corrupted: int | None = Field(None, ge=1)  # images held out of id_train for them; null: a tenth, at most 1000
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("corruptions", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
     @field_validator("ground")
     @classmethod

@@ -31,7 +31,8 @@ class Options(BaseModel):
     `file` is one table of all splits, whose column `split_key` says id_train, id_val, ood_val, id_test or
     ood_test/NAME; or each split has a table of its own, and `ood_test` maps names to tables. Paths are below
     `data.root`, those in a table beside the table, or absolute. Labels are class names, or numbers from 0; without
-    `id_val` a tenth of `id_train` is held out. `domain_key` names the domain of an image of ood_val.
+    `id_val` a tenth of `id_train` is held out. `domain_key` names the domain of an image of ood_val. Rows of ood_val
+    are neither needed nor opened with `data.corruptions`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,11 +52,10 @@ class Options(BaseModel):
 def needs_tables(data: DataConfig) -> list[Fault]:
     """The fault of settings that give neither a table of all splits nor those that each of them needs."""
     options = data.options
-    if "file" in options or all(name in options for name in ("id_train", "ood_val", "id_test", "ood_test")):
+    needed = ("id_train", *(() if data.corruptions else ("ood_val",)), "id_test", "ood_test")
+    if "file" in options or all(name in options for name in needed):
         return []
-    return [
-        Fault("data.options", ", ".join(options) or "nothing given", "file, or id_train, ood_val, id_test, ood_test")
-    ]
+    return [Fault("data.options", ", ".join(options) or "nothing given", f"file, or {', '.join(needed)}")]
 
 
 class Row(NamedTuple):
@@ -85,7 +85,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.pictures import opened
     from metaft.data.types import Classes
 
-    tables = _tables(options, data.root or Path())
+    tables = _tables(options, data.root or Path(), needs_ood_val=not data.corruptions)
     classes = in_order({row.label for row in tables["id_train"].rows})
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
@@ -93,8 +93,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
 
 
-def _tables(options: Options, base: Path) -> dict[str, Table]:
-    """The table of each split.
+def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, Table]:
+    """The table of each split; ood_val is left out where it is not needed.
 
     Raises:
         DataError: a table that cannot be read, a split that is not known or has no row.
@@ -104,10 +104,14 @@ def _tables(options: Options, base: Path) -> dict[str, Table]:
     tables = {name: Table(base / path, _rows(base / path, options)) for name, path in own.items()}
     if options.file is not None:
         tables |= _by_split(base / options.file, options)
-    missing = [name for name in SPLITS if name not in tables and name != "id_val"]
+    if not needs_ood_val:
+        tables.pop("ood_val", None)
+    optional = ("id_val",) if needs_ood_val else ("id_val", "ood_val")
+    missing = [name for name in SPLITS if name not in tables and name not in optional]
     missing += [] if any(name.startswith(TEST) for name in tables) else [f"{TEST}NAME"]
     if missing:
-        raise DataError(f"data.options: no rows of {', '.join(missing)}; allowed: at least one row of each")
+        instead = ", or data.corruptions in place of ood_val" if "ood_val" in missing else ""
+        raise DataError(f"data.options: no rows of {', '.join(missing)}; allowed: at least one row of each{instead}")
     return tables
 
 

@@ -12,7 +12,7 @@ import torch
 from metaft.data.decoded import Decoded, ImageFiles, Mapped
 from metaft.data.objects import Kept
 from metaft.data.stored import Stored, content_of, size_of
-from metaft.data.types import ImageSource, PixelArray, Split, Splits, origin
+from metaft.data.types import Corrupted, ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
 
 CHUNK = 512  # images read at a time
@@ -34,22 +34,25 @@ def shared_images(splits: Mapping[str, Split]) -> str | None:
 
     `id_train` and `id_val` may share pictures, and so may tests. Pictures are compared by the SHA-256 of their pixels
     at the model's size, those of one colour alone left out; or of their files' bytes, where a split's files are too
-    large to be kept. Splits whose pictures are neither kept nor files are not compared.
+    large to be kept. Splits whose pictures are neither kept nor files are not compared. Corrupted pictures are compared
+    as what they were before.
     """
-    pairs = [pair for pair in combinations(splits, 2) if not _harmless(*pair)]
-    origins = {name: _origins(split) for name, split in splits.items()}
-    if any(isinstance(source, ImageFiles | Mapped) for found in origins.values() for source, _ in found):
-        contents = _of_files({name: _files(found) for name, found in origins.items()})
-    else:
-        contents = {name: _of_pixels(split) if _kept(origins[name]) else {} for name, split in splits.items()}
-    for first, second in pairs:
-        shared = [content for content in contents[first] if content in contents[second]]
-        if shared:
-            one, other = (_name(origins[name][contents[name][shared[0]]]) for name in (first, second))
+    numbers = {name: _numbers(contents) for name, contents in _contents(splits).items()}
+    for first, second in combinations(splits, 2):
+        shared = [content for content in numbers[first] if content in numbers[second]]
+        if shared and not _harmless(first, second):
+            one, other = (_name(splits[name], numbers[name][shared[0]]) for name in (first, second))
             count = f"{len(shared)} picture{'s' if len(shared) > 1 else ''}"
             found = f"{count} of {second} too, the first: {one} is {other}"
             return f"{first}: {found}; allowed: each picture in one of them"
     return None
+
+
+def copies(split: Split, others: Split) -> list[int]:
+    """The numbers of the images of `others` that `split` has too; see `shared_images` for how they are compared."""
+    contents = _contents({"split": split, "others": others})
+    known = {*contents["split"]} - {None}
+    return [number for number, content in enumerate(contents["others"]) if content in known]
 
 
 def _harmless(first: str, second: str) -> bool:
@@ -58,17 +61,40 @@ def _harmless(first: str, second: str) -> bool:
     return all(tests) or {first, second} == {"id_train", "id_val"}
 
 
+Contents = list[bytes | None]  # the hash of each image; None where it is not compared
+
+
+def _contents(splits: Mapping[str, Split]) -> dict[str, Contents]:
+    origins = {name: _origins(split) for name, split in splits.items()}
+    if any(isinstance(source, ImageFiles | Mapped) for found in origins.values() for source, _ in found):
+        return _of_files({name: _files(found) for name, found in origins.items()})
+    return {name: _of_pixels(split) if _kept(origins[name]) else [] for name, split in splits.items()}
+
+
+def _numbers(contents: Contents) -> dict[bytes, int]:
+    """The number of the first image with each content."""
+    numbers: dict[bytes, int] = {}
+    for number, content in enumerate(contents):
+        if content is not None:
+            numbers.setdefault(content, number)
+    return numbers
+
+
+def _clean(source: ImageSource) -> ImageSource:
+    return source.clean if isinstance(source, Corrupted) else source
+
+
 def _origins(split: Split) -> list[tuple[ImageSource, int]]:
-    return [origin(split.source, i) for i in range(len(split))]
+    return [origin(_clean(split.source), i) for i in range(len(split))]
 
 
 def _kept(origins: list[tuple[ImageSource, int]]) -> bool:
     return all(isinstance(source, PixelArray | Kept) for source, _ in origins)
 
 
-def _name(place: tuple[ImageSource, int]) -> str:
+def _name(split: Split, number: int) -> str:
     """An image's file, or its number in the data set that it is taken from."""
-    source, number = place
+    source, number = _origins(split)[number]
     return str(source.files[number]) if isinstance(source, Decoded | ImageFiles | Mapped) else f"item {number}"
 
 
@@ -77,29 +103,29 @@ def _files(origins: list[tuple[ImageSource, int]]) -> list[Stored | None]:
     return [s.files[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins]
 
 
-def _of_pixels(split: Split) -> dict[bytes, int]:
-    """The number of the first image with each content, by its hash."""
-    numbers: dict[bytes, int] = {}
+def _of_pixels(split: Split) -> Contents:
+    """The hash of each image's pixels."""
+    contents: Contents = []
     for chunk in torch.arange(len(split)).split(CHUNK):
-        pixels = split.source.pixels(chunk.tolist()).contiguous()
+        pixels = _clean(split.source).pixels(chunk.tolist()).contiguous()
         flat = pixels.flatten(2)
         plain = (flat.amax(2) == flat.amin(2)).all(1)  # blank pages are alike without being the same
-        for number, image, blank in zip(chunk.tolist(), pixels.numpy(), plain.tolist(), strict=True):
-            if not blank:
-                numbers.setdefault(sha256(image).digest(), number)
-    return numbers
+        images = zip(pixels.numpy(), plain.tolist(), strict=True)
+        contents += [None if blank else sha256(image).digest() for image, blank in images]
+    return contents
 
 
-def _of_files(stored: Mapping[str, list[Stored | None]]) -> dict[str, dict[bytes, int]]:
-    """The number of the first file with each content in each split, of files with the size of another split's."""
+def _of_files(stored: Mapping[str, list[Stored | None]]) -> dict[str, Contents]:
+    """The hash of each file with the size of another split's: reading the others could find nothing."""
     sizes = {name: [None if f is None else size_of(f) for f in files] for name, files in stored.items()}
     users: dict[int | None, set[str]] = defaultdict(set)
     for name, found in sizes.items():
         for size in found:
             users[size].add(name)
-    contents: dict[str, dict[bytes, int]] = {name: {} for name in stored}
-    for name, files in stored.items():
-        for number, (file, size) in enumerate(zip(files, sizes[name], strict=True)):
-            if file is not None and len(users[size]) > 1:  # reading the others could find nothing
-                contents[name].setdefault(sha256(content_of(file)).digest(), number)
-    return contents
+    return {
+        name: [
+            sha256(content_of(file)).digest() if file is not None and len(users[size]) > 1 else None
+            for file, size in zip(files, sizes[name], strict=True)
+        ]
+        for name, files in stored.items()
+    }

@@ -15,12 +15,16 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.types import ImageView, Splits
 
 
+OF_CLASSES = "a folder with one folder for each class"
+
+
 class Options(Layout):
     """Settings of `data.format: folder`, under `data.options`: the path of each split, below `data.root` or absolute.
 
     Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold the class folders, or a folder of class
-    folders for each domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` that holds
-    class folders is one test. `more` maps names to the paths of further labelled images to train on.
+    folders for each domain; with `data.corruptions` it is not opened. `ood_test` maps names to paths; without it, every
+    folder in `root/ood_test` that holds class folders is one test. `more` maps names to the paths of further labelled
+    images to train on.
     """
 
 
@@ -41,14 +45,18 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         classnames = base / "classnames.txt"
     names = class_names(classnames, classes)
     texts = templates(data.templates or "simple")
-    places = options.places(_domains(base / options.ood_val, classes), tests)
+    if not (data.corruptions or (base / options.ood_val).is_dir()):
+        where = f"{OF_CLASSES}, or data.corruptions, with which ID images stand in for them"
+        raise DataError(f"{missing(base / options.ood_val)}; allowed: {where}")
+    domains = {} if data.corruptions else _domains(base / options.ood_val, classes)
+    places = options.places(domains, tests, ood_val=not data.corruptions)
     listed = {name: _listed(name, base / path, classes) for name, path in places.items()}
     return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
 
 
 def _class_folders(path: Path) -> dict[str, Path]:
     if not path.is_dir():
-        raise DataError(f"{missing(path)}; allowed: a folder with one folder for each class")
+        raise DataError(f"{missing(path)}; allowed: {OF_CLASSES}")
     inner = folders(path)
     if not inner:
         raise DataError(f"{path}: no class folders; allowed: one folder for each class, with its images")

@@ -63,7 +63,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     base = root_of(data)
     tests = options.ood_test or _tests(base)
-    tables = {name: Table.at(base / path) for name, path in options.places({}, tests).items()}
+    places = options.places({}, tests, ood_val=not data.corruptions)
+    tables = {name: Table.at(base / path) for name, path in places.items()}
     classes = tables["id_train"].classes(options.label_key)
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")

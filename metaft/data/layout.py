@@ -36,12 +36,18 @@ class Layout(BaseModel):
             raise ValueError(f"names of {NAMES}, not {', '.join(map(repr, odd))}")
         return value
 
-    def places(self, domains: dict[str, Path], tests: dict[str, Path]) -> dict[str, Path]:
-        """The path of each split by its name; `domains` are those of ood_val, none where it is one."""
+    def places(self, domains: dict[str, Path], tests: dict[str, Path], *, ood_val: bool = True) -> dict[str, Path]:
+        """The path of each split by its name.
+
+        Args:
+            domains: those of ood_val; none where it is one.
+            ood_val: whether it is opened at all; not where `data.corruptions` stand in for it.
+        """
+        judging = {f"ood_val/{domain}": path for domain, path in domains.items()} or {"ood_val": self.ood_val}
         places = {
             "id_train": self.id_train,
             "id_val": self.id_val,
-            **({f"ood_val/{domain}": path for domain, path in domains.items()} or {"ood_val": self.ood_val}),
+            **(judging if ood_val else {}),
             "id_test": self.id_test,
             **{f"ood_test/{name}": path for name, path in tests.items()},
             **{f"more/{name}": path for name, path in self.more.items()},

@@ -143,21 +143,28 @@ def _length(where: str, dataset: Any) -> int:
 
 
 def splits_of(
-    datasets: Mapping[str, Any], classes: Classes, view: ImageView, preprocess: Preprocess | None, seed: int
+    datasets: Mapping[str, Any],
+    classes: Classes,
+    view: ImageView,
+    preprocess: Preprocess | None,
+    seed: int,
+    *,
+    needs_ood_val: bool = True,
 ) -> Splits:
     """The splits of datasets by name: `id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`, `more/NAME`.
 
     `ood_val` may be several, `ood_val/NAME`, each a domain. `more/NAME` are further labelled images to train on.
     PIL images go through `preprocess`, or where there is none through the model's own transform; tensors are taken as
     they are, uint8 ones as pixels, others as what the model takes. Every image is read once and kept while a split has
-    less than 2 GiB, so random augmentation is drawn once. Without `id_val` a tenth of `id_train` is held out.
+    less than 2 GiB, so random augmentation is drawn once. Without `id_val` a tenth of `id_train` is held out. Where
+    `ood_val` is not needed, since `data.corruptions` will make it, `id_val` keeps its place.
 
     Raises:
         ConfigError: a name that is no split's, one that is missing, a dataset under two names.
         DataError: a dataset that is empty or has items that are no pairs of an image and a label; domains with
             images of different kinds.
     """
-    faults = _name_faults(datasets)
+    faults = _name_faults(datasets, needs_ood_val)
     if faults:
         raise ConfigError(faults)
     read = {
@@ -170,7 +177,7 @@ def splits_of(
     return Splits(
         id_train=read["id_train"],
         id_val=read["id_val"],
-        ood_val=_of_domains(domains) if domains else read["ood_val"],
+        ood_val=_of_domains(domains) if domains else read.get("ood_val", read["id_val"]),
         tests={name: split for name, split in read.items() if name == "id_test" or name.startswith("ood_test/")},
         classes=classes,
         more=more,
@@ -195,11 +202,11 @@ def _of_domains(domains: Mapping[str, Split]) -> Split:
     return concatenated("ood_val", list(domains.items()))
 
 
-def _name_faults(datasets: Mapping[str, Any]) -> list[Fault]:
+def _name_faults(datasets: Mapping[str, Any], needs_ood_val: bool) -> list[Fault]:
     allowed = ", ".join(NAMES)
     given = list(map(str, datasets))
     domains = [name for name in given if name.startswith("ood_val/")]
-    present = {*given, "ood_val"} if domains else {*given}
+    present = {*given, "ood_val"} if domains or not needs_ood_val else {*given}
     faults = [Fault(f"splits[{name!r}]", "missing", "a dataset") for name in NEEDED if name not in present]
     if domains and "ood_val" in given:
         faults.append(Fault("splits['ood_val']", f"given, and {domains[0]!r} too", "ood_val, or its domains"))

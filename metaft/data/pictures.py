@@ -92,7 +92,8 @@ def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, see
     return Splits(
         id_train=train,
         id_val=id_val,
-        ood_val=concatenated("ood_val", list(domains.items())) if domains else splits["ood_val"],
+        # id_val keeps the place of what data.corruptions puts there
+        ood_val=concatenated("ood_val", list(domains.items())) if domains else splits.get("ood_val", id_val),
         tests={name: split for name, split in splits.items() if name == "id_test" or name.startswith("ood_test/")},
         classes=classes,
         more=_group(splits, "more/"),

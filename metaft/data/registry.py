@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 
 from metaft.config.schema import DataConfig
+from metaft.data.corruptions import settings as corruptions
 from metaft.errors import Fault, nearest
 from metaft.lazy import Lazy
 
@@ -105,14 +106,14 @@ FORMATS: dict[str, Format] = {
 
 
 def faults(data: DataConfig) -> list[Fault]:
-    """Faults of the data settings: options that the format does not take, and what its `check` finds."""
-    model = FORMATS[data.format].model
+    """Faults of the data settings: those of corruptions, options unknown to the format, and what its `check` finds."""
+    model, found = FORMATS[data.format].model, [*corruptions.faults(data), *FORMATS[data.format].check(data)]
     try:
         model.model_validate(data.options)
     except ValidationError as error:
         wrong = [_fault(model, dict(detail)) for detail in error.errors(include_url=False)]
-        return [*FORMATS[data.format].check(data), *wrong]
-    return FORMATS[data.format].check(data)
+        return [*found, *wrong]
+    return found
 
 
 def _fault(model: Any, detail: dict[str, Any]) -> Fault:
@@ -128,10 +129,15 @@ def _fault(model: Any, detail: dict[str, Any]) -> Fault:
 
 
 def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
-    """Open every split of the configured data set at a model's image size.
+    """Open every split of the configured data set at a model's image size; `data.corruptions` make its ood_val.
 
     Raises:
         DataError: what is on disk is missing, unreadable or inconsistent.
     """
     chosen = FORMATS[data.format]
-    return chosen.load(chosen.model.model_validate(data.options), data, seed, view)
+    splits = chosen.load(chosen.model.model_validate(data.options), data, seed, view)
+    if not data.corruptions:
+        return splits
+    from metaft.data.corrupted import with_corrupted
+
+    return with_corrupted(splits, data, seed)

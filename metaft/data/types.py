@@ -196,6 +196,13 @@ class PixelArray:
 
 
 @dataclass(frozen=True)
+class Corrupted(PixelArray):
+    """Corrupted images held in memory, and the same before they were corrupted."""
+
+    clean: ImageSource
+
+
+@dataclass(frozen=True)
 class Classes:
     """Class names in label order, caption templates with one `{}` each, and each class's folder where it has one."""
 

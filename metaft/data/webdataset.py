@@ -68,7 +68,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     written = _nearest(TEMPLATES, base / options.id_train, base)
     texts = templates(data.templates or (str(written) if written else "simple"))
     tests = options.ood_test or _folders_of_shards(base / "ood_test") or {"all": Path("ood_test")}
-    places = options.places(_folders_of_shards(base / options.ood_val), tests)
+    domains = _folders_of_shards(base / options.ood_val)
+    places = options.places(domains, tests, ood_val=not data.corruptions)
     found = {
         name: _listed(name, base / path, Naming.of(base / path, base, classes), options.json_keys)
         for name, path in places.items()
