@@ -100,9 +100,9 @@ class Split:
     """Labelled images under one name.
 
     Domains and groups are two notions, since an interval asks which it is. A domain is a condition that one wants to
-    know of by name (a style, a region, a hospital): results are told by domain, and images are drawn within all of
-    them. A group is images that are alike because they were taken together (of one camera, patient or slide), one of
-    many that could have been there: intervals draw whole groups. A camera can be both.
+    know of by name (a style, a region, a hospital), so results are told by domain. A group is images that are alike
+    because they were taken together (by one camera, of one patient or slide), one of many that could have been there,
+    so intervals draw whole groups. A camera can be both.
 
     Args:
         domains: the domain of each image, where domains have names.

@@ -1,7 +1,8 @@
 """wilds: iWildCam, FMoW and Camelyon17 as the WILDS benchmark unpacks them, read without its package.
 
-Papers report macro F1 on iWildCam's OOD test, the accuracy of the worst region on FMoW's, accuracy on Camelyon17's. The
-sets are given away at wilds.stanford.edu under CDLA-Permissive-1.0, the FMoW Challenge Public License and CC0.
+Papers report macro F1 on iWildCam's OOD test (`macro_f1`), the accuracy of the worst region on FMoW's (`worst_group`),
+accuracy on Camelyon17's. The sets are given away at wilds.stanford.edu under CDLA-Permissive-1.0, the FMoW Challenge
+Public License and CC0.
 
 Source: Koh et al., WILDS: A Benchmark of in-the-Wild Distribution Shifts, ICML 2021; the splits and paths are those of
 its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsman et al., CVPR 2022).
