@@ -53,8 +53,13 @@ class Judgement:
 
 
 def by_domain(loss: Loss, how: str, domains: Tensor) -> Loss:
-    """The mean or the worst (`how`) over the domains d of loss(z[domains = d], y[domains = d]); `domains` is [B]."""
-    parts = [(domains == number).nonzero()[:, 0] for number in domains.unique()]
+    """The mean or the worst (`how`) over the domains d of loss(z[domains = d], y[domains = d]).
+
+    Args:
+        domains: the number of each image's domain, [B]; -1: in none, left out where any image is in one.
+    """
+    numbers = domains[domains >= 0].unique() if bool((domains >= 0).any()) else domains.unique()
+    parts = [(domains == number).nonzero()[:, 0] for number in numbers]
 
     def function(logits: Tensor, labels: Tensor) -> Tensor:
         values = torch.stack([loss(logits[rows], labels[rows]) for rows in parts])

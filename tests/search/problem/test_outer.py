@@ -109,3 +109,14 @@ def test_domains_are_pooled_unless_asked_for():
     logits, labels = data(0)
     pooled = Judgement.over(OUTER_LOSSES["ce"], "pooled", DOMAINS)
     assert float(pooled.function(logits, labels)) == float(F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("how", ["mean", "worst"])
+def test_images_in_no_domain_are_left_out_where_others_are_in_one(how):
+    logits, labels = data(0)
+    some = DOMAINS.where(torch.arange(40) % 4 > 0, -1)
+    named, of_named = some >= 0, by_domain(F.cross_entropy, how, some[some >= 0])
+    found = by_domain(F.cross_entropy, how, some)(logits, labels)
+    assert float(found) == float(of_named(logits[named], labels[named]))
+    none = by_domain(F.cross_entropy, how, torch.full((40,), -1))
+    assert float(none(logits, labels)) == float(F.cross_entropy(logits, labels))
