@@ -34,6 +34,7 @@ from metaft.runfolder import RunFolder
 from metaft.search.bilevel import Budget, Solver
 from metaft.search.journal import Journal
 from metaft.search.problem.finetune import FinetuneProblem
+from metaft.search.problem.judging import named_loss
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 from metaft.search.solvers.blackbox import earlier
 from metaft.search.solvers.online import window_faults
@@ -154,9 +155,10 @@ def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> Searc
         DivergedError: no trial, or no finalist, gave a finite value.
     """
     cfg = work.cfg
-    stand_in = OUTER_LOSSES[cfg.search.outer_loss].stand_in
+    loss = named_loss(cfg.search)
+    stand_in = OUTER_LOSSES[loss].stand_in
     if cfg.search.mode == HYPERGRAD and stand_in is not None:
-        warn(f"search: {cfg.search.outer_loss} has no gradient; hypergradients are those of {stand_in}")
+        warn(f"search: {loss} has no gradient; hypergradients are those of {stand_in}")
     problem = problem_in(work, fits)
     if is_online(cfg):
         return _along(work, problem, journal, fits)

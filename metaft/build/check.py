@@ -17,10 +17,12 @@ from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.registry import HOOKS, searchable_knobs
 from metaft.inner.registry import LINEAR_SOLVERS, refusals
+from metaft.metrics import METRICS
 from metaft.names import ALPHA, OOD_VAL, Name, source_name
 from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.search.executors.registry import EXECUTORS
+from metaft.search.registry import AUTO as BY_METRIC
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 from metaft.space import SCALES
 
@@ -58,7 +60,8 @@ def _names(cfg: Config) -> list[Fault]:
         ("objective.head", [objective.head], (AUTO, *HEADS)),
         ("objective.bounds", objective.bounds, searched),
         ("objective.recipe", objective.recipe, searched),
-        ("search.outer_loss", [search.outer_loss], OUTER_LOSSES),
+        ("search.metric", [search.metric], [name for name, metric in METRICS.items() if metric.sought_by]),
+        ("search.outer_loss", [search.outer_loss], (BY_METRIC, *OUTER_LOSSES)),
         ("search.executor", [search.executor], EXECUTORS),
         ("search.method", [] if search.method is None else [search.method], HOOKS),
         ("hypergrad.linear_solver", [cfg.hypergrad.linear_solver], LINEAR_SOLVERS),

@@ -15,7 +15,7 @@ from metaft.errors import DivergedError
 from metaft.evaluation.drift import Drift
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
-from metaft.finetune.crossfit import Apart, Judged, judge
+from metaft.finetune.crossfit import Judged, judge_whole
 from metaft.finetune.fits import Fits, Memory, Store
 from metaft.finetune.handed_back import Candidate, handed_back
 from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS, PLAIN
@@ -53,6 +53,7 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
         seed=cfg.seed,
         device=work.device,
         folds=cfg.search.folds,
+        metric=cfg.search.metric,
         id_drop_max=cfg.search.id_drop_max,
         plain_methods=plain_methods(work),
     )
@@ -119,7 +120,7 @@ def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
         return HandedBack(named, names, results.ood_val.get(named)) if named in results.methods else None
 
     def said(model: Classifier, split: Split) -> Judged:
-        return judge([Apart(model, split, torch.arange(len(split)))], cfg.evaluation.batch_size, work.device)
+        return judge_whole(model, split, cfg.evaluation.batch_size, work.device)
 
     candidates = {
         name: Candidate(fits.judged(name), said(fits.model(name), work.splits.id_val))
@@ -129,7 +130,8 @@ def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
     if not candidates:
         return None
     theta_0 = said(work.classifier, work.splits.ood_val)
-    return handed_back(candidates, theta_0, id_drop_max=cfg.search.id_drop_max, noise=cfg.finetune.noise)
+    search, noise = cfg.search, cfg.finetune.noise
+    return handed_back(candidates, theta_0, id_drop_max=search.id_drop_max, noise=noise, metric=search.metric)
 
 
 def drift(work: Workspace) -> Drift:

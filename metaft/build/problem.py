@@ -23,6 +23,7 @@ from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
 from metaft.inner.step import Step
+from metaft.metrics import METRICS
 from metaft.names import HEAD, OOD_VAL
 from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
@@ -153,3 +154,6 @@ def _check_outer(work: Workspace) -> None:
         raise DataError(f"{name}: all {len(split)} images are of one class ({classes}); allowed: at least two classes")
     if how != "pooled" and split.domains is None:
         raise DataError(f"{name}: search.outer_domains is {how}, but no domain has a name; allowed: pooled")
+    if METRICS[work.cfg.search.metric].by_group and split.parts is None:
+        one = f"search.metric is {work.cfg.search.metric}, but there are no two domains or groups"
+        raise DataError(f"{name}: {one}; allowed: images of several, or another metric")

@@ -141,7 +141,8 @@ class FinalChoice(Section):
 class OuterConfig(Section):
     """What the search minimises, and on which images."""
 
-    outer_loss: str = "ce_calibrated"
+    metric: str = "accuracy"  # what checkpoints, mixes and the model handed back are chosen by
+    outer_loss: str = "auto"  # auto: what the metric is sought by; for accuracy, ce_calibrated
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
     use_ood_labels: Literal["judge", "train", "auto"] = "auto"  # judge: AutoFT's protocol; auto: train where it splits
     folds: int = Field(2, ge=2)  # cross-fitting parts of ood_val: each judges what is trained on the others

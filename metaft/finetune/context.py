@@ -66,6 +66,7 @@ class FitSettings:
         freeze: patterns of parameter names that stay at their pretrained values.
         tokens: caption tokens [C, M, L], or None for a model without a text tower.
         folds: parts of ood_val in cross-fitting: each judges what is trained on the others.
+        metric: what models are chosen by (see `metaft.metrics`).
         id_drop_max: how far below plain fine-tuning's accuracy on id_val a learned objective's model may be, a share.
         plain_methods: the methods among which `best_by_ood_val` chooses.
     """
@@ -83,6 +84,7 @@ class FitSettings:
     seed: int = 0
     device: torch.device | str = "cpu"
     folds: int = 2
+    metric: str = "accuracy"
     id_drop_max: float | None = None
     plain_methods: tuple[str, ...] = ("zero_shot",)
 

@@ -15,7 +15,8 @@ from metaft.clip.classifier import Classifier
 from metaft.clip.predict import predict
 from metaft.data.folds import folds, unsplittable
 from metaft.data.types import Split
-from metaft.search.registry import CE_SLOPE
+from metaft.measures import Predictions, once
+from metaft.metrics import CE_SLOPE, METRICS
 from metaft.temperature import best_log_temperature
 
 
@@ -49,10 +50,15 @@ class Apart(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What models say of images that they were not trained on, in order: logits [N, C], beside the labels [N]."""
+    """What models say of images that they were not trained on, in order: logits [N, C], beside the labels [N].
+
+    Args:
+        groups: the number of each image's domain or group, where these are told apart, [N] (see `Split.parts`).
+    """
 
     logits: Tensor
     labels: Tensor
+    groups: Tensor | None = None
 
     @cached_property
     def predictions(self) -> Tensor:
@@ -69,6 +75,31 @@ class Judged:
         """The share of right ones, in [0, 1]."""
         return float(self.correct.double().mean())
 
+    def score(self, metric: str) -> float:
+        """A metric by name, the higher the better."""
+        return METRICS[metric].score(self.logits, self.labels, self.groups)
+
+    def scores(self, metric: str) -> Tensor:
+        """What each image adds to a metric's score, float64 [N]: its jackknife pseudo-value.
+
+            N score - (N - 1) score without the image
+
+        Whether it is right, for accuracy. Their standard deviation over sqrt(N) is the score's standard error.
+
+        Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, section 11.5.
+        """
+        if metric == "accuracy":
+            return self.correct.double()
+        chosen, n = METRICS[metric], len(self.labels)
+        p, sign = Predictions.of(self.logits, self.labels, self.groups), 1 if chosen.higher_is_better else -1
+        weights = once(n)
+        whole, values = chosen.weighted(p, weights), torch.empty(n, dtype=torch.float64)
+        for image in range(n):
+            weights[image] = 0.0
+            values[image] = n * whole - (n - 1) * chosen.weighted(p, weights)
+            weights[image] = 1.0
+        return sign * values
+
     @cached_property
     def losses(self) -> Tensor:
         """The cross-entropy of each image at the temperature that suits them all, in nats, float64 [N]."""
@@ -77,20 +108,47 @@ class Judged:
         return F.cross_entropy(cooled, self.labels, reduction="none")
 
 
-def gains(model: Judged, over: Judged) -> Tensor:
-    """What a model gains over another on each image, in shares of accuracy, float64 [N].
+def gains(model: Judged, over: Judged, metric: str = "accuracy") -> Tensor:
+    """What a model gains over another on each image, in shares of a metric, float64 [N].
 
-        (right - right') / 2 + (loss' - loss) / 2 CE_SLOPE
+        (score - score') / 2 + (loss' - loss) / 2 CE_SLOPE
 
-    of the one and the other ('). Whether an image is right says much of few images only; by how much it is says the
-    same of accuracy with less noise, but is no accuracy: each has half of the say.
+    of the one and the other ('), the score in shares (see `Judged.scores`; for accuracy, whether the image is right).
+    It says much of few images only; by how much an image is right says the same with less noise, but is not what is
+    asked for: each has half of the say.
     """
-    right = model.correct.double() - over.correct.double()
-    return (right + (over.losses - model.losses) / CE_SLOPE) / 2
+    scores = model.scores(metric) - over.scores(metric)
+    return (scores / METRICS[metric].unit + (over.losses - model.losses) / CE_SLOPE) / 2
+
+
+def told(model: Judged, over: Judged, metric: str = "accuracy") -> float:
+    """What score and loss tell of a model's metric, in shares: the other's score, and half of what is gained by each.
+
+    The gains' mean, but for the bias that pseudo-values take off a metric that is no mean.
+    """
+    unit = METRICS[metric].unit
+    scores = (model.score(metric) + over.score(metric)) / unit
+    return (scores + float((over.losses - model.losses).mean()) / CE_SLOPE) / 2
 
 
 def judge(parts: Sequence[Apart], batch_size: int, device: torch.device | str = "cpu") -> Judged:
     """What the models say of the images each is apart from, which together are all of ood_val."""
     logits = torch.cat([predict(p.model, p.judging, batch_size, device) for p in parts])
     labels, order = torch.cat([p.judging.labels for p in parts]), torch.cat([p.rows for p in parts]).argsort()
-    return Judged(logits[order], labels[order])
+    groups = _groups([part.judging for part in parts])
+    return Judged(logits[order], labels[order], None if groups is None else groups[order])
+
+
+def judge_whole(model: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Judged:
+    """What one model says of a whole split."""
+    return judge([Apart(model, split, torch.arange(len(split)))], batch_size, device)
+
+
+def _groups(splits: Sequence[Split]) -> Tensor | None:
+    """The number of each image's domain, or else group, in parts of a split that has several; None: it has not."""
+    for kind in ("domains", "groups"):
+        known = [parts for split in splits if (parts := getattr(split, kind)) is not None]
+        numbers = torch.cat([parts.numbers for parts in known]) if known else torch.empty(0)
+        if len(numbers[numbers >= 0].unique()) > 1:
+            return numbers
+    return None

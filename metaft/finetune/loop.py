@@ -18,7 +18,7 @@ from metaft.data.types import SearchData
 from metaft.errors import CheckpointError, DivergedError
 from metaft.finetune.context import FitContext, FitSettings, Steer
 from metaft.finetune.trainee import MakeHook, Trainee
-from metaft.finetune.validation import accuracy_on
+from metaft.finetune.validation import score_on
 from metaft.objective.objective import Objective
 from metaft.progress import bar
 from metaft.training.augment import AUGMENTS
@@ -69,11 +69,12 @@ def train(
             progress.update()
             if is_check(trainee.step, settings):
                 model = finish(trainee.current())
-                score = accuracy_on(data.id_val, model, context)
+                score = score_on(data.id_val, model, context)
                 watch.judge(model, score)
-                context.log({"method": name, "step": trainee.step, "loss": loss, "id_val_accuracy": score})
+                told = {"loss": loss, f"id_val_{settings.metric}": score}
+                context.log({"method": name, "step": trainee.step, **told})
                 record.keep(trainee, watch)
-                progress.set_postfix_str(f"loss {loss:.3f}, best id_val {watch.score:.1%}")
+                progress.set_postfix_str(f"loss {loss:.3f}, best id_val {settings.metric} {watch.score:.3f}")
     return watch.best_of(trainee.model)
 
 
@@ -108,13 +109,13 @@ class Watch:
 
     Args:
         limit: the loss from which a training has run away; known after the first step.
-        score: the best ID validation accuracy so far, and `best` the parameters that have it.
+        score: the best score in ID validation so far, and `best` the parameters that have it.
     """
 
     name: str
     steps: int
     limit: float = math.inf
-    score: float = -1.0
+    score: float = -math.inf
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def sound(self, loss: float, step: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from metaft.cost import Cost
 from metaft.finetune.context import FitContext
-from metaft.finetune.validation import Score
+from metaft.finetune.validation import Score, named
 
 Values = Mapping[str, float]  # of knobs, by name
 
@@ -22,8 +22,7 @@ def tried(method: str, grid: Sequence[Values], score: Callable[[Values], Score],
     scores: list[Score] = list(kept["scores"])
     for values in grid[len(scores) :]:
         scores.append(score(values))
-        ood, id_ = scores[-1]
-        context.log({"method": method, **values, "ood_val_accuracy": ood, "id_val_accuracy": id_})
+        context.log({"method": method, **values, **named(*scores[-1], context)})
         spent, elapsed = context.cost, time.perf_counter() - start
         state = {
             "scores": scores,

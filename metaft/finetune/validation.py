@@ -7,27 +7,25 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from metaft.clip.classifier import Classifier
-from metaft.clip.predict import predict
 from metaft.data.types import SearchData, Split
 from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
-from metaft.finetune.crossfit import Apart, Judged, gains, judge
+from metaft.finetune.crossfit import Apart, Judged, judge, judge_whole, told
 from metaft.finetune.methods import PLAIN
 from metaft.metrics import ID_PRICE, Gap
 
 Score = tuple[float, float]
 
 
-def right_on(split: Split, model: Classifier, context: FitContext) -> Tensor:
-    """Whether a model is right on each image of a split, [N]; its forward passes are added to the cost."""
+def judged_on(split: Split, model: Classifier, context: FitContext) -> Judged:
+    """What a model says of a split; its forward passes are added to the cost."""
     context.bill_forward(len(split))
-    logits = predict(model, split, context.settings.eval_batch_size, context.settings.device)
-    return logits.argmax(dim=1) == split.labels
+    return judge_whole(model, split, context.settings.eval_batch_size, context.settings.device)
 
 
-def accuracy_on(split: Split, model: Classifier, context: FitContext) -> float:
-    """Accuracy on a split, in [0, 1]; its forward passes are added to the cost."""
-    return float(right_on(split, model, context).double().mean())
+def score_on(split: Split, model: Classifier, context: FitContext) -> float:
+    """The metric of the settings on a split, the higher the better; its forward passes are added to the cost."""
+    return judged_on(split, model, context).score(context.settings.metric)
 
 
 def drop_price(of_ft: Tensor, right: Tensor, limit: float | None) -> float:
@@ -51,7 +49,7 @@ def id_price(id_val: Split, context: FitContext) -> Callable[[Tensor], float]:
     if limit is None:
         return lambda right: 0.0
     try:
-        of_ft = right_on(id_val, context.fitted(PLAIN), context)
+        of_ft = judged_on(id_val, context.fitted(PLAIN), context).correct
     except DivergedError:
         return lambda right: 0.0
     return lambda right: drop_price(of_ft, right, limit)
@@ -60,13 +58,13 @@ def id_price(id_val: Split, context: FitContext) -> Callable[[Tensor], float]:
 def weighing(data: SearchData, context: FitContext) -> Callable[[Judged, Tensor], float]:
     """From what a model says of ood_val, and whether it is right on each image of id_val, to its worth, a share.
 
-        accuracy of theta_0 on ood_val + mean of its gains over it - what is lost on id_val
+        score of theta_0 on ood_val + mean of its gains over it - what is lost on id_val
 
-    See `metaft.finetune.crossfit.gains` and `drop_price`.
+    The score is the metric of the settings; see `metaft.finetune.crossfit.told` and `drop_price`.
     """
     theta_0, price = context.judged("zero_shot"), id_price(data.id_val, context)
     assert theta_0 is not None, "it trains on no image of ood_val"
-    return lambda judged, right: theta_0.accuracy + float(gains(judged, theta_0).mean()) - price(right)
+    return lambda judged, right: told(judged, theta_0, context.settings.metric) - price(right)
 
 
 def judged_apart(parts: Sequence[Apart], context: FitContext) -> Judged:
@@ -75,6 +73,12 @@ def judged_apart(parts: Sequence[Apart], context: FitContext) -> Judged:
     return judge(parts, context.settings.eval_batch_size, context.settings.device)
 
 
+def named(ood_val: float, id_val: float, context: FitContext) -> dict[str, float]:
+    """The metric on ood_val and on id_val under its names in metrics.jsonl, as `ood_val_accuracy`."""
+    metric = context.settings.metric
+    return {f"ood_val_{metric}": ood_val, f"id_val_{metric}": id_val}
+
+
 def validate(model: Classifier, data: SearchData, context: FitContext) -> Score:
-    """Accuracy on ood_val, and on id_val for ties: the order in which every method compares its candidates."""
-    return accuracy_on(data.ood_val, model, context), accuracy_on(data.id_val, model, context)
+    """The metric on ood_val, and on id_val for ties: the order in which every method compares its candidates."""
+    return score_on(data.ood_val, model, context), score_on(data.id_val, model, context)

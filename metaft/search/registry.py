@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from metaft.lazy import Lazy
+from metaft.metrics import CE_SLOPE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 HYPERGRAD = "hypergrad"  # the mode that is no sampler
+AUTO = "auto"  # no outer loss: that of the metric
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,16 @@ class OuterLoss:
         return self.function if self.stand_in is None else OUTER_LOSSES[self.stand_in].function
 
 
-CE_SLOPE = 2.5  # nats: along the ways of fine-tunes in 27 cells of tuning worlds, calibrated, 2.3 to 2.5 in the median
-
 OUTER_LOSSES: dict[str, OuterLoss] = {
     "ce": OuterLoss("cross-entropy", Lazy("torch.nn.functional:cross_entropy"), slope=CE_SLOPE),
     "ce_calibrated": OuterLoss(
         "cross-entropy with its temperature fitted inside",
         Lazy("metaft.temperature:ce_calibrated"),
+        slope=CE_SLOPE,
+    ),
+    "ce_by_class": OuterLoss(
+        "the mean over classes of their cross-entropy, with its temperature fitted inside",
+        Lazy("metaft.temperature:ce_by_class"),
         slope=CE_SLOPE,
     ),
     "margin": OuterLoss(
@@ -75,5 +80,15 @@ OUTER_LOSSES: dict[str, OuterLoss] = {
         "error rate; hypergrad takes the gradient of margin",
         Lazy("metaft.search.problem.outer:error"),
         stand_in="margin",
+    ),
+    "macro_f1": OuterLoss(
+        "1 - macro F1; hypergrad takes the gradient of ce_by_class",
+        Lazy("metaft.search.problem.outer:macro_f1"),
+        stand_in="ce_by_class",
+    ),
+    "mean_per_class": OuterLoss(
+        "1 - mean accuracy per class; hypergrad takes the gradient of ce_by_class",
+        Lazy("metaft.search.problem.outer:mean_per_class"),
+        stand_in="ce_by_class",
     ),
 }

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from metaft.clip.predict import predict
 from metaft.data.folds import folds
 from metaft.data.types import Domains
-from metaft.finetune.crossfit import Apart, Judged, gains, judge, rows_by_fold
+from metaft.finetune.crossfit import Apart, Judged, gains, judge, rows_by_fold, told
+from metaft.metrics import METRICS
 
 
 def with_domains(split, count: int):
@@ -68,3 +69,51 @@ def test_gains_are_half_of_accuracy_and_half_of_the_loss():
     expected = 0.5 * right + 0.5 * (best(other) - best(one)) / 2.5
     torch.testing.assert_close(gains(one, other), expected, rtol=0, atol=2e-3)
     assert gains(one, one).abs().max() == 0
+
+
+def informative(seed: int, classes: int = 3, n: int = 40) -> Judged:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (n,), generator=generator)
+    logits = torch.randn(n, classes, generator=generator) + F.one_hot(labels, classes)
+    return Judged(logits, labels, torch.arange(n) % 4)
+
+
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.sought_by])
+def test_scores_of_images_are_jackknife_pseudo_values(metric):
+    """Against the metric of the images that are left, each recomputed from logits."""
+    judged, sign = informative(0), 1 if METRICS[metric].higher_is_better else -1
+    n = len(judged.labels)
+    whole = METRICS[metric](judged.logits, judged.labels, judged.groups)
+    expected = []
+    for image in range(n):
+        rest = torch.arange(n) != image
+        left = METRICS[metric](judged.logits[rest], judged.labels[rest], judged.groups[rest])
+        expected.append(sign * (n * whole - (n - 1) * left))
+    torch.testing.assert_close(judged.scores(metric), torch.tensor(expected, dtype=torch.float64))
+    assert judged.score(metric) == sign * whole
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mean_per_class", "nll"])
+def test_what_is_told_is_half_of_the_metric_and_half_of_the_loss(metric):
+    model, over = informative(1), informative(2)
+    over = Judged(over.logits, model.labels, model.groups)
+    unit = 2.5 if metric == "nll" else 1.0
+    by_score = (model.score(metric) - over.score(metric)) / unit
+    by_loss = float(over.losses.mean() - model.losses.mean()) / 2.5
+    assert told(model, over, metric) == pytest.approx(over.score(metric) / unit + (by_score + by_loss) / 2)
+    if metric != "mean_per_class":  # of which the pseudo-values' mean is free of bias
+        gained = float(gains(model, over, metric).mean())
+        assert told(model, over, metric) == pytest.approx(over.score(metric) / unit + gained)
+
+
+def test_domains_of_folds_are_those_of_the_split(work, data):
+    """A fold may hold one domain alone, where the split has several; images in none keep that."""
+    numbers = torch.arange(len(data.ood_val)) % 3 - 1
+    split = replace(data.ood_val, domains=Domains(("a", "b"), numbers))
+    rows = [(numbers == number).nonzero()[:, 0] for number in (1, -1, 0)]
+    judged = judge([Apart(work.classifier, split.subset(r), r) for r in rows], 64)
+    assert torch.equal(judged.groups, numbers)
+    right = [float(judged.correct[numbers == number].double().mean()) for number in (0, 1)]
+    assert judged.score("worst_group") == pytest.approx(min(right))
+    alone = replace(split, domains=Domains(("a", "b"), torch.zeros_like(numbers)))
+    assert judge([Apart(work.classifier, alone, torch.arange(len(alone)))], 64).groups is None

@@ -94,7 +94,7 @@ def test_the_reason_has_the_numbers():
 
     def numbers(model):
         mean, error = told(model)
-        return f"{100 * model.accuracy:.1f} %, with its loss {100 * mean:.1f}, for sure {100 * (mean - 2 * error):.1f}"
+        return f"{100 * model.accuracy:.1f} %, with its loss {100 * mean:.1f} %, for sure {100 * (mean - 2 * error):.1f} %"
 
     assert chosen(pair, noise=2.0).reason == (
         f"of accuracy on ood_val it has {numbers(LIKE)}; unlike has {numbers(UNLIKE)} (2 standard errors are taken off)"
@@ -157,3 +157,31 @@ def test_what_ood_val_cannot_judge_is_left_aside():
     kept = chosen({"a": candidate(None, 0.1), "b": candidate(None, 0.2)})
     assert (kept.method, kept.ood_val) == ("b", None)
     assert "no image of ood_val is left to judge by" in kept.reason
+
+
+def test_it_is_chosen_by_the_metric():
+    """Of two classes with ten images and with ninety: one is right on the many, the other on nine of ten of each."""
+    labels = (torch.arange(N) < 10).long()
+
+    def of(said):
+        return candidate(Judged(torch.nn.functional.one_hot(said, CLASSES).double(), labels), 0.9)
+
+    balanced = labels.clone()
+    balanced[torch.arange(0, N, 10)] = 2
+    balanced[50:55] = 2
+    pair = {"many": of(torch.zeros(N, dtype=torch.int64)), "balanced": of(balanced)}
+    theta_0 = Judged(torch.nn.functional.one_hot(torch.full((N,), 3), CLASSES).double(), labels)
+
+    def kept(metric):
+        return handed_back(pair, theta_0, id_drop_max=None, noise=0.0, metric=metric)
+
+    assert kept("accuracy").method == "many"
+    assert kept("mean_per_class").method == "balanced"
+    assert (
+        kept("mean_per_class").reason == f"it has the best mean per class on ood_val, {100 * (0.9 + 77 / 90) / 2:.1f} %"
+    )
+    assert kept("mean_per_class").ood_val == pytest.approx(0.86), "which is accuracy"
+    nll = kept("nll")
+    losses = {name: -c.judged.score("nll") for name, c in pair.items()}
+    assert nll.method == min(losses, key=losses.get)
+    assert nll.reason == f"it has the best NLL on ood_val, {min(losses.values()):.3f} nats"

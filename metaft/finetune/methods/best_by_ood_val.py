@@ -6,11 +6,11 @@ from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.errors import DivergedError
 from metaft.finetune.context import FitContext
-from metaft.finetune.validation import Score, accuracy_on
+from metaft.finetune.validation import Score, named, score_on
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """What a careful person would ship: of the plain methods compared, the best by ood_val, ties going to id_val.
+    """What a careful person would ship: of the plain methods compared, the best on ood_val, ties going to id_val.
 
     No image of ood_val judges a model that was trained on it (see `metaft.finetune.fits.Fits.judged`). A method that
     cannot be judged so, or diverges, is passed over; theta_0 is left where all are.
@@ -20,14 +20,14 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     """
     scores = {name: score for name in context.settings.plain_methods if (score := _score(name, data, context))}
     best = context.chosen["method"] = max(scores, key=lambda name: scores[name], default="zero_shot")
-    for name, (ood, id_) in scores.items():
-        event = {"candidate": name, "ood_val_accuracy": ood, "id_val_accuracy": id_, "chosen": name == best}
+    for name, score in scores.items():
+        event = {"candidate": name, **named(*score, context), "chosen": name == best}
         context.log({"method": "best_by_ood_val", **event})
     return context.fitted(best)
 
 
 def _score(name: str, data: SearchData, context: FitContext) -> Score | None:
-    """Cross-fitted accuracy on ood_val, and on id_val; None: there is none."""
+    """The metric, cross-fitted on ood_val, and on id_val; None: there is none."""
     try:
         model, judged = context.fitted(name), context.judged(name)
     except DivergedError:
@@ -35,4 +35,4 @@ def _score(name: str, data: SearchData, context: FitContext) -> Score | None:
     if judged is None:
         return None
     context.bill_forward(len(data.ood_val))
-    return judged.accuracy, accuracy_on(data.id_val, model, context)
+    return judged.score(context.settings.metric), score_on(data.id_val, model, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -15,13 +16,13 @@ from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.loop import train
 from metaft.finetune.tried import tried
-from metaft.finetune.validation import Score, accuracy_on, judged_apart
+from metaft.finetune.validation import Score, judged_apart, score_on
 from metaft.objective.objective import Objective
 
 GRID = {"weight": (0.3, 1.0, 3.0), "lr_factor": (0.3, 1.0)}
 SHORTER = 4  # times fewer steps in the trainings that choose
 UNJUDGED = {"weight": 1.0, "lr_factor": 1.0}  # where ood_val cannot be split
-DIVERGED = (-1.0, -1.0)  # below every score
+DIVERGED = (-math.inf, -math.inf)  # below every score
 Values = Mapping[str, float]  # of the knobs, by name
 
 
@@ -65,4 +66,5 @@ def _score(values: Values, classifier: Classifier, data: SearchData, context: Fi
         except DivergedError:
             return DIVERGED
         parts.append(Apart(model, data.ood_val.subset(judging), judging))
-    return judged_apart(parts, context).accuracy, fmean(accuracy_on(data.id_val, part.model, context) for part in parts)
+    id_val = fmean(score_on(data.id_val, part.model, context) for part in parts)
+    return judged_apart(parts, context).score(context.settings.metric), id_val

@@ -13,7 +13,7 @@ from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.loop import train
-from metaft.finetune.validation import validate
+from metaft.finetune.validation import named, validate
 
 LR_FACTORS = (1.0, 0.5, 2.0, 0.25)  # member i takes the (i mod 4)-th
 
@@ -55,5 +55,5 @@ def greedy(models: Sequence[Classifier], data: SearchData, context: FitContext) 
         score = validate(mean([models[j] for j in (*chosen, i)]), data, context)
         if score >= best:
             chosen, best = [*chosen, i], score
-    context.log({"method": "soup", "members": chosen, "ood_val_accuracy": best[0], "id_val_accuracy": best[1]})
+    context.log({"method": "soup", "members": chosen, **named(*best, context)})
     return mean([models[i] for i in chosen])

@@ -15,7 +15,7 @@ from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart
 from metaft.finetune.knobs import knobs_of
-from metaft.finetune.validation import judged_apart, right_on, weighing
+from metaft.finetune.validation import judged_apart, judged_on, named, weighing
 
 ALPHAS = tuple(round(0.1 * i, 1) for i in range(11))
 UNJUDGED = 0.5  # where no image is left to judge by; Wortsman et al., section 4: close to the best on most data
@@ -32,7 +32,7 @@ def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
 
 
 class Rated(NamedTuple):
-    """What validation says of a mix: what it is worth, and its accuracies on id_val and ood_val, as shares."""
+    """What validation says of a mix: what it is worth, and its metric on id_val and ood_val, the higher the better."""
 
     worth: float
     id_val: float
@@ -91,8 +91,8 @@ class Way:
             return UNJUDGED
         best = max(rated, key=lambda alpha: rated[alpha])
         for alpha, mix in rated.items():
-            event = {"alpha": alpha, "ood_val_accuracy": mix.ood_val, "id_val_accuracy": mix.id_val}
-            context.log({"method": name, **event, "chosen": alpha == best})
+            event = {"alpha": alpha, **named(mix.ood_val, mix.id_val, context), "chosen": alpha == best}
+            context.log({"method": name, **event})
         return best
 
     def rated(self, data: SearchData, context: FitContext) -> dict[float, Rated]:
@@ -103,13 +103,13 @@ class Way:
         apart = self.apart(context)
         if apart is None:
             return {}
-        begin, end = self.ends(context)
-        worth = weighing(data, context) if self.weighed else lambda judged, right: judged.accuracy
+        (begin, end), metric = self.ends(context), context.settings.metric
+        worth = weighing(data, context) if self.weighed else lambda judged, right: judged.score(metric)
 
         def mix(alpha: float) -> Rated:
-            right = right_on(data.id_val, interpolate(begin, end, alpha), context)
-            judged = judged_apart(apart(alpha), context)
-            return Rated(worth(judged, right), float(right.double().mean()), judged.accuracy)
+            inside = judged_on(data.id_val, interpolate(begin, end, alpha), context)
+            outside = judged_apart(apart(alpha), context)
+            return Rated(worth(outside, inside.correct), inside.score(metric), outside.score(metric))
 
         return {alpha: mix(alpha) for alpha in ALPHAS}
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from metaft.config.schema import OuterConfig
-from metaft.data.types import Split
+from metaft.data.types import Domains, Split
+from metaft.metrics import METRICS
 from metaft.search.problem.outer import Floor, Judgement
-from metaft.search.registry import OUTER_LOSSES
+from metaft.search.registry import AUTO, OUTER_LOSSES, OuterLoss
 
 Model = Callable[[Tensor], Tensor]  # of images [B, 3, S, S], to logits [B, C]
 Judged = tuple[Tensor, Tensor, Judgement]  # images, labels, and the loss on them
@@ -21,9 +22,31 @@ Judged = tuple[Tensor, Tensor, Judgement]  # images, labels, and the loss on the
 def judgement_of(
     split: Split, settings: OuterConfig, rows: Tensor | slice = slice(None), device: torch.device | str = "cpu"
 ) -> Judgement:
-    """The outer loss of settings on images of a split, all or those of some rows, by their domains."""
-    numbers = None if split.domains is None else split.domains.numbers[rows].to(device)
-    return Judgement.over(OUTER_LOSSES[settings.outer_loss], settings.outer_domains, numbers)
+    """The outer loss of settings, and their metric, on images of a split, all or those of some rows.
+
+    A loss left to a metric of groups is the worst over them, whatever `outer_domains` is.
+    """
+    metric, sought = METRICS[settings.metric], settings.outer_loss == AUTO and METRICS[settings.metric].by_group
+
+    def numbers(parts: Domains | None) -> Tensor | None:
+        return None if parts is None else parts.numbers[rows].to(device)
+
+    how, parts = ("worst", split.parts) if sought else (settings.outer_domains, split.domains)
+    judgement = Judgement.over(outer_loss(settings), how, numbers(parts))
+    groups = numbers(split.parts)
+    return replace(judgement, metric=lambda logits, labels: metric(logits, labels, groups))
+
+
+def outer_loss(settings: OuterConfig) -> OuterLoss:
+    """The outer loss that settings name, or that their metric is sought by."""
+    return OUTER_LOSSES[named_loss(settings)]
+
+
+def named_loss(settings: OuterConfig) -> str:
+    """The name of the outer loss."""
+    sought_by = METRICS[settings.metric].sought_by
+    assert sought_by is not None, "`build.check` has refused other metrics"
+    return sought_by if settings.outer_loss == AUTO else settings.outer_loss
 
 
 @dataclass(frozen=True)
@@ -69,7 +92,7 @@ class Judging:
             return None
         rows = self._rows(self.id_val, torch.Generator().manual_seed(0))
         batch = self.id_val.batch(rows, self.device)
-        slope = OUTER_LOSSES[self.settings.outer_loss].slope
+        slope = outer_loss(self.settings).slope
         return Floor.under(batch.images, batch.labels, model(batch.images), self.settings.id_drop_max, slope)
 
     def _of(self, split: Split, rows: Tensor) -> Judged:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaft.metrics import ID_PRICE, SURE, Gap
+from metaft.metrics import ID_PRICE, METRICS, SURE, Gap
 from metaft.search.registry import OuterLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
@@ -30,12 +30,28 @@ def error(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(dim=1) != labels).to(logits.dtype).mean()
 
 
+def macro_f1(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - macro F1 (see `metaft.measures.macro_f1`); piecewise constant."""
+    return logits.new_tensor(1 - METRICS["macro_f1"](logits, labels))
+
+
+def mean_per_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 - the mean over classes of the share of each that is right; piecewise constant."""
+    return logits.new_tensor(1 - METRICS["mean_per_class"](logits, labels))
+
+
+def accuracy_alone(logits: Tensor, labels: Tensor) -> float:
+    """Accuracy, for a judgement that no metric is named for."""
+    return METRICS["accuracy"](logits, labels)
+
+
 @dataclass(frozen=True)
 class Judgement:
-    """The outer loss of one outer batch, and the smooth one that is differentiated."""
+    """The outer loss of one outer batch, the smooth one that is differentiated, and the metric told beside them."""
 
     function: Loss
     smooth: Loss
+    metric: Callable[[Tensor, Tensor], float] = accuracy_alone
 
     @classmethod
     def over(cls, loss: OuterLoss, how: str, domains: Tensor | None) -> Judgement:
@@ -49,7 +65,7 @@ class Judgement:
         """
         if how == "pooled" or domains is None:
             return cls(loss.function, loss.smooth)
-        return cls(*(by_domain(function, how, domains) for function in (loss.function, loss.smooth)))
+        return cls(by_domain(loss.function, how, domains), by_domain(loss.smooth, how, domains))
 
 
 def by_domain(loss: Loss, how: str, domains: Tensor) -> Loss:

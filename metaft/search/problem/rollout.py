@@ -17,7 +17,6 @@ from torch import Tensor
 from metaft.inner.loop import Part
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
-from metaft.metrics import accuracy
 from metaft.search.outcome import Outcome, Status
 from metaft.search.problem.outer import Floor, Judgement
 from metaft.training.batches import DrawnBatches, TrainBatch
@@ -57,9 +56,9 @@ class Rollout:
         self.loss = math.inf
 
     def outer(self, state: InnerState) -> Tensor:
-        """The smooth loss [] of a state; bills a forward pass, and sets the accuracy and, as `loss`, the outer loss."""
+        """The smooth loss [] of a state; bills a forward pass, and sets the metric and, as `loss`, the outer loss."""
         logits = self._logits(state, self._images)
-        self._metric = accuracy(logits.detach(), self._labels)
+        self._metric = self._judgement.metric(logits.detach(), self._labels)
         self.loss = float(self._judgement.function(logits.detach(), self._labels))
         self.count(self.outer_share / 3)
         smooth = self._judgement.smooth(logits, self._labels)

@@ -9,11 +9,16 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from torch.autograd import gradcheck
 
+from metaft.config.schema import OuterConfig
+from metaft.data.types import Domains, PixelArray, Ready, Split
+from metaft.metrics import METRICS
+from metaft.search.problem.judging import judgement_of
 from metaft.search.problem.outer import Floor, Judgement, by_domain, margin
 from metaft.search.registry import OUTER_LOSSES
-from metaft.temperature import best_log_temperature, ce_calibrated
+from metaft.temperature import best_log_temperature, ce_by_class, ce_calibrated
 
 
 def data(seed: int):
@@ -120,3 +125,64 @@ def test_images_in_no_domain_are_left_out_where_others_are_in_one(how):
     assert float(found) == float(of_named(logits[named], labels[named]))
     none = by_domain(F.cross_entropy, how, torch.full((40,), -1))
     assert float(none(logits, labels)) == float(F.cross_entropy(logits, labels))
+
+
+def test_cross_entropy_by_class_is_the_mean_of_each_classs_at_its_best_temperature():
+    logits, labels = data(3)
+    labels[labels == 4] = 3  # a class without an image does not count
+
+    def loss(s: float) -> float:
+        cooled = logits * math.exp(-s)
+        return sum(float(F.cross_entropy(cooled[labels == c], labels[labels == c])) for c in range(4)) / 4
+
+    theirs = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-8})
+    assert float(ce_by_class(logits, labels)) == pytest.approx(theirs.fun, rel=1e-9)
+    assert gradcheck(lambda z: ce_by_class(z, labels), logits.requires_grad_(), eps=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "mean_per_class"])
+def test_losses_of_metrics_are_what_is_missing_to_one(name):
+    logits, labels = data(2)
+    judgement = Judgement.over(OUTER_LOSSES[name], "pooled", None)
+    truth, said = labels.numpy(), logits.argmax(1).numpy()
+    theirs = {
+        "macro_f1": f1_score(truth, said, average="macro", labels=sorted(set(truth))),
+        "mean_per_class": balanced_accuracy_score(truth, said),
+    }[name]
+    assert float(judgement.function(logits, labels)) == pytest.approx(1 - theirs, rel=1e-9)
+    assert float(judgement.smooth(logits, labels)) == float(ce_by_class(logits, labels))
+
+
+def split_of(numbers, groups=None):
+    labels = torch.arange(len(numbers)) % 5
+    domains, groups = (None if n is None else Domains(("a", "b", "c"), n) for n in (numbers, groups))
+    return Split("ood_val", PixelArray(torch.zeros(40, 3, 2, 2), 2), labels, Ready(2), domains, groups)
+
+
+@pytest.mark.parametrize(
+    ("settings", "loss"),
+    [
+        ({}, "ce_calibrated"),
+        ({"metric": "macro_f1"}, "macro_f1"),
+        ({"metric": "nll"}, "ce"),
+        ({"metric": "macro_f1", "outer_loss": "margin"}, "margin"),
+    ],
+)
+def test_a_metric_is_sought_by_its_loss_unless_one_is_named(settings, loss):
+    logits, labels = data(0)
+    judgement = judgement_of(split_of(DOMAINS), OuterConfig(**settings))
+    assert float(judgement.function(logits, labels)) == float(OUTER_LOSSES[loss].function(logits, labels))
+    metric = METRICS[settings.get("metric", "accuracy")]
+    assert judgement.metric(logits, labels) == metric(logits, labels, DOMAINS)
+
+
+def test_the_worst_group_is_sought_by_the_worst_error():
+    logits, labels = data(0)
+    rows = torch.arange(0, 40, 2)
+    for split in (split_of(DOMAINS), split_of(torch.zeros(40, dtype=torch.int64), DOMAINS)):
+        judgement = judgement_of(split, OuterConfig(metric="worst_group"), rows)
+        z, y, d = logits[rows], labels[rows], DOMAINS[rows]
+        right = [float((z[d == k].argmax(1) == y[d == k]).double().mean()) for k in d.unique()]
+        assert float(judgement.function(z, y)) == pytest.approx(1 - min(right))
+        assert judgement.metric(z, y) == pytest.approx(min(right))
+        assert float(judgement.smooth(z, y)) == float(by_domain(margin, "worst", d)(z, y))
