@@ -128,8 +128,12 @@ def _going_on(folder: RunFolder) -> str:
 def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
     """Print a run's table, the search's cost, failures, and where the report and the model are."""
     from metaft.build.fits import finetune_cost
+    from metaft.metrics import METRICS
     from metaft.report.tables import handed_back
 
+    metric = work.cfg.search.metric
+    if metric != "accuracy" and any(metric in score.metrics for by in results.scores.values() for score in by.values()):
+        print(f"{METRICS[metric].title}:\n\n{results.table(metric)}\n\naccuracy:\n")
     print(results.table())
     if results.handed_back is not None:
         print(f"\n{handed_back(results.to_dict())}")

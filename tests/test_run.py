@@ -252,6 +252,24 @@ def test_the_model_that_the_settings_name_is_handed_back(metaft, tmp_path):
     torch.testing.assert_close(exported["visual.proj"], theirs["clip.visual.proj"])
 
 
+def test_a_metric_is_what_a_run_chooses_by_and_tells_first(metaft, tmp_path, capsys):
+    words = ("--mode", "random", "search.trials=2", "evaluation.methods=[zero_shot, ft]", "search.metric=macro_f1")
+    assert metaft(*words, "--out", "run") == 0
+    told = capsys.readouterr().out
+    assert told.startswith("macro F1:\n\n| method")
+    assert "\n\naccuracy:\n\n| method" in told
+    results = results_of(tmp_path / "run")
+    scores = {name: f"{100 * of['id_test']['macro_f1']:.1f} [" for name, of in results["methods"].items()}
+    assert all(score in told.partition("accuracy:")[0] for score in scores.values())
+    assert "best macro F1 on ood_val" in results["handed_back"]["reason"]
+    events = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    (check,) = (e for e in events if e["method"] == "ft" and "step" in e)
+    assert 0 < check["id_val_macro_f1"] < 1
+    trials = [json.loads(line) for line in (tmp_path / "run" / "search" / "trials.jsonl").read_text().splitlines()]
+    outcomes = [trial["outcome"] for trial in trials if trial.get("kind") == "trial"]
+    assert [o["metric"] for o in outcomes] == pytest.approx([1 - o["loss"] for o in outcomes])
+
+
 def test_a_training_state_that_cannot_be_read_is_named(metaft, tmp_path, monkeypatch, capsys):
     save = Checkpoints.save
 

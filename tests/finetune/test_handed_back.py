@@ -94,7 +94,9 @@ def test_the_reason_has_the_numbers():
 
     def numbers(model):
         mean, error = told(model)
-        return f"{100 * model.accuracy:.1f} %, with its loss {100 * mean:.1f} %, for sure {100 * (mean - 2 * error):.1f} %"
+        return (
+            f"{100 * model.accuracy:.1f} %, with its loss {100 * mean:.1f} %, for sure {100 * (mean - 2 * error):.1f} %"
+        )
 
     assert chosen(pair, noise=2.0).reason == (
         f"of accuracy on ood_val it has {numbers(LIKE)}; unlike has {numbers(UNLIKE)} (2 standard errors are taken off)"
