@@ -9,12 +9,14 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.data.types import Split
+from metaft.metrics import competing
 from metaft.progress import track
 
 
 def predict(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Logits [N, C] of a split's images in order, on the CPU."""
-    return _over(split, classifier, lambda out: out.logits, batch_size, device)
+    """Logits [N, C] of a split's images in order, on the CPU, of the classes that are answers there."""
+    logits = _over(split, classifier, lambda out: out.logits, batch_size, device)
+    return logits if split.answers is None else competing(logits, split.answers)
 
 
 def image_features(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:

@@ -33,6 +33,7 @@ class DataConfig(Section):
     on_unreadable: Literal["stop", "skip"] = "stop"
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
     cache_gib: float = Field(64.0, ge=0)  # of decoded pictures on disk that memory does not hold, all splits together
+    shots: int | None = Field(None, ge=1)  # how many images of each class of id_train are used, drawn by the seed
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -34,6 +34,7 @@ class Format:
         load: (options, data, seed, view) to `Splits` at a model's image size.
         check: finds further faults of the settings, before anything is opened.
         version: of an embedded suite, whose pictures never change within a version; None for other data.
+        published: whether the splits are those of a publication, which are taken as they are given away.
     """
 
     description: str
@@ -41,6 +42,7 @@ class Format:
     load: Callable[[Any, DataConfig, int, ImageView], Splits]
     check: Callable[[DataConfig], list[Fault]] = _no_faults
     version: int | None = None
+    published: bool = False
 
     @property
     def model(self) -> Any:
@@ -68,6 +70,26 @@ def _suite(name: str, description: str) -> Format:
     return Format(description, Lazy(f"{module}:Options"), _Suite(Lazy(f"{module}:load")), version=SUITE_VERSION)
 
 
+@dataclass(frozen=True)
+class _Named:
+    """How a data set that has a name is checked and loaded: as its entry says."""
+
+    entry: Lazy
+    options: Lazy
+
+    def check(self, data: DataConfig) -> list[Fault]:
+        return Lazy("metaft.data.sets.entry:faults")(self.entry.target, self.options.target, data)  # type: ignore[no-any-return]
+
+    def load(self, options: Any, data: DataConfig, seed: int, view: ImageView) -> Splits:
+        return Lazy("metaft.data.sets.loading:load")(self.entry.target, options, data, seed, view)  # type: ignore[no-any-return]
+
+
+def _named(name: str, description: str) -> Format:
+    options = Lazy(f"metaft.data.sets.{name}:Options")
+    named = _Named(Lazy(f"metaft.data.sets.{name}:ENTRY"), options)
+    return Format(description, options, named.load, named.check, published=True)
+
+
 FORMATS: dict[str, Format] = {
     "digits": _suite("digits", "rendered digits as ID, real handwritten digits as OOD"),
     "shapes": _suite("shapes", "drawn objects; styles as distributions, colour as a shortcut"),
@@ -89,6 +111,8 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.wilds:load"),
         Lazy("metaft.data.wilds:needs_root"),
     ),
+    "cifar10": _named("cifar10", "CIFAR-10; 10-C, 10.1, 10.2, STL-10, CINIC-10 as OOD"),
+    "imagenet": _named("imagenet", "ImageNet; V2, R, A, Sketch, ObjectNet, C as OOD"),
 }
 
 
@@ -122,4 +146,15 @@ def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
         DataError: what is on disk is missing, unreadable or inconsistent.
     """
     chosen = FORMATS[data.format]
-    return chosen.load(chosen.model.model_validate(data.options), data, seed, view)
+    splits = chosen.load(chosen.model.model_validate(data.options), data, seed, view)
+    return splits if data.shots is None else _few_shot(splits, data.shots, seed)
+
+
+def _few_shot(splits: Splits, shots: int, seed: int) -> Splits:
+    """Splits with so many images of each class of id_train, or all where a class has fewer."""
+    import torch
+
+    from metaft.data.draws import few
+
+    rows = torch.tensor(few(splits.id_train.labels.tolist(), shots, seed))
+    return replace(splits, id_train=splits.id_train.subset(rows, "id_train"))

@@ -87,13 +87,19 @@ class Domains:
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images under one name, and the domain of each where domains have names."""
+    """Labelled images under one name, and the domain of each where domains have names.
+
+    Args:
+        answers: where not every class is an answer, the class that each class counts as [C], -1 for one that is no
+            answer; `competing` says what becomes of logits. None: each counts as itself.
+    """
 
     name: str
     source: ImageSource
     labels: Tensor
     view: View
     domains: Domains | None = None
+    answers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -115,9 +121,8 @@ class Split:
     def subset(self, indices: Tensor, name: str | None = None) -> Split:
         """A split of these images [B] alone."""
         domains = None if self.domains is None else Domains(self.domains.names, self.domains.numbers[indices])
-        return Split(
-            name or self.name, _Subset(self.source, indices.tolist()), self.labels[indices], self.view, domains
-        )
+        source = _Subset(self.source, indices.tolist())
+        return replace(self, name=name or self.name, source=source, labels=self.labels[indices], domains=domains)
 
 
 @dataclass(frozen=True)
