@@ -85,7 +85,7 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
 def _as_given(suite: Mapping[str, Any]) -> bool:
     """Whether splits are not to be searched for common pictures: a suite has none, published ones stay as they are."""
     known = registry.FORMATS.get(suite["format"])
-    return known is not None and (known.version is not None or known.published)
+    return known is not None and (known.version is not None or known.entry is not None)
 
 
 def device(cfg: Config) -> torch.device:

@@ -30,7 +30,9 @@ class DataConfig(Section):
     root: Place | None = None
     classnames: Place | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
     templates: Named | None = None  # simple | openai | a file with one template a line; None: the format's own
-    on_unreadable: Literal["stop", "skip"] = "stop"
+    on_unreadable: Literal["stop", "skip", "late"] = (
+        "stop"  # late: as stop, but files are not tried before they are used
+    )
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
     cache_gib: float = Field(64.0, ge=0)  # of decoded pictures on disk that memory does not hold, all splits together
     shots: int | None = Field(None, ge=1)  # how many images of each class of id_train are used, drawn by the seed

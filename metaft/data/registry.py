@@ -34,7 +34,8 @@ class Format:
         load: (options, data, seed, view) to `Splits` at a model's image size.
         check: finds further faults of the settings, before anything is opened.
         version: of an embedded suite, whose pictures never change within a version; None for other data.
-        published: whether the splits are those of a publication, which are taken as they are given away.
+        entry: the declaration of a data set that has a name (`metaft.data.sets.entry:Entry`), whose splits are taken as
+            they are given away; None for other data.
     """
 
     description: str
@@ -42,7 +43,7 @@ class Format:
     load: Callable[[Any, DataConfig, int, ImageView], Splits]
     check: Callable[[DataConfig], list[Fault]] = _no_faults
     version: int | None = None
-    published: bool = False
+    entry: Lazy | None = None
 
     @property
     def model(self) -> Any:
@@ -87,7 +88,7 @@ class _Named:
 def _named(name: str, description: str) -> Format:
     options = Lazy(f"metaft.data.sets.{name}:Options")
     named = _Named(Lazy(f"metaft.data.sets.{name}:ENTRY"), options)
-    return Format(description, options, named.load, named.check, published=True)
+    return Format(description, options, named.load, named.check, entry=named.entry)
 
 
 FORMATS: dict[str, Format] = {
@@ -139,14 +140,18 @@ def _fault(model: Any, detail: dict[str, Any]) -> Fault:
     return Fault(field, repr(detail["input"]), allowed)
 
 
+def options(data: DataConfig) -> Any:
+    """The options of the format, with their types and defaults."""
+    return FORMATS[data.format].model.model_validate(data.options)
+
+
 def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
     """Open every split of the configured data set at a model's image size.
 
     Raises:
         DataError: what is on disk is missing, unreadable or inconsistent.
     """
-    chosen = FORMATS[data.format]
-    splits = chosen.load(chosen.model.model_validate(data.options), data, seed, view)
+    splits = FORMATS[data.format].load(options(data), data, seed, view)
     return splits if data.shots is None else _few_shot(splits, data.shots, seed)
 
 

@@ -13,12 +13,7 @@ from tests.data.sets.miniatures import MAKERS
 SMALL = (
     *JUDGE,
     *("inner.steps=2", "inner.batch_size=8", "search.trials=2", "search.candidates=1", "finetune.epochs=1"),
-    *(
-        "data.templates=simple",
-        "evaluation.bootstrap=100",
-        "evaluation.methods=[zero_shot,autoft]",
-        "data.options.ood_val=20",
-    ),
+    *("evaluation.bootstrap=100", "evaluation.methods=[zero_shot,autoft]", "data.options.ood_val=20"),
 )
 
 
