@@ -114,6 +114,12 @@ FORMATS: dict[str, Format] = {
     ),
     "cifar10": _named("cifar10", "CIFAR-10; 10-C, 10.1, 10.2, STL-10, CINIC-10 as OOD"),
     "imagenet": _named("imagenet", "ImageNet; V2, R, A, Sketch, ObjectNet, C as OOD"),
+    "domainnet": _named("domainnet", "DomainNet; any domain as ID, others as OOD"),
+    "sst2": _named("sst2", "Rendered SST2: sentences as pictures"),
+    "patchcamelyon": _named("patchcamelyon", "PatchCamelyon: patches of lymph nodes"),
+    "flowers102": _named("flowers102", "Oxford's 102 flowers"),
+    "cars": _named("cars", "Stanford Cars"),
+    "caltech101": _named("caltech101", "Caltech-101"),
 }
 
 

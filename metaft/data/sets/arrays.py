@@ -135,6 +135,13 @@ def tables(path: Path) -> dict[str, Any]:
     return inner
 
 
+def matlab(path: Path) -> Any:
+    """The variables of a MATLAB file by name, without dimensions of length one."""
+    from scipy.io import loadmat
+
+    return loadmat(path, squeeze_me=True)
+
+
 def listed(name: str, arrays: Sequence[tuple[Path, Open]], labels: Sequence[int], classes: int) -> Listed:
     """The pictures of arrays in files, one after the other, with their labels.
 

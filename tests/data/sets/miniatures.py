@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
+from metaft.data.sets.caltech101 import FACTS as CALTECH
 from metaft.data.sets.cifar10 import CORRUPTIONS, NAMES
 from metaft.data.sets.imagenet import FACTS
 from metaft.data.table import read_table
@@ -116,4 +119,92 @@ def imagenet(root: Path) -> Path:
     return root
 
 
-MAKERS = {"cifar10": cifar10, "imagenet": imagenet}
+DOMAINS = ("clipart", "infograph", "painting", "quickdraw", "real", "sketch")
+OF_DOMAINNET = ("aircraft_carrier", "alarm_clock", "The_Eiffel_Tower", "zebra")
+
+
+def domainnet(root: Path) -> Path:
+    """Lists with labels by class folder, and a picture that no list has."""
+    for domain in DOMAINS:
+        for part, count in (("train", 4), ("test", 2)):
+            lines = []
+            for label, folder in enumerate(OF_DOMAINNET):
+                for i in range(count):
+                    image = f"{domain}/{folder}/{domain}_{part}_{label}_{i}.png"
+                    picture(root / "domainnet" / image, hash_of(image))
+                    lines.append(f"{image} {label}\n")
+            (root / "domainnet" / f"{domain}_{part}.txt").write_text("".join(lines))
+        picture(root / "domainnet" / domain / "zebra" / "duplicate.png")
+    return root
+
+
+def hash_of(text: str) -> int:
+    return zlib.crc32(text.encode())
+
+
+def sst2(root: Path) -> Path:
+    for split in ("train", "valid", "test"):
+        for name in ("negative", "positive"):
+            for i in range(6):
+                path = root / "rendered-sst2" / split / name / f"{i:04d}.png"
+                picture(path, hash_of(str(path.relative_to(root))))
+    return root
+
+
+def patchcamelyon(root: Path) -> Path:
+    """The layout in folders."""
+    for split in ("train", "val", "test"):
+        for name in ("0", "1"):
+            for i in range(6):
+                path = root / "patchcamelyon" / split / name / f"{i}.png"
+                picture(path, hash_of(str(path.relative_to(root))))
+    return root
+
+
+def flowers102(root: Path) -> Path:
+    """Labels and image numbers from 1, in MATLAB's files; splits mixed over the numbers."""
+    folder = root / "flowers-102"
+    numbers = np.arange(1, 8 * 102 + 1)
+    for number in numbers:
+        picture(folder / "jpg" / f"image_{number:05d}.jpg", int(number), 8)
+    savemat(folder / "imagelabels.mat", {"labels": ((numbers - 1) * 5 % 102 + 1).reshape(1, -1)})
+    parts = {"trnid": numbers[::4], "valid": numbers[1::4], "tstid": numbers[2::2]}
+    savemat(folder / "setid.mat", {key: part.reshape(1, -1) for key, part in parts.items()})
+    return root
+
+
+def cars(root: Path) -> Path:
+    """Class numbers from 1, file names without their folder."""
+    folder = root / "stanford_cars"
+    (folder / "devkit").mkdir(parents=True)
+    names = np.array(["AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "Volvo 240 Sedan 1993"], object)
+    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names.reshape(1, -1)})
+    for part, place in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
+        kind = [("bbox_x1", object), ("class", object), ("fname", object)]
+        rows = [(1, (i * 2) % 3 + 1, f"{i + 1:05d}.jpg") for i in range(60 if part == "train" else 9)]
+        savemat(folder / place, {"annotations": np.array(rows, kind).reshape(1, -1)})
+        for _, _, file in rows:
+            picture(folder / f"cars_{part}" / file, hash_of(part + file), 8)
+    return root
+
+
+def caltech101(root: Path) -> Path:
+    """More than thirty pictures of some classes; the backgrounds' folder."""
+    place = root / "caltech101" / "101_ObjectCategories"
+    for label, line in enumerate(read_table(CALTECH, ("folder",))):
+        for i in range(1, 33 if label < 2 else 12):
+            picture(place / line.cells["folder"] / f"image_{i:04d}.jpg", label * 100 + i, 8)
+    picture(place / "BACKGROUND_Google" / "image_0001.jpg", 9, 8)
+    return root
+
+
+MAKERS = {
+    "cifar10": cifar10,
+    "imagenet": imagenet,
+    "domainnet": domainnet,
+    "sst2": sst2,
+    "patchcamelyon": patchcamelyon,
+    "flowers102": flowers102,
+    "cars": cars,
+    "caltech101": caltech101,
+}
