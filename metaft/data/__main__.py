@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from metaft.config.paths import place
 from metaft.config.read import load
 from metaft.config.schema import DataConfig
-from metaft.data import registry
-from metaft.data.wilds import SETS as WILDS
+from metaft.data import registry, wilds
 from metaft.errors import ConfigError, MetaftError, unknown
 from metaft.report.tables import markdown
 
@@ -28,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_intermixed_args(argv)
     try:
         data = settings(args.name, args.root, args.settings)
-        entry = registry.FORMATS[data.format].entry
-        if entry is not None:
-            print(parts_table(entry.target, registry.options(data), data.root or Path()), end="\n\n")
+        print(_declared(data), end="")
         splits = _opened(data, args.seed)
         print(splits_table(splits))
         _write_sheet(splits, args.seed, args.out)
@@ -62,8 +59,8 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
     Raises:
         ConfigError: an unknown name, or settings that the data set does not take.
     """
-    if name not in (*registry.FORMATS, *WILDS):
-        raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *WILDS))])
+    if name not in (*registry.FORMATS, *wilds.SETS):
+        raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *wilds.SETS))])
     own = [f"data.format={name}"] if name in registry.FORMATS else ["data.format=wilds", f"data.options.name={name}"]
     own += [] if root is None else [f"data.root={root}"]
     known = DataConfig.model_fields
@@ -73,6 +70,16 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
     if faults:
         raise ConfigError(faults)
     return data
+
+
+def _declared(data: DataConfig) -> str:
+    """What is known of a data set before it is opened; nothing of a person's own."""
+    entry, options = registry.FORMATS[data.format].entry, registry.options(data)
+    if entry is not None:
+        return f"{parts_table(entry.target, options, data.root or Path())}\n\n"
+    if data.format == "wilds":
+        return f"{options.name}: given away at {wilds.ADDRESS}, licence {wilds.LICENCES[options.name]}\n\n"
+    return ""
 
 
 def _opened(data: DataConfig, seed: int) -> Splits:

@@ -60,7 +60,9 @@ def test_the_sheet_shows_the_pictures(tmp_path, picture_tree, capsys):
 
 def test_sets_of_wilds_by_their_names(tmp_path, capsys):
     iwildcam(tmp_path)
-    assert "ood_test/test 6 3 of 3" in said(capsys, "iwildcam", "--root", ".")
+    text = said(capsys, "iwildcam", "--root", ".")
+    assert text.startswith("iwildcam: given away at https://wilds.stanford.edu/datasets, licence CDLA-Permissive-1.0")
+    assert "ood_test/test 6 3 of 3" in text
 
 
 def test_exit_codes(tmp_path, capsys):

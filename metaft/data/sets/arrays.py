@@ -84,7 +84,7 @@ class Row:
         return f"P6 {width} {height} 255\n".encode() + pixels.tobytes()
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _opened(array: Array) -> Any:
     return array.open(array.path)
 
