@@ -12,7 +12,7 @@ from metaft.config.paths import place
 from metaft.config.read import load
 from metaft.config.schema import DataConfig
 from metaft.data import registry, wilds
-from metaft.errors import ConfigError, MetaftError, unknown
+from metaft.errors import ConfigError, DataError, MetaftError, unknown
 from metaft.report.tables import markdown
 
 if TYPE_CHECKING:  # so that help answers at once
@@ -116,8 +116,12 @@ def _row(split: Split, names: Sequence[str]) -> list[str]:
 def _write_sheet(splits: Splits, seed: int, out: Path) -> None:
     from metaft.data.sheet import contact_sheet
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(splits, seed).save(out, format="PNG")
+    sheet = contact_sheet(splits, seed)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(out, format="PNG")
+    except OSError as error:
+        raise DataError(f"--out: {out}: {error.strerror}; allowed: a file that can be written") from error
 
 
 if __name__ == "__main__":

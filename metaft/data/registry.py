@@ -71,24 +71,17 @@ def _suite(name: str, description: str) -> Format:
     return Format(description, Lazy(f"{module}:Options"), _Suite(Lazy(f"{module}:load")), version=SUITE_VERSION)
 
 
-@dataclass(frozen=True)
-class _Named:
-    """How a data set that has a name is checked and loaded: as its entry says."""
-
-    entry: Lazy
-    options: Lazy
-
-    def check(self, data: DataConfig) -> list[Fault]:
-        return Lazy("metaft.data.sets.entry:faults")(self.entry.target, self.options.target, data)  # type: ignore[no-any-return]
-
-    def load(self, options: Any, data: DataConfig, seed: int, view: ImageView) -> Splits:
-        return Lazy("metaft.data.sets.loading:load")(self.entry.target, options, data, seed, view)  # type: ignore[no-any-return]
-
-
 def _named(name: str, description: str) -> Format:
-    options = Lazy(f"metaft.data.sets.{name}:Options")
-    named = _Named(Lazy(f"metaft.data.sets.{name}:ENTRY"), options)
-    return Format(description, options, named.load, named.check, entry=named.entry)
+    """A data set that has a name: checked and loaded as its entry says."""
+    entry, options = (Lazy(f"metaft.data.sets.{name}:{part}") for part in ("ENTRY", "Options"))
+    faults, load = Lazy("metaft.data.sets.entry:faults"), Lazy("metaft.data.sets.loading:load")
+    return Format(
+        description,
+        options,
+        lambda *given: load(entry.target, *given),
+        lambda data: faults(entry.target, options.target, data),
+        entry=entry,
+    )
 
 
 FORMATS: dict[str, Format] = {
@@ -166,6 +159,10 @@ def _few_shot(splits: Splits, shots: int, seed: int) -> Splits:
     import torch
 
     from metaft.data.draws import few
+    from metaft.progress import warn
 
-    rows = torch.tensor(few(splits.id_train.labels.tolist(), shots, seed))
-    return replace(splits, id_train=splits.id_train.subset(rows, "id_train"))
+    train = splits.id_train
+    short = [count for count in train.counts(len(splits.classes.names)) if count < shots]
+    if short:
+        warn(f"id_train: {len(short)} classes have fewer than {shots} images, the smallest {min(short)}")
+    return replace(splits, id_train=train.subset(torch.tensor(few(train.labels.tolist(), shots, seed)), "id_train"))

@@ -175,14 +175,16 @@ def test_files_can_be_tried_when_they_are_used(picture_tree):
         split.source.pixels([0, 1])
 
 
-def test_few_shots(picture_tree):
+def test_few_shots(picture_tree, capsys):
     first, again, other = (
         load(picture_tree, shots=3, options={"id_val": None}, seed=seed).id_train for seed in (0, 0, 1)
     )
     assert first.counts(2) == [3, 3]
     assert torch.equal(first.source.pixels(range(6)), again.source.pixels(range(6)))
     assert not torch.equal(first.source.pixels(range(6)), other.source.pixels(range(6)))
+    assert "fewer" not in capsys.readouterr().err
     assert load(picture_tree, shots=50).id_train.counts(2) == [10, 10]
+    assert "id_train: 2 classes have fewer than 50 images, the smallest 10" in capsys.readouterr().err
 
 
 def test_a_class_that_skipping_would_lose_is_an_error(picture_tree):

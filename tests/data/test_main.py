@@ -73,6 +73,8 @@ def test_exit_codes(tmp_path, capsys):
     assert "id_train: no cifar-10-batches-py in ." in text
     assert "https://www.cs.toronto.edu/~kriz/cifar.html" in text
     cifar10(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "--out: file/sheet.png: " in said(capsys, "cifar10", "--root", ".", "--out", "file/sheet.png", code=3)
     (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
     assert "no test_batch there" in said(capsys, "cifar10", "--root", ".", code=3)
 

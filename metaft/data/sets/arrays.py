@@ -44,8 +44,8 @@ class Array:
         """The array that a file holds now."""
         return cls(path, open_, version_of(path))
 
-    def rows(self, name: str) -> list[Row]:
-        """All its pictures.
+    def count(self, name: str) -> int:
+        """N, the number of its pictures, for a split of a name.
 
         Raises:
             DataError: the file is not there, or holds no such array.
@@ -53,10 +53,10 @@ class Array:
         shape = tuple(contents(name, self.path, lambda _: _opened(self).shape))
         if len(shape) != 4 or shape[3] != 3:
             raise DataError(f"{name}: {self.path}: an array of shape {list(shape)}; allowed: pictures [N, H, W, 3]")
-        return [Row(self, number) for number in range(shape[0])]
+        return int(shape[0])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A picture in an array, uint8 [H, W, 3]."""
 
@@ -142,20 +142,25 @@ def matlab(path: Path) -> Any:
     return loadmat(path, squeeze_me=True)
 
 
-def listed(name: str, arrays: Sequence[tuple[Path, Open]], labels: Sequence[int], classes: int) -> Listed:
-    """The pictures of arrays in files, one after the other, with their labels.
+def listed(
+    name: str, arrays: Sequence[tuple[Array, Sequence[int]]], classes: int, block: slice = slice(None)
+) -> Listed:
+    """The pictures of arrays, one after the other, with their labels; of each array those in a block of its rows.
 
     Raises:
         DataError: a file that cannot be read, or labels that are not those of the pictures.
     """
     from metaft.data.pictures import Listed
 
-    rows = [row for path, open_ in arrays for row in Array.at(path, open_).rows(name)]
-    where = arrays[0][0]
-    if len(labels) != len(rows):
-        raise DataError(f"{name}: {where}: {len(rows)} pictures and {len(labels)} labels; allowed: as many")
-    numbers = [int(label) for label in labels]
-    odd = next((label for label in numbers if not 0 <= label < classes), None)
+    rows: list[Row] = []
+    labels: list[int] = []
+    for array, numbers in arrays:
+        count = array.count(name)
+        if len(numbers) != count:
+            raise DataError(f"{name}: {array.path}: {count} pictures and {len(numbers)} labels; allowed: as many")
+        rows += [Row(array, number) for number in range(count)[block]]
+        labels += [int(label) for label in numbers[block]]
+    odd = next((label for label in labels if not 0 <= label < classes), None)
     if odd is not None:
-        raise DataError(f"{name}: {where}: label {odd}; allowed: 0 to {classes - 1}")
-    return Listed(name, where, rows, numbers)
+        raise DataError(f"{name}: {arrays[0][0].path}: label {odd}; allowed: 0 to {classes - 1}")
+    return Listed(name, arrays[0][0].path, rows, labels)

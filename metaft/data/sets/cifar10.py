@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from metaft.data.sets.arrays import contents, listed, npy, tables, unpickled
+from metaft.data.sets.arrays import Array, contents, listed, npy, tables, unpickled
 from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.errors import DataError
@@ -34,6 +34,7 @@ CORRUPTIONS = (
     *("gaussian_noise", "glass_blur", "impulse_noise", "jpeg_compression", "motion_blur", "pixelate", "saturate"),
     *("shot_noise", "snow", "spatter", "speckle_noise", "zoom_blur"),
 )
+SEVERITIES = 5
 # CIFAR-10's label for each of STL-10's: airplane, bird, car, cat, deer, dog, horse, monkey, ship, truck
 STL10 = (0, 2, 1, 3, 4, 5, 7, None, 8, 9)
 STL10_SIDE = 96
@@ -44,7 +45,7 @@ class Options(SetOptions):
 
     ood_val_from: Names = ("cifar10_c",)
     ood_val: int | None = Field(100, ge=1)
-    severity: int = Field(5, ge=1, le=5)
+    severity: int = Field(5, ge=1, le=SEVERITIES)
 
 
 def _batches(pattern: str) -> Reader:
@@ -54,8 +55,8 @@ def _batches(pattern: str) -> Reader:
         files = sorted(place.glob(pattern))
         if not files:
             raise DataError(f"{name}: {place}: no {pattern} there; allowed: the folder as it is given away")
-        labels = [label for file in files for label in contents(name, file, _batch)["labels"]]
-        return listed(name, [(file, _images_of_batch) for file in files], labels, len(classes))
+        arrays = [(Array.at(file, _images_of_batch), contents(name, file, _batch)["labels"]) for file in files]
+        return listed(name, arrays, len(classes))
 
     return read
 
@@ -74,14 +75,15 @@ def _beside(labels: str) -> Reader:
     """Lists an array whose labels lie in a file beside it."""
 
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
-        return listed(name, [(place, npy)], contents(name, place.with_name(labels), npy), len(classes))
+        return listed(name, [(Array.at(place, npy), contents(name, place.with_name(labels), npy))], len(classes))
 
     return read
 
 
 def _table(name: str, place: Path, classes: Sequence[str]) -> Listed:
     """Lists the arrays `images` and `labels` of one file."""
-    return listed(name, [(place, _images_of_table)], contents(name, place, tables)["labels"], len(classes))
+    labels = contents(name, place, tables)["labels"]
+    return listed(name, [(Array.at(place, _images_of_table), labels)], len(classes))
 
 
 def _images_of_table(path: Path) -> Any:
@@ -96,15 +98,10 @@ def _corrupted(severity: int) -> Reader:
         if not there:
             raise DataError(f"{name}: {place}: no {CORRUPTIONS[0]}.npy or others; allowed: a file for each corruption")
         labels = contents(name, place / "labels.npy", npy)
-        block = len(labels) // 5
-        rows = [
-            number * len(labels) + row
-            for number in range(len(there))
-            for row in range((severity - 1) * block, severity * block)
-        ]
-        files = [(place / f"{what}.npy", npy) for what in there]
-        everything = listed(name, files, np.tile(labels, len(there)).tolist(), len(classes))
-        return replace(everything.subset(rows), where=place, domains=[what for what in there for _ in range(block)])
+        size = len(labels) // SEVERITIES
+        arrays = [(Array.at(place / f"{what}.npy", npy), labels) for what in there]
+        found = listed(name, arrays, len(classes), slice((severity - 1) * size, severity * size))
+        return replace(found, where=place, domains=[what for what in there for _ in range(size)])
 
     return read
 
@@ -114,7 +111,8 @@ def _stl10(part: str, name: str, place: Path, classes: Sequence[str]) -> Listed:
     labels = contents(name, place / f"{part}_y.bin", partial(np.fromfile, dtype=np.uint8))
     numbers = [STL10[label - 1] if 1 <= label <= len(STL10) else -1 for label in labels]
     kept = [row for row, label in enumerate(numbers) if label is not None]
-    everything = listed(name, [(place / f"{part}_X.bin", _images_of_stl10)], [n or 0 for n in numbers], len(classes))
+    array = Array.at(place / f"{part}_X.bin", _images_of_stl10)
+    everything = listed(name, [(array, [number or 0 for number in numbers])], len(classes))
     left_out = everything.left_out.copy()
     left_out["of other classes"] += len(numbers) - len(kept)
     return replace(everything.subset(kept), left_out=left_out)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from metaft.config.schema import DataConfig
 from metaft.errors import DataError, Fault, unknown
@@ -18,7 +18,18 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 ID = ("id_train", "id_val", "id_test")
 ID_VAL = "id_val"  # as a source of ood_val: half of it, for sets that have no shifted part
 
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*names}) < len(names):
+        raise ValueError("each name once")
+    return names
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    AfterValidator(_each_once),
+]
 
 
 class SetOptions(BaseModel):
@@ -121,6 +132,8 @@ def faults(entry: Entry, model: type[SetOptions], data: DataConfig) -> list[Faul
     shifts = entry.shifts(options)
     judges = [name for name, part in shifts.items() if part.answers is None] + [ID_VAL]
     found += [unknown("data.options.ood_val_from", name, judges) for name in options.ood_val_from if name not in judges]
+    if not options.ood_val_from:
+        found.append(Fault("data.options.ood_val_from", "nothing given", ", ".join(judges)))
     for name in options.tests or ():
         if name not in shifts:
             found.append(unknown("data.options.tests", name, shifts))
@@ -138,7 +151,7 @@ def looked_for(name: str, part: Part, root: Path) -> tuple[Path, Reader]:
     found = part.found(root)
     if found is None:
         places = " or ".join(place.path for place in part.places)
-        raise DataError(f"{name}: no {places} in {root}; allowed: one of them, unpacked from {part.home.address}")
+        raise DataError(f"{name}: no {places} in {root}; allowed: what is given away at {part.home.address}, unpacked")
     return found
 
 

@@ -33,16 +33,16 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
     if not root.is_dir():
         raise DataError(f"data.root: {root}: no such folder; allowed: the folder that holds the set")
     known = entry.classes(root, options)
-    reading = _Reading(root, known, entry.parts(options))
-    listed = reading.of_id(entry.held_out, seed)
-    listed["ood_val"], listed[ID_VAL] = reading.judges(options, listed[ID_VAL], seed)
+    given = _Set(root, known, entry.parts(options))
+    listed = given.of_id(entry.held_out, seed)
+    listed["ood_val"], listed[ID_VAL] = given.judges(options, listed[ID_VAL], seed)
     if data.shots is not None:
         listed["id_train"] = listed["id_train"].subset(few(listed["id_train"].labels, data.shots, seed))
     tests = {f"{TEST}{name}": name for name in _tests(entry.shifts(options), options, root)}
-    listed |= {name: reading.part(part, name) for name, part in tests.items()}
+    listed |= {name: given.part(part, name) for name, part in tests.items()}
     classes = _classes(entry, known, data)
     opening = Opening.of(classes.names, data, view)
-    splits = _opened(listed, {name: reading.parts[part] for name, part in tests.items()}, opening)
+    splits = _opened(listed, {name: given.parts[part] for name, part in tests.items()}, opening)
     return Splits(
         splits["id_train"],
         splits[ID_VAL],
@@ -53,7 +53,7 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _Set:
     """A set's parts below a root."""
 
     root: Path

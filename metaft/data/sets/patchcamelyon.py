@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from metaft.data.sets.arrays import contents, listed
+from metaft.data.sets.arrays import Array, contents, listed
 from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.tree import folders
@@ -56,7 +56,7 @@ def _labels(path: Path) -> list[int]:
 
 def _from_h5(name: str, place: Path, classes: Sequence[str]) -> Listed:
     labels = place.with_name(place.name.replace("_x.h5", "_y.h5"))
-    return listed(name, [(place, _images)], contents(name, labels, _labels), len(classes))
+    return listed(name, [(Array.at(place, _images), contents(name, labels, _labels))], len(classes))
 
 
 def _from_folders(name: str, place: Path, classes: Sequence[str]) -> Listed:

@@ -125,6 +125,8 @@ def test_settings_are_checked_before_anything_is_opened():
     assert faults(ood_val_from="stl10")[0][0] == "data.options.ood_val_from", "it does not have all classes"
     assert faults(tests=["cifar10_1", "cifar100"])[0][:2] == ("data.options.tests", "unknown name 'cifar100'")
     assert faults(tests="cifar10_c") == [("data.options.tests", "cifar10_c, of which ood_val is", None)]
+    assert faults(ood_val_from=[])[0][:2] == ("data.options.ood_val_from", "nothing given")
+    assert faults(ood_val_from=["cifar10_c", "cifar10_c"])[0][0] == "data.options.ood_val_from"
     assert faults(severity=6)[0][:2] == ("data.options.severity", "6")
     assert faults(severty=5)[0] == ("data.options.severty", "unknown key", "severity")
 
@@ -149,6 +151,11 @@ def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     assert not (tmp_path / "harm").exists()
     assert "data_batch_2: cannot be read" in damaged(batch, whole[: len(whole) // 2], root)
     batch.write_bytes(whole)
+    short = root / "CIFAR-10-C" / "labels.npy"
+    of_all = short.read_bytes()
+    np.save(short, np.arange(10, dtype=np.uint8))
+    assert "brightness.npy: 50 pictures and 10 labels" in damaged(short, short.read_bytes(), root), "of one severity"
+    short.write_bytes(of_all)
     table = root / "CIFAR-10.2" / "cifar102_test.npy"
     np.save(table, {"images": pictures(3), "labels": np.array([0, 1])}, allow_pickle=True)
     assert "3 pictures and 2 labels; allowed: as many" in damaged(table, table.read_bytes(), root)
