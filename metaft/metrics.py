@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,21 +19,6 @@ ROUNDING = 1e-9  # of accuracies that are compared
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """The share of right predictions, from logits [N, C] and labels [N]."""
     return float((logits.argmax(dim=1) == labels).double().mean())
-
-
-def competing(logits: Tensor, answers: Tensor) -> Tensor:
-    """Logits [N, C] in which only answers compete, each with the best of the classes that count as it.
-
-    out[:, c] = max of logits[:, k] over the classes k with answers[k] = c; -inf where there are none
-
-    Args:
-        answers: the class that each class counts as [C], -1 for one that is no answer.
-
-    Source: how WiSE-FT (Wortsman et al., CVPR 2022) scores ImageNet-A, ImageNet-R and ObjectNet.
-    """
-    answering = (answers >= 0).nonzero()[:, 0]
-    places = answers[answering].expand(len(logits), -1)
-    return torch.full_like(logits, -torch.inf).scatter_reduce(1, places, logits[:, answering], "amax")
 
 
 @dataclass(frozen=True)

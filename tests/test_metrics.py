@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from metaft.metrics import METRICS, Gap, accuracy, competing, predictions, score
+from metaft.metrics import METRICS, Gap, accuracy, predictions, score
 
 
 def data(n: int = 500, seed: int = 0):
@@ -66,15 +66,3 @@ def test_the_error_of_a_difference_that_goes_both_ways():
     gap = Gap.between(numbers >= 1, (numbers < 1) | (numbers >= 5))
     assert gap.mean == pytest.approx(0.03)
     assert gap.error == pytest.approx(math.sqrt((5 - 100 * 0.03**2) / 99) / 10)
-
-
-def test_answers_compete_by_the_best_of_their_classes():
-    logits, _ = data(40)
-    answers = torch.tensor([0, -1, 2, 0, 2])
-    found = competing(logits, answers)
-    for row, ours in zip(logits.tolist(), found.tolist(), strict=True):
-        assert ours == [max(row[0], row[3]), -math.inf, max(row[2], row[4]), -math.inf, -math.inf]
-    values, _ = score(found, torch.tensor([0, 2] * 20), 100, 0)
-    assert set(predictions(found)[0]) <= {0, 2}
-    assert all(math.isfinite(value) for value in values.values())
-    assert torch.equal(competing(logits, torch.arange(5)), logits)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-import torch
 
 from metaft.build.fits import scored
 from metaft.clip.predict import predict
@@ -26,16 +23,3 @@ def test_every_split_has_every_metric_with_its_interval(work):
     id_test = {"id_test": work.splits.tests["id_test"]}
     again = evaluate(work.classifier, id_test, batch_size=25, resamples=100, seed=work.cfg.seed)
     assert again["id_test"].ci95 == scores["id_test"].ci95, "the same resamples by the same seed"
-
-
-def test_a_test_is_scored_among_its_answers(work):
-    split = work.splits.tests["id_test"]
-    kept = split.labels.lt(4).nonzero()[:, 0]
-    narrow = replace(split.subset(kept), answers=torch.tensor([0, 1, 2, 3, -1, -1, -1, -1, -1, -1]))
-    found = evaluate(work.classifier, {"narrow": narrow}, batch_size=25, resamples=100, seed=0)["narrow"]
-    logits = predict(work.classifier, split, 25)[kept]
-    assert (
-        found.metrics["accuracy"] == accuracy(logits[:, :4], split.labels[kept]) > accuracy(logits, split.labels[kept])
-    )
-    part = narrow.subset(torch.tensor([2, 0]))
-    assert predict(work.classifier, part, 25).isfinite().sum(1).tolist() == [4, 4]

@@ -14,10 +14,11 @@ import torchvision
 from PIL import Image
 from timm.data import ImageNetInfo
 
+from metaft.clip.predict import competing
 from metaft.data.sets.imagenet import ENTRY, FACTS, Options
 from metaft.data.table import read_table
 from metaft.errors import DataError
-from metaft.metrics import accuracy, competing
+from metaft.metrics import accuracy
 from tests.data.sets.miniatures import imagenet
 from tests.data.sets.readers import files, labels, load, pixels, same_as
 
