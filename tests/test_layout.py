@@ -87,6 +87,8 @@ COMMANDS = [
     ["--validate", "--config", "configs/csv.yaml", "data.root=pictures"],
     ["--validate", "data.format=cifar10", "data.root=pictures", "data.options.severity=3", "data.shots=4"],
     ["--validate", "data.format=imagenet", "data.root=pictures", "data.options.tests=[objectnet]"],
+    ["--validate", "--config", "configs/webdataset.yaml", "data.root=sets"],
+    ["--validate", "--config", "configs/hf.yaml", "data.root=set"],
     ["--print-config", "inner.steps=7"],
     ["--mode", "tpo"],
     ["--mode", "tpe", "inner.stepps=7", "objective.terms=[hing]", "data.options.tset=3", "model.name=ViT-B-31"],

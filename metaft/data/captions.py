@@ -74,9 +74,13 @@ def listed(path: Path) -> tuple[str, ...]:
     """Class names, one a line.
 
     Raises:
-        DataError: the file cannot be read, or has no line.
+        DataError: the file cannot be read, has no line, or an empty one before the last.
     """
-    return tuple(line for _, line in _lines(path, "class names", "a text file with one name a line"))
+    lines = _lines(path, "class names", "a text file with one name a line")
+    for expected, (number, _) in enumerate(lines, 1):
+        if number != expected:
+            raise DataError(f"{path}, line {expected}: empty; allowed: a name in each line, whose number is its class")
+    return tuple(line for _, line in lines)
 
 
 def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]:

@@ -99,6 +99,18 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.csv:load"),
         Lazy("metaft.data.csv:needs_tables"),
     ),
+    "webdataset": Format(
+        "tar shards: CLIP_benchmark's folders, or images with .cls or .json",
+        Lazy("metaft.data.webdataset:Options"),
+        Lazy("metaft.data.webdataset:load"),
+        Lazy("metaft.data.layout:needs_root"),
+    ),
+    "hf": Format(
+        "tables of Hugging Face's datasets on disk: save_to_disk, or parquet",
+        Lazy("metaft.data.hf:Options"),
+        Lazy("metaft.data.hf:load"),
+        Lazy("metaft.data.hf:needs"),
+    ),
     "wilds": Format(
         "iWildCam, FMoW or Camelyon17 as WILDS unpacks them: data.options.name",
         Lazy("metaft.data.wilds:Options"),

@@ -61,7 +61,7 @@ def folders(path: Path) -> dict[str, Path]:
         DataError: a name that cannot be read, or two that are one name written in two ways.
     """
     inner: dict[str, Path] = {}
-    for entry in map(Path, _entries(path)) if path.is_dir() else ():
+    for entry in map(Path, entries(path)) if path.is_dir() else ():
         if entry.is_dir() and not is_hidden(entry.name):
             name = readable(entry)
             if name in inner:
@@ -74,7 +74,7 @@ def entries_beside(path: Path) -> Counter[str]:
     """What lies in a folder beside the folders that may be data: the number of entries, by why they are left out."""
     reasons = (
         HIDDEN if is_hidden(entry.name) else BESIDE
-        for entry in _entries(path)
+        for entry in entries(path)
         if is_hidden(entry.name) or not entry.is_dir()
     )
     return Counter(reasons)
@@ -109,7 +109,7 @@ class _Entry(NamedTuple):
 def _below(folder: Path, above: tuple[tuple[int, int], ...], linked: bool, left_out: Counter[str]) -> Iterator[_Entry]:
     """The entries below a folder; `above` are the folders that it lies in, links followed."""
     here = _file(folder)
-    for entry in _entries(folder):
+    for entry in entries(folder):
         path, is_link = Path(entry.path), entry.is_symlink()
         if is_hidden(entry.name):
             left_out[HIDDEN] += 1
@@ -125,7 +125,7 @@ def _below(folder: Path, above: tuple[tuple[int, int], ...], linked: bool, left_
             yield _Entry(entry.path, (here[0], entry.inode()), linked)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def entries(folder: Path) -> list[os.DirEntry[str]]:
     """What lies in a folder.
 
     Raises:

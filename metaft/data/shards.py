@@ -1,0 +1,183 @@
+"""Shards: tar archives whose members KEY.SUFFIX belong together by key, a picture and its label among them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from metaft.data.decode import suffixes
+from metaft.data.stored import version_of
+from metaft.data.tree import HIDDEN, is_hidden
+from metaft.errors import DataError
+
+# What is no archive that members can be read from at their places, by how it begins.
+NO_TAR = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"version https://git-lfs": "a pointer of Git LFS, not what it points to (git lfs pull)",
+}
+BLOCK = 512  # bytes; an archive is made of such blocks, and ends with some that are empty
+TAIL = 2**20  # bytes behind the last member that are looked at
+PICTURE, CLS, JSON = "picture", "cls", "json"
+NO_FILE = "no regular file"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An archive as it was when its headers were read."""
+
+    path: Path
+    version: str
+
+
+@dataclass(frozen=True, slots=True)  # there may be millions
+class Member:
+    """A file in a shard: its bytes begin at an offset."""
+
+    shard: Shard
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        """As messages call it."""
+        return f"{self.shard.path}, member {self.name}"
+
+    @property
+    def version(self) -> str:
+        """The shard's, and its place there."""
+        return f"{self.shard.version}\0{self.offset}\0{self.size}"
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            OSError: the shard is not there, or has become shorter.
+        """
+        with self.shard.path.open("rb") as file:
+            file.seek(self.offset)
+            content = file.read(self.size)
+        if len(content) < self.size:
+            raise OSError(f"the shard ends {self.size - len(content)} bytes early")
+        return content
+
+
+class Sample(NamedTuple):
+    """A picture and the number of its class."""
+
+    picture: Member
+    label: int
+
+
+def samples(path: Path, json_keys: Sequence[str]) -> tuple[list[Sample], Counter[str]]:
+    """The samples of a shard, in the order of their first members, and how many members are in none, by reason.
+
+    A key ends, and a suffix begins, at the first dot of a name, as for the webdataset package. The label is the number
+    in KEY.cls, or else that under the first of `json_keys` in KEY.json.
+
+    Raises:
+        DataError: no whole archive, a key without one picture and one label, or no sample at all.
+    """
+    by_key, left_out = _by_key(path)
+    found = []
+    for key, parts in by_key.items():
+        lacking = "picture" if PICTURE not in parts else "label (.cls or .json)" if len(parts) == 1 else None
+        if lacking:
+            others = ", ".join(member.name for member in parts.values())
+            allowed = "a picture and a label under each key, which ends at a name's first dot"
+            raise DataError(f"{path}: no {lacking} under the key {key!r}, only {others}; allowed: {allowed}")
+        left_out[f".{JSON}"] += CLS in parts and JSON in parts
+        label = _number(parts[CLS]) if CLS in parts else _number_in_json(parts[JSON], json_keys)
+        found.append(Sample(parts[PICTURE], label))
+    if not found:
+        others = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items())) or "nothing at all"
+        raise DataError(f"{path}: no pictures, but {others}; allowed: members KEY.jpg and KEY.cls, or others alike")
+    return found, +left_out
+
+
+def _by_key(path: Path) -> tuple[dict[str, dict[str, Member]], Counter[str]]:
+    """The pictures and labels of a shard by their keys, and the number of other members."""
+    shard = Shard(path, version_of(path))
+    by_key: dict[str, dict[str, Member]] = {}
+    left_out: Counter[str] = Counter()
+    for info in _headers(path):
+        name = PurePosixPath(info.name)
+        stem, dot, suffix = name.name.partition(".")
+        part = PICTURE if f".{suffix}".lower() in suffixes() else suffix.lower()
+        if info.isdir():
+            continue
+        if any(map(is_hidden, name.parts)):
+            left_out[HIDDEN] += 1
+        elif not info.isreg():
+            left_out[NO_FILE] += 1
+        elif part not in (PICTURE, CLS, JSON):
+            left_out[dot + suffix or "without a suffix"] += 1
+        else:
+            parts = by_key.setdefault(str(name.with_name(stem)), {})
+            if part in parts:
+                both = f"{parts[part].name} and {info.name} under one key"
+                raise DataError(f"{path}: {both}; allowed: a picture and a label under each key")
+            parts[part] = Member(shard, info.name, info.offset_data, info.size)
+    return by_key, left_out
+
+
+def _headers(path: Path) -> list[tarfile.TarInfo]:
+    """The headers of an archive's members.
+
+    Python's reader takes a damaged header, and a file that ends with a member, for the end of the archive; so what
+    follows its end is looked at.
+
+    Raises:
+        DataError: no archive, not a plain one, or not a whole one.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(BLOCK)
+            file.seek(0)
+            for magic, what in NO_TAR.items():
+                if start.startswith(magic):
+                    raise DataError(f"{path}: {what}; allowed: a plain tar archive")
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                infos = archive.getmembers()
+                file.seek(archive.offset)
+                rest = file.read(TAIL)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{path}: no tar archive that can be read ({error}); allowed: a whole one") from error
+    if rest[:BLOCK] != bytes(BLOCK):
+        how = "damaged" if len(rest) >= BLOCK else "the shard ends early"
+        last = f"after member {infos[-1].name}" if infos else "at its beginning"
+        raise DataError(f"{path}: {how}, {last}; allowed: a whole archive")
+    if rest.strip(b"\0"):
+        raise DataError(f"{path}: more data behind the archive's end; allowed: one archive in a file")
+    return infos
+
+
+def _number(member: Member) -> int:
+    """The class number in a text."""
+    text = member.read().decode("utf-8", "backslashreplace").strip()
+    if not re.fullmatch("[0-9]+", text):
+        raise DataError(f"{member}: the label {text[:40]!r}; allowed: a class number from 0")
+    return int(text)
+
+
+def _number_in_json(member: Member, keys: Sequence[str]) -> int:
+    """The class number under the first of some keys that is there."""
+    try:
+        found = json.loads(member.read())
+    except ValueError as error:
+        raise DataError(f"{member}: no JSON ({error}); allowed: an object with {' or '.join(keys)}") from error
+    known = [key for key in keys if key in found] if isinstance(found, Mapping) else []
+    if not known:
+        raise DataError(f"{member}: no {' or '.join(keys)}; allowed: one, or data.options.json_keys")
+    label = found[known[0]]
+    if not isinstance(label, int) or isinstance(label, bool) or label < 0:
+        raise DataError(f"{member}: the label {label!r} under {known[0]!r}; allowed: a class number from 0")
+    return label

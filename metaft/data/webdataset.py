@@ -1,0 +1,249 @@
+"""webdataset: pictures in tar archives, as in CLIP_benchmark's folders or as shards for the webdataset package.
+
+Headers and labels are read once, and each picture from its place in its shard, since any may be asked for by its
+number; the package, which streams whole shards, is not needed for that.
+
+Source: the folders, names and labels are those of LAION-AI/CLIP_benchmark (clip_benchmark/webdataset_builder.py and
+`build_wds_dataset` in datasets/builder.py), the keys those of `base_plus_ext` in webdataset/tariterators.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaft.config.schema import DataConfig
+from metaft.data.layout import Layout, missing, root_of
+from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
+from metaft.errors import DataError, nearest
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.pictures import Listed
+    from metaft.data.types import ImageView, Splits
+
+COUNT, NAMES, TASK = "nshards.txt", "classnames.txt", "dataset_type.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+OTHER_TASKS = ("retrieval", "multilabel")
+SHARDS = "shards (*.tar): their folder, one of them, or several as in train-{000..009}.tar"
+
+
+class Options(Layout):
+    """Settings of `data.format: webdataset`, under `data.options`: where the shards of each split lie.
+
+    A path, below `data.root` or absolute, is a folder of shards, one shard, or several as in `train-{000..009}.tar`.
+    Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold shards, or a folder of shards for each
+    domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` is one test. `more` maps names
+    to the paths of further labelled images to train on. Labels are numbers of lines of the nearest classnames.txt, from
+    the shards' folder up to `data.root`; classes of other splits are those of id_train with the same name. `json_keys`
+    are what labels may be called in KEY.json, where there is no KEY.cls.
+    """
+
+    json_keys: tuple[str, ...] = ("label", "cls")
+
+
+def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
+    """Read the headers and labels of all shards and open the splits.
+
+    Raises:
+        DataError: a shard that is missing, damaged or ends early, a sample without a picture or a label, a label
+            without a class, an unreadable image.
+    """
+    from metaft.data.captions import class_names, listed, templates
+    from metaft.data.pictures import opened
+    from metaft.data.types import Classes
+
+    base = root_of(data)
+    own = _nearest(NAMES, base / options.id_train, base)
+    source = own or data.classnames
+    if source is None:
+        where = f"{base / options.id_train}: no {NAMES} there or above"
+        raise DataError(f"{where}; allowed: one, with a name a line for each class number, or data.classnames")
+    numbers = [str(number) for number in range(len(listed(source)))]
+    names = listed(source) if data.classnames is None else class_names(data.classnames, numbers)
+    classes = listed(own) if own else names
+    written = _nearest(TEMPLATES, base / options.id_train, base)
+    texts = templates(data.templates or (str(written) if written else "simple"))
+    tests = options.ood_test or _folders_of_shards(base / "ood_test") or {"all": Path("ood_test")}
+    places = options.places(_folders_of_shards(base / options.ood_val), tests)
+    found = {
+        name: _listed(name, base / path, Naming.of(base / path, base, classes), options.json_keys)
+        for name, path in places.items()
+    }
+    return opened(found, Classes(names, texts, tuple(numbers)), data, seed, view)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the class numbers of a split mean.
+
+    Args:
+        source: the file that names them; None: id_train's.
+        names: by number.
+        labels: by number, in id_train; None where it has no class of the name.
+        classes: those of id_train.
+    """
+
+    source: Path | None
+    names: Sequence[str]
+    labels: Sequence[int | None]
+    classes: Sequence[str]
+
+    @classmethod
+    def of(cls, place: Path, base: Path, classes: Sequence[str]) -> Naming:
+        """By the nearest classnames.txt, or those of id_train where there is none."""
+        from metaft.data.captions import listed
+
+        source = _nearest(NAMES, place, base)
+        names = listed(source) if source else classes
+        known = {name: label for label, name in enumerate(classes)}
+        return cls(source, names, range(len(names)) if names == classes else [known.get(n) for n in names], classes)
+
+    def label(self, where: object, number: int) -> int:
+        """The label in id_train of the class that a number means.
+
+        Raises:
+            DataError: there is none.
+        """
+        named = f"the lines of {self.source}" if self.source else "as in id_train"
+        if number >= len(self.names):
+            raise DataError(f"{where}: label {number}; allowed: 0 to {len(self.names) - 1}, {named}")
+        label, name = self.labels[number], self.names[number]
+        if label is None:
+            near = nearest(name, self.classes)
+            unknown = f"label {number}, {name!r} in {self.source}, unknown to id_train"
+            raise DataError(f"{where}: {unknown}; nearest: {near!r}")
+        return label
+
+
+def _nearest(name: str, place: Path, base: Path) -> Path | None:
+    """The file of this name that is nearest to a split: in its folder, or above it up to the base."""
+    above = [place, *place.parents]
+    within = above[: above.index(base) + 1] if base in above else above[:3]
+    return next((folder / name for folder in within if (folder / name).is_file()), None)
+
+
+def _listed(name: str, place: Path, naming: Naming, json_keys: Sequence[str]) -> Listed:
+    """The pictures of a split's shards."""
+    from metaft.data.pictures import Listed
+    from metaft.data.shards import samples
+    from metaft.progress import track
+
+    paths, left_out = shards(place)
+    files, labels = [], []
+    for path in track(paths, f"indexing {name}", unit="shard"):
+        found, others = samples(path, json_keys)
+        left_out += others
+        files += [sample.picture for sample in found]
+        labels += [naming.label(sample.picture, sample.label) for sample in found]
+    return Listed(name, place, files, labels, left_out)
+
+
+def shards(place: Path) -> tuple[list[Path], Counter[str]]:
+    """The shards of a split in their order, and what lies in their folder beside them, by why it is left out.
+
+    Raises:
+        DataError: no shards, not all that are named or counted, or pictures of an unpacked one beside them.
+    """
+    if not place.is_dir():
+        return _named(place), Counter()
+    task = _nearest(TASK, place, place.parent)
+    if task is not None and _text(task) in OTHER_TASKS:
+        raise DataError(f"{task}: {_text(task)}; allowed: classification, with one label a picture")
+    found, left_out = _sorted_out(place)
+    if (place / COUNT).is_file():
+        _refuse_miscounted(place / COUNT, found)
+    if not found:
+        inside = [inner for inner, path in folders(place).items() if any(path.glob("*.tar"))]
+        hint = f" but in {', '.join(inside)}" if inside else ""
+        raise DataError(f"{place}: no shards there{hint}; allowed: {SHARDS}")
+    return [place / name for name in in_order_of_stems(found)], left_out
+
+
+def in_order_of_stems(names: Iterable[str]) -> list[str]:
+    """Names of shards by their numbers where all are numbers, else by their letters."""
+    by_stem = {name.removesuffix(".tar"): name for name in names}
+    return [by_stem[stem] for stem in in_order(by_stem)]
+
+
+def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
+    """The shards in a folder, and the number of other entries by their kind."""
+    from metaft.data.decode import kind, suffixes
+
+    found: list[str] = []
+    left_out: Counter[str] = Counter()
+    for path in sorted(map(Path, entries(folder))):
+        if is_hidden(path.name):
+            left_out[HIDDEN] += 1
+        elif ".tar" in path.suffixes or path.suffix == ".tgz":
+            found.append(readable(path))
+        elif path.suffix.lower() in suffixes() or path.suffix == ".cls":
+            raise DataError(f"{path}: beside shards, as of one that was unpacked; allowed: shards alone (*.tar)")
+        elif path.name not in (COUNT, NAMES, TEMPLATES, TASK):
+            left_out["folder" if path.is_dir() else kind(path)] += 1
+    return found, left_out
+
+
+def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
+    """Refuse shards that are not those that nshards.txt counts, 0.tar and so on."""
+    text = _text(count)
+    if not re.fullmatch("[0-9]+", text):
+        raise DataError(f"{count}: {text[:40]!r}; allowed: the number of shards")
+    expected = [f"{number}.tar" for number in range(int(text))]
+    gone = [name for name in expected if name not in found]
+    more = [name for name in found if name not in expected]
+    if gone or more:
+        wrong = f"{gone[0]} is not there" if gone else f"{more[0]} is there too"
+        said = f"{len(expected)} shards, {len(found)} found: {wrong}"
+        raise DataError(f"{count}: {said}; allowed: 0.tar to {len(expected) - 1}.tar, all of them")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); allowed: a file that can") from error
+
+
+def _named(place: Path) -> list[Path]:
+    """The shards that a path with ranges names."""
+    paths = [Path(text) for text in expand(str(place))]
+    gone = [path for path in paths if not path.is_file()]
+    if gone and ".tar" not in place.suffixes:
+        raise DataError(f"{missing(place)}; allowed: {SHARDS}")
+    if gone:
+        count = f"{len(gone)} of {len(paths)} shards are not there"
+        raise DataError(f"{place}: {count}, the first: {gone[0]}; allowed: {SHARDS}")
+    return paths
+
+
+def expand(text: str) -> Iterator[str]:
+    """The texts that a text with braces stands for, as in shells: {08..11} for numbers, {a,b} for words.
+
+    >>> list(expand("{train,more}-{09..10}.tar"))
+    ['train-09.tar', 'train-10.tar', 'more-09.tar', 'more-10.tar']
+    """
+    braces = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", text)
+    if braces is None:
+        yield text
+        return
+    first, last, words = braces.groups()
+    for each in words.split(",") if words else _numbers(first, last):
+        yield from expand(text[: braces.start()] + each + text[braces.end() :])
+
+
+def _numbers(first: str, last: str) -> list[str]:
+    """The numbers from one to another, as long as the first where that begins with 0."""
+    low, high = sorted((int(first), int(last)))
+    digits = len(first) if first.startswith("0") else 1
+    return [f"{number:0{digits}}" for number in range(low, high + 1)]
+
+
+def _folders_of_shards(place: Path) -> dict[str, Path]:
+    """The folders of a split by name, where it holds these in place of shards."""
+    if not place.is_dir() or any(place.glob("*.tar")) or (place / COUNT).is_file():
+        return {}
+    return {name: path.absolute() for name, path in folders(place).items()}

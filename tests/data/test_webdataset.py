@@ -1,0 +1,436 @@
+"""Pictures in tar shards: the same splits as from folders, and every fault by its shard and member."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaft.config.schema import DataConfig
+from metaft.data import decoded, registry
+from metaft.data.decoded import ImageFiles, Mapped
+from metaft.data.duplicates import refuse_shared
+from metaft.data.webdataset import expand
+from metaft.errors import DataError
+from tests.data.test_folder import VIEW
+from tests.data.test_folder import load as load_folder
+
+SPLITS = ("id_train", "id_val", "ood_val", "id_test", "ood_test/dusk", "ood_test/dawn")
+CLASSES = ("dark_square", "light_square")
+Files = dict[str, bytes]  # the members of a shard by name
+
+
+def packed(path: Path, members: Files) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def unpacked(path: Path) -> Files:
+    with tarfile.open(path) as archive:
+        return {info.name: archive.extractfile(info).read() for info in archive.getmembers()}
+
+
+def samples_of(split: Path, labels=(0, 1), form="cls") -> list[Files]:
+    """The members of each sample of a split of a picture tree, keys as CLIP_benchmark writes them."""
+    files = [(label, file) for name, label in zip(CLASSES, labels, strict=True) for file in by_number(split / name)]
+    return [
+        {
+            f"s{number:07d}.{file.suffix[1:]}": file.read_bytes(),
+            f"s{number:07d}.{form}": str(label).encode() if form == "cls" else json.dumps({"label": label}).encode(),
+        }
+        for number, (label, file) in enumerate(files)
+    ]
+
+
+def by_number(folder: Path) -> list[Path]:
+    """In the order of the folder format: by name."""
+    return sorted(folder.iterdir())
+
+
+def write(folder: Path, samples: list[Files], per_shard=7, name="{}.tar") -> None:
+    """Shards of a split, and nshards.txt, as clip_benchmark_export_wds leaves them."""
+    parts = [samples[first : first + per_shard] for first in range(0, len(samples), per_shard)]
+    for number, part in enumerate(parts):
+        packed(folder / name.format(number), {k: v for sample in part for k, v in sample.items()})
+    (folder / "nshards.txt").write_text(f"{len(parts)}\n")
+
+
+@pytest.fixture
+def shards(picture_tree, tmp_path) -> Path:
+    """The picture tree as a data set of CLIP_benchmark, with the splits of metaft."""
+    root = tmp_path / "shards"
+    for split in SPLITS:
+        write(root / split, samples_of(picture_tree / split))
+    (root / "classnames.txt").write_text("dark square\nlight square\n")
+    (root / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\n{c}, a tile\n")
+    return root
+
+
+def load(root: Path, **changes):
+    return registry.load(DataConfig(**{"format": "webdataset", "root": root, **changes}), 0, VIEW)
+
+
+def fault(root: Path, **changes) -> str:
+    with pytest.raises(DataError) as caught:
+        load(root, **changes)
+    return str(caught.value)
+
+
+def same(ours, theirs) -> None:
+    """Splits with the same pictures and labels in the same order."""
+    assert set(ours.parts) == set(theirs.parts)
+    for name, split in ours.parts.items():
+        assert torch.equal(split.labels, theirs.parts[name].labels)
+        rows = range(len(theirs.parts[name]))
+        assert torch.equal(split.source.pixels(rows), theirs.parts[name].source.pixels(rows))
+
+
+def test_shards_give_the_splits_of_their_folders(shards, picture_tree, capsys):
+    ours, theirs = load(shards), load_folder(picture_tree)
+    same(ours, theirs)
+    assert ours.classes.names == theirs.classes.names
+    assert ours.classes.templates == ("a photo of a {}.", "{}, a tile")
+    assert "id_train: 20 pictures\n" in capsys.readouterr().err
+    row = ours.id_train.source.files[13]
+    assert str(row) == f"{shards / 'id_train/1.tar'}, member s0000013.png"
+    assert row.read() == by_number(picture_tree / "id_train/light_square")[3].read_bytes()
+
+
+def test_shards_are_read_in_the_order_of_their_numbers(shards, picture_tree):
+    shutil.rmtree(shards / "id_train")
+    write(shards / "id_train", samples_of(picture_tree / "id_train"), per_shard=1)
+    names = [file.shard.path.name for file in load(shards).id_train.source.files]
+    assert names == [f"{number}.tar" for number in range(20)]
+
+
+def test_plain_shards_by_a_pattern(shards, picture_tree, tmp_path):
+    """Other names, labels in JSON, class names given, keys in folders, suffixes in capitals, no counts."""
+    root = tmp_path / "plain"
+    for split in SPLITS:
+        renamed = [
+            {f"./of/{name.replace('.png', '.PNG')}": content for name, content in sample.items()}
+            for sample in samples_of(picture_tree / split, form="json")
+        ]
+        write(root / split, renamed, name="part-{:03}.tar")
+        (root / split / "nshards.txt").unlink()
+    options = {"id_train": "id_train/part-{000..002}.tar", "id_test": "id_test/part-{000,001,002}.tar"}
+    (tmp_path / "names.txt").write_text("1 = light square\n0 = dark square\n")
+    ours = load(root, options=options, classnames=tmp_path / "names.txt")
+    same(ours, load(shards))
+    assert ours.classes.names == ("dark square", "light square")
+    assert "itap of a {}." in ours.classes.templates
+    options["id_train"] = "id_train/part-{000..003}.tar"
+    text = fault(root, options=options, classnames=tmp_path / "names.txt")
+    assert f"1 of 4 shards are not there, the first: {root / 'id_train/part-003.tar'}" in text
+    options["id_train"] = "id_train/part-7.tar"
+    text = fault(root, options=options, classnames=tmp_path / "names.txt")
+    assert f"1 of 1 shards are not there, the first: {root / 'id_train/part-7.tar'}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "ends"),
+    [
+        ("{000..009}.tar", 10, ("000.tar", "009.tar")),
+        ("a-{8..11}.tar", 4, ("a-8.tar", "a-11.tar")),
+        ("{a,b}/{0..1}.tar", 4, ("a/0.tar", "b/1.tar")),
+        ("{9..10}.tar", 2, ("9.tar", "10.tar")),
+        ("{010..009}.tar", 2, ("009.tar", "010.tar")),
+        ("0.tar", 1, ("0.tar", "0.tar")),
+        ("a{b}.tar", 1, ("a{b}.tar", "a{b}.tar")),
+    ],
+)
+def test_braces_as_shells_have_them(text, count, ends):
+    found = list(expand(text))
+    assert (len(found), found[0], found[-1]) == (count, *ends)
+
+
+def test_the_package_writes_and_reads_the_same(shards, picture_tree):
+    """As clip_benchmark_export_wds calls it: a ShardWriter with `s%07d`, raw bytes and a whole number."""
+    wds = pytest.importorskip("webdataset")
+    shutil.rmtree(shards / "id_train")
+    (shards / "id_train").mkdir()
+    with wds.ShardWriter(str(shards / "id_train/%d.tar"), maxcount=7, maxsize=1_000_000_000, verbose=0) as sink:
+        for number, sample in enumerate(samples_of(picture_tree / "id_train")):
+            picture, label = sample.values()
+            sink.write({"__key__": f"s{number:07d}", "png": picture, "cls": int(label)})
+        count = sink.shard
+    (shards / "id_train/nshards.txt").write_text(f"{count}\n")
+    theirs = []
+    for number in range(count):
+        with (shards / f"id_train/{number}.tar").open("rb") as stream:
+            members = wds.tariterators.tar_file_expander([{"url": str(number), "stream": stream}])
+            theirs += wds.tariterators.group_by_keys(members)
+    split = load(shards).id_train
+    assert split.labels.tolist() == [int(sample["cls"]) for sample in theirs]
+    assert [file.read() for file in split.source.files] == [sample["png"] for sample in theirs]
+
+
+def test_a_data_set_of_clip_benchmark_for_each_distribution(shards, picture_tree, tmp_path):
+    """Numbers mean lines of the classnames.txt of their own set."""
+    root = tmp_path / "benchmark"
+    for name, split, labels in (("wds_id", "id_train", (0, 1)), ("wds_sketch", "ood_test/dusk", (2, 0))):
+        write(root / name / "test", samples_of(picture_tree / split, labels))
+    write(root / "wds_id/train", samples_of(picture_tree / "id_test"))
+    write(root / "wds_v2/test", samples_of(picture_tree / "ood_val"))
+    (root / "wds_id/classnames.txt").write_text("dark square\nlight square\n")
+    (root / "wds_sketch/classnames.txt").write_text("light square\nring\ndark square\n")
+    options = {"id_train": "wds_id/train", "id_val": None, "ood_val": "wds_v2/test", "id_test": "wds_id/test"}
+    options["ood_test"] = {"sketch": "wds_sketch/test"}
+    splits = load(root, options=options)
+    assert splits.id_train.counts(2) == [9, 9], "a tenth is held out"
+    dusk = load(shards).tests["ood_test/dusk"]
+    assert torch.equal(splits.tests["ood_test/sketch"].labels, dusk.labels)
+    (root / "wds_sketch/classnames.txt").write_text("lite square\nring\ndark square\n")
+    text = fault(root, options=options)
+    assert f"label 0, 'lite square' in {root / 'wds_sketch/classnames.txt'}, unknown to id_train" in text
+    assert "nearest: 'light square'" in text
+    options["ood_test"] = {"sketch": "wds_sketch"}
+    assert f"{root / 'wds_sketch'}: no shards there but in test; allowed: " in fault(root, options=options)
+
+
+def test_validation_in_named_domains(shards):
+    whole = load(shards).ood_val
+    for number, domain in enumerate(("noon", "haze", "rain")):
+        (shards / "ood_val" / domain).mkdir()
+        (shards / f"ood_val/{number}.tar").rename(shards / f"ood_val/{domain}/0.tar")
+    (shards / "ood_val/nshards.txt").unlink()
+    split = load(shards).ood_val
+    assert split.domains.names == ("haze", "noon", "rain")
+    assert split.domains.numbers.tolist() == [0] * 7 + [1] * 7 + [2] * 6
+    assert torch.equal(split.source.pixels(range(7)), whole.source.pixels(range(7, 14)))
+
+
+def test_one_unnamed_ood_test_and_further_sources(shards):
+    (shards / "ood_test/dusk").rename(shards / "dusk")
+    shutil.rmtree(shards / "ood_test")
+    (shards / "dusk").rename(shards / "ood_test")
+    assert set(load(shards).tests) == {"id_test", "ood_test/all"}
+    (shards / "ood_test").rename(shards / "dusk")
+    options = {"more": {"dusk": "dusk"}, "ood_test": {"t": "id_val"}, "id_val": None}
+    assert list(load(shards, options=options).search_data.sources) == ["ood_val", "dusk"]
+    assert f"{shards / 'ood_test'}: no such folder" in fault(shards)
+
+
+def test_what_is_no_data_is_counted(shards, capsys):
+    path = shards / "id_train/0.tar"
+    extra = {"._s0000000.png": b"mac", "__MACOSX/s0000000.png": b"mac", "s0000000.txt": b"a tile", "README": b""}
+    packed(path, {**unpacked(path), **extra, "s0000001.json": b"{}", "s0000001.seg.png": b"mask"})
+    (shards / "id_train/._0.tar").write_bytes(b"mac")
+    (shards / "id_train/log.txt").write_text("of the split")
+    load(shards)
+    assert (
+        "id_train: 20 pictures; left out: 1 .json, 1 .seg.png, 2 .txt, 3 hidden, 1 without a suffix\n"
+        in capsys.readouterr().err
+    )
+
+
+def test_unreadable_members_stop_or_are_skipped_and_counted(shards, capsys):
+    path = shards / "id_train/0.tar"
+    packed(path, {**unpacked(path), "s0000003.png": b"no picture"})
+    assert f"1 of 20 images unreadable; the first: {path}, member s0000003.png: unreadable image" in fault(shards)
+    assert load(shards, on_unreadable="skip").id_train.counts(2) == [9, 10]
+    assert "id_train: 19 pictures; left out: 1 unreadable\n" in capsys.readouterr().err
+
+
+@pytest.fixture(params=[1.0, 0.0], ids=["disk", "nowhere"])
+def limit(request, tmp_path, monkeypatch) -> float:
+    """For sets that memory does not hold."""
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(decoded, "MEMORY", 0)
+    return request.param
+
+
+def test_sets_that_memory_does_not_hold(shards, picture_tree, limit, monkeypatch):
+    found = load(shards, cache_gib=limit)
+    assert isinstance(found.id_train.source, Mapped if limit else ImageFiles)
+    same(found, load_folder(picture_tree, cache_gib=limit))
+    again = pickle.loads(pickle.dumps(found.id_train.source))
+    assert torch.equal(again.pixels([3, 1]), found.id_train.source.pixels([3, 1])), "a worker reads the same"
+    decode = decoded.decode
+    monkeypatch.setattr(decoded, "decode", lambda *_: pytest.fail("decoded once more"))
+    load(shards, cache_gib=limit)
+    path = shards / "id_train/2.tar"
+    packed(path, dict(reversed(unpacked(path).items())))
+    with pytest.raises(pytest.fail.Exception, match="decoded once more"):
+        load(shards, cache_gib=limit)
+    monkeypatch.setattr(decoded, "decode", decode)
+    assert load(shards, cache_gib=limit).id_train.labels.tolist() == [0] * 10 + [1] * 10
+
+
+def test_a_shard_that_is_cut_later_is_named(shards, limit):
+    split = load(shards, cache_gib=limit).id_train
+    path = shards / "id_train/2.tar"
+    path.write_bytes(path.read_bytes()[:2000])
+    if limit:
+        assert split.source.pixels([19]).shape == (1, 3, 32, 32), "it was read before"
+    else:
+        with pytest.raises(DataError, match=f"{path}, member s0000019.png: unreadable image .the shard ends .* early"):
+            split.source.pixels([19])
+
+
+@pytest.mark.parametrize("way", ["pixels", "members"])
+def test_the_same_picture_in_two_splits(shards, picture_tree, way, tmp_path, monkeypatch):
+    if way == "members":
+        monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(decoded, "MEMORY", 0)
+    refuse_shared(load(shards))
+    path = shards / "ood_val/2.tar"
+    picture = by_number(picture_tree / "id_train/dark_square")[4].read_bytes()
+    packed(path, {**unpacked(path), "z.png": picture, "z.cls": b"0"})
+    with pytest.raises(DataError) as caught:
+        refuse_shared(load(shards))
+    first, second = f"{shards / 'id_train/0.tar'}, member s0000004.png", f"{path}, member z.png"
+    assert f"id_train: 1 picture of ood_val too, the first: {first} is {second}" in str(caught.value)
+
+
+def cut(part: float):
+    return lambda path: path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+
+
+def cut_between_members(path: Path) -> None:
+    """At the end of a member, where Python's reader sees the end of the archive."""
+    with tarfile.open(path) as archive:
+        fourth = archive.getmembers()[4]
+    path.write_bytes(path.read_bytes()[: fourth.offset])
+
+
+def cut_in_a_header(path: Path) -> None:
+    with tarfile.open(path) as archive:
+        fourth = archive.getmembers()[4]
+    path.write_bytes(path.read_bytes()[: fourth.offset + 100])
+
+
+def damaged_header(path: Path) -> None:
+    with tarfile.open(path) as archive:
+        fourth = archive.getmembers()[4]
+    content = bytearray(path.read_bytes())
+    content[fourth.offset : fourth.offset + 40] = b"\xff" * 40
+    path.write_bytes(content)
+
+
+def twice(path: Path) -> None:
+    path.write_bytes(path.read_bytes() * 2)
+
+
+def written(content: bytes):
+    return lambda path: path.write_bytes(content)
+
+
+def zipped(path: Path) -> None:
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
+def changed(**members: bytes | None):
+    """A shard in which members are others; names have a dot in place of two underscores, and None leaves one out."""
+
+    def change(path: Path) -> None:
+        others = {name.replace("__", "."): content for name, content in members.items()}
+        packed(path, {name: c for name, c in {**unpacked(path), **others}.items() if c is not None})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (cut(0.5), "no tar archive that can be read (unexpected end of data)"),
+        (cut_between_members, "the shard ends early, after member s0000001.cls; allowed: a whole archive"),
+        (cut_in_a_header, "the shard ends early, after member s0000001.cls"),
+        (damaged_header, "damaged, after member s0000001.cls"),
+        (twice, "more data behind the archive's end"),
+        (written(b""), "no tar archive that can be read (empty file)"),
+        (written(b"no archive" * 99), "no tar archive that can be read"),
+        (written(bytes(10240)), "no pictures, but nothing at all; allowed: members KEY.jpg and KEY.cls"),
+        (zipped, "compressed with gzip; allowed: a plain tar archive"),
+        (written(b"version https://git-lfs.github.com/spec/v1\n"), "a pointer of Git LFS"),
+        (changed(s0000002__png=None), "no picture under the key 's0000002', only s0000002.cls; allowed: "),
+        (changed(s0000002__cls=None), "no label (.cls or .json) under the key 's0000002', only s0000002.png"),
+        (changed(s0000002__jpg=b""), "s0000002.png and s0000002.jpg under one key"),
+        (changed(s0000002__cls=b"2"), ", member s0000002.png: label 2; allowed: 0 to 1, the lines of "),
+        (changed(s0000002__cls=b"-1"), ", member s0000002.cls: the label '-1'; allowed: a class number from 0"),
+        (changed(s0000002__cls=b"dark"), ", member s0000002.cls: the label 'dark'"),
+        (changed(s0000002__cls=b"\xff\x00"), ", member s0000002.cls: the label "),
+        (changed(s0000002__cls=None, s0000002__json=b"{"), ", member s0000002.json: no JSON ("),
+        (changed(s0000002__cls=None, s0000002__json=b'{"class": 1}'), ", member s0000002.json: no label or cls; "),
+        (changed(s0000002__cls=None, s0000002__json=b'{"cls": "1"}'), "the label '1' under 'cls'; allowed: a class"),
+        (changed(s0000002__cls=None, s0000002__json=b"[1]"), ", member s0000002.json: no label or cls; "),
+    ],
+)
+def test_every_fault_names_the_shard(shards, change, words):
+    change(shards / "id_val/0.tar")
+    said = fault(shards)
+    assert said.startswith(f"{shards / 'id_val/0.tar'}"), said
+    assert words in said
+
+
+def test_a_label_and_a_picture_may_lie_apart(shards):
+    before = load(shards)
+    path = shards / "id_val/0.tar"
+    packed(path, dict(sorted(unpacked(path).items(), key=lambda item: item[0].endswith(".cls"))))
+    same(load(shards), before)
+
+
+@pytest.mark.parametrize("text", ["dark square\n\nlight square\n", "dark square\nlight square\n\n\n"])
+def test_lines_are_numbers(shards, text):
+    (shards / "classnames.txt").write_text(text)
+    if "\n\nl" in text:
+        assert fault(shards).startswith(f"{shards / 'classnames.txt'}, line 2: empty; allowed: ")
+    else:
+        assert load(shards).classes.names == ("dark square", "light square")
+
+
+def drop_the_last(folder: Path) -> None:
+    (folder / "2.tar").unlink()
+
+
+def count(text: str):
+    return lambda folder: (folder / "nshards.txt").write_text(text)
+
+
+def unpack_one(folder: Path) -> None:
+    for name, content in unpacked(folder / "0.tar").items():
+        (folder / name).write_bytes(content)
+
+
+def no_shards(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (drop_the_last, "nshards.txt: 3 shards, 2 found: 2.tar is not there; allowed: 0.tar to 2.tar, all of them"),
+        (count("2"), "nshards.txt: 2 shards, 3 found: 2.tar is there too"),
+        (count("many\n"), "nshards.txt: 'many'; allowed: the number of shards"),
+        (unpack_one, "s0000000.cls: beside shards, as of one that was unpacked"),
+        (no_shards, ": no shards there; allowed: shards (*.tar): their folder, "),
+        (lambda folder: (folder / "2.tar").rename(folder / "2.tar.gz"), "nshards.txt: 3 shards, 3 found: 2.tar is not"),
+        (lambda folder: (folder.parent / "dataset_type.txt").write_text("retrieval"), "dataset_type.txt: retrieval; "),
+        (lambda folder: (folder.parent / "classnames.txt").unlink(), ": no classnames.txt there or above; allowed: "),
+        (lambda folder: folder.rename(folder.with_name("id_vall")), "id_val: no such folder (nearest: 'id_vall')"),
+    ],
+)
+def test_every_fault_names_the_folder(shards, change, words):
+    change(shards / "id_val")
+    said = fault(shards)
+    assert said.startswith(str(shards)), said
+    assert words in said
+
+
+def test_settings_without_a_root():
+    (nowhere,) = registry.faults(DataConfig(format="webdataset"))
+    assert (nowhere.field, nowhere.found) == ("data.root", "nothing given")
+    (odd,) = registry.faults(DataConfig(format="webdataset", root="a", options={"nshards": 3}))
+    assert (odd.field, odd.found) == ("data.options.nshards", "unknown key")
