@@ -20,7 +20,7 @@ from pathlib import Path
 from shared.rows import Rows, arguments
 from shared.workers import in_workers
 
-from metaft.report.tables import ood_mean
+from metaft.report.values import ood_mean
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 QUICK = (

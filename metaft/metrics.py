@@ -1,16 +1,18 @@
-"""Metrics: pure functions of logits and labels, and their bootstrap intervals."""
+"""Metrics by name: pure functions of logits, labels and groups; and how surely one model is better than another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+from metaft.lazy import Lazy
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+if TYPE_CHECKING:  # names and units are read where nothing heavy is loaded
+    from torch import Tensor
+
+    from metaft.measures import Floats, Predictions
+
 SURE = 2.0  # standard errors beyond which a difference is no chance
 ID_PRICE = 2.0  # points out of distribution that each point surely missing in distribution has to bring
 ROUNDING = 1e-9  # of accuracies that are compared
@@ -39,55 +41,42 @@ class Gap:
         return max(0.0, self.mean - SURE * self.error - limit)
 
 
-def predictions(logits: Tensor) -> tuple[Ints, Floats]:
-    """Predicted classes [N] and their probabilities [N]."""
-    p = logits.double().softmax(dim=1).cpu().numpy()
-    return p.argmax(axis=1), p.max(axis=1)
-
-
-def _accuracy(predicted: Ints, confidence: Floats, labels: Ints) -> float:
-    return float((predicted == labels).mean())
-
-
-def _macro_f1(predicted: Ints, confidence: Floats, labels: Ints) -> float:
-    """The mean over classes present of 2 TP / (2 TP + FP + FN)."""
-    size = int(max(predicted.max(), labels.max())) + 1
-    hits = np.bincount(labels[predicted == labels], minlength=size)
-    total = np.bincount(predicted, minlength=size) + np.bincount(labels, minlength=size)
-    present = np.bincount(labels, minlength=size) > 0
-    return float((2 * hits[present] / total[present]).mean())
-
-
-def _ece(predicted: Ints, confidence: Floats, labels: Ints, bins: int = 15) -> float:
-    """Expected calibration error over equal-width bins (Guo et al., ICML 2017): sum_b n_b/N |acc_b - conf_b|."""
-    bin_numbers = np.minimum((confidence * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(bin_numbers, weights=(predicted == labels) - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
-
-
-METRICS: dict[str, Callable[[Ints, Floats, Ints], float]] = {"accuracy": _accuracy, "macro_f1": _macro_f1, "ece": _ece}
-
-
-def score(
-    logits: Tensor, labels: Tensor, resamples: int, seed: int
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Every metric, and its 95 % percentile bootstrap interval over images.
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
 
     Args:
-        logits: [N, C].
-        labels: [N].
-        resamples: how many draws of N images with replacement.
-
-    Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, section 13.3.
+        title: what tables call it.
+        weighted: its value, from predictions and how often each of their images counts, w [N] >= 0 (see
+            `metaft.measures`).
+        higher_is_better: whether it is.
+        share: whether it is a share in [0, 1], shown in per cent; otherwise it is in nats.
+        by_group: whether it tells more than accuracy only where there are groups.
     """
-    predicted, confidence = predictions(logits)
-    truth = labels.cpu().numpy()
-    values = {name: metric(predicted, confidence, truth) for name, metric in METRICS.items()}
-    draws: Mapping[str, list[float]] = {name: [] for name in METRICS}
-    rng = np.random.default_rng(seed)
-    for _ in range(resamples):
-        rows = rng.integers(len(truth), size=len(truth))
-        for name, metric in METRICS.items():
-            draws[name].append(metric(predicted[rows], confidence[rows], truth[rows]))
-    intervals = {name: (float(np.percentile(d, 2.5)), float(np.percentile(d, 97.5))) for name, d in draws.items()}
-    return values, intervals
+
+    title: str
+    weighted: Callable[[Predictions, Floats], float]
+    higher_is_better: bool = True
+    share: bool = True
+    by_group: bool = False
+
+    def __call__(self, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> float:
+        """The value from logits [N, C], labels [N] and the number of each image's group [N], -1 where it is in none."""
+        from metaft.measures import Predictions, once
+
+        return self.weighted(Predictions.of(logits, labels, groups), once(len(labels)))
+
+
+def _measure(name: str) -> Callable[[Predictions, Floats], float]:
+    return Lazy(f"metaft.measures:{name}")
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("accuracy", _measure("accuracy")),
+    "macro_f1": Metric("macro F1", _measure("macro_f1")),
+    "mean_per_class": Metric("mean per class", _measure("mean_per_class")),
+    "worst_group": Metric("worst group", _measure("worst_group"), by_group=True),
+    "ece": Metric("ECE", _measure("ece"), higher_is_better=False),
+    "adaptive_ece": Metric("adaptive ECE", _measure("adaptive_ece"), higher_is_better=False),
+    "nll": Metric("NLL", _measure("nll"), higher_is_better=False, share=False),
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from metaft.cost import Cost
 from metaft.errors import DataError
 from metaft.files import to_json, write
 from metaft.objective.objective import Objective
-from metaft.report.document import read
-from metaft.report.tables import methods_table, ood_mean
+from metaft.report.document import BESIDE_METRICS, read
+from metaft.report.tables import methods_table
+from metaft.report.values import ood_mean
 from metaft.search.journal import Record
 
 CEILING = "oracle"  # the method that is no competitor
@@ -77,22 +79,38 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Score:
-    """A classifier's score on a split of n images: each metric in [0, 1], and its 95 % bootstrap interval."""
+    """A classifier's score on n images: each metric (see `metaft.metrics`), and its 95 % bootstrap interval.
+
+    Args:
+        metrics: shares in [0, 1], nll in nats.
+        groups: how many groups the intervals draw whole; 0: they draw images.
+        by_domain: the score of each domain, where images are of two or more.
+    """
 
     metrics: Mapping[str, float]
     n: int
     ci95: Mapping[str, tuple[float, float]]
+    groups: int = 0
+    by_domain: Mapping[str, Score] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The score in the form of results.json."""
-        return {**self.metrics, "n": self.n, "ci95": {name: list(ends) for name, ends in self.ci95.items()}}
+        """The score in the form of results.json, `groups` and `by_domain` only where there are any."""
+        raw = {**self.metrics, "n": self.n, "ci95": {name: list(ends) for name, ends in self.ci95.items()}}
+        raw |= {"groups": self.groups} if self.groups else {}
+        by_domain = {domain: score.to_dict() for domain, score in self.by_domain.items()}
+        return raw | ({"by_domain": by_domain} if by_domain else {})
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Score:
-        """The inverse of `to_dict`."""
-        intervals = {name: (float(low), float(high)) for name, (low, high) in raw["ci95"].items()}
-        metrics = {name: value for name, value in raw.items() if name not in ("n", "ci95")}
-        return cls(metrics, raw["n"], intervals)
+        """The inverse of `to_dict`; null is a number that was not finite."""
+        metrics = {name: _number(raw[name]) for name in raw if name not in BESIDE_METRICS}
+        intervals = {name: (_number(low), _number(high)) for name, (low, high) in raw["ci95"].items()}
+        by_domain = {domain: cls.from_dict(score) for domain, score in raw.get("by_domain", {}).items()}
+        return cls(metrics, raw["n"], intervals, raw.get("groups", 0), by_domain)
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -160,7 +178,7 @@ class Results:
 
     @property
     def metrics(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Every metric by method and split, as shares in [0, 1]."""
+        """Every metric by method and split: shares in [0, 1], nll in nats."""
         return {m: {s: dict(score.metrics) for s, score in scores.items()} for m, scores in self.scores.items()}
 
     @property
@@ -179,7 +197,11 @@ class Results:
         return max(known, key=known.__getitem__, default=None)
 
     def table(self, metric: str = "accuracy") -> str:
-        """A Markdown table: one row a method, the metric on every split with its interval, in per cent."""
+        """A Markdown table: one row a method, the metric on every split with its interval, in per cent or nats.
+
+        Raises:
+            DataError: no split has that metric.
+        """
         return methods_table(self.to_dict(), metric)
 
     def with_method(

@@ -19,7 +19,7 @@ from metaft.hooks.registry import HOOKS, HookKind
 from metaft.inner.registry import ESTIMATORS, LINEAR_SOLVERS, EstimatorKind, LinearSolverKind
 from metaft.inner.solvers import ConjugateGradients
 from metaft.inner.unroll import Unroll
-from metaft.metrics import METRICS
+from metaft.metrics import METRICS, Metric
 from metaft.objective.file import load_objective
 from metaft.objective.heads import HEADS, Head
 from metaft.objective.registry import TERMS, Term
@@ -76,9 +76,9 @@ def dummy_head(classifier, data, context):
     return classifier
 
 
-def dummy_metric(predicted, confidence, labels):
+def dummy_metric(predictions, weights):
     seen("metric")
-    return float(confidence.mean())
+    return float(weights @ predictions.confidence / weights.sum())
 
 
 def dummy_loss(logits, labels):
@@ -126,7 +126,7 @@ REGISTERED = [
     (METHODS, "dummy_hook", Method("a dummy", dummy_hooked, (Knob(Float("pull", 0.1, 1.0), 0.5),))),
     (HOOKS, "dummy_hook", HookKind(lambda *_: DummyHook(), (Knob(Float("pull", 0.1, 1.0), 0.5),))),
     (HEADS, "dummy", Head("a dummy", "dummy_head")),
-    (METRICS, "dummy", dummy_metric),
+    (METRICS, "dummy", Metric("a dummy", dummy_metric)),
     (OUTER_LOSSES, "dummy", OuterLoss("a dummy", dummy_loss)),
     (SAMPLERS, "dummy", SamplerKind("a dummy", DummySampler)),
     (EXECUTORS, "dummy", ExecutorKind("a dummy", DummyExecutor.of)),

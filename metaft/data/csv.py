@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,7 +31,8 @@ class Options(BaseModel):
     `file` is one table of all splits, whose column `split_key` says id_train, id_val, ood_val, id_test or
     ood_test/NAME; or each split has a table of its own, and `ood_test` maps names to tables. Paths are below
     `data.root`, those in a table beside the table, or absolute. Labels are class names, or numbers from 0; without
-    `id_val` a tenth of `id_train` is held out. `domain_key` names the domain of an image of ood_val.
+    `id_val` a tenth of `id_train` is held out. `domain_key` and `group_key` name the domain and the group of an image
+    (see `Split`), where the table has these columns: in each row of a split, or in none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class Options(BaseModel):
     label_key: str = "label"
     split_key: str = "split"
     domain_key: str = "domain"
+    group_key: str = "group"
 
 
 def needs_tables(data: DataConfig) -> list[Fault]:
@@ -66,6 +68,7 @@ class Row(NamedTuple):
     label: str
     split: str
     domain: str
+    group: str
 
 
 class Table(NamedTuple):
@@ -130,21 +133,21 @@ def _rows(path: Path, options: Options, *more: str) -> list[Row]:
 
 
 def _row(path: Path, line: Line, options: Options) -> Row:
-    """A line's image, label, split and domain."""
+    """A line's image, label, split, domain and group."""
     image, label = (line.cells[key] for key in (options.image_key, options.label_key))
     if not image or not label:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
-    split, domain = (line.cells.get(key, "") for key in (options.split_key, options.domain_key))
+    more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
     whole = re.fullmatch(r"(\d+)(\.0*)?", label)  # as tables write numbers where one is missing
-    return Row(line.number, path.parent / expanded(image), str(int(whole[1])) if whole else label, split, domain)
+    return Row(line.number, path.parent / expanded(image), str(int(whole[1])) if whole else label, *more)
 
 
 def _listed(name: str, table: Table, classes: list[str]) -> Listed:
     """The pictures of a table, each once.
 
     Raises:
-        DataError: a class unknown to id_train, an image of two classes, rows with and without a domain.
+        DataError: a class unknown to id_train, an image of two classes, rows with and without a domain or a group.
     """
     from metaft.data.pictures import Listed
 
@@ -167,13 +170,16 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
         [row.image for row in rows],
         [classes.index(row.label) for row in rows],
         Counter({AGAIN: len(table.rows) - len(rows)}),
-        _domains(table, rows) if name == "ood_val" else None,
+        _named(name, table, {row.line: row.domain for row in rows}, "domain"),
+        _named(name, table, {row.line: row.group for row in rows}, "group"),
     )
 
 
-def _domains(table: Table, rows: Sequence[Row]) -> list[str] | None:
-    """The domain of each row; None where none has one."""
-    without = [row.line for row in rows if not row.domain]
-    if without and len(without) < len(rows):
-        raise DataError(f"{table.path}, line {without[0]}: no domain; allowed: one in each row of ood_val, or in none")
-    return None if without else [row.domain for row in rows]
+def _named(split: str, table: Table, by_line: Mapping[int, str], what: str) -> list[str] | None:
+    """The domain, or group, of each row of a split that judges; None where none has one."""
+    without = [line for line, name in by_line.items() if not name]
+    if split == "id_train" or len(without) == len(by_line):
+        return None
+    if without:
+        raise DataError(f"{table.path}, line {without[0]}: no {what}; allowed: one in each row of {split}, or in none")
+    return list(by_line.values())

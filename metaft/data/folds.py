@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaft.data.types import Split
+from metaft.data.types import Domains, Split
 from metaft.errors import DataError
 
 
@@ -22,8 +22,9 @@ class Fold:
 def folds(split: Split, count: int, seed: int) -> tuple[Fold, ...]:
     """Cross-fitting folds: each image judges in one of them and fits in all others.
 
-    Where images of two named domains or more are there, whole domains are dealt, the largest first to the smallest
-    fold: a fold judges domains that are not trained on. Otherwise images are dealt evenly over folds and classes.
+    Where images of two named domains or more are there, or else of two groups, whole ones are dealt, the largest first
+    to the smallest fold: a fold judges domains that are not trained on. Otherwise images are dealt evenly over folds
+    and classes.
 
     Args:
         count: how many folds, at least 2; there are no more of them than domains, where domains are dealt.
@@ -44,44 +45,40 @@ def unsplittable(split: Split, count: int) -> str | None:
     """Why a split cannot be dealt into folds, for a message; None where it can, then with every seed."""
     if count < 2:
         return f"{split.name}: {count} folds; allowed: at least 2"
-    domains = _domains(split)
-    count = count if domains is None else min(count, len(domains))
+    parts = split.parts
+    count = count if parts is None else min(count, len(_members(parts)))
     if len(split) < 2 * count:
         return f"{split.name}: {len(split)} images, too few for {count} folds; allowed: at least {2 * count}"
     for part in _dealt(split, count, 0):  # the classes in each fold are those of any seed
         classes = split.labels[part].unique()
         if len(classes) == 1:
-            where = "one" if domains is None else _names(split, part)
+            where = "one" if parts is None else _names(split, parts.at(part))
             found = f"in {count} folds, {where} would judge by class {int(classes)} alone"
             return f"{split.name}: {found}; allowed: at least two classes in each"
     return None
 
 
-def _domains(split: Split) -> Tensor | None:
-    """The numbers of the domains that have images; None where fewer than two have, so that none can be left out."""
-    if split.domains is None:
-        return None
-    numbers = split.domains.numbers.unique()
-    return numbers if len(numbers) > 1 else None
+def _members(parts: Domains) -> list[Tensor]:
+    """The numbers of the images [B] of each domain or group, and of those in none."""
+    return [(parts.numbers == number).nonzero()[:, 0] for number in parts.numbers.unique()]
 
 
-def _names(split: Split, part: Tensor) -> str:
-    """The domains of some images, for a message."""
-    assert split.domains is not None
-    return "domain " + " with ".join(split.domains.names[int(n)] for n in split.domains.numbers[part].unique())
+def _names(split: Split, parts: Domains) -> str:
+    """The domains, or groups, of some images, for a message."""
+    kind = "domain" if split.parts is split.domains else "group"
+    return f"{kind} {' with '.join(parts.names[number] for number in parts.present) or 'none'}"
 
 
 def _dealt(split: Split, count: int, seed: int) -> list[Tensor]:
     """The numbers [B] of the images that judge in each fold, in order; every image is in one."""
     generator = torch.Generator().manual_seed(seed)
-    domains = _domains(split)
-    if split.domains is None or domains is None:
+    if split.parts is None:
         order = torch.randperm(len(split), generator=generator)
         order = order[split.labels[order].argsort(stable=True)]  # one class after the other, each dealt around
         return [order[fold::count].sort().values for fold in range(count)]
-    count = min(count, len(domains))
+    members = _members(split.parts)
+    count = min(count, len(members))
     held: list[list[Tensor]] = [[] for _ in range(count)]
-    members = [(split.domains.numbers == number).nonzero()[:, 0] for number in domains]
     for rows in sorted(members, key=len, reverse=True):
         min(held, key=lambda fold: sum(map(len, fold))).append(rows)
     parts = [torch.cat(rows).sort().values for rows in held]

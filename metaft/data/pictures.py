@@ -35,11 +35,13 @@ def sorted_out(found: Found) -> Found:
 
 @dataclass(frozen=True)
 class Listed:
-    """The pictures of a split with their labels, and their domains where they have names.
+    """The pictures of a split with their labels, and their domains and groups where they have names.
 
     Args:
         where: the folder or file that lists them.
         left_out: what it holds beside them, by reason.
+        domains: of each file; None: it is in none.
+        groups: of each file.
     """
 
     name: str
@@ -47,13 +49,15 @@ class Listed:
     files: Sequence[Stored]
     labels: Sequence[int]
     left_out: Counter[str] = field(default_factory=Counter)
-    domains: Sequence[str] | None = None
+    domains: Sequence[str | None] | None = None
+    groups: Sequence[str] | None = None
 
     def subset(self, rows: Sequence[int]) -> Listed:
         """These files alone."""
         domains = None if self.domains is None else [self.domains[row] for row in rows]
+        groups = None if self.groups is None else [self.groups[row] for row in rows]
         files, labels = [self.files[row] for row in rows], [self.labels[row] for row in rows]
-        return replace(self, files=files, labels=labels, domains=domains)
+        return replace(self, files=files, labels=labels, domains=domains, groups=groups)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,8 @@ def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
         none = f"no image of class {', '.join(lost)} is readable"
         raise DataError(f"{listed.where}: {none}; allowed: at least one in each class")
     _report(listed, checked, opening.reading)
-    return Split(listed.name, source(rows), torch.tensor(labels), opening.reading.view, _domains(listed, rows))
+    domains, groups = _named(listed.domains, rows), _named(listed.groups, rows)
+    return Split(listed.name, source(rows), torch.tensor(labels), opening.reading.view, domains, groups)
 
 
 def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
@@ -157,12 +162,13 @@ def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
         warn(f"{listed.name}: {len(constant)} of {count} pictures are of one colour, the first: {constant[0]}")
 
 
-def _domains(listed: Listed, kept: Sequence[int]) -> Domains | None:
-    """The domains of the files that are kept."""
-    if listed.domains is None:
+def _named(names: Sequence[str | None] | None, kept: Sequence[int]) -> Domains | None:
+    """The domains, or groups, of the files that are kept."""
+    if names is None:
         return None
-    names = tuple(sorted({listed.domains[i] for i in kept}))
-    return Domains(names, torch.tensor([names.index(listed.domains[i]) for i in kept]))
+    chosen = [names[i] for i in kept]
+    numbers = {name: number for number, name in enumerate(sorted({name for name in chosen if name is not None}))}
+    return Domains(tuple(numbers), torch.tensor([-1 if name is None else numbers[name] for name in chosen]))
 
 
 def _report(listed: Listed, checked: Checked, reading: Reading) -> None:

@@ -94,7 +94,7 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.layout:needs_root"),
     ),
     "csv": Format(
-        "your pictures by tables: filepath, label, split, domain; tab or comma",
+        "your pictures by tables: filepath, label, split, domain, group; tab or comma",
         Lazy("metaft.data.csv:Options"),
         Lazy("metaft.data.csv:load"),
         Lazy("metaft.data.csv:needs_tables"),

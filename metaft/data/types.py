@@ -79,19 +79,34 @@ class Batch:
 
 @dataclass(frozen=True)
 class Domains:
-    """The named domain (a style, a place, an artist) of each of N images: `numbers` [N] are places in `names`."""
+    """The named domain, or group, of each of N images: `numbers` [N] are places in `names`; -1: in none of them."""
 
     names: tuple[str, ...]
     numbers: Tensor
 
+    def at(self, rows: Tensor) -> Domains:
+        """Those of these images [B] alone."""
+        return Domains(self.names, self.numbers[rows])
+
+    @property
+    def present(self) -> list[int]:
+        """The numbers of those that have images, ascending."""
+        numbers: list[int] = self.numbers.unique().tolist()
+        return [number for number in numbers if number >= 0]
+
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled images under one name, and the domain of each where domains have names.
+    """Labelled images under one name.
+
+    Domains and groups are two notions, since an interval asks which it is. A domain is a condition that one wants to
+    know of by name (a style, a region, a hospital), so results are told by domain. A group is images taken together (by
+    one camera, of one patient), of many that could have been there, so intervals draw whole groups. A camera is both.
 
     Args:
-        answers: where not every class is an answer, the class that each class counts as [C], -1 for one that is no
-            answer; `competing` says what becomes of logits. None: each counts as itself.
+        domains: the domain of each image, where domains have names.
+        groups: the group of each image; None: images are independent. Every image is in one.
+        answers: the class that each class counts as [C], -1: it is no answer here; None: each counts as itself.
     """
 
     name: str
@@ -99,6 +114,7 @@ class Split:
     labels: Tensor
     view: View
     domains: Domains | None = None
+    groups: Domains | None = None
     answers: Tensor | None = None
 
     def __len__(self) -> int:
@@ -118,11 +134,22 @@ class Split:
         """The number of images of each class, `classes` of them."""
         return torch.bincount(self.labels, minlength=classes).tolist()
 
+    @property
+    def parts(self) -> Domains | None:
+        """What may be told apart in the split: its domains, or else its groups; None where there are not two."""
+        several = (parts for parts in (self.domains, self.groups) if parts is not None and len(parts.present) > 1)
+        return next(several, None)
+
     def subset(self, indices: Tensor, name: str | None = None) -> Split:
         """A split of these images [B] alone."""
-        domains = None if self.domains is None else Domains(self.domains.names, self.domains.numbers[indices])
-        source = _Subset(self.source, indices.tolist())
-        return replace(self, name=name or self.name, source=source, labels=self.labels[indices], domains=domains)
+        return replace(
+            self,
+            name=name or self.name,
+            source=_Subset(self.source, indices.tolist()),
+            labels=self.labels[indices],
+            domains=None if self.domains is None else self.domains.at(indices),
+            groups=None if self.groups is None else self.groups.at(indices),
+        )
 
 
 @dataclass(frozen=True)

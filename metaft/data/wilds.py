@@ -1,6 +1,7 @@
 """wilds: iWildCam, FMoW and Camelyon17 as the WILDS benchmark unpacks them, read without its package.
 
-Papers report macro F1 on iWildCam's OOD test, the accuracy of the worst region on FMoW's, accuracy on Camelyon17's.
+Papers report macro F1 on iWildCam's OOD test (`macro_f1`), the accuracy of the worst region on FMoW's (`worst_group`),
+accuracy on Camelyon17's.
 
 Source: Koh et al., WILDS: A Benchmark of in-the-Wild Distribution Shifts, ICML 2021; the splits and paths are those of
 its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsman et al., CVPR 2022).
@@ -47,12 +48,13 @@ def needs_root(data: DataConfig) -> list[Fault]:
 
 
 class Row(NamedTuple):
-    """An image of a set: its path in the set's folder, label, official split, and domain where those have names."""
+    """An image of a set: its path in the set's folder, label, official split, domain and group (see `Split`)."""
 
     image: str
     label: int
     split: str | None
-    domain: str | None = None
+    domain: str | None
+    group: str | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class WildsSet:
     Args:
         folder: the name of its folder.
         table: the file in it that lists its images, with these `columns`.
-        rows: the rows of the lines of the table.
+        rows: the rows of the lines of the table in a folder.
         names: the class names in a folder, in the order of the labels.
         templates: caption templates.
     """
@@ -70,7 +72,7 @@ class WildsSet:
     folder: str
     table: str
     columns: tuple[str, ...]
-    rows: Callable[[Sequence[Line]], list[Row]]
+    rows: Callable[[Sequence[Line], Path], list[Row]]
     names: Callable[[Path], tuple[str, ...]]
     templates: tuple[str, ...]
 
@@ -131,22 +133,25 @@ def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
         raise DataError(f"{table}: no rows of {', '.join(empty)}; allowed: at least one of each split")
     listed = {}
     for name, rows in by_split.items():
-        domains = [row.domain for row in rows if row.domain is not None] if name == "ood_val" else []
         files, labels = [folder / row.image for row in rows], [row.label for row in rows]
-        listed[name] = Listed(name, table, files, labels, domains=domains or None)
+        groups = [row.group for row in rows if row.group is not None] or None
+        listed[name] = Listed(name, table, files, labels, domains=[row.domain for row in rows], groups=groups)
     return listed
 
 
 def _rows(table: Path, lines: Sequence[Line], chosen: WildsSet) -> list[Row]:
     try:
-        return chosen.rows(lines)
+        return chosen.rows(lines, table.parent)
     except (ValueError, KeyError) as error:
         raise DataError(f"{table}: {error} in a line; allowed: the table as WILDS gives it") from error
 
 
-def _iwildcam_rows(lines: Sequence[Line]) -> list[Row]:
-    """All splits lie in train/; a domain is a camera's place."""
-    return [Row(f"train/{c['filename']}", int(c["y"]), c["split"], f"place {c['location_remapped']}") for _, c in lines]
+def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
+    """All splits lie in train/; a camera's place is a domain, and its images are alike."""
+    return [
+        Row(f"train/{c['filename']}", int(c["y"]), c["split"], place := f"place {c['location_remapped']}", place)
+        for _, c in lines
+    ]
 
 
 def _iwildcam_names(folder: Path) -> tuple[str, ...]:
@@ -158,13 +163,20 @@ def _iwildcam_names(folder: Path) -> tuple[str, ...]:
     return tuple(by_label[label] for label in range(len(by_label)))
 
 
-def _fmow_rows(lines: Sequence[Line]) -> list[Row]:
-    """By time: ID before 2013, OOD validation before 2016, the OOD test after; an image's number is its line's."""
+def _fmow_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
+    """By time: ID before 2013, OOD validation before 2016, the OOD test after; an image's number is its line's.
+
+    A domain is a region. Countries of none, WILDS's "Other", are in no domain: its worst region leaves them out.
+    """
     labels = {name: label for label, name in enumerate(FMOW_CLASSES)}
-    return [
-        Row(f"images/rgb_img_{number}.png", labels[c["category"]], _fmow_split(c["split"], int(c["timestamp"][:4])))
-        for number, (_, c) in enumerate(lines)
-    ]
+    countries = read_table(folder / "country_code_mapping.csv", ("alpha-3", "region"))
+    regions = {c["alpha-3"]: c["region"] or None for _, c in countries}
+    rows = []
+    for number, (_, c) in enumerate(lines):
+        split = _fmow_split(c["split"], int(c["timestamp"][:4]))
+        image, region = f"images/rgb_img_{number}.png", regions.get(c["country_code"])
+        rows.append(Row(image, labels[c["category"]], split, region, None))
+    return rows
 
 
 def _fmow_split(split: str, year: int) -> str | None:
@@ -174,8 +186,8 @@ def _fmow_split(split: str, year: int) -> str | None:
     return {("val", True): "val", ("test", False): "test"}.get((split, year < 2016))
 
 
-def _camelyon_rows(lines: Sequence[Line]) -> list[Row]:
-    """By hospital: 1 is OOD validation, 2 the OOD test, the others ID.
+def _camelyon_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
+    """By hospital: 1 is OOD validation, 2 the OOD test, the others ID; patches of a slide are alike.
 
     The official ID part that is not trained on judges and tests in turn: every other patch of it is one of id_test.
     """
@@ -186,7 +198,7 @@ def _camelyon_rows(lines: Sequence[Line]) -> list[Row]:
             split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1
         case = f"patient_{int(c['patient']):03d}_node_{c['node']}"
         patch = f"patches/{case}/patch_{case}_x_{c['x_coord']}_y_{c['y_coord']}.png"
-        rows.append(Row(patch, int(c["tumor"]), split))
+        rows.append(Row(patch, int(c["tumor"]), split, f"hospital {c['center']}", f"slide {c['slide']}"))
     return rows
 
 
@@ -225,7 +237,7 @@ SETS = {
     "fmow": WildsSet(
         folder="fmow_v1.1",
         table="rgb_metadata.csv",
-        columns=("split", "category", "timestamp"),
+        columns=("split", "category", "timestamp", "country_code"),
         rows=_fmow_rows,
         names=lambda _: FMOW_CLASSES,
         templates=FMOW_TEMPLATES,
@@ -233,7 +245,7 @@ SETS = {
     "camelyon17": WildsSet(
         folder="camelyon17_v1.0",
         table="metadata.csv",
-        columns=("patient", "node", "x_coord", "y_coord", "tumor", "center", "split"),
+        columns=("patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split"),
         rows=_camelyon_rows,
         names=lambda _: ("lymph node", "lymph node containing metastatic tumor tissue"),
         templates=("this is a photo of {}",),

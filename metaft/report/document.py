@@ -10,6 +10,7 @@ from typing import Any
 from metaft.errors import DataError
 
 Document = Mapping[str, Any]  # the contents of a results.json
+BESIDE_METRICS = ("n", "ci95", "groups", "by_domain")  # what the score of a split holds beside its metrics
 
 
 def read(folder: Path) -> Document:

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from metaft.report.document import Document
-from metaft.report.tables import ood_mean, ood_splits
+from metaft.report.values import ood_mean, ood_splits
 
 COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#8c8c8c")
 MARKERS = ("o", "s", "^", "D", "v")  # the next one once all colours are taken

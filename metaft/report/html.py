@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from metaft.report.breakdown import OTHERS_NOTE, by_domain, groups_note, other_metrics, other_rows
 from metaft.report.document import Document
 from metaft.report.tables import (
     CEILING,
@@ -19,11 +20,11 @@ from metaft.report.tables import (
     group_rows,
     handed_back,
     last_choice,
+    methods_rows,
     objective_rows,
-    ood_mean,
-    ood_splits,
     search_rows,
 )
+from metaft.report.values import ood_mean, ood_splits, splits_of, title
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
@@ -34,12 +35,14 @@ th { text-align: right } td { text-align: right; font-variant-numeric: tabular-n
 th:first-child, td:first-child { text-align: left }
 small { color: #777; display: block; white-space: nowrap } img { max-width: 36rem; width: 100% } .note { color: #a33 }
 </style></head><body>
+{% macro table(rows) %}<table><tr>{% for h in rows[0] %}<th>{{ h }}</th>{% endfor %}</tr>
+{% for row in rows[1:] %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>{% endmacro %}
 <h1>{{ title }}</h1>
 <img src="data:image/png;base64,{{ figure }}" alt="OOD accuracy against ID accuracy by method">
 {% for run in runs %}
 <h2>{{ run.name }}</h2>
 {% if run.handed_back %}<p><b>{{ run.handed_back }}</b></p>{% endif %}
-<p>Accuracy in per cent; small: 95&nbsp;% bootstrap interval over the test images.</p>
+<p>Accuracy in per cent; small: 95&nbsp;% bootstrap interval over the test images. {{ run.groups }}</p>
 <table><tr><th>method</th>{% for s in run.splits %}<th>{{ s }}</th>{% endfor %}<th>OOD mean</th>
 {% if run.ood_val %}<th>ood_val</th>{% endif %}</tr>
 {% for m in run.methods %}<tr><td>{{ m.name }}</td>
@@ -51,15 +54,13 @@ small { color: #777; display: block; white-space: nowrap } img { max-width: 36re
 {% if run.ood_val %}<p>{{ run.ood_val_note }}</p>{% endif %}
 {% if run.ceiling %}<p>{{ run.ceiling }}</p>{% endif %}
 {% for name, reason in run.failed.items() %}<p class="note">{{ name }} gave no result: {{ reason }}</p>{% endfor %}
-{% if run.drift %}<table><tr>{% for h in run.drift_head %}<th>{{ h }}</th>{% endfor %}</tr>
-{% for row in run.drift %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
-<p>{{ run.drift_note }}</p>{% endif %}
-{% for table in run.objective if table|length > 1 %}
-<table><tr>{% for h in table[0] %}<th>{{ h }}</th>{% endfor %}</tr>
-{% for row in table[1:] %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table>
-{% endfor %}
-{% if run.search %}<table><tr><th>search</th><th>{{ run.mode }}</th></tr>
-{% for k, v in run.search %}<tr><td>{{ k }}</td><td>{{ v }}</td></tr>{% endfor %}</table>
+{% for caption, rows in run.by_domain.items() %}<p>{{ caption }}</p>{{ table(rows) }}{% endfor %}
+{% if run.others %}<p>{{ run.others_note }}</p>{{ table(run.others) }}{% endif %}
+{% for name, rows in run.by_metric.items() %}
+<details><summary>{{ name }} on every test, with intervals</summary>{{ table(rows) }}</details>{% endfor %}
+{% if run.drift %}{{ table([run.drift_head] + run.drift) }}<p>{{ run.drift_note }}</p>{% endif %}
+{% for rows in run.objective if rows|length > 1 %}{{ table(rows) }}{% endfor %}
+{% if run.search %}{{ table([["search", run.mode]] + run.search) }}
 {% if run.last_choice %}<p>{{ run.last_choice }}</p>{% endif %}{% endif %}
 {% endfor %}
 </body></html>
@@ -74,7 +75,7 @@ def render(runs: Mapping[str, Document], figure: Path, title: str) -> str:
 
 
 def _view(name: str, run: Document) -> dict[str, Any]:
-    splits = list(dict.fromkeys(split for method in run["methods"].values() for split in method))
+    splits = splits_of(run)
     return {
         "name": name,
         "splits": splits,
@@ -87,6 +88,11 @@ def _view(name: str, run: Document) -> dict[str, Any]:
         "ood_val_note": OOD_VAL_NOTE,
         "ceiling": CEILING if "oracle" in run["methods"] else None,
         "failed": run.get("failed") or {},
+        "groups": groups_note(run),
+        "by_domain": by_domain(run),
+        "others": other_rows(run),
+        "others_note": OTHERS_NOTE,
+        "by_metric": {title(metric): methods_rows(run, metric) for metric in other_metrics(run)},
         "drift": drift_rows(run),
         "drift_head": DRIFT,
         "drift_note": DRIFT_NOTE,

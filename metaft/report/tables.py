@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
 
+from metaft.errors import DataError, Fault, nearest
+from metaft.report.breakdown import OTHERS_NOTE, by_domain, groups_note, other_rows
 from metaft.report.document import Document
+from metaft.report.values import metrics_of, ood_mean, ood_splits, splits_of, with_interval, written
 
 DRIFT = ["method", "step equivalents", "seconds", "drift of weights", "of features, id_val", "ood_val"]
 DRIFT_NOTE = (
@@ -30,37 +32,42 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: b
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
 
 
-def ood_splits(splits: Sequence[str]) -> list[str]:
-    """The OOD tests among split names."""
-    return [name for name in splits if name.startswith("ood_test/")]
-
-
-def ood_mean(method: Mapping[str, Any], metric: str = "accuracy") -> float | None:
-    """The mean of a metric over a method's OOD tests."""
-    values = [method[name][metric] for name in ood_splits(list(method))]
-    return fmean(values) if values else None
-
-
 def methods_table(results: Document, metric: str = "accuracy") -> str:
-    """One row a method: the metric on every split with its 95 % interval, and accuracy on ood_val, in per cent."""
-    methods = results["methods"]
-    splits = list(dict.fromkeys(split for method in methods.values() for split in method))
+    """One row a method: the metric on every split with its 95 % interval, and accuracy on ood_val, in per cent or nats.
+
+    Raises:
+        DataError: no split has that metric.
+    """
+    header, *rows = methods_rows(results, metric)
+    return markdown(header, rows)
+
+
+def methods_rows(results: Document, metric: str) -> list[list[str]]:
+    """The cells of `methods_table`, header first."""
+    known = metrics_of(results)
+    if known and metric not in known:
+        raise DataError(str(Fault("metric", repr(metric), ", ".join(known), nearest(metric, known))))
+    splits = splits_of(results)
     several = len(ood_splits(splits)) > 1
     judged = results.get("ood_val") or {} if metric == "accuracy" else {}
-    header = ["method", *splits, *(["OOD mean"] if several else []), *(["ood_val"] if judged else [])]
-    rows = []
-    for name, method in methods.items():
-        cells = [_cell(method.get(split), metric) for split in splits]
-        mean = ood_mean(method, metric)
-        accuracy = [_percent(judged.get(name))] if judged else []
-        rows.append([name, *cells, *([_percent(mean)] if several else []), *accuracy])
-    return markdown(header, rows)
+    rows = [["method", *splits, *(["OOD mean"] if several else []), *(["ood_val"] if judged else [])]]
+    for name, method in results["methods"].items():
+        cells = [with_interval(method.get(split), metric) for split in splits]
+        mean = [written(ood_mean(method, metric), metric)] if several else []
+        rows.append([name, *cells, *mean, *([written(judged.get(name))] if judged else [])])
+    return rows
 
 
 def handed_back(results: Document) -> str:
     """Whose model was handed back and why, in one sentence; empty where none was."""
     kept = results.get("handed_back")
     return f"{kept['method']} is handed back: {kept['reason']}." if kept else ""
+
+
+def others_table(results: Document) -> str:
+    """The other metrics and what they are; empty where accuracy is the only one."""
+    rows = other_rows(results)
+    return f"{OTHERS_NOTE}\n\n{markdown(rows[0], rows[1:])}" if rows else ""
 
 
 def drift_table(results: Document) -> str:
@@ -149,28 +156,19 @@ def page(results: Document) -> str:
     parts = [
         f"# {results['title']}",
         handed_back(results),
-        "Accuracy in per cent, with 95 % bootstrap intervals over the test images.",
+        f"Accuracy in per cent, with 95 % bootstrap intervals over the test images. {groups_note(results)}".strip(),
         methods_table(results),
         OOD_VAL_NOTE if results.get("ood_val") else "",
         CEILING if "oracle" in results["methods"] else "",
         "\n".join(f"- **{name}** gave no result: {reason}" for name, reason in failed.items()),
+        *(f"{caption}\n\n{markdown(rows[0], rows[1:])}" for caption, rows in by_domain(results).items()),
+        others_table(results),
         drift_table(results),
         DRIFT_NOTE if results.get("drift") else "",
         objective_table(results),
         search_table(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _cell(split: Mapping[str, Any] | None, metric: str) -> str:
-    if split is None:
-        return "-"
-    low, high = split["ci95"][metric]
-    return f"{_percent(split[metric])} [{_percent(low)}, {_percent(high)}]"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _number(value: Any) -> str:

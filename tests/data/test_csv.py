@@ -89,6 +89,35 @@ def test_domains_of_ood_val(picture_tree):
     assert f"all.csv, line {at + 1}: no domain; allowed: " in fault(picture_tree, "\n".join(content))
 
 
+def test_domains_and_groups_of_the_splits_that_judge(picture_tree):
+    lines = table(picture_tree, header="filepath,label,split,hospital,group").splitlines()
+    named = [f"{line},{('north', 'south')[number % 2]},p{number % 5}" for number, line in enumerate(lines[1:])]
+    content = [lines[0], *named]
+    content[1] = f"{lines[1]},,"  # of id_train
+    options = {"file": "all.csv", "domain_key": "hospital"}
+    splits = load(picture_tree, "\n".join(content), options=options)
+    assert (splits.id_train.domains, splits.id_train.groups) == (None, None)
+    rows = [number for number, line in enumerate(lines[1:]) if line.endswith("ood_test/dusk")]
+    dusk = splits.tests["ood_test/dusk"]
+    assert (dusk.domains.names, dusk.groups.names) == (("north", "south"), ("p0", "p1", "p2", "p3", "p4"))
+    assert dusk.domains.numbers.tolist() == [row % 2 for row in rows]
+    assert dusk.groups.numbers.tolist() == [row % 5 for row in rows]
+    assert splits.id_val.groups is not None
+    assert splits.ood_val.groups is not None
+    at = rows[3] + 1
+    content[at] = content[at].rpartition(",")[0] + ","
+    said = fault(picture_tree, "\n".join(content), options=options)
+    assert f"line {at + 1}: no group; allowed: one in each row of ood_test/dusk, or in none" in said
+
+
+def test_one_column_may_be_both(picture_tree):
+    lines = table(picture_tree, header="filepath,label,split,camera").splitlines()
+    content = "\n".join([lines[0], *(f"{line},c{number % 3}" for number, line in enumerate(lines[1:]))])
+    options = {"file": "all.csv", "domain_key": "camera", "group_key": "camera"}
+    test = load(picture_tree, content, options=options).tests["id_test"]
+    assert (test.domains.names, test.groups.names) == (("c0", "c1", "c2"), ("c0", "c1", "c2"))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

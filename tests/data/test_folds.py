@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,9 +27,15 @@ def images(split: Split) -> list[int]:
 BY_IMAGE = numbered([i % 3 for i in range(31)])
 BY_DOMAIN = numbered([i % 3 for i in range(40)], [0] * 20 + [1] * 6 + [2] * 14)
 ONE_DOMAIN = numbered([i % 3 for i in range(20)], [1] * 20)
+BY_GROUP = replace(ONE_DOMAIN, groups=Domains(tuple("abcdef"), torch.arange(20) // 4))
+SOME_IN_NONE = numbered([i % 3 for i in range(20)], [0] * 8 + [-1] * 5 + [2] * 7)
 
 
-@pytest.mark.parametrize("split", [BY_IMAGE, BY_DOMAIN, ONE_DOMAIN], ids=["images", "domains", "one domain"])
+@pytest.mark.parametrize(
+    "split",
+    [BY_IMAGE, BY_DOMAIN, ONE_DOMAIN, BY_GROUP, SOME_IN_NONE],
+    ids=["images", "domains", "one domain", "groups", "some in no domain"],
+)
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_each_image_judges_once_and_never_where_it_fits(split, count):
     made = folds(split, count, seed=1)
@@ -58,6 +66,14 @@ def test_a_fold_judges_domains_that_are_not_trained_on():
             assert not trained & judged
 
 
+def test_alike_images_are_in_one_fold():
+    for count, sizes in ((2, [8, 12]), (3, [4, 8, 8]), (9, [4] * 5)):
+        made = folds(BY_GROUP, count, seed=0)
+        assert sorted(len(fold.judging) for fold in made) == sizes
+        for fold in made:
+            assert not {*fold.fitting.groups.numbers.tolist()} & {*fold.judging.groups.numbers.tolist()}
+
+
 @pytest.mark.parametrize("split", [BY_IMAGE, BY_DOMAIN], ids=["images", "domains"])
 def test_the_seed_decides(split):
     def judged(seed):
@@ -74,6 +90,12 @@ def test_the_seed_decides(split):
         (numbered([0] * 20), 2, "class 0 alone"),
         (numbered([0] * 19 + [1]), 2, "in 2 folds, one would judge by class 0 alone"),
         (numbered([0, 1] * 5 + [1] * 4, [0] * 10 + [2] * 4), 5, "in 2 folds, domain neon would judge by class 1 alone"),
+        (
+            replace(numbered([0, 1] * 5 + [1] * 4), groups=Domains(("ann", "bob"), torch.tensor([0] * 10 + [1] * 4))),
+            2,
+            "in 2 folds, group bob would judge by class 1 alone",
+        ),
+        (numbered([0, 1] * 5 + [1] * 4, [0] * 5 + [2] * 5 + [-1] * 4), 3, "domain none would judge by class 1 alone"),
         (numbered([0, 1, 0], [0, 0, 1]), 5, "3 images, too few for 2 folds"),
         (BY_IMAGE, 1, "1 folds; allowed: at least 2"),
     ],

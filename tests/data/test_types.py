@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from metaft.data.types import ImageView, concatenated, joined
+from metaft.data.types import Domains, ImageView, concatenated, joined
 from tests.data.suites import load
 
 
@@ -41,3 +43,18 @@ def test_domains_as_one():
     assert split.domains.numbers.tolist() == [0] * 10 + [1] * 10
     assert torch.equal(split.source.pixels([12]), second.source.pixels([2]))
     assert split.subset(torch.tensor([12, 3])).domains.numbers.tolist() == [1, 0]
+
+
+def test_what_a_split_is_told_apart_by():
+    """Domains, or else groups, wherever images of two are there; images in none count as no domain."""
+    split = load("digits", id_train=6).id_train
+    styles = Domains(("ink", "chalk"), torch.tensor([0, 0, 1, 1, -1, -1]))
+    writers = Domains(("ann", "bob", "cat"), torch.tensor([0, 2, 0, 2, 2, 2]))
+    both = replace(split, domains=styles, groups=writers)
+    assert split.parts is None
+    assert (both.parts, both.domains.present, both.groups.present) == (styles, [0, 1], [0, 2])
+    assert replace(split, groups=writers).parts is writers
+    chalk = both.subset(torch.tensor([4, 2, 3]))
+    assert chalk.parts is chalk.groups, "one domain alone is no domain"
+    assert (chalk.domains.numbers.tolist(), chalk.groups.numbers.tolist()) == ([-1, 1, 1], [2, 0, 2])
+    assert both.subset(torch.tensor([1, 4])).parts is None

@@ -43,33 +43,48 @@ def iwildcam(root: Path) -> Path:
     return folder
 
 
-# split of FMoW, time, category: what WILDS makes of it
+# split of FMoW, time, category, country: what WILDS makes of it
 FMOW = (
-    ("train", "2002-01-01T00:00:00Z", "airport", "id_train"),
-    ("seq", "2010-01-01T00:00:00Z", "zoo", None),
-    ("train", "2012-12-31T23:59:59Z", "zoo", "id_train"),
-    ("train", "2013-01-01T00:00:00Z", "zoo", None),
-    ("val", "2012-12-31T23:59:59Z", "airport_hangar", "id_val"),
-    ("test", "2012-05-01T00:00:00Z", "zoo", "id_test"),
-    ("seq", "2016-02-01T00:00:00Z", "zoo", None),
-    ("val", "2013-01-01T00:00:00Z", "airport", "ood_val"),
-    ("val", "2015-12-31T23:59:59Z", "zoo", "ood_val"),
-    ("val", "2016-01-01T00:00:00Z", "zoo", None),
-    ("test", "2015-12-31T23:59:59Z", "zoo", None),
-    ("test", "2016-01-01T00:00:00Z", "wind_farm", "ood_test/test"),
-    ("test", "2017-08-01T00:00:00Z", "airport", "ood_test/test"),
+    ("train", "2002-01-01T00:00:00Z", "airport", "USA", "id_train"),
+    ("seq", "2010-01-01T00:00:00Z", "zoo", "USA", None),
+    ("train", "2012-12-31T23:59:59Z", "zoo", "USA", "id_train"),
+    ("train", "2013-01-01T00:00:00Z", "zoo", "USA", None),
+    ("val", "2012-12-31T23:59:59Z", "airport_hangar", "FRA", "id_val"),
+    ("test", "2012-05-01T00:00:00Z", "zoo", "FRA", "id_test"),
+    ("seq", "2016-02-01T00:00:00Z", "zoo", "USA", None),
+    ("val", "2013-01-01T00:00:00Z", "airport", "KEN", "ood_val"),
+    ("val", "2015-12-31T23:59:59Z", "zoo", "FJI", "ood_val"),
+    ("val", "2016-01-01T00:00:00Z", "zoo", "USA", None),
+    ("test", "2015-12-31T23:59:59Z", "zoo", "USA", None),
+    ("test", "2016-01-01T00:00:00Z", "wind_farm", "IND", "ood_test/test"),
+    ("test", "2017-08-01T00:00:00Z", "airport", "USA", "ood_test/test"),
+    ("test", "2017-08-02T00:00:00Z", "airport", "XKX", "ood_test/test"),
+    ("test", "2017-08-03T00:00:00Z", "zoo", "ATA", "ood_test/test"),
+    ("test", "2017-08-04T00:00:00Z", "zoo", "NAM", "ood_test/test"),
 )
+# As the set's mapping has them; it has no Kosovo (XKX), and Antarctica in no region.
+COUNTRIES = """name,alpha-2,alpha-3,country-code,iso_3166-2,region,sub-region,region-code,sub-region-code
+Antarctica,AQ,ATA,010,ISO 3166-2:AQ,,,,
+Fiji,FJ,FJI,242,ISO 3166-2:FJ,Oceania,Melanesia,009,054
+France,FR,FRA,250,ISO 3166-2:FR,Europe,Western Europe,150,155
+India,IN,IND,356,ISO 3166-2:IN,Asia,Southern Asia,142,034
+Kenya,KE,KEN,404,ISO 3166-2:KE,Africa,Sub-Saharan Africa,002,202
+Namibia,NA,NAM,516,ISO 3166-2:NA,Africa,Sub-Saharan Africa,002,202
+"Saint Helena, Ascension and Tristan da Cunha",SH,SHN,654,ISO 3166-2:SH,Africa,Sub-Saharan Africa,002,202
+United States of America,US,USA,840,ISO 3166-2:US,Americas,Northern America,019,021
+"""
 
 
 def fmow(root: Path) -> Path:
     """An image's number is that of its line among all lines, those of the challenge included."""
     folder = root / "fmow_v1.1"
     lines = ["split,img_filename,category,timestamp,country_code"]
-    for number, (split, time, category, ours) in enumerate(FMOW):
-        lines.append(f"{split},a_rgb.jpg,{category},{time},USA")
+    for number, (split, time, category, country, ours) in enumerate(FMOW):
+        lines.append(f"{split},a_rgb.jpg,{category},{time},{country}")
         if ours is not None:
             picture(folder / "images" / f"rgb_img_{number}.png", number)
     (folder / "rgb_metadata.csv").write_text("\n".join(lines) + "\n")
+    (folder / "country_code_mapping.csv").write_text(COUNTRIES)
     return folder
 
 
@@ -79,7 +94,8 @@ def camelyon17(root: Path) -> Path:
     for number in range(24):
         center, patient, tumor = number % 5, f"{number % 7:03d}", number // 12
         lines.append(
-            f"{number},{patient},{number % 3},{100 + number},{200 + number},{tumor},0,{center},{number % 4 // 3}"
+            f"{number},{patient},{number % 3},{100 + number},{200 + number},{tumor},{number % 10},{center},"
+            f"{number % 4 // 3}"
         )
         case = f"patient_{patient}_node_{number % 3}"
         picture(folder / "patches" / case / f"patch_{case}_x_{100 + number}_y_{200 + number}.png", number)
@@ -117,20 +133,26 @@ def test_iwildcam(tmp_path):
     assert files(splits.id_train) == [f"train-{i}.jpg" for i in range(6)]
     assert files(splits.tests["ood_test/test"]) == [f"test-{i}.jpg" for i in range(6)], "lies in train/ as well"
     assert splits.id_train.labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert (splits.ood_val.domains.names, splits.id_val.domains) == (("place 0", "place 1", "place 2"), None)
-    assert splits.ood_val.domains.numbers.tolist() == [0, 1, 2, 0, 1, 2]
+    for split in splits.parts.values():
+        for places in (split.domains, split.groups):
+            assert places.names == ("place 0", "place 1", "place 2")
+            assert places.numbers.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_fmow(tmp_path):
     fmow(tmp_path)
     splits = load(tmp_path, "fmow")
     for name, split in splits.parts.items():
-        rows = [(n, category) for n, (_, _, category, ours) in enumerate(FMOW) if ours == name]
+        rows = [(n, category) for n, (_, _, category, _, ours) in enumerate(FMOW) if ours == name]
         assert files(split) == [f"rgb_img_{n}.png" for n, _ in rows], name
         assert split.labels.tolist() == [FMOW_CLASSES.index(category) for _, category in rows]
     assert (len(FMOW_CLASSES), FMOW_CLASSES[0], FMOW_CLASSES[61]) == (62, "airport", "zoo")
     assert list(FMOW_CLASSES) == sorted(FMOW_CLASSES)
     assert "satellite photo of a {} in the americas." in splits.classes.templates
+    test = splits.tests["ood_test/test"]
+    assert (test.domains.names, test.groups) == (("Africa", "Americas", "Asia"), None)
+    assert test.domains.numbers.tolist() == [2, 1, -1, -1, 0], "WILDS leaves the region Other out of its worst region"
+    assert splits.ood_val.domains.names == ("Africa", "Oceania")
 
 
 def test_camelyon17(tmp_path):
@@ -145,6 +167,10 @@ def test_camelyon17(tmp_path):
     assert len(held_out) == sum(n % 5 in (0, 3, 4) and n % 4 == 3 for n in range(24))
     assert abs(len(splits.id_val) - len(splits.tests["id_test"])) <= 1
     assert splits.ood_val.labels.tolist() == [n // 12 for n in range(24) if n % 5 == 1]
+    test = splits.tests["ood_test/test"]
+    assert (test.domains.names, test.groups.names) == (("hospital 2",), ("slide 2", "slide 7"))
+    assert test.groups.numbers.tolist() == [n % 10 // 5 for n in range(24) if n % 5 == 2]
+    assert set(splits.tests["id_test"].domains.names) <= {"hospital 0", "hospital 3", "hospital 4"}
 
 
 def test_ood_val_is_drawn_by_the_seed(tmp_path):
@@ -158,7 +184,7 @@ def test_ood_val_is_drawn_by_the_seed(tmp_path):
     assert found[0] == found[1]
     assert found[0] != found[2]
     assert all(len(part) == 4 and set(part) <= set(whole) for part in found)
-    assert len(few[0].ood_val.domains.numbers) == 4
+    assert len(few[0].ood_val.domains.numbers) == len(few[0].ood_val.groups.numbers) == 4
 
 
 def fault(root: Path, name: str, **changes) -> str:

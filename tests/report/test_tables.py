@@ -12,9 +12,9 @@ from metaft.report.tables import (
     methods_table,
     objective_rows,
     objective_table,
-    ood_mean,
     page,
 )
+from metaft.report.values import ood_mean
 from tests.results import DOCUMENT
 
 HEADER = ["method", "id_test", "ood_test/fog", "ood_test/sketch", "OOD mean", "ood_val"]
