@@ -142,13 +142,11 @@ def matlab(path: Path) -> Any:
     return loadmat(path, squeeze_me=True)
 
 
-def listed(
-    name: str, arrays: Sequence[tuple[Array, Sequence[int]]], classes: int, block: slice = slice(None)
-) -> Listed:
+def listed(name: str, arrays: Sequence[tuple[Array, Sequence[int]]], block: slice = slice(None)) -> Listed:
     """The pictures of arrays, one after the other, with their labels; of each array those in a block of its rows.
 
     Raises:
-        DataError: a file that cannot be read, or labels that are not those of the pictures.
+        DataError: a file that cannot be read, or has not as many labels as pictures.
     """
     from metaft.data.pictures import Listed
 
@@ -160,7 +158,4 @@ def listed(
             raise DataError(f"{name}: {array.path}: {count} pictures and {len(numbers)} labels; allowed: as many")
         rows += [Row(array, number) for number in range(count)[block]]
         labels += [int(label) for label in numbers[block]]
-    odd = next((label for label in labels if not 0 <= label < classes), None)
-    if odd is not None:
-        raise DataError(f"{name}: {arrays[0][0].path}: label {odd}; allowed: 0 to {classes - 1}")
     return Listed(name, arrays[0][0].path, rows, labels)

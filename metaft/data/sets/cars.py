@@ -42,16 +42,24 @@ def _annotated(images: str) -> Reader:
         from metaft.data.pictures import Listed
 
         folder = (place.parent.parent if place.parent.name == "devkit" else place.parent) / images
-        annotations = contents(name, place, matlab)["annotations"]
-        files = [folder / str(annotation["fname"]) for annotation in annotations]
-        return Listed(name, place, files, [int(annotation["class"]) - 1 for annotation in annotations])
+        images_and_labels = contents(name, place, _annotations)
+        files = [folder / image for image, _ in images_and_labels]
+        return Listed(name, place, files, [label - 1 for _, label in images_and_labels])
 
     return read
 
 
+def _annotations(path: Path) -> list[tuple[str, int]]:
+    return [(str(row["fname"]), int(row["class"])) for row in matlab(path)["annotations"]]
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    return tuple(str(name) for name in matlab(path)["class_names"])
+
+
 def _known(root: Path, options: Options) -> Known:
     path = beside(root, "stanford_cars/devkit/cars_meta.mat")
-    names = tuple(str(name) for name in contents("classes", path, matlab)["class_names"])
+    names = contents("classes", path, _names)
     return Known(names, names)
 
 

@@ -55,8 +55,9 @@ def _batches(pattern: str) -> Reader:
         files = sorted(place.glob(pattern))
         if not files:
             raise DataError(f"{name}: {place}: no {pattern} there; allowed: the folder as it is given away")
-        arrays = [(Array.at(file, _images_of_batch), contents(name, file, _batch)["labels"]) for file in files]
-        return listed(name, arrays, len(classes))
+        return listed(
+            name, [(Array.at(file, _images_of_batch), contents(name, file, _labels_of_batch)) for file in files]
+        )
 
     return read
 
@@ -64,6 +65,10 @@ def _batches(pattern: str) -> Reader:
 def _batch(path: Path) -> Any:
     with path.open("rb") as file:
         return unpickled(file)
+
+
+def _labels_of_batch(path: Path) -> Any:
+    return _batch(path)["labels"]
 
 
 def _images_of_batch(path: Path) -> Any:
@@ -75,15 +80,18 @@ def _beside(labels: str) -> Reader:
     """Lists an array whose labels lie in a file beside it."""
 
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
-        return listed(name, [(Array.at(place, npy), contents(name, place.with_name(labels), npy))], len(classes))
+        return listed(name, [(Array.at(place, npy), contents(name, place.with_name(labels), npy))])
 
     return read
 
 
 def _table(name: str, place: Path, classes: Sequence[str]) -> Listed:
     """Lists the arrays `images` and `labels` of one file."""
-    labels = contents(name, place, tables)["labels"]
-    return listed(name, [(Array.at(place, _images_of_table), labels)], len(classes))
+    return listed(name, [(Array.at(place, _images_of_table), contents(name, place, _labels_of_table))])
+
+
+def _labels_of_table(path: Path) -> Any:
+    return tables(path)["labels"]
 
 
 def _images_of_table(path: Path) -> Any:
@@ -100,7 +108,7 @@ def _corrupted(severity: int) -> Reader:
         labels = contents(name, place / "labels.npy", npy)
         size = len(labels) // SEVERITIES
         arrays = [(Array.at(place / f"{what}.npy", npy), labels) for what in there]
-        found = listed(name, arrays, len(classes), slice((severity - 1) * size, severity * size))
+        found = listed(name, arrays, slice((severity - 1) * size, severity * size))
         return replace(found, where=place, domains=[what for what in there for _ in range(size)])
 
     return read
@@ -112,7 +120,7 @@ def _stl10(part: str, name: str, place: Path, classes: Sequence[str]) -> Listed:
     numbers = [STL10[label - 1] if 1 <= label <= len(STL10) else -1 for label in labels]
     kept = [row for row, label in enumerate(numbers) if label is not None]
     array = Array.at(place / f"{part}_X.bin", _images_of_stl10)
-    everything = listed(name, [(array, [number or 0 for number in numbers])], len(classes))
+    everything = listed(name, [(array, [number or 0 for number in numbers])])
     left_out = everything.left_out.copy()
     left_out["of other classes"] += len(numbers) - len(kept)
     return replace(everything.subset(kept), left_out=left_out)

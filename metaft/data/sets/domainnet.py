@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, SetOptions, beside
 from metaft.errors import DataError
 
@@ -64,7 +65,7 @@ def _lines(path: Path) -> list[Line]:
 def _known(root: Path, options: Options) -> Known:
     """The class folders by their labels."""
     path = beside(root, *(f"{folder}{options.id}_train.txt" for folder in FOLDERS))
-    by_label = {line.label: line.image.parent.name for line in _lines(path)}
+    by_label = {line.label: line.image.parent.name for line in contents("classes", path, _lines)}
     if sorted(by_label) != list(range(len(by_label))):
         raise DataError(f"{path}: labels with gaps; allowed: images of each class, labelled from 0 on")
     folders = tuple(by_label[label] for label in range(len(by_label)))
@@ -79,7 +80,7 @@ def _listed(name: str, place: Path, classes: Sequence[str]) -> Listed:
     """
     from metaft.data.pictures import Listed
 
-    lines = _lines(place)
+    lines = contents(name, place, _lines)
     for number, (image, label) in enumerate(lines, 1):
         own = classes[label] if label < len(classes) else None
         if image.parent.name != own:

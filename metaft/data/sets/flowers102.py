@@ -39,10 +39,11 @@ def _split(key: str) -> Reader:
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
         from metaft.data.pictures import Listed
 
-        numbers: list[int] = contents(name, place, matlab)[key].tolist()
-        labels: list[int] = contents(name, place.with_name("imagelabels.mat"), matlab)["labels"].tolist()
+        numbers: list[int] = contents(name, place, lambda path: matlab(path)[key].tolist())
+        labels = contents(name, place.with_name("imagelabels.mat"), lambda path: matlab(path)["labels"].tolist())
+        of_image = dict(enumerate(labels, 1))
         files = [place.parent / "jpg" / f"image_{number:05d}.jpg" for number in numbers]
-        return Listed(name, place, files, [labels[number - 1] - 1 for number in numbers])
+        return Listed(name, place, files, [of_image.get(number, 0) - 1 for number in numbers])
 
     return read
 

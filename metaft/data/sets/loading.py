@@ -61,9 +61,16 @@ class _Set:
     parts: Mapping[str, Part]
 
     def part(self, part: str, name: str) -> Listed:
-        """The pictures of a part, under the name of a split; tells where they are not as many as were published."""
+        """The pictures of a part, under the name of a split; tells where they are not as many as were published.
+
+        Raises:
+            DataError: it is not there, cannot be read, or has labels of no class.
+        """
         place, read = looked_for(name, self.parts[part], self.root)
         listed = read(name, place, self.known.folders)
+        odd = next((label for label in listed.labels if not 0 <= label < len(self.known.names)), None)
+        if odd is not None:
+            raise DataError(f"{name}: {place}: a label {odd}; allowed: 0 to {len(self.known.names) - 1}")
         if len(listed.files) != self.parts[part].images:
             warn(f"{name}: {len(listed.files):,} of {self.parts[part].images:,} published pictures in {place}")
         return listed

@@ -56,7 +56,7 @@ def _labels(path: Path) -> list[int]:
 
 def _from_h5(name: str, place: Path, classes: Sequence[str]) -> Listed:
     labels = place.with_name(place.name.replace("_x.h5", "_y.h5"))
-    return listed(name, [(Array.at(place, _images), contents(name, labels, _labels))], len(classes))
+    return listed(name, [(Array.at(place, _images), contents(name, labels, _labels))])
 
 
 def _from_folders(name: str, place: Path, classes: Sequence[str]) -> Listed:

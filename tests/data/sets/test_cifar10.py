@@ -149,6 +149,7 @@ def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     whole = batch.read_bytes()
     assert "names posix.system, which is no array" in damaged(batch, pickle.dumps({"labels": Command()}), root)
     assert not (tmp_path / "harm").exists()
+    assert "data_batch_2: cannot be read ('labels')" in damaged(batch, pickle.dumps({"fine_labels": []}), root)
     assert "data_batch_2: cannot be read" in damaged(batch, whole[: len(whole) // 2], root)
     batch.write_bytes(whole)
     short = root / "CIFAR-10-C" / "labels.npy"
@@ -160,4 +161,4 @@ def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     np.save(table, {"images": pictures(3), "labels": np.array([0, 1])}, allow_pickle=True)
     assert "3 pictures and 2 labels; allowed: as many" in damaged(table, table.read_bytes(), root)
     np.save(table, {"images": pictures(2), "labels": np.array([0, 10])}, allow_pickle=True)
-    assert "label 10; allowed: 0 to 9" in damaged(table, table.read_bytes(), root)
+    assert "a label 10; allowed: 0 to 9" in damaged(table, table.read_bytes(), root)

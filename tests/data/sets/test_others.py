@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+from scipy.io import savemat
 
 from metaft.config.schema import DataConfig
 from metaft.data import registry
@@ -116,6 +117,16 @@ def test_flowers102_is_torchvisions(made, monkeypatch):
         59: ("pink and yellow dahlia", "pink-yellow dahlia?"),
         92: ("air plant", "ball moss"),
     }
+
+
+def test_flowers102_faults(made):
+    labels_of = made / "flowers-102" / "imagelabels.mat"
+    savemat(labels_of, {"labels": np.ones((1, 5))})
+    with pytest.raises(DataError, match=r"id_train: .*setid.mat: a label -1; allowed: 0 to 101"):
+        load("flowers102", made)
+    labels_of.write_bytes(b"")
+    with pytest.raises(DataError, match=r"id_train: .*imagelabels.mat: cannot be read"):
+        load("flowers102", made)
 
 
 def test_cars_are_torchvisions(made):
