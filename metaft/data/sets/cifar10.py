@@ -55,9 +55,8 @@ def _batches(pattern: str) -> Reader:
         files = sorted(place.glob(pattern))
         if not files:
             raise DataError(f"{name}: {place}: no {pattern} there; allowed: the folder as it is given away")
-        return listed(
-            name, [(Array.at(file, _images_of_batch), contents(name, file, _labels_of_batch)) for file in files]
-        )
+        labels = [contents(name, file, _labels_of_batch) for file in files]
+        return listed(name, [(Array.at(file, _images_of_batch), own) for file, own in zip(files, labels, strict=True)])
 
     return read
 

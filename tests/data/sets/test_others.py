@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ from metaft.config.schema import DataConfig
 from metaft.data import registry
 from metaft.data.sets import caltech101 as caltech
 from metaft.data.sets import flowers102 as flowers
+from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
+from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 from metaft.errors import DataError
-from tests.data.sets.miniatures import DOMAINS, MAKERS, pictures
+from metaft.run import LISTS
+from tests.data.sets.miniatures import DOMAINS, MAKERS, picture, pictures
 from tests.data.sets.readers import files, labels, load, same_as
 
 
@@ -164,3 +169,25 @@ def test_every_set_declares_what_a_person_needs():
             assert part.home.address.startswith("https://")
             assert part.home.licence
             assert part.images > 0
+
+
+def test_a_new_set_is_one_file_and_one_line(tmp_path, monkeypatch):
+    def parts(options):
+        places = {"id_train": "pets/train", "id_test": "pets/test", "drawings": "drawn"}
+        home = Home("CC0", "https://example.org")
+        return {name: Part((Place(path, Tree()),), 4, home) for name, path in places.items()}
+
+    names = ("cat", "dog")
+    file = ModuleType("metaft.data.sets.pets")
+    file.Options = SetOptions
+    file.ENTRY = Entry(lambda root, options: Known(names, names), ("{}.",), "accuracy", parts, held_out=0.5)
+    monkeypatch.setitem(sys.modules, file.__name__, file)
+    monkeypatch.setitem(registry.FORMATS, "pets", registry._named("pets", "cats and dogs"))
+    folders = [f"{part}/{name}" for part in ("pets/train", "pets/test", "drawn") for name in names]
+    for number, folder in enumerate(folders):
+        for i in range(2):
+            picture(tmp_path / folder / f"{i}.png", 2 * number + i)
+    splits = load("pets", tmp_path, ood_val_from="drawings", ood_val=2, balanced=True)
+    assert [len(split) for split in splits.parts.values()] == [2, 2, 2, 4]
+    assert splits.ood_val.counts(2) == [1, 1]
+    assert "cats and dogs" in LISTS["datasets"]()
