@@ -98,7 +98,7 @@ def _images_of_table(path: Path) -> Any:
 
 
 def _corrupted(severity: int) -> Reader:
-    """Lists a file for each corruption: five blocks of rows by severity, all with the labels of labels.npy."""
+    """Lists a file for each corruption: five blocks of rows by severity, all of the same pictures in one order."""
 
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
         there = [what for what in CORRUPTIONS if (place / f"{what}.npy").is_file()]
@@ -108,7 +108,9 @@ def _corrupted(severity: int) -> Reader:
         size = len(labels) // SEVERITIES
         arrays = [(Array.at(place / f"{what}.npy", npy), labels) for what in there]
         found = listed(name, arrays, slice((severity - 1) * size, severity * size))
-        return replace(found, where=place, domains=[what for what in there for _ in range(size)])
+        domains = [what for what in there for _ in range(size)]
+        groups = [f"picture {row}" for _ in there for row in range(size)]
+        return replace(found, where=place, domains=domains, groups=groups)
 
     return read
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ def numbered(classes: Sequence[str]) -> dict[str, int]:
 
 
 def in_folders(read: Tree, names: Sequence[str]) -> Callable[[str, Path, Sequence[str]], Listed]:
-    """Lists the class folders in each of some folders that are there, each a domain.
+    """Lists the class folders in each of some folders that are there, each a domain; files of one name are of a group.
 
     Args:
         names: paths of the folders, of which the first part is the domain's name.
@@ -87,7 +87,8 @@ def in_folders(read: Tree, names: Sequence[str]) -> Callable[[str, Path, Sequenc
         if not there:
             raise DataError(f"{name}: {place}: none of {', '.join(names)} there; allowed: at least one of them")
         parts = [(inner.split("/")[0], read(name, place / inner, classes)) for inner in there]
-        return pooled(name, place, parts)
+        together = pooled(name, place, parts)
+        return replace(together, groups=[Path(str(file)).name for file in together.files])
 
     return listed
 
@@ -96,13 +97,16 @@ def pooled(name: str, where: Path, parts: Sequence[tuple[str, Listed]]) -> Liste
     """The pictures of several lists as one; where there are several, each is a domain unless it has domains."""
     from metaft.data.pictures import Listed
 
+    lists = [part for _, part in parts]
+    groups = [group for part in lists for group in part.groups or ()]
     several = len(parts) > 1 or any(part.domains is not None for _, part in parts)
     domains = [d for own, part in parts for d in part.domains or [own] * len(part.files)]
     return Listed(
         name,
         where,
-        [file for _, part in parts for file in part.files],
-        [label for _, part in parts for label in part.labels],
-        sum((part.left_out for _, part in parts), Counter()),
+        [file for part in lists for file in part.files],
+        [label for part in lists for label in part.labels],
+        sum((part.left_out for part in lists), Counter()),
         domains if several else None,
+        groups if all(part.groups is not None for part in lists) else None,
     )

@@ -102,7 +102,8 @@ def imagenet(root: Path) -> Path:
         picture(root / "sketch" / wnids[label] / f"sketch_{label}.JPEG", label)
         for corruption in ("fog", "snow"):
             for severity in (1, 5):
-                picture(root / "ImageNet-C" / corruption / str(severity) / wnids[label] / "1.JPEG", label * severity)
+                place = root / "ImageNet-C" / corruption / str(severity) / wnids[label]
+                picture(place / f"ILSVRC2012_val_{label:08d}.JPEG", label * severity)
     for label in (0, 2, 10, 999):
         picture(root / "ImageNetV2-matched-frequency" / str(label) / "a.jpeg", label)
     for subset in "ar":

@@ -56,6 +56,7 @@ def test_a_block_of_rows_is_a_severity(root):
         domains = [split.domains.names[n] for n in split.domains.numbers]
         assert domains == ["brightness"] * 10 + ["fog"] * 10
         assert found[:, 1, 1, 1].tolist() == [CORRUPTIONS.index(domain) for domain in domains]
+        assert split.groups.numbers[:10].tolist() == split.groups.numbers[10:].tolist(), "of the same ten pictures"
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz"])

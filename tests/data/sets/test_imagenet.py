@@ -94,6 +94,7 @@ def test_every_part_is_read(root, splits):
     assert len(splits.id_val) == 40
     assert splits.classes.templates == tuple(t("{}") for t in open_clip.OPENAI_IMAGENET_TEMPLATES)
     assert splits.ood_val.domains.names == ("fog", "snow")
+    assert splits.ood_val.groups.names == tuple(f"ILSVRC2012_val_{label:08d}.JPEG" for label in (0, 5, 7, 998))
     assert {Path(file).parent.parent.name for file in files(splits.ood_val)} == {"5"}
     mild = load("imagenet", root, severity=1, tests=["imagenet_a"])
     assert {Path(file).parent.parent.name for file in files(mild.ood_val)} == {"1"}

@@ -20,6 +20,7 @@ from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 from metaft.errors import DataError
+from metaft.metrics import METRICS
 from metaft.run import LISTS
 from tests.data.sets.miniatures import DOMAINS, MAKERS, picture, pictures
 from tests.data.sets.readers import files, labels, load, same_as
@@ -165,6 +166,7 @@ def test_every_set_declares_what_a_person_needs():
     named = {name: kind for name, kind in registry.FORMATS.items() if kind.entry is not None}
     assert set(named) == set(MAKERS), "each has a miniature, which goes through a whole run"
     for kind in named.values():
+        assert kind.entry.target.metric in METRICS
         for part in kind.entry.target.parts(kind.model()).values():
             assert part.home.address.startswith("https://")
             assert part.home.licence
