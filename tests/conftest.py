@@ -9,6 +9,7 @@ from PIL import Image
 
 from metaft import build, config
 from metaft.build import Workspace
+from metaft.progress import be_quiet
 
 torch.set_num_threads(1)  # a second one would wait for others' processors
 
@@ -32,6 +33,13 @@ SMALL = (
     "finetune.batch_size=50",
     "evaluation.bootstrap=100",
 )
+
+
+@pytest.fixture(autouse=True)
+def heard():
+    """Lines are told again after a test that was quiet."""
+    yield
+    be_quiet(False)
 
 
 @pytest.fixture

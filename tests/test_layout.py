@@ -85,6 +85,8 @@ COMMANDS = [
     ["--validate", "--config", "configs/groups.yaml"],
     ["--validate", "--config", "configs/folder.yaml", "data.root=pictures"],
     ["--validate", "--config", "configs/csv.yaml", "data.root=pictures"],
+    ["--validate", "data.format=cifar10", "data.root=pictures", "data.options.severity=3", "data.shots=4"],
+    ["--validate", "data.format=imagenet", "data.root=pictures", "data.options.tests=[objectnet]"],
     ["--validate", "--config", "configs/webdataset.yaml", "data.root=sets"],
     ["--validate", "--config", "configs/hf.yaml", "data.root=set"],
     ["--print-config", "inner.steps=7"],
@@ -102,6 +104,7 @@ def test_names_and_settings_load_nothing_heavy(words):
 
 def test_help_and_the_package_load_nothing_heavy():
     assert loaded("from metaft.run import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass") == set()
+    assert loaded("from metaft.data.__main__ import main\nmain(['cifar-10', '--root', 'pictures'])") == set()
     assert loaded("import metaft\ndir(metaft)\nmetaft.Space([metaft.Float('lr', 0, 1)])\nmetaft.Config()") == set()
     assert loaded("import metaft.results, metaft.report.tables, metaft.report.document, metaft.config") == set()
 

@@ -74,12 +74,18 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     Raises:
         DataError: a picture that judges is among those to train on.
     """
-    if suite["version"] is None:  # an embedded suite deals each picture out once
+    if not _as_given(suite):
         refuse_shared(splits)
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)
     return Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
+
+
+def _as_given(suite: Mapping[str, Any]) -> bool:
+    """Whether splits are not to be searched for common pictures: a suite has none, published ones stay as they are."""
+    known = registry.FORMATS.get(suite["format"])
+    return known is not None and (known.version is not None or known.entry is not None)
 
 
 def device(cfg: Config) -> torch.device:

@@ -13,8 +13,9 @@ from metaft.progress import track
 
 
 def predict(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Logits [N, C] of a split's images in order, on the CPU."""
-    return _over(split, classifier, lambda out: out.logits, batch_size, device)
+    """Logits [N, C] of a split's images in order, on the CPU, of the classes that are answers there."""
+    logits = _over(split, classifier, lambda out: out.logits, batch_size, device)
+    return logits if split.answers is None else competing(logits, split.answers)
 
 
 def image_features(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
@@ -32,3 +33,18 @@ def _over(
 ) -> Tensor:
     batches = track(split.batches(batch_size, device), split.name, total=-(-len(split) // batch_size))
     return torch.cat([part(classifier(batch.images)).cpu() for batch in batches])
+
+
+def competing(logits: Tensor, answers: Tensor) -> Tensor:
+    """Logits [N, C] in which only answers compete, each with the best of the classes that count as it.
+
+    out[:, c] = max of logits[:, k] over the classes k with answers[k] = c; -inf where there are none
+
+    Args:
+        answers: the class that each class counts as [C], -1 for one that is no answer.
+
+    Source: how WiSE-FT (Wortsman et al., CVPR 2022) scores ImageNet-A, ImageNet-R and ObjectNet.
+    """
+    answering = (answers >= 0).nonzero()[:, 0]
+    places = answers[answering].expand(len(logits), -1)
+    return torch.full_like(logits, -torch.inf).scatter_reduce(1, places, logits[:, answering], "amax")

@@ -34,9 +34,12 @@ class DataConfig(Section):
     root: Place | None = None
     classnames: Place | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
     templates: Named | None = None  # simple | openai | a file with one template a line; None: the format's own
-    on_unreadable: Literal["stop", "skip"] = "stop"
+    on_unreadable: Literal["stop", "skip", "late"] = (
+        "stop"  # late: as stop, but files are not tried before they are used
+    )
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
     cache_gib: float = Field(64.0, ge=0)  # of decoded pictures on disk that memory does not hold, all splits together
+    shots: int | None = Field(None, ge=1)  # how many images of each class of id_train are used, drawn by the seed
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
     corruptions: tuple[str, ...] = ()  # `all`, or names of ImageNet-C's: see above
     severity: int = Field(5, ge=1, le=5)  # of the corruptions

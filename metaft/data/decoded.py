@@ -134,6 +134,11 @@ def when_asked(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple
     return checked, lambda kept: ImageFiles(_of(files, kept), reading)
 
 
+def unchecked(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
+    """Decode no file before it is asked for."""
+    return Checked({}, {}), lambda kept: ImageFiles(_of(files, kept), reading)
+
+
 def _decoded(files: Sequence[Stored], reading: Reading, take: Take) -> Checked:
     """Decode every file, several at a time."""
     faults: dict[int, str] = {}

@@ -11,7 +11,7 @@ import torch
 
 from metaft.config.schema import DataConfig
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
-from metaft.data.decoded import Checked, Keeping, keeping
+from metaft.data.decoded import Checked, Keeping, keeping, unchecked
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated, hold_out
@@ -68,18 +68,21 @@ class Opening:
         classes: the class of each label.
         skip: leave out files that cannot be read.
         limit: bytes on disk that decoded pictures may take, of all splits together.
+        late: try no file before it is asked for.
     """
 
     classes: Sequence[str]
     reading: Reading
     skip: bool
     limit: float
+    late: bool = False
 
     @classmethod
     def of(cls, classes: Sequence[str], data: DataConfig, view: ImageView) -> Opening:
         """As the settings say."""
         reading = Reading(view, data.ground, data.exif_rotation)
-        return cls(classes, reading, data.on_unreadable == "skip", data.cache_gib * 2**30)
+        skip, late = (data.on_unreadable == choice for choice in ("skip", "late"))
+        return cls(classes, reading, skip, data.cache_gib * 2**30, late)
 
 
 def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -119,7 +122,8 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
     if not opening.skip:
         for split in listed.values():
             _refuse_missing(split)
-    kept = keeping(sum(len(split.files) for split in listed.values()), opening.reading, opening.limit)
+    count = sum(len(split.files) for split in listed.values())
+    kept = unchecked if opening.late else keeping(count, opening.reading, opening.limit)
     return {name: _split(split, opening, kept) for name, split in listed.items()}
 
 

@@ -35,6 +35,8 @@ class Format:
         load: (options, data, seed, view) to `Splits` at a model's image size.
         check: finds further faults of the settings, before anything is opened.
         version: of an embedded suite, whose pictures never change within a version; None for other data.
+        entry: the declaration of a data set that has a name (`metaft.data.sets.entry:Entry`), whose splits are taken as
+            they are given away; None for other data.
     """
 
     description: str
@@ -42,6 +44,7 @@ class Format:
     load: Callable[[Any, DataConfig, int, ImageView], Splits]
     check: Callable[[DataConfig], list[Fault]] = _no_faults
     version: int | None = None
+    entry: Lazy | None = None
 
     @property
     def model(self) -> Any:
@@ -67,6 +70,19 @@ class _Suite:
 def _suite(name: str, description: str) -> Format:
     module = f"metaft.data.{name}"
     return Format(description, Lazy(f"{module}:Options"), _Suite(Lazy(f"{module}:load")), version=SUITE_VERSION)
+
+
+def _named(name: str, description: str) -> Format:
+    """A data set that has a name: checked and loaded as its entry says."""
+    entry, options = (Lazy(f"metaft.data.sets.{name}:{part}") for part in ("ENTRY", "Options"))
+    faults, load = Lazy("metaft.data.sets.entry:faults"), Lazy("metaft.data.sets.loading:load")
+    return Format(
+        description,
+        options,
+        lambda *given: load(entry.target, *given),
+        lambda data: faults(entry.target, options.target, data),
+        entry=entry,
+    )
 
 
 FORMATS: dict[str, Format] = {
@@ -102,6 +118,14 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.wilds:load"),
         Lazy("metaft.data.wilds:needs_root"),
     ),
+    "cifar10": _named("cifar10", "CIFAR-10; 10-C, 10.1, 10.2, STL-10, CINIC-10 as OOD"),
+    "imagenet": _named("imagenet", "ImageNet; V2, R, A, Sketch, ObjectNet, C as OOD"),
+    "domainnet": _named("domainnet", "DomainNet; any domain as ID, others as OOD"),
+    "sst2": _named("sst2", "Rendered SST2: sentences as pictures"),
+    "patchcamelyon": _named("patchcamelyon", "PatchCamelyon: patches of lymph nodes"),
+    "flowers102": _named("flowers102", "Oxford's 102 flowers"),
+    "cars": _named("cars", "Stanford Cars"),
+    "caltech101": _named("caltech101", "Caltech-101"),
 }
 
 
@@ -128,16 +152,34 @@ def _fault(model: Any, detail: dict[str, Any]) -> Fault:
     return Fault(field, repr(detail["input"]), allowed)
 
 
+def options(data: DataConfig) -> Any:
+    """The options of the format, with their types and defaults."""
+    return FORMATS[data.format].model.model_validate(data.options)
+
+
 def load(data: DataConfig, seed: int, view: ImageView) -> Splits:
     """Open every split of the configured data set at a model's image size; `data.corruptions` make its ood_val.
 
     Raises:
         DataError: what is on disk is missing, unreadable or inconsistent.
     """
-    chosen = FORMATS[data.format]
-    splits = chosen.load(chosen.model.model_validate(data.options), data, seed, view)
-    if not data.corruptions:
-        return splits
-    from metaft.data.corrupted import with_corrupted
+    splits = FORMATS[data.format].load(options(data), data, seed, view)
+    if data.corruptions:
+        from metaft.data.corrupted import with_corrupted
 
-    return with_corrupted(splits, data, seed)
+        splits = with_corrupted(splits, data, seed)
+    return splits if data.shots is None else _few_shot(splits, data.shots, seed)
+
+
+def _few_shot(splits: Splits, shots: int, seed: int) -> Splits:
+    """Splits with so many images of each class of id_train, or all where a class has fewer."""
+    import torch
+
+    from metaft.data.draws import few
+    from metaft.progress import warn
+
+    train = splits.id_train
+    short = [count for count in train.counts(len(splits.classes.names)) if count < shots]
+    if short:
+        warn(f"id_train: {len(short)} classes have fewer than {shots} images, the smallest {min(short)}")
+    return replace(splits, id_train=train.subset(torch.tensor(few(train.labels.tolist(), shots, seed)), "id_train"))

@@ -100,13 +100,13 @@ class Split:
     """Labelled images under one name.
 
     Domains and groups are two notions, since an interval asks which it is. A domain is a condition that one wants to
-    know of by name (a style, a region, a hospital), so results are told by domain. A group is images that are alike
-    because they were taken together (by one camera, of one patient or slide), one of many that could have been there,
-    so intervals draw whole groups. A camera can be both.
+    know of by name (a style, a region, a hospital), so results are told by domain. A group is images taken together (by
+    one camera, of one patient), of many that could have been there, so intervals draw whole groups. A camera is both.
 
     Args:
         domains: the domain of each image, where domains have names.
         groups: the group of each image; None: images are independent. Every image is in one.
+        answers: the class that each class counts as [C], -1: it is no answer here; None: each counts as itself.
     """
 
     name: str
@@ -115,6 +115,7 @@ class Split:
     view: View
     domains: Domains | None = None
     groups: Domains | None = None
+    answers: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,8 +1,7 @@
 """wilds: iWildCam, FMoW and Camelyon17 as the WILDS benchmark unpacks them, read without its package.
 
 Papers report macro F1 on iWildCam's OOD test (`macro_f1`), the accuracy of the worst region on FMoW's (`worst_group`),
-accuracy on Camelyon17's. The sets are given away at wilds.stanford.edu under CDLA-Permissive-1.0, the FMoW Challenge
-Public License and CC0.
+accuracy on Camelyon17's.
 
 Source: Koh et al., WILDS: A Benchmark of in-the-Wild Distribution Shifts, ICML 2021; the splits and paths are those of
 its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsman et al., CVPR 2022).
@@ -252,3 +251,6 @@ SETS = {
         templates=("this is a photo of {}",),
     ),
 }
+# Who gives the sets away, and on which terms.
+ADDRESS = "https://wilds.stanford.edu/datasets"
+LICENCES = {"iwildcam": "CDLA-Permissive-1.0", "fmow": "FMoW Challenge Public License", "camelyon17": "CC0"}

@@ -35,7 +35,7 @@ def id_against_ood(runs: Sequence[Document], path: Path) -> Path:
     axes.set_ylabel("OOD test accuracy (%), mean over tests")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if names:
+    if axes.containers:  # without OOD tests there is no point
         figure.legend(loc="outside upper center", ncols=min(3, len(names)), fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

@@ -19,9 +19,9 @@ PREPROCESS = {"size": (32, 32), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,
 VIEW = image_view({**PREPROCESS, "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0})
 
 
-def load(root: Path, **changes):
+def load(root: Path, seed: int = 0, **changes):
     settings = {"format": "folder", "root": root, **changes}
-    return registry.load(DataConfig(**settings), 0, VIEW)
+    return registry.load(DataConfig(**settings), seed, VIEW)
 
 
 def test_a_tree_is_read(picture_tree):
@@ -161,6 +161,30 @@ def test_unreadable_images_stop_or_are_skipped_and_counted(picture_tree, capsys)
     told = capsys.readouterr().err
     assert all(str(path) in told for path in bad)
     assert "id_train: 18 pictures; left out: 2 unreadable\n" in told
+
+
+def test_files_can_be_tried_when_they_are_used(picture_tree):
+    bad = sorted((picture_tree / "id_train" / "dark_square").iterdir())[1]
+    bad.write_bytes(b"")
+    split = load(picture_tree, on_unreadable="late").id_train
+    assert split.counts(2) == [10, 10]
+    assert torch.equal(
+        split.source.pixels([0, 19]), load(picture_tree, on_unreadable="skip").id_train.source.pixels([0, 18])
+    )
+    with pytest.raises(DataError, match=f"{bad}: unreadable image"):
+        split.source.pixels([0, 1])
+
+
+def test_few_shots(picture_tree, capsys):
+    first, again, other = (
+        load(picture_tree, shots=3, options={"id_val": None}, seed=seed).id_train for seed in (0, 0, 1)
+    )
+    assert first.counts(2) == [3, 3]
+    assert torch.equal(first.source.pixels(range(6)), again.source.pixels(range(6)))
+    assert not torch.equal(first.source.pixels(range(6)), other.source.pixels(range(6)))
+    assert "fewer" not in capsys.readouterr().err
+    assert load(picture_tree, shots=50).id_train.counts(2) == [10, 10]
+    assert "id_train: 2 classes have fewer than 50 images, the smallest 10" in capsys.readouterr().err
 
 
 def test_a_class_that_skipping_would_lose_is_an_error(picture_tree):

@@ -1,0 +1,128 @@
+"""python -m metaft.data NAME --root DIR [key=value ...]: what of a data set lies there, and a few of its pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaft.config.paths import place
+from metaft.config.read import load
+from metaft.config.schema import DataConfig
+from metaft.data import registry, wilds
+from metaft.errors import ConfigError, DataError, MetaftError, unknown
+from metaft.report.tables import markdown
+
+if TYPE_CHECKING:  # so that help answers at once
+    from metaft.data.sets.entry import Entry, SetOptions
+    from metaft.data.types import Split, Splits
+
+MISSING = "missing"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0 where the data set can be used."""
+    args = _parser().parse_intermixed_args(argv)
+    try:
+        data = settings(args.name, args.root, args.settings)
+        print(_declared(data), end="")
+        splits = _opened(data, args.seed)
+        print(splits_table(splits))
+        _write_sheet(splits, args.seed, args.out)
+    except MetaftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"\nwrote {args.out}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m metaft.data", description=__doc__)
+    parser.add_argument("name", metavar="NAME", help="a data set or format: see python -m metaft.run --list datasets")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of data.options or of data")
+    parser.add_argument("--root", type=place, metavar="DIR", help="the folder that holds it")
+    parser.add_argument(
+        "--out", type=place, default=Path("contact_sheet.png"), metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn")
+    return parser
+
+
+def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
+    """The settings of a data set by its name: that of a format, or of a set of the format wilds.
+
+    Args:
+        words: `key=value`, of the section `data` where it has the key, else of its options.
+
+    Raises:
+        ConfigError: an unknown name, or settings that the data set does not take.
+    """
+    if name not in (*registry.FORMATS, *wilds.SETS):
+        raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *wilds.SETS))])
+    own = [f"data.format={name}"] if name in registry.FORMATS else ["data.format=wilds", f"data.options.name={name}"]
+    own += [] if root is None else [f"data.root={root}"]
+    known = DataConfig.model_fields
+    given = [f"data.{word}" if word.partition("=")[0] in known else f"data.options.{word}" for word in words]
+    data = load(None, ["data.on_unreadable=late", *own, *given]).data
+    faults = registry.faults(data)
+    if faults:
+        raise ConfigError(faults)
+    return data
+
+
+def _declared(data: DataConfig) -> str:
+    """What is known of a data set before it is opened; nothing of a person's own."""
+    entry, options = registry.FORMATS[data.format].entry, registry.options(data)
+    if entry is not None:
+        return f"{parts_table(entry.target, options, data.root or Path())}\n\n"
+    if data.format == "wilds":
+        return f"{options.name}: given away at {wilds.ADDRESS}, licence {wilds.LICENCES[options.name]}\n\n"
+    return ""
+
+
+def _opened(data: DataConfig, seed: int) -> Splits:
+    from metaft.data.sheet import WHOLE
+
+    return registry.load(data, seed, WHOLE)
+
+
+def parts_table(entry: Entry, options: SetOptions, root: Path) -> str:
+    """Where each part of a set lies, or that it does not, and where it is given away."""
+    rows = []
+    for name, part in entry.parts(options).items():
+        found = part.found(root)
+        where = MISSING if found is None else str(found[0].relative_to(root))
+        rows.append([name, where, f"{part.images:,}", part.home.address, part.home.licence])
+    header = ["part", f"in {root}", "published", "given away at", "licence"]
+    return f"{markdown(header, rows, numbers=False)}\n\nPapers report {entry.metric}."
+
+
+def splits_table(splits: Splits) -> str:
+    """How many images, classes and domains each split has, and its smallest class."""
+    rows = [_row(split, splits.classes.names) for split in splits.parts.values()]
+    return markdown(["split", "images", "classes", "domains", "smallest class"], rows)
+
+
+def _row(split: Split, names: Sequence[str]) -> list[str]:
+    answers = len(names) if split.answers is None else len(set(split.answers.tolist()) - {-1})
+    counts = {name: count for name, count in zip(names, split.counts(len(names)), strict=True) if count}
+    least = min(counts, key=counts.__getitem__)
+    domains = 0 if split.domains is None else len(split.domains.names)
+    return [split.name, f"{len(split):,}", f"{len(counts)} of {answers}", str(domains), f"{least}: {counts[least]}"]
+
+
+def _write_sheet(splits: Splits, seed: int, out: Path) -> None:
+    from metaft.data.sheet import contact_sheet
+
+    sheet = contact_sheet(splits, seed)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(out, format="PNG")
+    except OSError as error:
+        raise DataError(f"--out: {out}: {error.strerror}; allowed: a file that can be written") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

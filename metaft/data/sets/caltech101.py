@@ -1,0 +1,75 @@
+"""caltech101: Caltech-101.
+
+The root holds caltech101/101_ObjectCategories/ as torchvision unpacks it. The set has no splits: 30 images of each
+class, the same for every seed, are to train on and the others to test, as its authors do; a fifth of the 30 is held
+out, and half of it judges. The folder of backgrounds, which are no class, is left out.
+
+Source: Fei-Fei et al., Learning generative visual models from few training examples, CVPR workshop 2004;
+facts/caltech101.tsv has the class folders as torchvision lists them, and their names in CLIP (Radford et al., ICML
+2021), whose templates these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from metaft.data.sets.entry import Entry, Home, Known, Part, Place, Reader, SetOptions
+from metaft.data.sets.trees import Tree
+from metaft.data.table import read_table
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.pictures import Listed
+
+FACTS = Path(__file__).parent / "facts" / "caltech101.tsv"
+HOME = Home("CC-BY-4.0", "https://data.caltech.edu/records/mzrjq-6wc02")
+TRAIN = 30  # images of each class
+PLACES = ("caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories", "101_ObjectCategories")
+KINDS = ("painting", "sculpture", "sketch", "tattoo", "rendition", "drawing", "doodle")
+TEMPLATES = tuple(
+    template
+    for a in ("a", "the")
+    for template in (
+        f"a photo of {a} {{}}.",
+        *(f"a {kind} of {a} {{}}." for kind in KINDS),
+        *(f"{a} {kind} {{}}." for kind in ("plastic", "toy", "embroidered", "cartoon", "plushie", "origami")),
+        f"{a} {{}} in a video game.",
+        *(f"{kind} of {a} {{}}." for kind in ("art", "graffiti")),
+    )
+)
+
+
+class Options(SetOptions):
+    """Settings of `data.format: caltech101`, under `data.options`."""
+
+    ood_val: int | None = Field(None, ge=1)
+
+
+def _dealt(train: bool) -> Reader:
+    """Lists the images to train on, or the others."""
+
+    def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
+        from metaft.data.draws import few
+
+        everything = Tree(others=True, whole=True)(name, place, classes)
+        chosen = few(everything.labels, TRAIN, seed=0)
+        others = sorted({*range(len(everything.labels))} - {*chosen})
+        return everything.subset(chosen if train else others)
+
+    return read
+
+
+def _known(root: Path, options: Options) -> Known:
+    lines = [line.cells for line in read_table(FACTS, ("folder", "name"))]
+    return Known(tuple(cells["name"] for cells in lines), tuple(cells["folder"] for cells in lines))
+
+
+def _parts(options: Options) -> dict[str, Part]:
+    train, test = (tuple(Place(path, _dealt(train)) for path in PLACES) for train in (True, False))
+    return {"id_train": Part(train, 3_030, HOME), "id_test": Part(test, 5_647, HOME)}
+
+
+ENTRY = Entry(classes=_known, templates=TEMPLATES, metric="accuracy", parts=_parts, held_out=0.2)

@@ -1,0 +1,101 @@
+"""domainnet: DomainNet, one of its six domains as ID and others as OOD, by the official lists.
+
+The root holds domainnet/ with the lists, as real_train.txt and real_test.txt, and the domains' folders beside them, or
+is that folder. Classes are those of the ID domain's list of training images, named by their folders.
+
+Source: Peng et al., Moment Matching for Multi-Source Domain Adaptation, ICCV 2019, in the cleaned version. TPGM (Tian
+et al., CVPR 2023) and FTP (NeurIPS 2023) take real as ID; no protocol names a domain to judge by, painting is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from metaft.data.sets.arrays import contents
+from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, SetOptions, beside
+from metaft.errors import DataError
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.pictures import Listed
+
+FOLDERS = ("domainnet/", "DomainNet/", "")
+# Images in each domain's list of training images and of test images.
+IMAGES = {
+    "clipart": (33_525, 14_604),
+    "infograph": (36_023, 15_582),
+    "painting": (50_416, 21_850),
+    "quickdraw": (120_750, 51_750),
+    "real": (120_906, 52_041),
+    "sketch": (48_212, 20_916),
+}
+HOME = Home("fair use, for research only", "https://ai.bu.edu/M3SDA")
+
+
+class Options(SetOptions):
+    """Settings of `data.format: domainnet`, under `data.options`; `id` is the ID domain, other parts are the others."""
+
+    ood_val_from: Names = ("painting",)
+    id: Literal["clipart", "infograph", "painting", "quickdraw", "real", "sketch"] = "real"
+
+
+class Line(NamedTuple):
+    """An image of a list: its path beside the list, and its label."""
+
+    image: Path
+    label: int
+
+
+def _lines(path: Path) -> list[Line]:
+    """The images of a list, `domain/class/image.jpg label` in each line.
+
+    Raises:
+        DataError: a line of another form.
+    """
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        image, blank, label = line.strip().rpartition(" ")
+        if not (blank and label.isdigit() and Path(image).parent.name):
+            raise DataError(f"{path}, line {number}: {line!r}; allowed: a path with its class folder, and a label")
+        found.append(Line(Path(image), int(label)))
+    return found
+
+
+def _known(root: Path, options: Options) -> Known:
+    """The class folders by their labels."""
+    path = beside(root, *(f"{folder}{options.id}_train.txt" for folder in FOLDERS))
+    by_label = {line.label: line.image.parent.name for line in contents("classes", path, _lines)}
+    if sorted(by_label) != list(range(len(by_label))):
+        raise DataError(f"{path}: labels with gaps; allowed: images of each class, labelled from 0 on")
+    folders = tuple(by_label[label] for label in range(len(by_label)))
+    return Known(tuple(folder.replace("_", " ") for folder in folders), folders)
+
+
+def _listed(name: str, place: Path, classes: Sequence[str]) -> Listed:
+    """The images of a list; the labels of lists are those of the ID domain's.
+
+    Raises:
+        DataError: a label whose folder is another there.
+    """
+    from metaft.data.pictures import Listed
+
+    lines = contents(name, place, _lines)
+    for number, (image, label) in enumerate(lines, 1):
+        own = classes[label] if label < len(classes) else None
+        if image.parent.name != own:
+            raise DataError(f"{place}, line {number}: {image} with label {label}; allowed: label {label} for {own!r}")
+    return Listed(name, place, [place.parent / line.image for line in lines], [line.label for line in lines])
+
+
+def _part(domain: str, lists: Literal["train", "test"]) -> Part:
+    images = IMAGES[domain][lists == "test"]
+    return Part(tuple(Place(f"{folder}{domain}_{lists}.txt", _listed) for folder in FOLDERS), images, HOME)
+
+
+def _parts(options: Options) -> dict[str, Part]:
+    others = {domain: _part(domain, "test") for domain in IMAGES if domain != options.id}
+    return {"id_train": _part(options.id, "train"), "id_test": _part(options.id, "test"), **others}
+
+
+ENTRY = Entry(classes=_known, templates=("a photo of a {}.",), metric="accuracy", parts=_parts)

@@ -1,0 +1,167 @@
+"""What is declared of a data set that has a name: its classes, its parts, where these lie and who gives them away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from metaft.config.schema import DataConfig
+from metaft.errors import DataError, Fault, unknown
+
+if TYPE_CHECKING:  # options are checked before anything heavy is imported
+    from metaft.data.pictures import Listed
+
+ID = ("id_train", "id_val", "id_test")
+ID_VAL = "id_val"  # as a source of ood_val: half of it, for sets that have no shifted part
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*names}) < len(names):
+        raise ValueError("each name once")
+    return names
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    AfterValidator(_each_once),
+]
+
+
+class SetOptions(BaseModel):
+    """Settings that every set by name has, under `data.options`.
+
+    `ood_val_from` names the part, or parts, whose images judge in the search, and which are no tests then; `id_val`:
+    half of the ID validation images. `ood_val` is how many of them are taken, drawn by the seed; null: all. `balanced`
+    draws as many of each class, and within a class of each domain, as there can be. `tests` names the parts that must
+    be there as OOD tests; null: those that are there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ood_val_from: Names = (ID_VAL,)
+    ood_val: int | None = Field(1000, ge=1)
+    balanced: bool = False
+    tests: Names | None = None
+
+
+class Home(NamedTuple):
+    """Who gives images away: on which terms, as they state them, and where."""
+
+    licence: str
+    address: str
+
+
+class Known(NamedTuple):
+    """The classes of a set in the order of their labels: their names, and what stands for them on disk."""
+
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+Reader = Callable[[str, Path, Sequence[str]], "Listed"]  # a split's name, where it lies, the classes' folders
+
+
+class Place(NamedTuple):
+    """A path below the root at which a part may lie, and what lists its pictures there."""
+
+    path: str
+    read: Reader
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labelled images of a set, as they are given away.
+
+    Args:
+        places: where they may lie, in the order in which they are looked for.
+        images: how many were published.
+        answers: for each class of the set the class that it counts as here, -1 where it is no answer (see `Split`);
+            None: all classes are answers.
+        border: the width in pixels of a frame around each picture that is cut off.
+        on_request: a test only where `data.options.tests` names it.
+    """
+
+    places: tuple[Place, ...]
+    images: int
+    home: Home
+    answers: Callable[[], Sequence[int]] | None = None
+    border: int = 0
+    on_request: bool = False
+
+    def found(self, root: Path) -> tuple[Path, Reader] | None:
+        """The first place where the part lies; None: it is not there."""
+        there = ((root / place.path, place.read) for place in self.places if (root / place.path).exists())
+        return next(there, None)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set that has a name.
+
+    Args:
+        classes: its classes, from the root and the options.
+        templates: caption templates, or the name of a list of open_clip's.
+        metric: what papers report of its tests.
+        parts: by name, from the options: id_train, id_test, id_val where it is given away, and the shifted parts.
+        held_out: the share of id_train that is held out for id_val where that is not given away.
+    """
+
+    classes: Callable[[Path, Any], Known]
+    templates: tuple[str, ...] | str
+    metric: str
+    parts: Callable[[Any], Mapping[str, Part]]
+    held_out: float = 0.1
+
+    def shifts(self, options: SetOptions) -> dict[str, Part]:
+        """The parts that are of another distribution than id_train."""
+        return {name: part for name, part in self.parts(options).items() if name not in ID}
+
+
+def faults(entry: Entry, model: type[SetOptions], data: DataConfig) -> list[Fault]:
+    """Faults of the settings of a set that its options' own types do not find: no root, names of no part."""
+    found = [] if data.root else [Fault("data.root", "nothing given", "the folder that holds the set")]
+    try:
+        options = model.model_validate(data.options)
+    except ValueError:
+        return found  # each is found by name elsewhere
+    shifts = entry.shifts(options)
+    judges = [name for name, part in shifts.items() if part.answers is None] + [ID_VAL]
+    found += [unknown("data.options.ood_val_from", name, judges) for name in options.ood_val_from if name not in judges]
+    if not options.ood_val_from:
+        found.append(Fault("data.options.ood_val_from", "nothing given", ", ".join(judges)))
+    for name in options.tests or ():
+        if name not in shifts:
+            found.append(unknown("data.options.tests", name, shifts))
+        elif name in options.ood_val_from:
+            found.append(Fault("data.options.tests", f"{name}, of which ood_val is", "other parts than ood_val_from"))
+    return found
+
+
+def looked_for(name: str, part: Part, root: Path) -> tuple[Path, Reader]:
+    """Where a part lies, and its reader.
+
+    Raises:
+        DataError: it is not there.
+    """
+    found = part.found(root)
+    if found is None:
+        places = " or ".join(place.path for place in part.places)
+        raise DataError(f"{name}: no {places} in {root}; allowed: what is given away at {part.home.address}, unpacked")
+    return found
+
+
+def beside(root: Path, *paths: str) -> Path:
+    """The first of some paths below the root that is there.
+
+    Raises:
+        DataError: none is.
+    """
+    found = next((root / path for path in paths if (root / path).exists()), None)
+    if found is None:
+        raise DataError(f"data.root: {root}: no {' or '.join(paths)} there; allowed: the folder that holds one of them")
+    return found

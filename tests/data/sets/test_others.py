@@ -1,0 +1,195 @@
+"""The other sets by name in miniature copies of their layouts, beside torchvision's readers."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torchvision
+from scipy.io import savemat
+
+from metaft.config.schema import DataConfig
+from metaft.data import registry
+from metaft.data.sets import caltech101 as caltech
+from metaft.data.sets import flowers102 as flowers
+from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
+from metaft.data.sets.trees import Tree
+from metaft.data.table import read_table
+from metaft.errors import DataError
+from metaft.metrics import METRICS
+from metaft.run import LISTS
+from tests.data.sets.miniatures import DOMAINS, MAKERS, picture, pictures
+from tests.data.sets.readers import files, labels, load, same_as
+
+
+@pytest.fixture
+def made(tmp_path, request) -> Path:
+    """The root of the miniature that the test is named after."""
+    return MAKERS[request.function.__name__.split("_")[1]](tmp_path)
+
+
+def every(*splits) -> list[str]:
+    """The files of splits, which have none in common."""
+    found = [file for split in splits for file in files(split)]
+    assert len(set(found)) == len(found)
+    return found
+
+
+def test_domainnet_by_its_lists(made):
+    splits = load("domainnet", made)
+    assert splits.classes.names[2] == "The Eiffel Tower", "labels are the lists', whatever the folders' order"
+    assert set(splits.tests) == {"id_test", *(f"ood_test/{d}" for d in DOMAINS if d not in ("real", "painting"))}
+    test = made / "domainnet" / "real_test.txt"
+    rows = [line.rsplit(" ", 1) for line in test.read_text().splitlines()]
+    assert files(splits.tests["id_test"]) == [str(made / "domainnet" / image) for image, _ in rows]
+    assert labels(splits.tests["id_test"]) == [int(label) for _, label in rows]
+    assert {Path(file).parent.parent.name for file in every(splits.id_train, splits.id_val)} == {"real"}
+    assert all("painting_test" in file for file in files(splits.ood_val))
+    other = load(
+        "domainnet", made / "domainnet", id="sketch", ood_val_from=["real", "clipart"], ood_val=6, balanced=True
+    )
+    assert other.ood_val.domains.names == ("clipart", "real")
+    assert set(other.tests) == {"id_test", "ood_test/infograph", "ood_test/painting", "ood_test/quickdraw"}
+
+
+def test_domainnet_faults(made):
+    (fault,) = registry.faults(DataConfig(format="domainnet", root=made, options={"id": "painting"}))
+    assert (fault.field, fault.found) == ("data.options.ood_val_from", "unknown name 'painting'")
+    path = made / "domainnet" / "sketch_test.txt"
+    whole = path.read_text()
+    for wrong, message in (
+        (whole.replace("_0_0.png 0", "_0_0.png 3"), "line 1: .* with label 3; allowed: label 3 for 'zebra'"),
+        (whole.replace("_0_0.png 0", "_0_0.png"), "line 1: '.*'; allowed: a path with its class folder, and a label"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(DataError, match=message):
+            load("domainnet", made)
+
+
+def test_sst2_is_torchvisions(made):
+    splits = load("sst2", made)
+    same_as(splits.id_train, torchvision.datasets.RenderedSST2(made, split="train"))
+    same_as(splits.tests["id_test"], torchvision.datasets.RenderedSST2(made, split="test"))
+    halves = every(splits.ood_val, splits.id_val)
+    assert sorted(halves) == sorted(str(path) for path in (made / "rendered-sst2" / "valid").rglob("*.png"))
+    assert splits.ood_val.counts(2) == splits.id_val.counts(2) == [3, 3]
+    assert set(splits.tests) == {"id_test"}
+    (made / "rendered-sst2").rename(made / "sst2")
+    (made / "sst2" / "valid").rename(made / "sst2" / "val")
+    assert len(load("sst2", made, shots=4, ood_val=2).id_train) == 8
+
+
+def test_patchcamelyon_in_folders(made):
+    splits = load("patchcamelyon", made)
+    assert labels(splits.id_train) == [0] * 6 + [1] * 6
+    assert splits.classes.names[1] == "lymph node containing metastatic tumor tissue"
+    for split in ("train", "val", "test"):
+        for old, new in (("0", "normal"), ("1", "tumor")):
+            (made / "patchcamelyon" / split / old).rename(made / "patchcamelyon" / split / new)
+    assert labels(load("patchcamelyon", made).id_train) == [0] * 6 + [1] * 6
+    (made / "patchcamelyon" / "test" / "more").mkdir()
+    with pytest.raises(DataError, match="3 folders; allowed: 2, one for each class"):
+        load("patchcamelyon", made)
+
+
+def test_patchcamelyon_in_hdf5(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs the extra h5")
+    (tmp_path / "pcam").mkdir()
+    for split in ("train", "valid", "test"):
+        start = str(tmp_path / "pcam" / f"camelyonpatch_level_2_split_{split}")
+        with h5py.File(f"{start}_x.h5", "w") as images, h5py.File(f"{start}_y.h5", "w") as numbers:
+            images["x"] = pictures(8, 96)
+            numbers["y"] = (np.arange(8) // 3 % 2).astype(np.uint8).reshape(8, 1, 1, 1)
+    splits = load("patchcamelyon", tmp_path)
+    same_as(splits.id_train, torchvision.datasets.PCAM(tmp_path, split="train"))
+    same_as(splits.tests["id_test"], torchvision.datasets.PCAM(tmp_path, split="test"))
+    assert len(every(splits.ood_val, splits.id_val)) == 8
+
+
+def test_flowers102_is_torchvisions(made, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.flowers102, "check_integrity", lambda *_: True)
+    splits = load("flowers102", made)
+    same_as(splits.id_train, torchvision.datasets.Flowers102(made, split="train"))
+    same_as(splits.tests["id_test"], torchvision.datasets.Flowers102(made, split="test"))
+    assert len(every(splits.ood_val, splits.id_val)) == len(torchvision.datasets.Flowers102(made, split="val"))
+    names = [line.cells["name"] for line in read_table(flowers.FACTS, ("name",))]
+    pairs = enumerate(zip(names, torchvision.datasets.Flowers102.classes, strict=True))
+    assert {label: pair for label, pair in pairs if pair[0] != pair[1]} == {
+        15: ("globe flower", "globe-flower"),
+        59: ("pink and yellow dahlia", "pink-yellow dahlia?"),
+        92: ("air plant", "ball moss"),
+    }
+
+
+def test_flowers102_faults(made):
+    labels_of = made / "flowers-102" / "imagelabels.mat"
+    savemat(labels_of, {"labels": np.ones((1, 5))})
+    with pytest.raises(DataError, match=r"id_train: .*setid.mat: a label -1; allowed: 0 to 101"):
+        load("flowers102", made)
+    labels_of.write_bytes(b"")
+    with pytest.raises(DataError, match=r"id_train: .*imagelabels.mat: cannot be read"):
+        load("flowers102", made)
+
+
+def test_cars_are_torchvisions(made):
+    splits = load("cars", made)
+    test = torchvision.datasets.StanfordCars(made, split="test")
+    same_as(splits.tests["id_test"], test)
+    assert splits.classes.names == tuple(test.classes)
+    assert "Ram C/V Cargo Van Minivan 2012" in splits.classes.names
+    held = every(splits.id_train, splits.id_val, splits.ood_val)
+    assert sorted(held) == sorted(str(path) for path in (made / "stanford_cars" / "cars_train").iterdir())
+    assert [len(split) for split in (splits.id_train, splits.id_val, splits.ood_val)] == [48, 6, 6]
+
+
+def test_caltech101_is_torchvisions_without_its_splits(made):
+    splits = load("caltech101", made)
+    everything = torchvision.datasets.Caltech101(made)
+    found = Counter()
+    for split in (splits.id_train, splits.id_val, splits.ood_val, splits.tests["id_test"]):
+        found += Counter(labels(split))
+    assert found == Counter(everything.y)
+    assert list(splits.classes.folders) == everything.categories
+    assert splits.tests["id_test"].counts(101)[:3] == [2, 2, 0], "all but thirty of each class"
+    again = load("caltech101", made, seed=1)
+    assert files(again.tests["id_test"]) == files(splits.tests["id_test"])
+    assert files(again.id_val) != files(splits.id_val)
+    assert len(set(caltech.TEMPLATES)) == 34
+    assert {"a embroidered {}.", "graffiti of the {}.", "the {} in a video game."} < set(caltech.TEMPLATES)
+
+
+def test_every_set_declares_what_a_person_needs():
+    named = {name: kind for name, kind in registry.FORMATS.items() if kind.entry is not None}
+    assert set(named) == set(MAKERS), "each has a miniature, which goes through a whole run"
+    for kind in named.values():
+        assert kind.entry.target.metric in METRICS
+        for part in kind.entry.target.parts(kind.model()).values():
+            assert part.home.address.startswith("https://")
+            assert part.home.licence
+            assert part.images > 0
+
+
+def test_a_new_set_is_one_file_and_one_line(tmp_path, monkeypatch):
+    def parts(options):
+        places = {"id_train": "pets/train", "id_test": "pets/test", "drawings": "drawn"}
+        home = Home("CC0", "https://example.org")
+        return {name: Part((Place(path, Tree()),), 4, home) for name, path in places.items()}
+
+    names = ("cat", "dog")
+    file = ModuleType("metaft.data.sets.pets")
+    file.Options = SetOptions
+    file.ENTRY = Entry(lambda root, options: Known(names, names), ("{}.",), "accuracy", parts, held_out=0.5)
+    monkeypatch.setitem(sys.modules, file.__name__, file)
+    monkeypatch.setitem(registry.FORMATS, "pets", registry._named("pets", "cats and dogs"))
+    folders = [f"{part}/{name}" for part in ("pets/train", "pets/test", "drawn") for name in names]
+    for number, folder in enumerate(folders):
+        for i in range(2):
+            picture(tmp_path / folder / f"{i}.png", 2 * number + i)
+    splits = load("pets", tmp_path, ood_val_from="drawings", ood_val=2, balanced=True)
+    assert [len(split) for split in splits.parts.values()] == [2, 2, 2, 4]
+    assert splits.ood_val.counts(2) == [1, 1]
+    assert "cats and dogs" in LISTS["datasets"]()

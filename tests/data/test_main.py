@@ -1,0 +1,85 @@
+"""python -m metaft.data: what it says of sets and of one's own pictures, its exit codes, its contact sheet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import metaft
+from metaft.data.__main__ import main
+from metaft.data.sheet import GAP, LINE, SIDE
+from tests.data.sets.miniatures import cifar10
+from tests.data.test_wilds import iwildcam
+
+ROOT = Path(metaft.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def said(capsys, *words: str, code: int = 0) -> str:
+    """What the command prints, blanks made one."""
+    assert main(list(words)) == code
+    out, err = capsys.readouterr()
+    return " ".join((err if code else out).replace("|", " ").split())
+
+
+def test_a_set_and_what_is_missing_of_it(tmp_path, capsys):
+    root = cifar10(tmp_path / "data")
+    (root / "CIFAR-10.1").rename(root / "elsewhere")
+    text = said(capsys, "cifar10", "--root", "data", "ood_val=6", "balanced=true", "shots=2")
+    assert "cifar10_1 missing 2,000 https://github.com/modestyachts/CIFAR-10.1 MIT" in text
+    assert "cifar10_c CIFAR-10-C 190,000 https://zenodo.org/records/2535967 CC-BY-4.0" in text
+    assert "Papers report accuracy." in text
+    assert "id_train 20 10 of 10 0 airplane: 2" in text
+    assert "ood_val 6 6 of 10 2" in text
+    assert "ood_test/stl10 18 9 of 9 0 airplane: 2" in text
+    assert text.endswith("wrote contact_sheet.png")
+
+
+def test_the_sheet_shows_the_pictures(tmp_path, picture_tree, capsys):
+    for path in picture_tree.rglob("*.png"):
+        Image.new("RGB", (40, 20), "red" if "dark" in str(path) else "blue").save(path)
+    text = said(capsys, "folder", "--root", "pictures", "--out", "here/sheet.png")
+    assert "id_train 20 2 of 2 0 dark square: 10" in text
+    with Image.open(tmp_path / "here" / "sheet.png") as image:
+        sheet = np.asarray(image)
+    assert len(sheet) == GAP + 6 * (SIDE + 2 * LINE + GAP), "a row for each split"
+    middle = sheet[GAP + LINE + SIDE // 2, GAP + SIDE // 2 :: SIDE + GAP]
+    assert {tuple(colour) for colour in middle.tolist()} == {(255, 0, 0), (0, 0, 255)}
+    edge = sheet[GAP + LINE + 4, GAP + SIDE // 2]
+    assert tuple(edge) == (255, 255, 255), "a wide picture is shown whole, on a ground"
+
+
+def test_sets_of_wilds_by_their_names(tmp_path, capsys):
+    iwildcam(tmp_path)
+    text = said(capsys, "iwildcam", "--root", ".")
+    assert text.startswith("iwildcam: given away at https://wilds.stanford.edu/datasets, licence CDLA-Permissive-1.0")
+    assert "ood_test/test 6 3 of 3" in text
+
+
+def test_exit_codes(tmp_path, capsys):
+    assert "Did you mean 'cifar10'?" in said(capsys, "cifar-10", "--root", ".", code=2)
+    assert "data.root: nothing given" in said(capsys, "cifar10", code=2)
+    assert "data.options.severty: unknown key" in said(capsys, "cifar10", "--root", ".", "severty=3", code=2)
+    text = said(capsys, "cifar10", "--root", ".", code=3)
+    assert "id_train: no cifar-10-batches-py in ." in text
+    assert "https://www.cs.toronto.edu/~kriz/cifar.html" in text
+    cifar10(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "--out: file/sheet.png: " in said(capsys, "cifar10", "--root", ".", "--out", "file/sheet.png", code=3)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
+    assert "no test_batch there" in said(capsys, "cifar10", "--root", ".", code=3)
+
+
+def test_as_a_command():
+    command = [sys.executable, "-m", "metaft.data", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "python -m metaft.data" in done.stdout
