@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from metaft.data.__main__ import main as look
 from metaft.report.__main__ import main as report
 from metaft.run import main as run
 
@@ -23,6 +24,7 @@ EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines() if line]
 INSTALLS = [line for line in COMMANDS if "pip install" in line]
 METAFT = [line for line in COMMANDS if line.startswith("python -m metaft.")]
+OTHERS = {"metaft.report": report, "metaft.data": look}  # modules beside metaft.run
 PLAIN = ("--print-config", "--list")  # these take no settings
 
 
@@ -45,8 +47,8 @@ def test_commands_in_order(small, tmp_path, monkeypatch, picture_tree, capsys):
     for line in [first, *METAFT]:
         words = shlex.split(line)[2:]
         module, arguments = words[0], words[1:]
-        if module == "metaft.report":
-            assert report(arguments) == 0, line
+        if module in OTHERS:
+            assert OTHERS[module](arguments) == 0, line
             continue
         folder = any("folder.yaml" in word for word in arguments)
         cuts = [s for s in small if not (folder and s.startswith("data.options"))]

@@ -83,7 +83,7 @@ class ObjectiveConfig(Section):
         *("l1init", "l1zero", "l2init", "l2zero"),
     )
     fixed: dict[str, float] = Field(default_factory=lambda: {"ce": 1.0})
-    penalty_scale: Literal["standard", "released"] = "standard"
+    penalty_scale: Literal["standard", "released"] = "standard"  # l1 over sqrt(N), l2 as it is; released: both over N
     weight_scale: str = "asinh"  # of term weights in the unit cube: asinh, softplus, log or linear
     weight_units: Literal["fixed", "gradient"] = "fixed"  # gradient: ranges in units of each term's pull beside ce's
     per_group: tuple[str, ...] = ()  # lr, wd and penalties of which each parameter group has its own
