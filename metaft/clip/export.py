@@ -16,7 +16,21 @@ from metaft.clip.load import Clip, load
 from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import write
 
-LOADER = '''"""Load this model: `from load import model, preprocess, logits, classnames`."""
+HEAD = (
+    "The classifier is head.safetensors on the features of the image tower. A zero-shot evaluator builds a head of\n"
+    "its own from the text tower, another one where the head was trained: use the file, or `logits` of load.py.\n"
+)
+CARD = f"""# A CLIP model that metaft fine-tuned
+
+    import open_clip
+    model, _, preprocess = open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")
+
+or, with its classifier, `from load import model, preprocess, logits, classnames` in this folder.
+
+{HEAD}"""
+LOADER = f'''"""Load this model: `from load import model, preprocess, logits, classnames`.
+
+{HEAD}"""
 
 from pathlib import Path
 
@@ -24,7 +38,7 @@ import open_clip
 from safetensors.torch import load_file
 
 FOLDER = Path(__file__).parent
-model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
+model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{{FOLDER}}")
 model.eval()
 head = load_file(FOLDER / "head.safetensors")
 classnames = (FOLDER / "classnames.txt").read_text(encoding="utf-8").split("\\n")[:-1]
@@ -37,10 +51,11 @@ def logits(images):
 
 
 def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folder: Path) -> None:
-    """Write `open_clip_model.safetensors`, `open_clip_config.json`, `head.safetensors`, `classnames.txt`, `load.py`.
+    """Write a model and its configuration, `head.safetensors`, `classnames.txt`, `load.py` and `README.md`.
 
-    The first opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder with `local-dir:FOLDER`; the
-    classifier's logits are unit image features times the head, as load.py shows.
+    `open_clip_model.safetensors` opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder, which holds
+    `open_clip_config.json`, with `local-dir:FOLDER`. The classifier's logits are unit image features times the head, as
+    load.py shows; a head built from the text tower gives others where the head was trained, as README.md says.
 
     Raises:
         ConfigError: the architecture is unknown, so that open_clip could not open the folder.
@@ -54,6 +69,7 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     save(classifier.head.state_dict(), folder / "head.safetensors")
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     write(folder / "load.py", LOADER)
+    write(folder / "README.md", CARD)
 
 
 def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Classifier | None, tuple[str, ...]]:

@@ -42,8 +42,9 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
 
     Args:
         name: an open_clip architecture, `local-dir:PATH`, `hf-hub:REPOSITORY`, or an embedded model.
-        pretrained: a tag, a file of any form that `metaft.clip.checkpoint.read` knows, `random` for untrained weights,
-            `seed-N` for a pretraining of an embedded model, or None where the name includes its weights.
+        pretrained: a tag, a file of any form that `metaft.clip.checkpoint.read` knows, `random` for untrained weights
+            (always the same), `seed-N` for a pretraining of an embedded model, or None where the name includes its
+            weights.
         device: where the model goes.
         resize: interpolate positional embeddings of a file that was trained at another image size or caption length.
 
@@ -56,7 +57,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
     config = configuration(name)
     file = weights_file(name, pretrained)
     inside = pretrained if file is None and pretrained != RANDOM and ":" not in name else None  # a tag
-    with _strict_warnings(), quiet_log(), offline_where_unreachable(_needs_hub(name, config, inside)):
+    with _seeded(), _strict_warnings(), quiet_log(), offline_where_unreachable(_needs_hub(name, config, inside)):
         try:
             tokenizer = open_clip.get_tokenizer(name)
             model = open_clip.create_model(
@@ -78,6 +79,14 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
     refuse_unusable(model, tokenizer, name)
     preprocess = dict(preprocessing(model))
     return Clip(model, tokenizer, image_view(preprocess), config, preprocess)
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random numbers that are the same in every process, whatever has been drawn before; none are drawn from it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def without_inplace(model: nn.Module) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +36,8 @@ def fitted(x: Floats, y: Ints, strength: float, weights: Floats | None = None) -
     It runs on one BLAS thread: on two cores, the threads of its many small products wait for one another, which takes
     thirty times as long.
     """
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)  # but classes
         return LogisticRegression(C=strength, max_iter=2000).fit(x, y, weights)
 
 

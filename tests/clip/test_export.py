@@ -46,3 +46,24 @@ def test_checkpoints_go_there_and_back(work, tmp_path):
     assert torch.equal(restore(other, tmp_path / "c.safetensors").head.weight, work.classifier.head.weight)
     with pytest.raises(CheckpointError, match="allowed"):
         restore(other, tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_head_of_the_text_tower_is_the_classifier_where_that_did_not_move(work, tmp_path, moved):
+    """Built by open_clip from the exported model; where the head was trained, the folder and load.py tell of it."""
+    classifier, classes = copy.deepcopy(work.classifier), work.splits.classes
+    with torch.no_grad():
+        classifier.head.weight.mul_(1.5 if moved else 1.0)
+    export(classifier, work.clip, classes.names, tmp_path / "model")
+    opened, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'model'}")
+    opened.eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'model'}")
+    templates = [template.format for template in classes.templates]
+    images = work.splits.id_train.batch(torch.arange(16)).images
+    with torch.no_grad():
+        head = open_clip.build_zero_shot_classifier(opened, tokenizer, classes.names, templates)
+        logits = opened.logit_scale.exp() * opened.encode_image(images, normalize=True) @ head
+        expected = classifier(images).logits
+    assert torch.allclose(logits, expected, atol=1e-4) != moved
+    for name in ("README.md", "load.py"):
+        assert "head of its\nown from the text tower" in (tmp_path / "model" / name).read_text()

@@ -68,3 +68,14 @@ def test_a_checkpoint_of_another_architecture(tmp_path):
 
 def test_random_weights_on_request():
     assert load(TOY, RANDOM).view.size == 32
+
+
+def test_random_weights_are_the_same_in_every_process():
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        found.append(load(TOY, "random").model.state_dict())
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert not torch.equal(found[0]["visual.proj"], load(TOY, None).model.visual.proj)

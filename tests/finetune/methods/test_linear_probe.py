@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.linear_probe import INVERSE_PENALTIES
+from metaft.finetune.regression import regression
 from tests.finetune.states import same
 
 
@@ -20,3 +23,9 @@ def test_it_chooses_c_on_validation(work, data, short):
     assert same(METHODS["linear_probe"].fit(work.fresh(), data, fixed), model)
     assert fixed.chosen == {}
     assert len(events) == 1, "nothing is chosen again"
+
+
+def test_few_images_a_class_are_no_reason_to_warn():
+    x, y = np.eye(6), np.arange(6)
+    weight, bias = regression(x, y, 10.0, 6)
+    assert ((x @ weight.T + bias).argmax(1) == y).all()
