@@ -21,6 +21,7 @@ from shared.tables import (
     methods,
     ood_size,
     quickstart,
+    real,
     solvers,
     startup,
     suites,
@@ -32,7 +33,7 @@ from metaft.files import write
 
 HERE = Path(__file__).parent
 TEMPLATE, OUT = HERE / "shared" / "results.md.in", HERE / "RESULTS.md"
-TABLES = (blackbox, hypergradients, methods, ood_size, quickstart, solvers, startup, suites, summary, worlds)
+TABLES = (blackbox, hypergradients, methods, ood_size, quickstart, real, solvers, startup, suites, summary, worlds)
 
 
 def text() -> str:

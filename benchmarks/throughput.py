@@ -10,8 +10,8 @@ Rows of three kinds (`what`):
 - `loading`: the same fine-tune on JPEGs of 500 x 375 as they are kept: `memory`, `disk` (decoded once, in a mapped
   file) and `files` (decoded whenever they are asked for); `images_per_second` of the loader alone, and `lost`, the
   share of the speed with all images in memory that is lost to loading.
-- `opening`: small files opened, each decoded once, by a process of its own: `seconds` of wall clock and `peak_gib` of
-  memory beyond those of the same process with 100 files.
+- `opening`: small files opened, each decoded once, by a process of its own: `seconds` of wall clock beyond those of the
+  same process with 100 files, and the peak memory of both, `peak_gib` and `least_gib`.
 
 --quick: few steps and files, one repeat.
 """
@@ -158,7 +158,8 @@ def opening(count: int) -> Row:
     """Small files in class folders, opened by a process of its own."""
     with tempfile.TemporaryDirectory() as few, tempfile.TemporaryDirectory() as many:
         (before, least), (taken, peak) = (_opened(Path(root), size) for root, size in ((few, 100), (many, count)))
-    return {"what": "opening", "files": count, "seconds": round(taken - before, 1), "peak_gib": round(peak - least, 2)}
+    memory = {"peak_gib": round(peak, 2), "least_gib": round(least, 2)}
+    return {"what": "opening", "files": count, "seconds": round(taken - before, 1), **memory}
 
 
 def _opened(root: Path, count: int) -> tuple[float, float]:

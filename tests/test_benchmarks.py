@@ -35,7 +35,8 @@ from tests.search.problems import Bowl
 ROOT = Path(__file__).parent.parent
 QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
-    *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "throughput", "zero_shot", "worlds", "ood_size"),
+    *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "worlds", "ood_size"),
+    *("throughput", "zero_shot"),
 )
 MAKERS = ("figures", "pretrain", "results")
 PEERS = {"tpe": "hyperopt", "zero_shot": "clip_benchmark"}  # packages that a benchmark imports and the tests do without

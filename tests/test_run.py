@@ -342,9 +342,10 @@ def test_a_warm_start_learns_from_an_earlier_run(ended, metaft, tmp_path, capsys
 
 
 def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
-    root, overrides = picture_tree, ("inner.steps=2", "search.trials=10", "finetune.epochs=1", "inner.batch_size=8")
-    words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={root}", "finetune.batch_size=8")
-    assert metaft(*words, overrides=overrides) == 0
+    sizes = ("inner.steps=2", "search.trials=10", "finetune.epochs=1", "inner.batch_size=8", "finetune.batch_size=8")
+    compared = "evaluation.methods=[zero_shot, ft, autoft]"
+    words = ("--mode", "hypergrad", "--out", "run", "data.format=folder", f"data.root={picture_tree}", compared)
+    assert metaft(*words, overrides=sizes) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["methods"]["autoft"]) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
 

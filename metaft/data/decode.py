@@ -19,6 +19,7 @@ from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError
 
+COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 PLUGINS = {"pillow_heif": "register_heif_opener"}  # what opens more, where it is installed, and how it is switched on
@@ -53,14 +54,17 @@ class Picture:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """The formats that are read: those that Pillow can open, with its plugins, and that hold pictures."""
+    """The formats that are read: those that Pillow can open, with its plugins, and that hold pictures.
+
+    Pillow tries one after the other, which takes as long as to decode a small picture: so the common ones come first.
+    """
     for plugin, switch in PLUGINS.items():
         try:
             getattr(importlib.import_module(plugin), switch)()
         except ImportError:
             continue
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - NO_PICTURES))
+    return *COMMON, *sorted(set(Image.OPEN) - NO_PICTURES - set(COMMON))
 
 
 @cache

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from metaft.data.decode import Reading, decode, quiet
-from metaft.data.stored import Stored, version_of
+from metaft.data.stored import Stored, size_of, version_of
 from metaft.data.types import MEMORY, ImageSource, PixelArray
 from metaft.errors import DataError
 from metaft.files import cache_folder, nearest_existing, unwritable, write
@@ -29,6 +29,8 @@ from metaft.progress import note, track
 
 SPARE = 0.8  # the share of a disk's free room that pictures may take
 CHUNK = 1024  # files whose decoding is under way
+SMALL = 6_000  # bytes of a file
+TASK = 32  # files that a thread takes at a time: handing over one costs as much as decoding a small one
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,36 @@ def _decoded(files: Sequence[Stored], reading: Reading, take: Take) -> Checked:
         if picture.marks:
             marks[number] = tuple(sorted(picture.marks))
 
-    chunks = [range(first, min(first + CHUNK, len(files))) for first in range(0, len(files), CHUNK)]
-    with quiet(), ThreadPoolExecutor() as pool:
-        for chunk in track(chunks, "decoding", unit="chunk"):
-            list(pool.map(attempt, chunk))
+    def several(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            attempt(number)
+
+    with quiet(), ThreadPoolExecutor(_threads(files)) as pool:
+        for chunk in track(_parts(range(len(files)), CHUNK), "decoding", unit="chunk"):
+            list(pool.map(several, _parts(chunk, TASK)))
     return Checked(dict(sorted(faults.items())), dict(sorted(marks.items())))
+
+
+def _threads(files: Sequence[Stored]) -> int:
+    """How many decode at a time: one for each processor, or one alone where files are small.
+
+    Decoders run beside each other, but what Python does around them does not, and threads that wait for it in turns
+    take half as long again. Below `SMALL` bytes that is most of the work.
+    """
+    some = files[:: max(1, len(files) // 64)]
+    return 1 if sum(map(_size, some)) < SMALL * len(some) else os.cpu_count() or 1
+
+
+def _size(stored: Stored) -> int:
+    """Bytes; 0 of what is not there, which decoding will find."""
+    try:
+        return size_of(stored)
+    except OSError:
+        return 0
+
+
+def _parts(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
 
 def _of(files: Sequence[Stored], kept: Sequence[int]) -> tuple[Stored, ...]:

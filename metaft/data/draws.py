@@ -1,11 +1,15 @@
-"""Which images of a list are drawn, by their labels and a seed: numbers of images, so that no picture is opened."""
+"""Which images are drawn, by their labels and a seed: numbers of images, so that no picture is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from metaft.data.types import Split
 
 Rows = list[int]
 
@@ -42,6 +46,12 @@ def held_out(labels: Sequence[int], share: float, seed: int) -> tuple[Rows, Rows
     counts = torch.where(sizes > 1, (sizes * share).long().clamp(min=1), 0)
     held = _turns(classes[order]) < counts[classes[order]]
     return _ascending(order[~held]), _ascending(order[held])
+
+
+def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
+    """The rest of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
+    kept, held = held_out(train.labels.tolist(), 0.1, seed)
+    return train.subset(torch.tensor(kept)), train.subset(torch.tensor(held, dtype=torch.long), "id_val")
 
 
 def halves(labels: Sequence[int], seed: int) -> tuple[Rows, Rows]:

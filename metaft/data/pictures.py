@@ -12,9 +12,10 @@ import torch
 from metaft.config.schema import DataConfig
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
 from metaft.data.decoded import Checked, Keeping, keeping, unchecked
+from metaft.data.draws import hold_out
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found
-from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated, hold_out
+from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
 from metaft.errors import DataError
 from metaft.progress import tell, warn
 

@@ -199,19 +199,6 @@ def concatenated(name: str, parts: Sequence[tuple[str, Split]]) -> Split:
     return replace(together, name=name, domains=Domains(tuple(domain for domain, _ in parts), numbers))
 
 
-def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """The rest of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
-    generator = torch.Generator().manual_seed(seed)
-    kept, held = [], []
-    for label in train.labels.unique():
-        rows = (train.labels == label).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)]
-        n = 0 if len(rows) == 1 else max(1, len(rows) // 10)
-        held.append(rows[:n])
-        kept.append(rows[n:])
-    return train.subset(torch.cat(kept).sort().values), train.subset(torch.cat(held).sort().values, "id_val")
-
-
 @dataclass(frozen=True)
 class PixelArray:
     """Images held in memory, uint8 [N, 3, S, S], enlarged or shrunk (bicubic) where a model wants another size."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metaft.data import decoded
 from metaft.data.decoded import Decoded, ImageFiles, Mapped
@@ -118,3 +121,15 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(picture_tree, tmp_pat
     monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(decoded.shutil, "disk_usage", lambda _: decoded.shutil._ntuple_diskusage(100, 100, 10))
     assert isinstance(load(picture_tree).id_train.source, ImageFiles)
+
+
+@pytest.mark.parametrize(("size", "alone"), [(8, True), (256, False)])
+def test_small_files_are_decoded_by_one_thread(tmp_path, size, alone):
+    """And those that are not there are no reason to fail before each file is judged."""
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for file in files[:2]:
+        Image.fromarray(rng.integers(255, size=(size, size, 3)).astype(np.uint8)).save(file)
+    assert (decoded._threads(files) == 1) == (alone or os.cpu_count() == 1)
+    files[2].symlink_to(tmp_path / "nothing")
+    assert decoded._threads(files[2:]) == 1

@@ -11,8 +11,8 @@ import torch
 
 from metaft import build, config
 from metaft.data import decoded, objects
+from metaft.data.draws import hold_out
 from metaft.data.duplicates import refuse_shared, shared_images
-from metaft.data.types import hold_out
 from metaft.errors import DataError
 from tests.data.suites import load
 from tests.data.test_folder import load as folder

@@ -10,6 +10,7 @@ from metaft.run import main
 from tests.conftest import JUDGE
 from tests.data.sets.miniatures import MAKERS
 
+OTHERS = [name for name in MAKERS if name != "imagenet"]
 SMALL = (
     *JUDGE,
     *("inner.steps=2", "inner.batch_size=8", "search.trials=2", "search.candidates=1", "finetune.epochs=1"),
@@ -17,7 +18,7 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", ["imagenet", *(pytest.param(name, marks=pytest.mark.full) for name in OTHERS)])
 def test_a_run(name, tmp_path, capsys):
     MAKERS[name](tmp_path / "data")
     short = tmp_path / "templates.txt"
