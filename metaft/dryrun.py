@@ -32,20 +32,26 @@ WIDTH = 120  # of a line of text
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """One inner step, one hypergradient through one step, the seconds of one evaluation batch.
+class _Gradient:
+    """One hypergradient through one step, and the forecast of one through the full inner loop."""
 
-    `trained` counts the scalars that train in a search; `peak` is in bytes, after the inner step; `forecast` is of a
-    hypergradient through the full inner loop.
+    outcome: Outcome
+    forecast: Forecast
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One inner step, a hypergradient where the search takes them, the seconds of one evaluation batch.
+
+    `trained` counts the scalars that train in a search; `peak` is in bytes, after the inner step.
     """
 
     step: Outcome
-    hypergradient: Outcome
+    gradient: _Gradient | None
     batch_seconds: float
     dimensions: int
     trained: int
     peak: float
-    forecast: Forecast
 
 
 def dry_run(cfg: Config) -> str:
@@ -63,26 +69,32 @@ def dry_run(cfg: Config) -> str:
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
         ["searched hyperparameters", str(measured.dimensions)],
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],
-        ["one hypergradient through one step", f"{measured.hypergradient.seconds:.2f} s"],
         ["one evaluation batch", f"{measured.batch_seconds:.2f} s"],
         ["peak memory, one inner step", f"{measured.peak / 2**20:,.0f} MiB"],
-        [
-            f"estimated peak memory, hypergradient through {cfg.inner.steps} steps",
-            f"{(measured.peak + measured.forecast.bytes) / 2**20:,.0f} MiB",
-        ],
-        [
-            "one hypergradient",
-            f"{measured.forecast.estimator}, {measured.forecast.step_equivalents:,.0f} step equivalents",
-        ],
-        ["graphs kept, of all inner steps", f"{measured.forecast.graphs} of {cfg.inner.steps}"],
+        *_gradient_rows(measured, cfg.inner.steps),
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         *_last_choice(work, tune_seconds, tune_cost),
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
     ]
-    bad = [o.status for o in (measured.step, measured.hypergradient) if o.status != "ok"]
+    outcomes = [measured.step, *([measured.gradient.outcome] if measured.gradient else [])]
+    bad = [outcome.status for outcome in outcomes if outcome.status != "ok"]
     warning = f"\n\nwarning: the first step ended as {', '.join(bad)}" if bad else ""
     return f"{_counts(work)}\n\n{_classes(work)}\n\n{markdown(['dry run', 'value'], rows)}{warning}"
+
+
+def _gradient_rows(measured: _Measured, steps: int) -> list[list[str]]:
+    """The rows of hypergradients, where the search takes them."""
+    if measured.gradient is None:
+        return []
+    outcome, forecast = measured.gradient.outcome, measured.gradient.forecast
+    memory = f"{(measured.peak + forecast.bytes) / 2**20:,.0f} MiB"
+    return [
+        ["one hypergradient through one step", f"{outcome.seconds:.2f} s"],
+        [f"estimated peak memory, hypergradient through {steps} steps", memory],
+        ["one hypergradient", f"{forecast.estimator}, {forecast.step_equivalents:,.0f} step equivalents"],
+        ["graphs kept, of all inner steps", f"{forecast.graphs} of {steps}"],
+    ]
 
 
 def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
@@ -119,17 +131,20 @@ def _measure(work: Workspace) -> _Measured:
     seconds = time.perf_counter() - start
     problem.evaluate(recipe, seed=0)  # a first call is slow
     step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
-    problem.hypergradient(problem.start, seed=0)
-    hypergradient = problem.hypergradient(problem.start, seed=0)[0]
     return _Measured(
         step=step,
-        hypergradient=hypergradient,
+        gradient=_gradient(work, problem) if work.cfg.search.mode == HYPERGRAD else None,
         batch_seconds=seconds,
         dimensions=len(problem.space),
         trained=sum(p.numel() for p in problem.step.pretrained.values()),
         peak=peak,
-        forecast=_problem(work).forecast(),
     )
+
+
+def _gradient(work: Workspace, problem: FinetuneProblem) -> _Gradient:
+    """A hypergradient through the one step of a problem, and what one through all steps will take."""
+    problem.hypergradient(problem.start, seed=0)  # a first call is slow
+    return _Gradient(problem.hypergradient(problem.start, seed=0)[0], _problem(work).forecast())
 
 
 def _problem(work: Workspace, **inner: Any) -> FinetuneProblem:
@@ -142,10 +157,9 @@ def _search(cfg: Config, measured: _Measured, tune_cost: float) -> tuple[float, 
     """Step equivalents and seconds of the search, from the limit that will be reached first."""
     further = cfg.inner.steps - 1
     plain_cost = measured.step.step_equivalents + further
-    if cfg.search.mode == HYPERGRAD:
-        timed, trial_cost = measured.hypergradient, measured.forecast.step_equivalents
-    else:
-        timed, trial_cost = measured.step, plain_cost
+    timed, trial_cost = measured.step, plain_cost
+    if measured.gradient is not None:
+        timed, trial_cost = measured.gradient.outcome, measured.gradient.forecast.step_equivalents
     rate = timed.seconds / timed.step_equivalents
     if is_online(cfg):
         return cfg.hypergrad.share * tune_cost, cfg.hypergrad.share * tune_cost * rate

@@ -457,7 +457,7 @@ def test_a_full_disk_says_how_to_go_on(metaft, tmp_path, capsys, monkeypatch):
     assert f"--resume {tmp_path / 'run'}" in said
 
 
-def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys):
+def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, monkeypatch):
     assert metaft("--mode", "hypergrad", "--dry-run") == 0
     out = capsys.readouterr().out
     for words in (
@@ -473,6 +473,15 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys):
     assert "estimated last choice" not in out, "no share of the way is searched"
     assert main(["--mode", "hypergrad", "--dry-run", *small, "objective.mix=true"]) == 0
     assert "estimated last choice" in capsys.readouterr().out
+
+    def taken(self, u, seed):
+        raise AssertionError("a search without hypergradients takes none")
+
+    monkeypatch.setattr(FinetuneProblem, "hypergradient", taken)
+    assert main(["--mode", "tpe", "--dry-run", *small]) == 0
+    out = capsys.readouterr().out
+    assert "hypergradient" not in out
+    assert "estimated search" in out
     assert list(tmp_path.iterdir()) == []
 
 
