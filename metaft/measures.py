@@ -135,7 +135,7 @@ def mean_per_class(p: Predictions, w: Floats) -> float:
 
 
 def worst_group(p: Predictions, w: Floats) -> float:
-    """The lowest accuracy of a group; without groups the whole is one.
+    """The lowest accuracy of a group; without groups, or an image in one, the whole is one.
 
     Every group that has an image counts, however few, and images in no group do not: so WILDS has its worst group, and
     its worst region of FMoW, which leaves out "Other". The lowest of noisy values tends to be too low.
@@ -145,7 +145,9 @@ def worst_group(p: Predictions, w: Floats) -> float:
     if p.groups is None:
         return accuracy(p, w)
     size, right = (_sums(p.groups + 1, values)[1:] for values in (w, w * p.right))
-    return float((right[size > 0] / size[size > 0]).min(initial=1.0))
+    if not (size > 0).any():
+        return accuracy(p, w)
+    return float((right[size > 0] / size[size > 0]).min())
 
 
 def ece(p: Predictions, w: Floats) -> float:

@@ -141,3 +141,8 @@ def test_the_error_of_a_difference_that_goes_both_ways():
     gap = Gap.between(numbers >= 1, (numbers < 1) | (numbers >= 5))
     assert gap.mean == pytest.approx(0.03)
     assert gap.error == pytest.approx(math.sqrt((5 - 100 * 0.03**2) / 99) / 10)
+
+
+def test_where_no_image_is_in_a_group_the_whole_is_one():
+    logits, labels = torch.eye(4)[[0, 1, 2, 0]], torch.tensor([0, 1, 2, 3])
+    assert METRICS["worst_group"](logits, labels, torch.full((4,), -1)) == 0.75

@@ -102,7 +102,8 @@ def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, T
     Raises:
         DataError: a table that cannot be read, a split that is not known or has no row.
     """
-    own = {name: path for name in SPLITS if (path := getattr(options, name)) is not None}
+    needed = [name for name in SPLITS if needs_ood_val or name != "ood_val"]
+    own = {name: path for name in needed if (path := getattr(options, name)) is not None}
     own |= {f"{TEST}{name}": path for name, path in options.ood_test.items()}
     tables = {name: Table(base / path, _rows(base / path, options)) for name, path in own.items()}
     if options.file is not None:

@@ -140,6 +140,12 @@ class Split:
         several = (parts for parts in (self.domains, self.groups) if parts is not None and len(parts.present) > 1)
         return next(several, None)
 
+    @property
+    def told_apart(self) -> Domains | None:
+        """`parts` of the whole that this split is a part of, which may have images of one domain alone."""
+        several = (parts for parts in (self.domains, self.groups) if parts is not None and len(parts.names) > 1)
+        return next(several, None)
+
     def subset(self, indices: Tensor, name: str | None = None) -> Split:
         """A split of these images [B] alone."""
         return replace(

@@ -83,9 +83,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     Raises:
         DataError: the folder is not there or not the set's, a table or images that cannot be read.
     """
-    import torch
-
     from metaft.data.captions import class_names, templates
+    from metaft.data.draws import drawn
     from metaft.data.pictures import opened
     from metaft.data.types import Classes
 
@@ -98,9 +97,10 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     texts = chosen.templates if data.templates is None else templates(data.templates)
     listed = _listed(folder, chosen, len(names))
     pool = listed["ood_val"]
-    if options.ood_val is not None and options.ood_val < len(pool.files):
-        order = torch.randperm(len(pool.files), generator=torch.Generator().manual_seed(seed))
-        listed["ood_val"] = pool.subset(order[: options.ood_val].sort().values.tolist())
+    if data.corruptions:
+        del listed["ood_val"]  # they take its place
+    elif options.ood_val is not None:
+        listed["ood_val"] = pool.subset(drawn(pool.labels, None, options.ood_val, seed, balanced=False))
     return opened(listed, Classes(names, texts, tuple(numbers)), data, seed, view)
 
 

@@ -90,6 +90,8 @@ class Judged:
         """
         if metric == "accuracy":
             return self.correct.double()
+        if len(self.labels) == 1:
+            return torch.tensor([self.score(metric)], dtype=torch.float64)
         chosen, n = METRICS[metric], len(self.labels)
         p, sign = Predictions.of(self.logits, self.labels, self.groups), 1 if chosen.higher_is_better else -1
         weights = once(n)
@@ -146,9 +148,5 @@ def judge_whole(model: Classifier, split: Split, batch_size: int, device: torch.
 
 def _groups(splits: Sequence[Split]) -> Tensor | None:
     """The number of each image's domain, or else group, in parts of a split that has several; None: it has not."""
-    for kind in ("domains", "groups"):
-        known = [parts for split in splits if (parts := getattr(split, kind)) is not None]
-        numbers = torch.cat([parts.numbers for parts in known]) if known else torch.empty(0)
-        if len(numbers[numbers >= 0].unique()) > 1:
-            return numbers
-    return None
+    known = [parts for split in splits if (parts := split.told_apart) is not None]
+    return torch.cat([parts.numbers for parts in known]) if known else None

@@ -116,4 +116,12 @@ def test_domains_of_folds_are_those_of_the_split(work, data):
     right = [float(judged.correct[numbers == number].double().mean()) for number in (0, 1)]
     assert judged.score("worst_group") == pytest.approx(min(right))
     alone = replace(split, domains=Domains(("a", "b"), torch.zeros_like(numbers)))
-    assert judge([Apart(work.classifier, alone, torch.arange(len(alone)))], 64).groups is None
+    judged = judge([Apart(work.classifier, alone, torch.arange(len(alone)))], 64)
+    assert judged.score("worst_group") == judged.accuracy
+    assert judge([Apart(work.classifier, data.ood_val, torch.arange(len(alone)))], 64).groups is None
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "nll"])
+def test_one_image_is_its_own_score(metric):
+    one = Judged(torch.tensor([[1.0, 2.0]]), torch.tensor([1]))
+    assert one.scores(metric).tolist() == [one.score(metric)]

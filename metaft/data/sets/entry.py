@@ -137,7 +137,7 @@ def faults(entry: Entry, model: type[SetOptions], data: DataConfig) -> list[Faul
     for name in options.tests or ():
         if name not in shifts:
             found.append(unknown("data.options.tests", name, shifts))
-        elif name in options.ood_val_from:
+        elif name in options.ood_val_from and not data.corruptions:  # which are ood_val then
             found.append(Fault("data.options.tests", f"{name}, of which ood_val is", "other parts than ood_val_from"))
     return found
 

@@ -1,9 +1,10 @@
 """imagenet: ImageNet-1k, and as other distributions ImageNet-V2, -R, -A, -Sketch, ObjectNet and ImageNet-C.
 
 The root holds imagenet/{train, val_in_folder or val}/WNID/ as WiSE-FT has it, or ILSVRC2012/, or ImageNet/ILSVRC/ as
-Kaggle unpacks it, and beside it the other parts under the names of their archives. Only 200 classes are answers in -A
-and -R, and only the 113 objects of ObjectNet that ImageNet has, each with the best of its classes; there the frame of
-two pixels is cut off. Pictures of -C are corrupted ones of id_test, so whoever trains on ood_val has seen some of that.
+Kaggle unpacks it but with val in class folders, and beside it the other parts under the names of their archives. Only
+200 classes are answers in -A and -R, and only the 113 objects of ObjectNet that ImageNet has, each with the best of its
+classes; there the frame of two pixels is cut off. Pictures of -C are corrupted ones of id_test, so whoever trains on
+ood_val has seen some of that.
 
 Source: Russakovsky et al., IJCV 2015; Recht et al., ICML 2019 (V2, matched frequency); Hendrycks et al., ICCV 2021 (R)
 and CVPR 2021 (A); Wang et al., NeurIPS 2019 (Sketch); Barbu et al., NeurIPS 2019 (ObjectNet); Hendrycks and Dietterich,

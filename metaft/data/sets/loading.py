@@ -39,7 +39,10 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
         listed["ood_val"], listed[ID_VAL] = given.judges(options, listed[ID_VAL], seed)
     if data.shots is not None and not data.corruptions:  # for which images are held out first
         listed["id_train"] = listed["id_train"].subset(few(listed["id_train"].labels, data.shots, seed))
-    tests = {f"{TEST}{name}": name for name in _tests(entry.shifts(options), options, root)}
+    tests = {
+        f"{TEST}{name}": name
+        for name in _tests(entry.shifts(options), options, root, () if data.corruptions else options.ood_val_from)
+    }
     listed |= {name: given.part(part, name) for name, part in tests.items()}
     classes = _classes(entry, known, data)
     opening = Opening.of(classes.names, data, view)
@@ -98,11 +101,11 @@ class _Set:
         return pool, id_val
 
 
-def _tests(shifts: Mapping[str, Part], options: SetOptions, root: Path) -> Sequence[str]:
-    """The parts that are OOD tests: those that are asked for, or else those that are there."""
+def _tests(shifts: Mapping[str, Part], options: SetOptions, root: Path, judges: Sequence[str]) -> Sequence[str]:
+    """The parts that are OOD tests: those that are asked for, or else those that are there and do not judge."""
     if options.tests is not None:
         return options.tests
-    possible = [name for name in shifts if name not in options.ood_val_from and not shifts[name].on_request]
+    possible = [name for name in shifts if name not in judges and not shifts[name].on_request]
     missing = [name for name in possible if shifts[name].found(root) is None]
     if missing:
         tell(f"no OOD tests, as they are not in {root}: {', '.join(missing)}")

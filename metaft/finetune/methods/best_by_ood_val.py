@@ -1,4 +1,4 @@
-"""best_by_ood_val: the plain method with the best cross-fitted accuracy on ood_val."""
+"""best_by_ood_val: the plain method with the best cross-fitted metric on ood_val."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Values = Mapping[str, float]  # of the knobs, by name
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """Cross-entropy on id_train plus `weight` times that on ood_val: the obvious alternative to a search.
 
-    The weight, and the factor of plain fine-tuning's learning rate, are chosen by cross-validated accuracy on ood_val,
+    The weight, and the factor of plain fine-tuning's learning rate, are chosen by cross-validation on ood_val,
     ties going to id_val, each after a training of a quarter of the steps; 1 and 1 where ood_val cannot be split.
     """
     values = {name: value for name, value in knobs_of("ft_ood_val", context).items() if value is not None}

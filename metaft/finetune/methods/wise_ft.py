@@ -46,7 +46,7 @@ class Way:
     Args:
         prepared: what is done to a model of either before it is mixed.
         weighed: whether a mix's worth has to do with its loss on ood_val and with what it loses on id_val (see
-            `metaft.finetune.validation.weighing`); otherwise it is its accuracy on ood_val.
+            `metaft.finetune.validation.weighing`); otherwise it is its metric on ood_val.
     """
 
     begin: str

@@ -31,9 +31,9 @@ def judgement_of(
     def numbers(parts: Domains | None) -> Tensor | None:
         return None if parts is None else parts.numbers[rows].to(device)
 
-    how, parts = ("worst", split.parts) if sought else (settings.outer_domains, split.domains)
+    how, parts = ("worst", split.told_apart) if sought else (settings.outer_domains, split.domains)
     judgement = Judgement.over(outer_loss(settings), how, numbers(parts))
-    groups = numbers(split.parts)
+    groups = numbers(split.told_apart)
     return replace(judgement, metric=lambda logits, labels: metric(logits, labels, groups))
 
 

@@ -155,7 +155,7 @@ def test_losses_of_metrics_are_what_is_missing_to_one(name):
 
 def split_of(numbers, groups=None):
     labels = torch.arange(len(numbers)) % 5
-    domains, groups = (None if n is None else Domains(("a", "b", "c"), n) for n in (numbers, groups))
+    domains, groups = (None if n is None else Domains(tuple("abc")[: len(n.unique())], n) for n in (numbers, groups))
     return Split("ood_val", PixelArray(torch.zeros(40, 3, 2, 2), 2), labels, Ready(2), domains, groups)
 
 
@@ -174,6 +174,17 @@ def test_a_metric_is_sought_by_its_loss_unless_one_is_named(settings, loss):
     assert float(judgement.function(logits, labels)) == float(OUTER_LOSSES[loss].function(logits, labels))
     metric = METRICS[settings.get("metric", "accuracy")]
     assert judgement.metric(logits, labels) == metric(logits, labels, DOMAINS)
+
+
+def test_a_fold_of_one_domain_is_judged_by_it_and_not_by_its_groups():
+    """The split has several domains, of which the fold holds the first alone."""
+    logits, labels = data(0)
+    rows = torch.arange(20)
+    fold = split_of(torch.where(torch.arange(40) < 20, 0, 1), torch.arange(40) % 3).subset(rows)
+    judgement = judgement_of(fold, OuterConfig(metric="worst_group"))
+    right = float((logits[rows].argmax(1) == labels[rows]).double().mean())
+    assert judgement.metric(logits[rows], labels[rows]) == pytest.approx(right)
+    assert float(judgement.function(logits[rows], labels[rows])) == pytest.approx(1 - right)
 
 
 def test_the_worst_group_is_sought_by_the_worst_error():
