@@ -19,8 +19,7 @@ of the same loop without.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
@@ -29,6 +28,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from shared.clock import seconds
 from shared.innerloop import LAYERS, TOY, Cell, Result, Setting
 from shared.memory import peak_bytes
 from shared.peers import PEERS
@@ -98,15 +98,6 @@ def served(setting: Setting, way: Way) -> Loop:
         return setting.loop
     able = {name: x for name, x in setting.h.items() if not refuses(name)}
     return replace(setting.loop, h=able, step=BilledStep(setting.step, setting.h, lambda _: None, products=0))
-
-
-def seconds(call: Callable[[], object], device: str) -> float:
-    """Wall-clock time of one call."""
-    start = time.perf_counter()
-    call()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def reference(cell: Cell, seed: int, device: str) -> Tensor:

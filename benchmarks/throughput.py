@@ -34,6 +34,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from shared.clock import seconds
 from shared.rows import Row, Rows, arguments
 
 from metaft import config, pipeline
@@ -84,15 +85,6 @@ def bare(work: Workspace, split: Split, batch: int, steps: int) -> None:
             loss.item()
             step += 1
     predict(model, work.splits.id_val, settings.eval_batch_size, work.device)
-
-
-def seconds(run: Callable[[], None], device: str) -> float:
-    """Of one run, to the end of what it asked of a GPU."""
-    start = time.perf_counter()
-    run()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def in_turns(runs: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, list[float]]:

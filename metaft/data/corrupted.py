@@ -13,6 +13,7 @@ from metaft.config.schema import DataConfig
 from metaft.data.corruptions.corrupt import corrupt
 from metaft.data.corruptions.settings import chosen
 from metaft.data.decode import quiet
+from metaft.data.draws import without
 from metaft.data.duplicates import copies
 from metaft.data.types import Corrupted, Domains, ImageView, Split, Splits
 from metaft.errors import DataError
@@ -43,7 +44,7 @@ def with_corrupted(splits: Splits, data: DataConfig, seed: int) -> Splits:
     tell(f"ood_val: {what}: a stand-in for labelled images of the real shift, which it may be unlike")
     return replace(
         splits,
-        id_train=_without_copies(_without(train, rows), clean),
+        id_train=_without_copies(without(train, rows), clean),
         id_val=_without_copies(splits.id_val, clean),
         ood_val=replace(clean, source=Corrupted(array, train.view.size, clean.source), domains=domains),
     )
@@ -81,19 +82,13 @@ def by_shares(labels: Tensor, seed: int) -> Tensor:
     return order[~last[order]]
 
 
-def _without(split: Split, rows: Tensor) -> Split:
-    """The other images of a split."""
-    everything = torch.arange(len(split))
-    return split.subset(everything[~torch.isin(everything, rows)])
-
-
 def _without_copies(split: Split, of: Split) -> Split:
     """The images of a split that another does not have too."""
     twice = copies(of, split)
     if not twice:
         return split
     tell(f"{split.name}: {len(twice)} left out, copies of images that {of.name} was made of")
-    return _without(split, torch.tensor(twice))
+    return without(split, torch.tensor(twice))
 
 
 def _dealt(labels: Tensor, count: int) -> Tensor:

@@ -22,7 +22,7 @@ def drawn(labels: Sequence[int], domains: Sequence[str | None] | None, count: in
         domains: the domain of each image, where there are domains.
         balanced: as many of each class as there can be, and within a class as many of each domain.
     """
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = _order(labels, seed)
     if balanced:
         classes = torch.tensor(labels)
         names = {name: number for number, name in enumerate(dict.fromkeys(domains or [None]))}
@@ -34,14 +34,13 @@ def drawn(labels: Sequence[int], domains: Sequence[str | None] | None, count: in
 
 def few(labels: Sequence[int], count: int, seed: int) -> Rows:
     """The numbers of `count` images of each class, or of all where a class has fewer, ascending."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = _order(labels, seed)
     return _ascending(order[_turns(torch.tensor(labels)[order]) < count])
 
 
 def held_out(labels: Sequence[int], share: float, seed: int) -> tuple[Rows, Rows]:
     """The numbers of those that stay, and of a share of each class: at least one image, where it has two."""
-    classes = torch.tensor(labels)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    classes, order = torch.tensor(labels), _order(labels, seed)
     sizes = torch.bincount(classes)
     counts = torch.where(sizes > 1, (sizes * share).long().clamp(min=1), 0)
     held = _turns(classes[order]) < counts[classes[order]]
@@ -54,11 +53,21 @@ def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
     return train.subset(torch.tensor(kept)), train.subset(torch.tensor(held, dtype=torch.long), "id_val")
 
 
-def halves(labels: Sequence[int], seed: int) -> tuple[Rows, Rows]:
-    """The numbers of the images in each half, to which those of each class are dealt by turns."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+def dealt(labels: Sequence[int], count: int, seed: int) -> list[Rows]:
+    """The numbers of the images in each of some parts, to which those of one class after the other are dealt around."""
+    order = _order(labels, seed)
     order = order[torch.tensor(labels)[order].argsort(stable=True)]
-    return _ascending(order[::2]), _ascending(order[1::2])
+    return [_ascending(order[part::count]) for part in range(count)]
+
+
+def without(split: Split, rows: Tensor) -> Split:
+    """The images of a split but these."""
+    everything = torch.arange(len(split))
+    return split.subset(everything[~torch.isin(everything, rows)])
+
+
+def _order(labels: Sequence[int], seed: int) -> Tensor:
+    return torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
 
 
 def _turns(keys: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metaft.data.draws import dealt, without
 from metaft.data.types import Domains, Split
 from metaft.errors import DataError
 
@@ -36,9 +37,7 @@ def folds(split: Split, count: int, seed: int) -> tuple[Fold, ...]:
     reason = unsplittable(split, count)
     if reason is not None:
         raise DataError(reason)
-    everything = torch.arange(len(split))
-    parts = _dealt(split, count, seed)
-    return tuple(Fold(split.subset(everything[~torch.isin(everything, p)]), split.subset(p)) for p in parts)
+    return tuple(Fold(without(split, part), split.subset(part)) for part in _dealt(split, count, seed))
 
 
 def unsplittable(split: Split, count: int) -> str | None:
@@ -71,15 +70,12 @@ def _names(split: Split, parts: Domains) -> str:
 
 def _dealt(split: Split, count: int, seed: int) -> list[Tensor]:
     """The numbers [B] of the images that judge in each fold, in order; every image is in one."""
-    generator = torch.Generator().manual_seed(seed)
     if split.parts is None:
-        order = torch.randperm(len(split), generator=generator)
-        order = order[split.labels[order].argsort(stable=True)]  # one class after the other, each dealt around
-        return [order[fold::count].sort().values for fold in range(count)]
+        return [torch.tensor(rows) for rows in dealt(split.labels.tolist(), count, seed)]
     members = _members(split.parts)
     count = min(count, len(members))
     held: list[list[Tensor]] = [[] for _ in range(count)]
     for rows in sorted(members, key=len, reverse=True):
         min(held, key=lambda fold: sum(map(len, fold))).append(rows)
     parts = [torch.cat(rows).sort().values for rows in held]
-    return [parts[i] for i in torch.randperm(count, generator=generator).tolist()]
+    return [parts[i] for i in torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()]

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from metaft.data.draws import drawn, few, halves, held_out
+from metaft.data.draws import dealt, drawn, few, held_out
 
 LABELS = [0] * 50 + [1] * 7 + [2] * 30
 DOMAINS = ["a", "b", "b", "b"] * 21 + ["a"] * 3
@@ -48,7 +48,7 @@ def test_a_share_of_each_class_is_held_out():
 
 
 def test_halves_share_classes_and_no_image():
-    one, other = halves(LABELS, 0)
+    one, other = dealt(LABELS, 2, 0)
     assert sorted(one + other) == list(range(87))
     for label, count in Counter(LABELS).items():
         assert sum(LABELS[row] == label for row in one) in (count // 2, count - count // 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaft.config.schema import DataConfig
 from metaft.data.captions import class_names, templates
-from metaft.data.draws import drawn, few, halves, held_out
+from metaft.data.draws import dealt, drawn, few, held_out
 from metaft.data.pictures import Listed, Opening, splits_of
 from metaft.data.sets.entry import ID_VAL, Entry, Known, Part, SetOptions, looked_for
 from metaft.data.sets.trees import pooled
@@ -93,7 +93,7 @@ class _Set:
         names = [name for name in options.ood_val_from if name != ID_VAL]
         sources = [(name, self.part(name, "ood_val")) for name in names]
         if ID_VAL in options.ood_val_from:
-            half, rest = halves(id_val.labels, seed)
+            half, rest = dealt(id_val.labels, 2, seed)
             sources, id_val = [*sources, (ID_VAL, id_val.subset(half))], id_val.subset(rest)
         pool = pooled("ood_val", sources[0][1].where, sources)
         if options.ood_val is not None and options.ood_val < len(pool.files):

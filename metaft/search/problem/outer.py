@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaft.metrics import ID_PRICE, METRICS, SURE, Gap
+from metaft.metrics import ID_PRICE, METRICS, SURE, Gap, accuracy
 from metaft.search.registry import OuterLoss
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits [B, C] and labels [B]
@@ -40,18 +40,13 @@ def mean_per_class(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.new_tensor(1 - METRICS["mean_per_class"](logits, labels))
 
 
-def accuracy_alone(logits: Tensor, labels: Tensor) -> float:
-    """Accuracy, for a judgement that no metric is named for."""
-    return METRICS["accuracy"](logits, labels)
-
-
 @dataclass(frozen=True)
 class Judgement:
     """The outer loss of one outer batch, the smooth one that is differentiated, and the metric told beside them."""
 
     function: Loss
     smooth: Loss
-    metric: Callable[[Tensor, Tensor], float] = accuracy_alone
+    metric: Callable[[Tensor, Tensor], float] = accuracy
 
     @classmethod
     def over(cls, loss: OuterLoss, how: str, domains: Tensor | None) -> Judgement:
