@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from metaft.errors import BusyError
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write(path: Path, content: str | bytes | memoryview) -> None:
     """Write to a temporary file beside `path`, then rename it, so that no reader sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

@@ -141,7 +141,7 @@ class Checkpoints:
         """Write the state of a training, so that a reader sees a complete file."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write(self._training(name), buffer.getvalue())
+        write(self._training(name), buffer.getbuffer())
 
     def _training(self, name: str) -> Path:
         return self._folder / f"{name}.training"

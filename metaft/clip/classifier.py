@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import NamedTuple, cast
 
@@ -135,6 +136,14 @@ def picked_parameters(classifier: Classifier, names: Iterable[str]) -> dict[str,
     """The parameters with these names, in the order of the names."""
     parameters = dict(classifier.named_parameters())
     return {name: parameters[name] for name in names}
+
+
+def holding(model: Classifier, values: Mapping[str, Tensor]) -> Classifier:
+    """A copy of a model that holds other values of the named parameters, and shares all others with the model."""
+    parameters = dict(model.named_parameters())
+    shared = {id(p): p for p in parameters.values()}
+    held = {id(parameters[name]): nn.Parameter(value.to(parameters[name])) for name, value in values.items()}
+    return copy.deepcopy(model, {**shared, **held})
 
 
 def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, holding
 from metaft.clip.predict import image_features
 from metaft.data.types import Split
 from metaft.finetune.context import FitContext
@@ -74,7 +73,5 @@ def standardised(x: Floats, regress: Callable[[Floats], Head]) -> Head:
 @torch.no_grad()
 def with_head(model: Classifier, head: Head) -> Classifier:
     """A copy of a model with another head."""
-    changed = copy.deepcopy(model)
-    for parameter, values in zip((changed.head.weight, changed.head.bias), head, strict=True):
-        parameter.copy_(torch.from_numpy(values))
-    return changed
+    weight, bias = map(torch.from_numpy, head)
+    return holding(model, {"head.weight": weight, "head.bias": bias})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from metaft.clip.classifier import Classifier, grouped, picked_parameters, trainable
+from metaft.clip.classifier import Classifier, grouped, holding, picked_parameters, trainable
 from metaft.config.schema import AdamWConfig
 from metaft.finetune.context import FitSettings
 from metaft.hooks.hook import PLAIN, Hook, State
@@ -104,13 +104,10 @@ class Trainee:
 
     @torch.no_grad()
     def current(self) -> Classifier:
-        """A copy of the model with the parameters that the hook gives to be evaluated, after the last step."""
-        model = copy.deepcopy(self.model)
+        """The model with copies of the parameters that the hook gives to be evaluated, after the last step."""
         values = self.hook.result(list(self.variables.values()), self.extra)
         parameters = self.hook.parameters(dict(zip(self.variables, values, strict=True)), self.pretrained)
-        for name, p in picked_parameters(model, parameters).items():
-            p.copy_(parameters[name])
-        return model
+        return holding(self.model, {name: p.clone() for name, p in parameters.items()})
 
     def inner_state(self) -> InnerState:
         """A copy of the state in the inner loop's form."""

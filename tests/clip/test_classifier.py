@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import open_clip
 import pytest
 import torch
 
-from metaft.clip.classifier import caption_tokens, group_of, grouped, picked_parameters, trainable
+from metaft.clip.classifier import caption_tokens, group_of, grouped, holding, picked_parameters, trainable
 from metaft.clip.embedded import checkpoint
 from metaft.clip.names import TOY
 from metaft.data.types import Classes
@@ -72,3 +74,16 @@ def test_what_is_trained(work):
 )
 def test_groups(name, group):
     assert group_of(name) == group
+
+
+def test_a_model_that_holds_other_values_shares_the_rest_and_leaves_the_first_as_it_was(work):
+    first = work.fresh()
+    before, images = copy.deepcopy(first.state_dict()), work.splits.id_val.batch(torch.arange(4)).images
+    other = torch.ones(first.head.weight.shape, dtype=torch.float64)
+    held = holding(first, {"head.weight": other})
+    torch.testing.assert_close(held(images).logits, held(images).image_features @ other.float().T + first.head.bias)
+    assert all(torch.equal(value, before[name]) for name, value in first.state_dict().items())
+    shared = {name for name, p in held.named_parameters() if p is first.get_parameter(name)}
+    assert shared == {name for name, _ in first.named_parameters()} - {"head.weight"}
+    assert held.head.weight.dtype == torch.float32
+    assert held.head.weight.requires_grad

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, holding
 from metaft.data.types import SearchData
 from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
@@ -33,11 +33,10 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
 @torch.no_grad()
 def with_text_head(model: Classifier, tokens: torch.Tensor) -> Classifier:
-    """The model with the head that its text tower makes of caption tokens [C, M, L], changed in place.
+    """The model with the head that its text tower makes of caption tokens [C, M, L].
 
     W_c = exp(s) times the unit mean over a class's captions of their unit text features; the bias stays.
     """
     clip: Any = model.clip
     directions = [F.normalize(clip.encode_text(t, normalize=True).mean(dim=0), dim=0) for t in tokens]
-    model.head.weight.copy_(torch.stack(directions) * clip.logit_scale.exp())
-    return model
+    return holding(model, {"head.weight": torch.stack(directions) * clip.logit_scale.exp()})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, holding
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of
@@ -40,10 +39,8 @@ def _member(i: int, classifier: Classifier, data: SearchData, context: FitContex
 @torch.no_grad()
 def mean(models: Sequence[Classifier]) -> Classifier:
     """A model whose every weight is the mean over the models."""
-    model = copy.deepcopy(models[0])
-    for p, *others in zip(*(m.parameters() for m in (model, *models[1:])), strict=True):
-        p.copy_(torch.stack([p, *others]).mean(dim=0))
-    return model
+    every = zip(*(model.named_parameters() for model in models), strict=True)
+    return holding(models[0], {ps[0][0]: torch.stack([p for _, p in ps]).mean(dim=0) for ps in every})
 
 
 def greedy(models: Sequence[Classifier], data: SearchData, context: FitContext) -> Classifier:

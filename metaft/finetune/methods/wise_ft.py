@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, holding
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Apart
@@ -23,12 +22,13 @@ UNJUDGED = 0.5  # where no image is left to judge by; Wortsman et al., section 4
 
 @torch.no_grad()
 def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
-    """theta = (1 - alpha) theta_0 + alpha theta_1 over every weight; exact at 0 and 1."""
-    model = copy.deepcopy(end)
-    first, last = dict(start.named_parameters()), dict(end.named_parameters())
-    for name, p in model.named_parameters():
-        p.copy_(torch.lerp(first[name], last[name], alpha))
-    return model
+    """theta = (1 - alpha) theta_0 + alpha theta_1 over every weight; exact at 0 and 1.
+
+    What is the same at both ends, such as a text tower that did not train, is shared with the end.
+    """
+    first = dict(start.named_parameters())
+    apart = {name: p for name, p in end.named_parameters() if not torch.equal(first[name], p)}
+    return holding(end, {name: torch.lerp(first[name], p, alpha) for name, p in apart.items()})
 
 
 class Rated(NamedTuple):
