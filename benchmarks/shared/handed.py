@@ -14,7 +14,7 @@ from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import BEST
 from metaft.objective import Objective
-from metaft.results import HandedBack
+from metaft.results import HandedBack, SearchResult
 from metaft.search.journal import Journal
 from shared.cells import one_thread, scores
 from shared.rows import Row, Rows
@@ -56,10 +56,10 @@ def fill(rows: Rows, cells: Iterable[tuple[Row, Sequence[str]]], args: Namespace
 
 def _cell(keys: Row, settings: Sequence[str], device: str, solvers: Sequence[str], quick: bool) -> list[Row]:
     """All rows of a cell."""
-    return [{**keys, **row} for row in measured(settings, keys["seed"], device, solvers, quick)]
+    return [{**keys, **row} for row in compared(settings, keys["seed"], device, solvers, quick)]
 
 
-def measured(settings: Sequence[str], seed: int, device: str, solvers: Sequence[str], quick: bool) -> list[Row]:
+def compared(settings: Sequence[str], seed: int, device: str, solvers: Sequence[str], quick: bool) -> list[Row]:
     """A row for each plain method, and by solver for each learned one and for what is handed back.
 
     All settings but these are the defaults.
@@ -67,19 +67,20 @@ def measured(settings: Sequence[str], seed: int, device: str, solvers: Sequence[
     compare = f"evaluation.methods=[{', '.join((*METHODS, *SEARCHED))}]"
     words = [compare, f"seed={seed}", f"device={device}", *(QUICK if quick else ()), *settings]
     work, store = pipeline.opened(config.load(None, words)), Memory()
-    plain = _fits(work, store)
-    rows = [{"solver": None, "method": name, **_measured(work, plain, name)} for name in METHODS]
+    plain = fits_of(work, store)
+    rows = [{"solver": None, "method": name, **measured(work, plain, name)} for name in METHODS]
     for solver in solvers:
         cfg = config.load(None, [*words, f"search.mode={solver}", *(QUICK_BUDGET if quick else BUDGET)])
         rows += _searched(replace(work, cfg=cfg), store)
     return rows
 
 
-def _fits(work: Workspace, store: Memory, learned: Objective | None = None) -> Fits:
+def fits_of(work: Workspace, store: Memory, learned: Objective | None = None) -> Fits:
+    """The methods of a workspace, each fitted when it is first asked for."""
     return fitting.fits(work, FitContext(fitting.fit_settings(work, learned)), store)
 
 
-def _measured(work: Workspace, fits: Fits, name: str) -> Row:
+def measured(work: Workspace, fits: Fits, name: str) -> Row:
     """Scores of a method, what it costs, its cross-fitted accuracy on ood_val, and what it has chosen."""
     try:
         fit, judged = fits(name), fits.judged(name)
@@ -94,12 +95,16 @@ def _measured(work: Workspace, fits: Fits, name: str) -> Row:
     }
 
 
+def found(work: Workspace, store: Memory) -> tuple[SearchResult, Fits]:
+    """What a search finds, and the methods with the learned ones among them."""
+    own = Memory(dict(store.kept))  # so that the learned methods of another solver are not taken for this one's
+    result = pipeline.find(work, pipeline.prepared(work), Journal(), fits_of(work, own))
+    return result, fits_of(work, own, result.objective)
+
+
 def _searched(work: Workspace, store: Memory) -> list[Row]:
     """The learned methods of one solver, and the model that is handed back."""
-    solver = work.cfg.search.mode
-    own = Memory(dict(store.kept))  # so that the learned methods of another solver are not taken for this one's
-    result = pipeline.find(work, pipeline.prepared(work), Journal(), _fits(work, own))
-    fits = _fits(work, own, result.objective)
+    solver, (result, fits) = work.cfg.search.mode, found(work, store)
     search = {
         "trials": len(result.trials),
         "step_equivalents": round(result.cost.step_equivalents, 1),
@@ -108,11 +113,11 @@ def _searched(work: Workspace, store: Memory) -> list[Row]:
         "objective": {n: float(f"{v:.3g}") for n, v in result.objective.values().items()},
         "head": result.objective.head,
     }
-    rows = [{"solver": solver, "method": name, "search": search, **_measured(work, fits, name)} for name in SEARCHED]
+    rows = [{"solver": solver, "method": name, "search": search, **measured(work, fits, name)} for name in SEARCHED]
     results = pipeline.compare(work, fits, (*METHODS, *SEARCHED), pipeline.blank(work, solver))
     return [*rows, {"solver": solver, "method": "handed_back", **_handed(work, fits, results.handed_back)}]
 
 
 def _handed(work: Workspace, fits: Fits, kept: HandedBack | None) -> Row:
     assert kept is not None, "there are methods to hand back"
-    return {"kept": kept.method, "reason": kept.reason, **_measured(work, fits, kept.method)}
+    return {"kept": kept.method, "reason": kept.reason, **measured(work, fits, kept.method)}

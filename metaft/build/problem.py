@@ -32,7 +32,7 @@ from metaft.search.bilevel import BilevelProblem, ProblemFactory
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.problem.judging import Judging
 from metaft.search.problem.runs import FinalRun, HeadOf, InnerFold, InnerRuns
-from metaft.search.problem.scales import pulls
+from metaft.search.problem.scales import pulls, sizes
 from metaft.training.augment import AUGMENTS
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
@@ -67,7 +67,7 @@ def problem_in(work: Workspace, begun: Fits | None = None) -> FinetuneProblem:
     _check_outer(work)
     begun = begun or fits(work)
     runs = inner_runs(work, begun)
-    units = _units(work, runs) if cfg.objective.weight_units == "gradient" else None
+    units = _units(work, runs)
     heads = heads_of(work)
     space = spaces.space(cfg, _groups(runs.step), units, sources(work), heads)
     start, fixed = spaces.recipe(cfg, space), {**spaces.fixed(cfg), HEAD: heads[0]}
@@ -136,8 +136,10 @@ def _groups(step: Step) -> tuple[str, ...]:
 
 
 def _units(work: Workspace, runs: InnerRuns) -> dict[str, float]:
-    """The weight at which each searched term pulls as hard as cross-entropy, by name."""
+    """The weight at which each searched term pulls as hard as cross-entropy, or as others do, by name."""
     cfg = work.cfg
+    if cfg.objective.weight_units == "fixed":
+        return sizes(runs.step.pretrained.values()) if cfg.objective.penalty_scale == "standard" else {}
     reference = Reference(work.classifier, work.splits.id_train, work.device)  # not the search's, which stays empty
     batches = replace(runs.folds[0].batches, reference=reference)
     (batch,) = batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))
