@@ -13,15 +13,21 @@ from typing import Any
 import torch
 
 from metaft import pipeline
-from metaft.build.fits import finetune_cost, fits
+from metaft.build.fits import finetune_cost, fit_settings, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
 from metaft.build.sources import trains
+from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
+from metaft.errors import DivergedError
+from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fit, Memory
+from metaft.finetune.loop import train
 from metaft.finetune.methods import PLAIN
+from metaft.finetune.methods.wise_ft import interpolate
 from metaft.objective.heads import ZERO_SHOT
+from metaft.objective.objective import Objective
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
 from metaft.search.outcome import Outcome
@@ -43,7 +49,8 @@ class _Gradient:
 class _Measured:
     """One inner step, a hypergradient where the search takes them, the seconds of one evaluation batch.
 
-    `trained` counts the scalars that train in a search; `peak` is in bytes, after the inner step.
+    `trained` counts the scalars that train in a search; peaks are in bytes, of all so far: `peak` after the inner step,
+    `tuned` after a step of a fine-tune, which ends a dry run.
     """
 
     step: Outcome
@@ -52,6 +59,7 @@ class _Measured:
     dimensions: int
     trained: int
     peak: float
+    tuned: float
 
 
 def dry_run(cfg: Config) -> str:
@@ -73,6 +81,7 @@ def dry_run(cfg: Config) -> str:
         ["peak memory, one inner step", f"{measured.peak / 2**20:,.0f} MiB"],
         *_gradient_rows(measured, cfg.inner.steps),
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
+        ["estimated peak memory, the whole run", f"{_whole(measured) / 2**20:,.0f} MiB"],
         *_last_choice(work, tune_seconds, tune_cost),
         ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
@@ -131,14 +140,36 @@ def _measure(work: Workspace) -> _Measured:
     seconds = time.perf_counter() - start
     problem.evaluate(recipe, seed=0)  # a first call is slow
     step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
+    gradient = _gradient(work, problem) if work.cfg.search.mode == HYPERGRAD else None
+    _fine_tune(work, objective_of(work.cfg, recipe))
     return _Measured(
         step=step,
-        gradient=_gradient(work, problem) if work.cfg.search.mode == HYPERGRAD else None,
+        gradient=gradient,
         batch_seconds=seconds,
         dimensions=len(problem.space),
         trained=sum(p.numel() for p in problem.step.pretrained.values()),
         peak=peak,
+        tuned=_peak(work.device),
     )
+
+
+def _fine_tune(work: Workspace, objective: Objective) -> None:
+    """One step of a fine-tune, its check and a mix, for the sake of the memory that they take."""
+    splits = work.splits.search_data
+    few = splits.id_val.subset(torch.arange(min(len(splits.id_val), work.cfg.evaluation.batch_size)))
+    context = FitContext(replace(fit_settings(work), steps=1, checks=1))
+    try:
+        tuned = train(work.fresh(), objective, replace(splits, id_val=few), context, "one step")
+    except DivergedError:
+        return
+    interpolate(work.fresh(), tuned, 0.5)
+
+
+def _whole(measured: _Measured) -> float:
+    """Bytes at the peak of a run: of a fine-tune, or of hypergradients through all steps."""
+    if measured.gradient is None:
+        return measured.tuned
+    return max(measured.tuned, measured.peak + measured.gradient.forecast.bytes)
 
 
 def _gradient(work: Workspace, problem: FinetuneProblem) -> _Gradient:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
 from metaft.errors import BusyError
 
 
-def write(path: Path, content: str | bytes | memoryview) -> None:
-    """Write to a temporary file beside `path`, then rename it, so that no reader sees a part of it."""
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside `path` to write to, which then takes its place, so that no reader sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    with temporary.open("wb") as file:
+        yield file
     temporary.replace(path)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file; a reader sees all of it or none."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def cache_folder() -> Path:

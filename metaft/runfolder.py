@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +19,7 @@ from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, ConfigError, Fault
-from metaft.files import claim, to_json, unwritable, write
+from metaft.files import claim, replacing, to_json, unwritable, write
 from metaft.finetune.fits import Fit
 from metaft.results import Results
 from metaft.search.journal import Journal
@@ -139,9 +138,11 @@ class Checkpoints:
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write the state of a training, so that a reader sees a complete file."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write(self._training(name), buffer.getbuffer())
+        with replacing(self._training(name)) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch's writer hides why a file could not be written
+                raise error.__context__ or error from None
 
     def _training(self, name: str) -> Path:
         return self._folder / f"{name}.training"

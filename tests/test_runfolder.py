@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,3 +81,13 @@ def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
     (tmp_path / "checkpoints" / "kd.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"kd\.safetensors"):
         checkpoints.take("kd")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("scalars", [10, 3_000_000])
+def test_a_state_that_finds_no_room_says_so(checkpoints, tmp_path, scalars):
+    checkpoints.save("ft", {"step": 1})
+    (tmp_path / "checkpoints" / "ft.training.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save("ft", {"step": 2, "variables": torch.zeros(scalars)})
+    assert checkpoints.load("ft") == {"step": 1}, "the last state stays"

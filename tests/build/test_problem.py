@@ -14,6 +14,7 @@ from metaft.build.problem import bilevel_problem, problem_in
 from metaft.build.space import objective_of
 from metaft.build.space import space as space_of
 from metaft.errors import DataError
+from metaft.objective.registry import TERMS
 from metaft.search.bilevel import BilevelProblem
 from tests.conftest import JUDGE, SMALL
 
@@ -172,6 +173,36 @@ def test_weights_can_be_in_units_of_each_terms_pull(work):
 
     for term in ("hinge", "l1init", "l2init", "l2zero", "l1zero"):
         assert pull(term, highs[term] / 10) == pytest.approx(pull("ce", 1.0), rel=1.0), term
+
+
+def pull_at_theta_0(problem, term):
+    """The length of a term's gradient at the end of its range."""
+    step, (batch,) = problem.step, problem.inner_batches(torch.Generator().manual_seed(1), [1.0])
+    params = [p.detach().requires_grad_() for p in step.initial().params]
+    high = next(d.high for d in problem.space if d.name == term)
+    grads = torch.autograd.grad(step.loss(params, batch, {term: high}), params, allow_unused=True)
+    return math.sqrt(sum(float(g.square().sum()) for g in grads if g is not None))
+
+
+def test_penalties_towards_zero_pull_alike_at_the_ends_of_their_ranges(work):
+    problem = problem_in(work)
+    assert pull_at_theta_0(problem, "l2zero") == pytest.approx(20, rel=0.02), "2 |theta_0| over |theta_0|"
+    assert pull_at_theta_0(problem, "l1zero") == pytest.approx(10, rel=0.02), "one a parameter, over sqrt(N)"
+    released = problem_in(replace(work, cfg=config.load(None, [*SMALL, "objective.penalty_scale=released"])))
+    assert {d.name: d.high for d in released.space}["l2zero"] == 10.0, "AutoFT's range, with AutoFT's scale"
+
+
+@pytest.mark.full
+def test_no_loss_begins_above_ten_thousand_in_a_full_size_model(picture_tree):
+    """The sum of all terms at the ends of their ranges, ViT-B/32 with its text tower, as open_clip initialises it."""
+    words = ("data.format=folder", f"data.root={picture_tree}", "model.name=ViT-B-32", "model.pretrained=random")
+    small = ("objective.head=zero_shot", "search.id_drop_max=null", "inner.batch_size=4")
+    problem = bilevel_problem(config.load(None, [*words, *small]))
+    step, (batch,) = problem.step, problem.inner_batches(torch.Generator().manual_seed(1), [1.0])
+    highs = {d.name: d.high for d in problem.space if d.name in TERMS}
+    assert sum(p.numel() for p in step.pretrained.values()) > 1e8
+    loss = step.loss(step.initial().params, batch, {"ce": 1.0, **highs})
+    assert 100 < loss.item() < 1e4
 
 
 def test_one_class_is_no_outer_set(work):
