@@ -63,9 +63,14 @@ class _Measured:
 
 
 def dry_run(cfg: Config) -> str:
-    """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text."""
+    """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text.
+
+    Raises:
+        DataError, ConfigError: a run could not be opened, or its search could not begin.
+    """
     cheap = cfg.objective.model_copy(update={"head": ZERO_SHOT})  # steps cost the same; a probe needs all of id_train
     work = pipeline.opened(cfg.model_copy(update={"objective": cheap}))
+    pipeline.prepared(work)  # which refuses what a run would
     measured = _measure(work)
     tune_cost = finetune_cost(work)
     search_cost, search_seconds = _search(cfg, measured, tune_cost)

@@ -352,8 +352,10 @@ def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
 
 def test_searches_that_cannot_be_leave_no_trace(metaft, picture_tree, tmp_path, capsys):
     """What a search needs is looked at before a folder is made."""
-    assert metaft("--mode", "hypergrad", "search.step_equivalents=15") == 2
-    assert "search.step_equivalents: 15, too few for the 2 hypergradients of one outer step" in capsys.readouterr().err
+    for more in ((), ("--dry-run",)):
+        assert metaft("--mode", "hypergrad", "search.step_equivalents=15", *more) == 2
+        said = capsys.readouterr().err
+        assert "search.step_equivalents: 15, too few for the 2 hypergradients of one outer step" in said
     assert metaft("--mode", "hypergrad", "hypergrad.regime=online") == 2
     assert "hypergrad.share: 1 step equivalents, but an outer step takes 2 windows" in capsys.readouterr().err
     shutil.rmtree(picture_tree / "ood_val" / "light_square")
@@ -466,7 +468,8 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, m
         "ood_test/handwritten",
         "trained parameters",
         "one hypergradient",
-        "estimated peak memory",
+        "estimated peak memory, hypergradient through",
+        "estimated peak memory, the whole run",
     ):
         assert words in out
     assert "search / fine-tune" in out

@@ -11,7 +11,7 @@ from shared.rows import committed
 
 def regrets() -> str:
     """The mean regret of each rule over worlds, by the number of labels, with the share of bad choices."""
-    sizes = sorted({r["labels"] for r in committed("judges")} - {0}) + [0]
+    sizes = [*sorted({r["labels"] for r in committed("judges")} - {0}), 0]
     table = []
     for (share, errors), rows in grouped(committed("judges"), "share", "errors").items():
         by_size = {n: [r for r in rows if r["labels"] == n] for n in sizes}
