@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from metaft import pipeline
 from metaft.build import fits as fitting
+from metaft.build.carried import Carried, given
 from metaft.build.objects import Objects, workspace_of
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
@@ -21,7 +22,6 @@ from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Memory
 from metaft.finetune.methods import LEARNED
-from metaft.objective.file import load_objective
 from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
 from metaft.results import Results, SearchResult
@@ -112,7 +112,8 @@ def finetune(
 
     Args:
         settings: as for `search`.
-        objective: what a search has found, or the path of its objective.yaml.
+        objective: what a search has found, the path of its objective.yaml, or a run's folder: then its learning rates
+            and blocks go with the model.
         method: one that `--list methods` shows; by default autoft with an objective, ft without.
         objects: see `metaft.build.objects.Objects`.
 
@@ -126,13 +127,14 @@ def finetune(
     >>> fitted.method, len(fitted.classnames)
     ('autoft', 10)
     """
-    learned = _objective(objective)
-    chosen = method or ("ft" if learned is None else "autoft")
-    if learned is None and chosen in LEARNED:
+    source = _source(objective)
+    chosen = method or ("ft" if source is None else "autoft")
+    if source is None and chosen in LEARNED:
         missing = f"none, and {chosen} trains with one"
         raise ConfigError([Fault("objective", missing, "an Objective, or the path of an objective.yaml")])
     cfg = _config(settings, method=chosen)
-    work = _opened(cfg, objects, learned)
+    work = _opened(cfg, objects)
+    learned = pipeline.received(work, source)
     fit = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)))(chosen)
     return Fitted(fit.model, chosen, learned, fit.cost, work)
 
@@ -165,9 +167,10 @@ def compare(
     >>> results.methods, results.splits
     (('zero_shot', 'ft'), ('id_test', 'ood_test/handwritten'))
     """
-    learned = _objective(objective)
+    source = _source(objective)
     cfg = _config(settings, methods=methods, mode=mode)
-    work = _with_tests(_opened(cfg, objects, learned))
+    work = _with_tests(_opened(cfg, objects))
+    learned = pipeline.received(work, source)
     chosen = _servable(work, cfg.evaluation.methods, strict=methods is not None)
     results, store = pipeline.blank(work), Memory()  # an online search leaves the model of autoft there
     if learned is None and set(chosen) & set(LEARNED):
@@ -228,17 +231,17 @@ def _config(
     return from_mapping(raw)
 
 
-def _objective(objective: Objective | str | Path | None) -> Objective | None:
-    return objective if isinstance(objective, Objective | None) else load_objective(objective)
+def _source(objective: Objective | str | Path | None) -> Objective | Carried | None:
+    return objective if isinstance(objective, Objective | None) else given(Path(objective))
 
 
 def _searched(work: Workspace, store: Memory) -> SearchResult:
     return pipeline.find(work, pipeline.prepared(work), Journal(), fitting.fits(work, store=store))
 
 
-def _opened(cfg: Config, objects: Objects, learned: Objective | None = None) -> Workspace:
+def _opened(cfg: Config, objects: Objects) -> Workspace:
     """The workspace of settings and objects, if it can serve them."""
-    return pipeline.checked(workspace_of(cfg, objects), learned)
+    return pipeline.checked(workspace_of(cfg, objects))
 
 
 def _servable(work: Workspace, methods: Sequence[str], *, strict: bool) -> list[str]:

@@ -70,7 +70,8 @@ def dry_run(cfg: Config) -> str:
     """
     cheap = cfg.objective.model_copy(update={"head": ZERO_SHOT})  # steps cost the same; a probe needs all of id_train
     work = pipeline.opened(cfg.model_copy(update={"objective": cheap}))
-    pipeline.prepared(work)  # which refuses what a run would
+    if cfg.search.mode is not None:
+        pipeline.prepared(work)  # which refuses what a run would
     measured = _measure(work)
     tune_cost = finetune_cost(work)
     search_cost, search_seconds = _search(cfg, measured, tune_cost)
@@ -159,15 +160,19 @@ def _measure(work: Workspace) -> _Measured:
 
 
 def _fine_tune(work: Workspace, objective: Objective) -> None:
-    """One step of a fine-tune, its check and a mix, for the sake of the memory that they take."""
+    """One step of a fine-tune, its check and a mix, for the sake of the memory that they take.
+
+    A run holds the model with the head that it begins with beside theta_0 and the one in training.
+    """
     splits = work.splits.search_data
     few = splits.id_val.subset(torch.arange(min(len(splits.id_val), work.cfg.evaluation.batch_size)))
     context = FitContext(replace(fit_settings(work), steps=1, checks=1))
+    begin = work.fresh()
     try:
         tuned = train(work.fresh(), objective, replace(splits, id_val=few), context, "one step")
     except DivergedError:
         return
-    interpolate(work.fresh(), tuned, 0.5)
+    interpolate(begin, tuned, 0.5)
 
 
 def _whole(measured: _Measured) -> float:

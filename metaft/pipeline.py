@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metaft.build import fits as fitting
+from metaft.build.carried import Carried
 from metaft.build.last_choice import settled
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
@@ -48,14 +49,14 @@ class Search:
     budget: Budget
 
 
-def opened(cfg: Config, learned: Objective | None = None) -> Workspace:
+def opened(cfg: Config) -> Workspace:
     """Open the data and the model.
 
     Raises:
         CheckpointError, DataError: weights or data that cannot be opened.
-        ConfigError: settings, or a given objective, that they cannot serve.
+        ConfigError: settings that they cannot serve.
     """
-    return checked(workspace(cfg), learned)
+    return checked(workspace(cfg))
 
 
 def checked(work: Workspace, learned: Objective | None = None) -> Workspace:
@@ -68,6 +69,17 @@ def checked(work: Workspace, learned: Objective | None = None) -> Workspace:
     if faults:
         raise ConfigError(faults)
     return work
+
+
+def received(work: Workspace, source: Objective | Carried | None) -> Objective | None:
+    """The objective that a run is given, for its model; None: none is given.
+
+    Raises:
+        ConfigError: the workspace cannot serve it.
+    """
+    learned = source.to(work) if isinstance(source, Carried) else source
+    checked(work, learned)
+    return learned
 
 
 def prepared(work: Workspace) -> Search:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from metaft.errors import ConfigError, DataError, DivergedError, Fault, MetaftError
 
 if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
+    from metaft.build.carried import Carried
     from metaft.build.workspace import Workspace
     from metaft.config import Config
     from metaft.objective.objective import Objective
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=_place, metavar="FILE", help="YAML settings; default: toy CLIP on digits")
     parser.add_argument("--out", type=_place, metavar="DIR", help="run folder; default: a new one in runs/")
     parser.add_argument("--resume", type=_place, metavar="DIR", help="go on with an interrupted run")
-    parser.add_argument("--objective", type=_place, metavar="FILE", help="use this objective.yaml; no search")
+    parser.add_argument("--objective", type=_place, metavar="PATH", help="use this file, or that of a run; no search")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--validate", action="store_true", help="check the settings and stop")
@@ -74,7 +75,7 @@ def _dispatch(args: argparse.Namespace) -> int:
     if args.list:
         print(LISTS[args.list]())
         return 0
-    cfg, learned = _settings(args)
+    cfg, source = _settings(args)
     if args.print_config:
         from metaft.config import dump
 
@@ -91,17 +92,18 @@ def _dispatch(args: argparse.Namespace) -> int:
 
         print(dry_run(cfg))
         return 0
-    return _run(cfg, learned, args.resume)
+    return _run(cfg, source, args.resume)
 
 
-def _run(cfg: Config, learned: Objective | None, resumed: Path | None) -> int:
+def _run(cfg: Config, source: Objective | Carried | None, resumed: Path | None) -> int:
     """Open everything, then run in a new folder or a resumed one; when interrupted, say how to resume."""
     from metaft import pipeline
     from metaft.runfolder import RunFolder, refuse_unusable
 
     if resumed is None:
         refuse_unusable(cfg.out)
-    work = pipeline.opened(cfg, learned)
+    work = pipeline.opened(cfg)
+    learned = pipeline.received(work, source)
     folder = None if resumed is None else RunFolder(resumed)
     searching = learned is None and not (folder is not None and folder.objective.exists())
     search = pipeline.prepared(work) if searching else None
@@ -147,15 +149,15 @@ def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
         print(f"model:  {folder.model} ({results.handed_back.method}; load.py there opens it with open_clip)")
 
 
-def _settings(args: argparse.Namespace) -> tuple[Config, Objective | None]:
+def _settings(args: argparse.Namespace) -> tuple[Config, Objective | Carried | None]:
     """The settings of the command line, checked for form and names together, and the objective that it names.
 
     Raises:
         ConfigError: every fault of both kinds.
     """
+    from metaft.build.carried import given
     from metaft.build.check import faults_of
     from metaft.config import load
-    from metaft.objective.file import load_objective
 
     flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
     overrides = [*args.overrides, *(f"{k}={json.dumps(v, default=str)}" for k, v in flags.items() if v is not None)]
@@ -176,7 +178,7 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Objective | None]:
         faults.append(Fault("--mode", "nothing given", "hypergrad, tpe, random"))
     if faults:
         raise ConfigError(faults)
-    return cfg, load_objective(args.objective) if args.objective else None
+    return cfg, given(args.objective) if args.objective else None
 
 
 def _changed(before: Config, after: Config) -> list[Fault]:
