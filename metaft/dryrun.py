@@ -21,6 +21,7 @@ from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
 from metaft.finetune.fits import Fit, Memory
 from metaft.finetune.methods import PLAIN
+from metaft.metrics import METRICS
 from metaft.objective.heads import ZERO_SHOT
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
@@ -66,6 +67,7 @@ def dry_run(cfg: Config) -> str:
         ["model", cfg.model.name],
         ["trained parameters", f"{measured.trained:,}"],
         ["classes", str(len(work.splits.classes.names))],
+        ["models are chosen by", METRICS[work.cfg.search.metric].title],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
         ["searched hyperparameters", str(measured.dimensions)],
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],

@@ -17,6 +17,8 @@ from metaft.data import registry
 from metaft.data.duplicates import refuse_shared
 from metaft.data.types import ImageView, Splits
 from metaft.errors import ConfigError, Fault
+from metaft.metrics import BY_SET, METRICS
+from metaft.progress import tell
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Workspace:
     """The settings of a run with all that is opened for it.
 
     Args:
+        cfg: the settings, `search.metric` by its name where it was left to the data set.
         classifier: theta_0; nothing changes it.
         tokens: caption tokens [C, M, L].
         suite: the data format, and its version, which is None unless it is an embedded suite.
@@ -76,10 +79,21 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     """
     if not _as_given(suite):
         refuse_shared(splits)
-    chosen_device = device(cfg)
+    cfg, chosen_device = _with_metric(cfg), device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)
     return Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
+
+
+def _with_metric(cfg: Config) -> Config:
+    """Settings with a metric by name: what papers report of the data set, or accuracy, where they leave it open."""
+    if cfg.search.metric != BY_SET:
+        return cfg
+    published = registry.metric(cfg.data)
+    if published is not None:
+        tell(f"models are chosen by {METRICS[published].title}, as papers report it of this set (search.metric)")
+    search = cfg.search.model_copy(update={"metric": published or "accuracy"})
+    return cfg.model_copy(update={"search": search})
 
 
 def _as_given(suite: Mapping[str, Any]) -> bool:

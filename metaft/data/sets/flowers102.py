@@ -5,7 +5,7 @@ of the validation images judge.
 
 Source: Nilsback and Zisserman, Automated flower classification over a large number of classes, ICVGIP 2008;
 facts/flowers102.tsv has the class names of CLIP (Radford et al., ICML 2021) in the order of the labels, and the
-template is its own. AutoFT (arXiv 2401.10220) judges by 400 images.
+template and the metric are its own. AutoFT (arXiv 2401.10220) judges by 400 images and reports accuracy.
 """
 
 from __future__ import annotations
@@ -61,4 +61,4 @@ def _parts(options: Options) -> dict[str, Part]:
     return {"id_train": _part(1_020, "trnid"), "id_val": _part(1_020, "valid"), "id_test": _part(6_149, "tstid")}
 
 
-ENTRY = Entry(classes=_known, templates=("a photo of a {}, a type of flower.",), metric="accuracy", parts=_parts)
+ENTRY = Entry(classes=_known, templates=("a photo of a {}, a type of flower.",), metric="mean_per_class", parts=_parts)
