@@ -67,7 +67,7 @@ def dry_run(cfg: Config) -> str:
         ["model", cfg.model.name],
         ["trained parameters", f"{measured.trained:,}"],
         ["classes", str(len(work.splits.classes.names))],
-        ["models are chosen by", METRICS[work.cfg.search.metric].title],
+        ["models are chosen by", METRICS[work.search.metric].title],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
         ["searched hyperparameters", str(measured.dimensions)],
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],

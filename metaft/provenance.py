@@ -30,7 +30,7 @@ def provenance(work: Workspace) -> dict[str, Any]:
         "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seed": work.cfg.seed,
-        "metric": work.cfg.search.metric,
+        "metric": work.search.metric,
         "suite": dict(work.suite),
         "data": {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in work.splits.parts.items()},
     }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_shot
 from metaft.clip.load import Clip, load
-from metaft.config.schema import Config
+from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
 from metaft.data.duplicates import refuse_shared
 from metaft.data.types import ImageView, Splits
@@ -26,7 +26,6 @@ class Workspace:
     """The settings of a run with all that is opened for it.
 
     Args:
-        cfg: the settings, `search.metric` by its name where it was left to the data set.
         classifier: theta_0; nothing changes it.
         tokens: caption tokens [C, M, L].
         suite: the data format, and its version, which is None unless it is an embedded suite.
@@ -39,6 +38,14 @@ class Workspace:
     splits: Splits
     tokens: Tensor
     suite: Mapping[str, Any]
+
+    @property
+    def search(self) -> SearchConfig:
+        """The settings of the search, the metric by its name: left open, what papers report of the set, or accuracy."""
+        search = self.cfg.search
+        if search.metric != BY_SET:
+            return search
+        return search.model_copy(update={"metric": registry.metric(self.cfg.data) or "accuracy"})
 
     def trained(self, *, text: bool) -> tuple[str, ...]:
         """The names of the parameters that train, with the text side or without."""
@@ -79,21 +86,14 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     """
     if not _as_given(suite):
         refuse_shared(splits)
-    cfg, chosen_device = _with_metric(cfg), device(cfg)
+    chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)
-    return Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
-
-
-def _with_metric(cfg: Config) -> Config:
-    """Settings with a metric by name: what papers report of the data set, or accuracy, where they leave it open."""
-    if cfg.search.metric != BY_SET:
-        return cfg
-    published = registry.metric(cfg.data)
-    if published is not None:
-        tell(f"models are chosen by {METRICS[published].title}, as papers report it of this set (search.metric)")
-    search = cfg.search.model_copy(update={"metric": published or "accuracy"})
-    return cfg.model_copy(update={"search": search})
+    work = Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
+    if cfg.search.metric == BY_SET and registry.metric(cfg.data) is not None:
+        title = METRICS[work.search.metric].title
+        tell(f"models are chosen by {title}, as papers report it of this set (search.metric)")
+    return work
 
 
 def _as_given(suite: Mapping[str, Any]) -> bool:

@@ -50,12 +50,12 @@ def test_the_metric_is_that_of_the_set_unless_the_settings_name_one(tmp_path, ca
     (tmp_path / "templates.txt").write_text("{}\n")
     words = ["data.format=wilds", "data.options.name=iwildcam", f"data.root={tmp_path}", "data.options.ood_val=20"]
     words.append(f"data.templates={tmp_path / 'templates.txt'}")
-    assert workspace(config.load(None, words)).cfg.search.metric == "macro_f1"
+    assert workspace(config.load(None, words)).search.metric == "macro_f1"
     assert "models are chosen by macro F1, as papers report it of this set" in capsys.readouterr().err
-    assert workspace(config.load(None, [*words, "search.metric=nll"])).cfg.search.metric == "nll"
+    assert workspace(config.load(None, [*words, "search.metric=nll"])).search.metric == "nll"
     assert "models are chosen by" not in capsys.readouterr().err
 
 
 def test_own_images_are_judged_by_accuracy(work):
     assert config.load().search.metric == "auto"
-    assert work.cfg.search.metric == "accuracy"
+    assert work.search.metric == "accuracy"
