@@ -26,6 +26,7 @@ from metaft.finetune.fits import Fit, Memory
 from metaft.finetune.loop import train
 from metaft.finetune.methods import PLAIN
 from metaft.finetune.methods.wise_ft import interpolate
+from metaft.metrics import METRICS
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.objective import Objective
 from metaft.report.tables import markdown
@@ -80,6 +81,7 @@ def dry_run(cfg: Config) -> str:
         ["model", cfg.model.name],
         ["trained parameters", f"{measured.trained:,}"],
         ["classes", str(len(work.splits.classes.names))],
+        ["models are chosen by", METRICS[work.search.metric].title],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
         ["searched hyperparameters", str(measured.dimensions)],
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],

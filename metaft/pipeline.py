@@ -167,7 +167,7 @@ def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> Searc
         DivergedError: no trial, or no finalist, gave a finite value.
     """
     cfg = work.cfg
-    loss = named_loss(cfg.search)
+    loss = named_loss(work.search)
     stand_in = OUTER_LOSSES[loss].stand_in
     if cfg.search.mode == HYPERGRAD and stand_in is not None:
         warn(f"search: {loss} has no gradient; hypergradients are those of {stand_in}")

@@ -20,7 +20,7 @@ PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "nump
 
 
 def provenance(work: Workspace) -> dict[str, Any]:
-    """The command, versions, commit, device, date, seed and data of a run, as JSON types."""
+    """The command, versions, commit, device, date, seed, metric and data of a run, as JSON types."""
     device = work.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -30,6 +30,7 @@ def provenance(work: Workspace) -> dict[str, Any]:
         "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seed": work.cfg.seed,
+        "metric": work.search.metric,
         "suite": dict(work.suite),
         "data": {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in work.splits.parts.items()},
     }

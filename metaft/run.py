@@ -133,7 +133,7 @@ def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
     from metaft.metrics import METRICS
     from metaft.report.tables import handed_back
 
-    metric = work.cfg.search.metric
+    metric = work.search.metric
     if metric != "accuracy" and any(metric in score.metrics for by in results.scores.values() for score in by.values()):
         print(f"{METRICS[metric].title}:\n\n{results.table(metric)}\n\naccuracy:\n")
     print(results.table())

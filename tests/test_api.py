@@ -211,6 +211,31 @@ def test_id_val_is_held_out_where_there_is_none(objects):
     assert metaft.compare(SMALL, methods=["ft"], **{**objects, "splits": splits}).methods == ("ft",)
 
 
+def test_domains_and_groups_beside_the_splits(objects):
+    """The worst domain and the intervals over whole groups are those of the images that a person says."""
+    places = {"ood_val": ["sea", "land"] * 5, "ood_test/dusk": np.repeat([10, 9], 4)}
+    cameras = {
+        "id_val": range(8),
+        "ood_val": torch.arange(10) // 2,
+        "id_test": [0] * 8,
+        "ood_test/dusk": [1, 2, 3, 3] * 2,
+    }
+    results = metaft.compare(SMALL, methods=["zero_shot"], domains=places, groups=cameras, **objects)
+    dusk, id_test = (results.scores["zero_shot"][name] for name in ("ood_test/dusk", "id_test"))
+    fitted = metaft.finetune(SMALL, method="zero_shot", **objects)
+    images = torch.stack([objects["preprocess"](image) for image, _ in objects["splits"]["ood_test/dusk"]])
+    right = (fitted.classifier(images).logits.argmax(dim=1) == torch.arange(8) % 2).double()
+    assert set(dusk.by_domain) == {"9", "10"}
+    assert dusk.by_domain["10"].metrics["accuracy"] == pytest.approx(right[:4].mean().item())
+    assert dusk.metrics["worst_group"] == pytest.approx(min(right[:4].mean(), right[4:].mean()).item())
+    assert (dusk.groups, id_test.groups) == (3, 0), "of one group there is no other to draw"
+    assert "worst_group" not in id_test.metrics
+    worst = {**SMALL, "search.metric": "worst_group"}
+    assert metaft.search(worst, mode="random", domains=places, **objects).trials
+    with pytest.raises(DataError, match="there are no two domains or groups"):
+        metaft.search(worst, mode="random", **objects)
+
+
 def refused(error, *words, settings=SMALL, call=metaft.compare, **objects):
     with pytest.raises(error) as caught:
         call(settings, methods=["zero_shot"], **objects) if call is metaft.compare else call(settings, **objects)
@@ -250,6 +275,11 @@ def test_bad_items_are_named(objects, change, words):
     [
         ("id_train", [], ["splits['id_train']: empty; allowed: at least one image"]),
         ("id_train", TensorDataset(torch.zeros(4, 3, 32, 32)), ["item 0 has a tuple without a label"]),
+        (
+            "ood_val",
+            [(torch.zeros(3, 32, 32), 0, torch.zeros(2))],
+            ["item 0 has a tuple of 3", "beside the splits, as"],
+        ),
         ("ood_val", Streamed(), ["splits['ood_val']: a Streamed", "map-style"]),
         ("ood_val", 7, ["splits['ood_val']: a int"]),
     ],
@@ -300,6 +330,8 @@ def test_arguments_that_belong_together(objects):
     refused(ConfigError, "tokenizer: not given", model=objects["model"])
     refused(ConfigError, "unknown name 'modle'", "Did you mean 'model'?", modle=objects["model"])
     refused(ConfigError, "templates: 'a photo'", **{**objects, "templates": ["a photo"]})
+    refused(ConfigError, "groups: given, but splits are not", groups={"ood_val": [0]})
+    refused(ConfigError, "domains: a list; allowed: lists by the names of splits", **{**objects, "domains": ["sea"]})
     settings = {**SMALL, "search.executor": "processes", "search.workers": 2}
     refused(ConfigError, "search.executor: 'processes'", settings=settings, **objects)
     with pytest.raises(ConfigError, match="objective: none, and autoft trains with one"):

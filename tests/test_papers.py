@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaft import build, config
+from metaft.data import registry
 from metaft.objective.file import load_objective
 from metaft.run import main
 from tests.data import test_wilds
@@ -39,6 +40,13 @@ def test_a_protocol_is_valid_at_its_own_size(paper, tmp_path):
     build.check(cfg)
     assert cfg.model.name in paper.read_text()
     assert cfg.search.use_ood_labels == "judge" or not cfg.search.trials, "no protocol trains on what judges"
+
+
+@pytest.mark.parametrize("name", ["iwildcam", "fmow", "imagenet", "cars", "cifar10"])
+def test_autoft_chooses_by_what_papers_report(name):
+    """AutoFT says so of these sets, and of some others that it chooses by their cross-entropy or accuracy."""
+    cfg = config.load(ROOT / "configs" / "paper" / f"autoft_{name}.yaml")
+    assert cfg.search.metric == registry.metric(cfg.data)
 
 
 @pytest.mark.parametrize("name", ["iwildcam", "fmow", "imagenet"])

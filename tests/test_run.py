@@ -104,6 +104,7 @@ def test_a_whole_run(ended, mode, methods):
     assert (results["mode"], results["seed"]) == (mode, 3)
     assert set(results["methods"]) == methods
     assert results["provenance"]["suite"] == {"format": "digits", "version": SUITE_VERSION}
+    assert results["provenance"]["metric"] == "accuracy"
     for method in results["methods"].values():
         assert set(method) == SPLITS
         for split in method.values():
@@ -473,6 +474,7 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, m
     ):
         assert words in out
     assert "search / fine-tune" in out
+    assert "| models are chosen by | accuracy |" in " ".join(out.split())
     assert "estimated last choice" not in out, "no share of the way is searched"
     assert main(["--mode", "hypergrad", "--dry-run", *small, "objective.mix=true"]) == 0
     assert "estimated last choice" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.registry import HOOKS, searchable_knobs
 from metaft.inner.registry import LINEAR_SOLVERS, refusals
-from metaft.metrics import METRICS
+from metaft.metrics import BY_SET, METRICS
 from metaft.names import ALPHA, OOD_VAL, Name, source_name
 from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
@@ -60,7 +60,7 @@ def _names(cfg: Config) -> list[Fault]:
         ("objective.head", [objective.head], (AUTO, *HEADS)),
         ("objective.bounds", objective.bounds, searched),
         ("objective.recipe", objective.recipe, searched),
-        ("search.metric", [search.metric], [name for name, metric in METRICS.items() if metric.sought_by]),
+        ("search.metric", [search.metric], [BY_SET, *(name for name, metric in METRICS.items() if metric.sought_by)]),
         ("search.outer_loss", [search.outer_loss], (BY_METRIC, *OUTER_LOSSES)),
         ("search.executor", [search.executor], EXECUTORS),
         ("search.method", [] if search.method is None else [search.method], HOOKS),

@@ -53,7 +53,7 @@ def fit_settings(work: Workspace, learned: Objective | None = None) -> FitSettin
         seed=cfg.seed,
         device=work.device,
         folds=cfg.search.folds,
-        metric=cfg.search.metric,
+        metric=work.search.metric,
         id_drop_max=cfg.search.id_drop_max,
         plain_methods=plain_methods(work),
     )
@@ -130,7 +130,7 @@ def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
     if not candidates:
         return None
     theta_0 = said(work.classifier, work.splits.ood_val)
-    search, noise = cfg.search, cfg.finetune.noise
+    search, noise = work.search, cfg.finetune.noise
     return handed_back(candidates, theta_0, id_drop_max=search.id_drop_max, noise=noise, metric=search.metric)
 
 

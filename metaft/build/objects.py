@@ -33,6 +33,10 @@ class Objects(TypedDict, total=False):
         templates: captions, each with one `{}` for a class name; by default open_clip's simple ones.
         splits: datasets by name (`id_train`, `id_val`, `ood_val` or `ood_val/NAME`, `id_test`, `ood_test/NAME`,
             `more/NAME`); see `metaft.data.objects.splits_of`. With `data.corruptions` no `ood_val` is needed.
+        domains: by split, the domain of each image, a name or a whole number, in the order of the dataset; None: in
+            none. Results are told by domain, and `search.metric=worst_group` is the worst of them.
+        groups: by split, the group of each image (a camera, a patient), likewise; for every split that judges.
+            Intervals and folds take whole groups.
     """
 
     model: nn.Module
@@ -42,6 +46,8 @@ class Objects(TypedDict, total=False):
     classnames: Sequence[str]
     templates: Sequence[str]
     splits: Mapping[str, Dataset[Any]]
+    domains: Mapping[str, Sequence[str | int | None]]
+    groups: Mapping[str, Sequence[str | int]]
 
 
 def workspace_of(cfg: Config, objects: Objects) -> Workspace:
@@ -66,8 +72,17 @@ def _given(cfg: Config, objects: Objects, view: ImageView) -> tuple[Splits, dict
     """The user's own splits, and their `suite`."""
     captions = tuple(objects.get("templates") or templates("simple"))
     classes = Classes(tuple(objects["classnames"]), captions)
-    preprocess, made = objects.get("preprocess"), bool(cfg.data.corruptions)
-    splits = splits_of(objects["splits"], classes, view, preprocess, cfg.seed, needs_ood_val=not made)
+    made = bool(cfg.data.corruptions)
+    splits = splits_of(
+        objects["splits"],
+        classes,
+        view,
+        objects.get("preprocess"),
+        cfg.seed,
+        domains=objects.get("domains"),
+        groups=objects.get("groups"),
+        needs_ood_val=not made,
+    )
     return with_corrupted(splits, cfg.data, cfg.seed) if made else splits, {"format": "objects", "version": None}
 
 
@@ -79,6 +94,11 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
     for given, needed in (*pairs, *((b, a) for a, b in pairs)):
         if given in objects and needed not in objects:
             faults.append(Fault(needed, f"not given, but {given} is", "both or neither"))
+    for given in ("domains", "groups"):
+        if given in objects and "splits" not in objects:
+            faults.append(Fault(given, "given, but splits are not", "those of the images of splits"))
+        if not isinstance(objects.get(given, {}), Mapping):
+            faults.append(Fault(given, f"a {type(objects.get(given)).__name__}", "lists by the names of splits"))
     others = cfg.data.model_copy(update={name: getattr(DataConfig(), name) for name in OF_CORRUPTIONS})
     if "splits" in objects and others != DataConfig():
         found = "given, and settings under data too"

@@ -72,7 +72,7 @@ def problem_in(work: Workspace, begun: Fits | None = None) -> FinetuneProblem:
     space = spaces.space(cfg, _groups(runs.step), units, sources(work), heads)
     start, fixed = spaces.recipe(cfg, space), {**spaces.fixed(cfg), HEAD: heads[0]}
     outer_sets = [fold.judging for fold in runs.folds]
-    judging = Judging(outer_sets, work.splits.id_val, cfg.search, partial(plain_logits, begun), work.device)
+    judging = Judging(outer_sets, work.splits.id_val, work.search, partial(plain_logits, begun), work.device)
     return FinetuneProblem(runs, judging, space, start, fixed, cfg.hypergrad)
 
 
@@ -156,6 +156,6 @@ def _check_outer(work: Workspace) -> None:
         raise DataError(f"{name}: all {len(split)} images are of one class ({classes}); allowed: at least two classes")
     if how != "pooled" and split.domains is None:
         raise DataError(f"{name}: search.outer_domains is {how}, but no domain has a name; allowed: pooled")
-    if METRICS[work.cfg.search.metric].by_group and split.parts is None:
-        one = f"search.metric is {work.cfg.search.metric}, but there are no two domains or groups"
+    if METRICS[work.search.metric].by_group and split.parts is None:
+        one = f"search.metric is {work.search.metric}, but there are no two domains or groups"
         raise DataError(f"{name}: {one}; allowed: images of several, or another metric")

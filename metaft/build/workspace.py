@@ -12,11 +12,13 @@ from torch import Tensor
 
 from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_shot
 from metaft.clip.load import Clip, load
-from metaft.config.schema import Config
+from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
 from metaft.data.duplicates import refuse_shared
 from metaft.data.types import ImageView, Splits
 from metaft.errors import ConfigError, Fault
+from metaft.metrics import BY_SET, METRICS
+from metaft.progress import tell
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ class Workspace:
     splits: Splits
     tokens: Tensor
     suite: Mapping[str, Any]
+
+    @property
+    def search(self) -> SearchConfig:
+        """The settings of the search, the metric by its name: left open, what papers report of the set, or accuracy."""
+        search = self.cfg.search
+        if search.metric != BY_SET:
+            return search
+        return search.model_copy(update={"metric": registry.metric(self.cfg.data) or "accuracy"})
 
     def trained(self, *, text: bool) -> tuple[str, ...]:
         """The names of the parameters that train, with the text side or without."""
@@ -79,7 +89,11 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)
-    return Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
+    work = Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
+    if cfg.search.metric == BY_SET and registry.metric(cfg.data) is not None:
+        title = METRICS[work.search.metric].title
+        tell(f"models are chosen by {title}, as papers report it of this set (search.metric)")
+    return work
 
 
 def _as_given(suite: Mapping[str, Any]) -> bool:

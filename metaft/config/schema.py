@@ -144,7 +144,7 @@ class FinalChoice(Section):
 class OuterConfig(Section):
     """What the search minimises, and on which images."""
 
-    metric: str = "accuracy"  # what checkpoints, mixes and the model handed back are chosen by
+    metric: str = "auto"  # what checkpoints, mixes and the model handed back are chosen by; auto: the data set's
     outer_loss: str = "auto"  # auto: what the metric is sought by; for accuracy, ce_calibrated
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
     use_ood_labels: Literal["judge", "train", "auto"] = "auto"  # judge: AutoFT's protocol; auto: train where it splits

@@ -78,7 +78,8 @@ def _declared(data: DataConfig) -> str:
     if entry is not None:
         return f"{parts_table(entry.target, options, data.root or Path())}\n\n"
     if data.format == "wilds":
-        return f"{options.name}: given away at {wilds.ADDRESS}, licence {wilds.LICENCES[options.name]}\n\n"
+        home = f"given away at {wilds.ADDRESS}, licence {wilds.LICENCES[options.name]}"
+        return f"{options.name}: {home}. Papers report {wilds.metric(options)}.\n\n"
     return ""
 
 

@@ -1,30 +1,35 @@
-"""Tables that Hugging Face's `datasets` wrote to disk: where their splits lie, their columns, and pictures in them."""
+"""Tables that Hugging Face's `datasets` wrote, or makes of folders: where splits lie, their columns and pictures."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from metaft.data.stored import Stored, version_of
-from metaft.data.tree import folders, in_order, is_hidden
+from metaft.data.tree import folders, in_order, is_hidden, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, nearest
 from metaft.files import cache_folder
 
 MISSING = Fault("data.format", "hf, and no package datasets", 'another format; or pip install "metaft[hf]"')
 STATE = "state.json"  # what a folder that save_to_disk wrote a split to holds
 PARQUET = ".parquet"
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a folder of pictures
+UNLISTED = "in no row"
 UNLABELLED = -1  # as `datasets` numbers the class of pictures without one
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a split, a `datasets.Dataset`, and the place that messages name."""
+    """The rows of a split, a `datasets.Dataset`, the place that messages name, and what there is in no row."""
 
     place: Path
     rows: Any
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def at(cls, place: Path) -> Table:
@@ -34,15 +39,18 @@ class Table:
             DataError: there is no such split, or its files cannot be read.
         """
         datasets = _package()
-        saved = (place / STATE).is_file()
-        files = [] if saved else _parquet_files(place)
+        saved, of_pictures = (place / STATE).is_file(), _has_metadata(place)
+        files = [] if saved or of_pictures else _parquet_files(place)
         try:
             if saved:
-                return cls(place, datasets.load_from_disk(str(place), keep_in_memory=False))
-            return cls(place, _converted(datasets, files))
+                rows = datasets.load_from_disk(str(place), keep_in_memory=False)
+            else:
+                rows = _of_folder(datasets, place) if of_pictures else _converted(datasets, files)
         except Exception as error:  # of pyarrow, json or fsspec, or an own one whose cause is one of these
             reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
             raise DataError(f"{place}: cannot be read ({reason}); allowed: whole files") from error
+        table = cls(place, rows)
+        return table._counted() if of_pictures else table
 
     def refuse_without(self, name: str) -> None:
         """Raise a DataError where there is no such column."""
@@ -97,6 +105,18 @@ class Table:
         version = "\0".join(version_of(Path(file["filename"])) for file in self.rows.cache_files)
         cells = Cells(self.place, key, kept, version)
         return [self._picture(cells, *found) for found in zip(range(len(sizes)), sizes, paths, strict=True)]
+
+    def _counted(self) -> Table:
+        """The table of a folder, with the number of files there that are in no row."""
+        from metaft.data.pictures import sorted_out
+
+        found = walked(self.place.absolute())
+        found.files = [file for file in found.files if file.name not in METADATA]
+        pictures = sorted_out(found)
+        columns = [name for name, kind in self.rows.features.items() if isinstance(kind, _package().Image)]
+        listed = {str(picture) for column in columns for picture in self.pictures(column)}
+        unlisted = sum(str(file) not in listed for file in pictures.files)
+        return replace(self, left_out=pictures.left_out + Counter({UNLISTED: unlisted}))
 
     def _picture(self, cells: Cells, row: int, size: int | None, path: str | None) -> Stored:
         if size is not None:
@@ -158,6 +178,23 @@ def _converted(datasets: Any, files: Sequence[Path]) -> Any:
     return datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=cache, keep_in_memory=False)
 
 
+def _of_folder(datasets: Any, place: Path) -> Any:
+    """The rows that the builder `imagefolder` makes of a folder: those of its metadata."""
+    datasets.disable_progress_bars()
+    return datasets.load_dataset(
+        "imagefolder",
+        data_files={"train": f"{escape(str(place.absolute()))}/**"},  # else folders of names such as test are splits
+        split="train",
+        cache_dir=str(cache_folder() / "datasets"),
+        keep_in_memory=False,
+    )
+
+
+def _has_metadata(place: Path) -> bool:
+    """Whether a folder is one of pictures that metadata describes."""
+    return any((place / name).is_file() for name in METADATA)
+
+
 def _parquet_files(place: Path) -> list[Path]:
     """The files of a split: one, a folder of them, or those of the split's name, all of as many as their names say.
 
@@ -186,7 +223,8 @@ def splits_in(folder: Path) -> list[str]:
     """The names of the splits in a folder."""
     saved = [name for name, path in folders(folder).items() if (path / STATE).is_file()]
     full = [name for name, path in folders(folder).items() if name != "data" and _parquet_in(path)]
-    return sorted({*saved, *full, *map(_split_of, _beside(folder))})
+    pictured = [name for name, path in folders(folder).items() if _has_metadata(path)]
+    return sorted({*saved, *full, *pictured, *map(_split_of, _beside(folder))})
 
 
 def _beside(folder: Path) -> list[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, missing, root_of
+from metaft.data.sets.trees import pooled
 from metaft.data.tree import entries_beside, folders, walked
 from metaft.errors import DataError, nearest
 
@@ -22,9 +24,10 @@ class Options(Layout):
     """Settings of `data.format: folder`, under `data.options`: the path of each split, below `data.root` or absolute.
 
     Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold the class folders, or a folder of class
-    folders for each domain; with `data.corruptions` it is not opened. `ood_test` maps names to paths; without it, every
-    folder in `root/ood_test` that holds class folders is one test. `more` maps names to the paths of further labelled
-    images to train on.
+    folders for each domain; with `data.corruptions` it is not opened. So may `id_val` and tests. `ood_test` maps names
+    to paths; without it, every folder in `root/ood_test` that holds class folders is one test, and so is one of
+    domains. `more` maps names to the paths of further labelled images to train on. Groups need a table: see
+    `metaft.data.csv`.
     """
 
 
@@ -50,7 +53,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         raise DataError(f"{missing(base / options.ood_val)}; allowed: {where}")
     domains = {} if data.corruptions else _domains(base / options.ood_val, classes)
     places = options.places(domains, tests, ood_val=not data.corruptions)
-    listed = {name: _listed(name, base / path, classes) for name, path in places.items()}
+    listed = {name: _split(name, base / path, classes) for name, path in places.items()}
     return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
 
 
@@ -66,6 +69,8 @@ def _class_folders(path: Path) -> dict[str, Path]:
 def _domains(path: Path, classes: list[str]) -> dict[str, Path]:
     """The folders of a split by domain, where one of them holds a class folder; none where the split holds these."""
     inner = folders(path)
+    if {*inner} <= {*classes}:  # whatever a class's folder holds
+        return {}
     return _absolute(inner) if any({*folders(folder)} & {*classes} for folder in inner.values()) else {}
 
 
@@ -80,6 +85,15 @@ def _discover(path: Path, classes: list[str]) -> dict[str, Path]:
     inner = folders(path)
     flat = not inner or {*inner} & {*classes}
     return _domains(path, classes) or ({"all": path.absolute()} if flat else _absolute(inner))
+
+
+def _split(name: str, path: Path, classes: list[str]) -> Listed:
+    """The pictures of a split's class folders, or of those of each of its domains, where it judges."""
+    domains = _domains(path, classes) if name in ("id_val", "id_test") or name.startswith("ood_test/") else {}
+    if not domains:
+        return _listed(name, path, classes)
+    together = pooled(name, path, [(domain, _listed(name, inner, classes)) for domain, inner in domains.items()])
+    return replace(together, left_out=together.left_out + entries_beside(path))
 
 
 def _listed(name: str, path: Path, classes: list[str]) -> Listed:

@@ -1,6 +1,7 @@
-"""hf: tables of pictures that Hugging Face's `datasets` wrote to disk; nothing is downloaded, and no code of a set run.
+"""hf: tables of pictures that Hugging Face's `datasets` wrote to disk, or makes of folders with metadata.
 
-Source: `Dataset.save_to_disk` and the parquet files of the hub, as huggingface.co/docs/datasets describes them.
+Nothing is downloaded, and no code of a set run. Source: `Dataset.save_to_disk`, the parquet files of the hub and the
+builder `imagefolder`, as huggingface.co/docs/datasets describes them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Options(Layout):
     """Settings of `data.format: hf`, under `data.options`: a path FOLDER/SPLIT for each split.
 
     Below `data.root` or absolute, FOLDER is what `save_to_disk` wrote, or holds files SPLIT.parquet or
-    SPLIT-00000-of-00002.parquet, itself or in data/; SPLIT may also be a folder of such files, and the path one file.
+    SPLIT-00000-of-00002.parquet, itself or in data/; SPLIT may also be a folder of such files, and the path one file;
+    or SPLIT is a folder of pictures with metadata.csv, .jsonl or .parquet, whose columns are file_name (the pictures of
+    `image`) and others such as label. (Class folders without metadata are of the format `folder`.)
     Without `id_val` a tenth of `id_train` is held out. `ood_test` maps names to paths; without it, splits of
     `data.root` that are called ood_test or ood_test_NAME are the tests. `more` maps names to the paths of further
     labelled images to train on. `image_key`, `label_key` and `domain_key` name columns: of pictures; of classes by
@@ -92,4 +95,4 @@ def _listed(name: str, table: Table, classes: Sequence[str], options: Options) -
             raise DataError(f"{table.place}, row {row}: class {text!r} unknown to id_train; nearest: {near!r}")
     domains = table.texts(options.domain_key, "domain") if options.domain_key and name == "ood_val" else None
     labels = [numbers[text] for text in texts]
-    return Listed(name, table.place, table.pictures(options.image_key), labels, domains=domains)
+    return Listed(name, table.place, table.pictures(options.image_key), labels, table.left_out, domains)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from operator import index
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from metaft.data.draws import hold_out
+from metaft.data.grouping import Beside, Given, whole
 from metaft.data.sources import NAMES as OF_SOURCES
 from metaft.data.sources import usable
 from metaft.data.types import MEMORY, Classes, ImageView, Ready, Split, Splits, concatenated
@@ -24,6 +24,7 @@ NAMES = ("id_train", "id_val", "ood_val", "ood_val/NAME", "id_test", "ood_test/N
 SINGLE = tuple(name for name in NAMES if "/" not in name)
 GROUPS = ("ood_val/", "ood_test/", "more/")  # splits of which there may be several, each with a name
 PAIR = "a pair (image, label)"
+TRIPLE = f"{PAIR}; what else is known of images is given beside the splits, as `domains` and `groups`"
 Preprocess = Callable[[Any], Tensor]
 
 
@@ -51,6 +52,8 @@ class _Reader:
             DataError: the item is no pair of an image and a label.
         """
         item = self.dataset[number]
+        if isinstance(item, tuple | list) and len(item) > 2:
+            raise self._error(number, f"a {type(item).__name__} of {len(item)}", TRIPLE)
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise self._error(number, f"a {type(item).__name__} without a label", PAIR)
         return self._pixels(number, item[0]), self._label(number, item[1])
@@ -71,7 +74,7 @@ class _Reader:
         return image
 
     def _label(self, number: int, label: Any) -> int:
-        value = _whole(label)
+        value = whole(label)
         if value is None or not 0 <= value < self.classes:
             allowed = f"whole numbers from 0 to {self.classes - 1}, the place of the class in classnames"
             raise self._error(number, f"label {label!r}", allowed)
@@ -124,16 +127,6 @@ class Asked:
         return torch.stack([self.reader.read(i)[0] for i in indices])
 
 
-def _whole(label: Any) -> int | None:
-    """A label as a whole number: Python's, numpy's or a 0-d tensor; None where it is none."""
-    if isinstance(label, bool) or (isinstance(label, Tensor) and (label.ndim > 0 or label.dtype == torch.bool)):
-        return None
-    try:
-        return index(label)
-    except TypeError:
-        return None
-
-
 def _length(where: str, dataset: Any) -> int:
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         allowed = "a map-style torch.utils.data.Dataset, with __len__ and __getitem__"
@@ -150,38 +143,46 @@ def splits_of(
     preprocess: Preprocess | None,
     seed: int,
     *,
+    domains: Given | None = None,
+    groups: Given | None = None,
     needs_ood_val: bool = True,
 ) -> Splits:
     """The splits of datasets by name: `id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`, `more/NAME`.
 
     `ood_val` may be several, `ood_val/NAME`, each a domain. `more/NAME` are further labelled images to train on.
+    `domains` and `groups` are beside the datasets, so that any dataset will do as it is: by split a name or a whole
+    number for each image, in the order of the dataset (of a subset of the package wilds, `metadata_array[:, i]`).
+
     PIL images go through `preprocess`, or where there is none through the model's own transform; tensors are taken as
     they are, uint8 ones as pixels, others as what the model takes. Every image is read once and kept while a split has
     less than 2 GiB, so random augmentation is drawn once. Without `id_val` a tenth of `id_train` is held out. Where
     `ood_val` is not needed, since `data.corruptions` will make it, `id_val` keeps its place.
 
     Raises:
-        ConfigError: a name that is no split's, one that is missing, a dataset under two names.
+        ConfigError: a name that is no split's, one that is missing, a dataset under two names, domains or groups that
+            are not those of its images (see `metaft.data.grouping.Beside`).
         DataError: a dataset that is empty or has items that are no pairs of an image and a label; domains with
             images of different kinds.
     """
     faults = _name_faults(datasets, needs_ood_val)
     if faults:
         raise ConfigError(faults)
+    sizes = {name: _length(f"splits[{name!r}]", dataset) for name, dataset in datasets.items()}
+    beside = Beside.of(domains or {}, groups or {}, sizes)
     read = {
-        name: _Reader(f"splits[{name!r}]", dataset, len(classes.names), view, preprocess).split(name)
+        name: beside.on(_Reader(f"splits[{name!r}]", dataset, len(classes.names), view, preprocess).split(name), name)
         for name, dataset in datasets.items()
     }
     if "id_val" not in read:
         read["id_train"], read["id_val"] = hold_out(read["id_train"], seed)
-    domains, more = _group(read, "ood_val/"), _group(read, "more/")
+    parts = _group(read, "ood_val/")
     return Splits(
         id_train=read["id_train"],
         id_val=read["id_val"],
-        ood_val=_of_domains(domains) if domains else read.get("ood_val", read["id_val"]),
+        ood_val=_of_domains(parts, beside) if parts else read.get("ood_val", read["id_val"]),
         tests={name: split for name, split in read.items() if name == "id_test" or name.startswith("ood_test/")},
         classes=classes,
-        more=more,
+        more=_group(read, "more/"),
     )
 
 
@@ -190,7 +191,7 @@ def _group(splits: Mapping[str, Split], prefix: str) -> dict[str, Split]:
     return {name.removeprefix(prefix): split for name, split in splits.items() if name.startswith(prefix)}
 
 
-def _of_domains(domains: Mapping[str, Split]) -> Split:
+def _of_domains(domains: Mapping[str, Split], beside: Beside) -> Split:
     """The validation images of several domains as one split.
 
     Raises:
@@ -200,7 +201,7 @@ def _of_domains(domains: Mapping[str, Split]) -> Split:
     if len(set(kinds.values())) > 1:
         found = ", ".join(f"{name} of {kind}" for name, kind in kinds.items())
         raise DataError(f"splits['ood_val/NAME']: images of two kinds ({found}); allowed: one kind of images")
-    return concatenated("ood_val", list(domains.items()))
+    return beside.on(concatenated("ood_val", list(domains.items())), *(f"ood_val/{name}" for name in domains))
 
 
 def _name_faults(datasets: Mapping[str, Any], needs_ood_val: bool) -> list[Fault]:

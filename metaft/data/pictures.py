@@ -13,6 +13,7 @@ from metaft.config.schema import DataConfig
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
 from metaft.data.decoded import Checked, Keeping, keeping, unchecked
 from metaft.data.draws import hold_out
+from metaft.data.grouping import domains_of
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
@@ -166,11 +167,7 @@ def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
 
 def _named(names: Sequence[str | None] | None, kept: Sequence[int]) -> Domains | None:
     """The domains, or groups, of the files that are kept."""
-    if names is None:
-        return None
-    chosen = [names[i] for i in kept]
-    numbers = {name: number for number, name in enumerate(sorted({name for name in chosen if name is not None}))}
-    return Domains(tuple(numbers), torch.tensor([-1 if name is None else numbers[name] for name in chosen]))
+    return None if names is None else domains_of([names[i] for i in kept])
 
 
 def _report(listed: Listed, checked: Checked, reading: Reading) -> None:

@@ -37,6 +37,7 @@ class Format:
         version: of an embedded suite, whose pictures never change within a version; None for other data.
         entry: the declaration of a data set that has a name (`metaft.data.sets.entry:Entry`), whose splits are taken as
             they are given away; None for other data.
+        metric: from the options to the metric that papers report of the set; None: it is no published set.
     """
 
     description: str
@@ -45,6 +46,7 @@ class Format:
     check: Callable[[DataConfig], list[Fault]] = _no_faults
     version: int | None = None
     entry: Lazy | None = None
+    metric: Callable[[Any], str] | None = None
 
     @property
     def model(self) -> Any:
@@ -82,6 +84,7 @@ def _named(name: str, description: str) -> Format:
         lambda *given: load(entry.target, *given),
         lambda data: faults(entry.target, options.target, data),
         entry=entry,
+        metric=lambda options: str(entry.target.metric),
     )
 
 
@@ -117,6 +120,7 @@ FORMATS: dict[str, Format] = {
         Lazy("metaft.data.wilds:Options"),
         Lazy("metaft.data.wilds:load"),
         Lazy("metaft.data.wilds:needs_root"),
+        metric=Lazy("metaft.data.wilds:metric"),
     ),
     "cifar10": _named("cifar10", "CIFAR-10; 10-C, 10.1, 10.2, STL-10, CINIC-10 as OOD"),
     "imagenet": _named("imagenet", "ImageNet; V2, R, A, Sketch, ObjectNet, C as OOD"),
@@ -155,6 +159,12 @@ def _fault(model: Any, detail: dict[str, Any]) -> Fault:
 def options(data: DataConfig) -> Any:
     """The options of the format, with their types and defaults."""
     return FORMATS[data.format].model.model_validate(data.options)
+
+
+def metric(data: DataConfig) -> str | None:
+    """The metric that papers report of the data set (see `metaft.metrics`); None: it has no name in papers."""
+    published = FORMATS[data.format].metric
+    return None if published is None else published(options(data))
 
 
 def load(data: DataConfig, seed: int, view: ImageView) -> Splits:

@@ -1,8 +1,5 @@
 """wilds: iWildCam, FMoW and Camelyon17 as the WILDS benchmark unpacks them, read without its package.
 
-Papers report macro F1 on iWildCam's OOD test (`macro_f1`), the accuracy of the worst region on FMoW's (`worst_group`),
-accuracy on Camelyon17's.
-
 Source: Koh et al., WILDS: A Benchmark of in-the-Wild Distribution Shifts, ICML 2021; the splits and paths are those of
 its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsman et al., CVPR 2022).
 """
@@ -67,6 +64,7 @@ class WildsSet:
         rows: the rows of the lines of the table in a folder.
         names: the class names in a folder, in the order of the labels.
         templates: caption templates.
+        metric: what papers report of the OOD test; for FMoW of the worst region.
     """
 
     folder: str
@@ -75,6 +73,12 @@ class WildsSet:
     rows: Callable[[Sequence[Line], Path], list[Row]]
     names: Callable[[Path], tuple[str, ...]]
     templates: tuple[str, ...]
+    metric: str
+
+
+def metric(options: Options) -> str:
+    """The metric that papers report of the set."""
+    return SETS[options.name].metric
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -233,6 +237,7 @@ SETS = {
         rows=_iwildcam_rows,
         names=_iwildcam_names,
         templates=("a photo of {}.", "{} in the wild."),
+        metric="macro_f1",
     ),
     "fmow": WildsSet(
         folder="fmow_v1.1",
@@ -241,6 +246,7 @@ SETS = {
         rows=_fmow_rows,
         names=lambda _: FMOW_CLASSES,
         templates=FMOW_TEMPLATES,
+        metric="worst_group",
     ),
     "camelyon17": WildsSet(
         folder="camelyon17_v1.0",
@@ -249,6 +255,7 @@ SETS = {
         rows=_camelyon_rows,
         names=lambda _: ("lymph node", "lymph node containing metastatic tumor tissue"),
         templates=("this is a photo of {}",),
+        metric="accuracy",
     ),
 }
 # Who gives the sets away, and on which terms.

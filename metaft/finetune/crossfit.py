@@ -133,6 +133,13 @@ def told(model: Judged, over: Judged, metric: str = "accuracy") -> float:
     return (scores + float((over.losses - model.losses).mean()) / CE_SLOPE) / 2
 
 
+def together(parts: Sequence[Judged]) -> Judged:
+    """What is said of the images of several parts of a split, one part after the other."""
+    groups = [part.groups for part in parts if part.groups is not None]
+    logits, labels = torch.cat([part.logits for part in parts]), torch.cat([part.labels for part in parts])
+    return Judged(logits, labels, torch.cat(groups) if groups else None)
+
+
 def judge(parts: Sequence[Apart], batch_size: int, device: torch.device | str = "cpu") -> Judged:
     """What the models say of the images each is apart from, which together are all of ood_val."""
     logits = torch.cat([predict(p.model, p.judging, batch_size, device) for p in parts])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from metaft.clip.classifier import Classifier, holding
 from metaft.clip.predict import image_features
 from metaft.data.types import Split
 from metaft.finetune.context import FitContext
+from metaft.finetune.crossfit import Judged
 
 ABSENT = -1e4  # the bias of a class without an image, which is then never predicted
 Floats = NDArray[np.float64]
@@ -22,11 +25,33 @@ Ints = NDArray[np.int64]
 Head = tuple[Floats, Floats]  # weight [C, D] and bias [C]
 
 
-def featurised(model: Classifier, split: Split, context: FitContext) -> tuple[Floats, Ints]:
-    """A split's features [N, D] and labels [N]; the forward passes are added to the cost."""
+class Featurised(NamedTuple):
+    """Features [N, D] of images, their labels [N], and the number of each one's domain or group, where they are told.
+
+    Groups are those of `Split.told_apart`, [N].
+    """
+
+    x: Floats
+    y: Ints
+    groups: Tensor | None = None
+
+    def at(self, rows: Tensor) -> Featurised:
+        """Those of these images [M] alone."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Featurised(self.x[rows.numpy()], self.y[rows.numpy()], groups)
+
+    def judged(self, head: Head) -> Judged:
+        """What a head says of them."""
+        weight, bias = head
+        return Judged(torch.from_numpy(self.x @ weight.T + bias), torch.from_numpy(self.y), self.groups)
+
+
+def featurised(model: Classifier, split: Split, context: FitContext) -> Featurised:
+    """A split's features; the forward passes are added to the cost."""
     context.bill_forward(len(split))
     x = image_features(model, split, context.settings.eval_batch_size, context.settings.device)
-    return x.double().numpy(), split.labels.numpy()
+    groups = None if split.told_apart is None else split.told_apart.numbers
+    return Featurised(x.double().numpy(), split.labels.numpy(), groups)
 
 
 def fitted(x: Floats, y: Ints, strength: float, weights: Floats | None = None) -> LogisticRegression:
@@ -54,12 +79,6 @@ def regression(x: Floats, y: Ints, strength: float, classes: int, weights: Float
         model = fitted(x, y, strength, weights)
         weight[rows], bias[rows] = model.coef_, model.intercept_
     return weight, bias
-
-
-def accuracy_of(head: Head, x: Floats, y: Ints) -> float:
-    """The accuracy of a head on features [N, D] with labels [N]."""
-    weight, bias = head
-    return float(((x @ weight.T + bias).argmax(axis=1) == y).mean())
 
 
 def standardised(x: Floats, regress: Callable[[Floats], Head]) -> Head:

@@ -7,7 +7,9 @@ import torch
 
 from metaft import build, config
 from metaft.build.workspace import workspace
+from metaft.data import registry
 from metaft.errors import ConfigError
+from tests.data import test_wilds
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -23,3 +25,37 @@ def test_a_fresh_model_is_a_copy_of_theta_0(work):
         model.head.bias.add_(1.0)
     assert not torch.equal(model.head.bias, work.classifier.head.bias)
     assert torch.equal(work.fresh().head.bias, work.classifier.head.bias)
+
+
+@pytest.mark.parametrize(
+    ("words", "metric"),
+    [
+        (["data.format=wilds", "data.options.name=iwildcam"], "macro_f1"),
+        (["data.format=wilds", "data.options.name=fmow"], "worst_group"),
+        (["data.format=wilds", "data.options.name=camelyon17"], "accuracy"),
+        (["data.format=caltech101"], "mean_per_class"),
+        (["data.format=flowers102"], "mean_per_class"),
+        *(([f"data.format={name}"], "accuracy") for name in ("cifar10", "imagenet", "cars", "sst2", "patchcamelyon")),
+        (["data.format=folder"], None),
+        (["data.format=digits"], None),
+    ],
+)
+def test_what_papers_report_of_a_set(words, metric):
+    """The main metrics of the 38 data sets of DataComp (github.com/mlfoundations/datacomp, tasklist.yml)."""
+    assert registry.metric(config.load(None, words).data) == metric
+
+
+def test_the_metric_is_that_of_the_set_unless_the_settings_name_one(tmp_path, capsys):
+    test_wilds.MAKERS["iwildcam"](tmp_path)
+    (tmp_path / "templates.txt").write_text("{}\n")
+    words = ["data.format=wilds", "data.options.name=iwildcam", f"data.root={tmp_path}", "data.options.ood_val=20"]
+    words.append(f"data.templates={tmp_path / 'templates.txt'}")
+    assert workspace(config.load(None, words)).search.metric == "macro_f1"
+    assert "models are chosen by macro F1, as papers report it of this set" in capsys.readouterr().err
+    assert workspace(config.load(None, [*words, "search.metric=nll"])).search.metric == "nll"
+    assert "models are chosen by" not in capsys.readouterr().err
+
+
+def test_own_images_are_judged_by_accuracy(work):
+    assert config.load().search.metric == "auto"
+    assert work.search.metric == "accuracy"

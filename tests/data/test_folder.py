@@ -75,6 +75,30 @@ def test_validation_in_named_domains(picture_tree):
     assert "lite_square: class unknown to id_train" in text
 
 
+def test_tests_in_named_domains(picture_tree):
+    """So that one test has a worst domain, and results are told by domain."""
+    flat = load(picture_tree).tests["ood_test/dusk"]
+    for domain, name in (("site_10", "dark_square"), ("site_9", "light_square")):
+        (picture_tree / "ood_test/dusk" / domain).mkdir()
+        (picture_tree / "ood_test/dusk" / name).rename(picture_tree / "ood_test/dusk" / domain / name)
+    tests = load(picture_tree).tests
+    split, n = tests["ood_test/dusk"], len(flat) // 2
+    assert set(tests) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+    assert split.domains.names == ("site_10", "site_9")
+    assert split.domains.numbers.tolist() == split.labels.tolist() == [0] * n + [1] * n
+    assert torch.equal(split.source.pixels(range(2 * n)), flat.source.pixels(range(2 * n)))
+    assert tests["ood_test/dawn"].domains is None
+
+
+def test_a_class_folder_with_folders_of_classes_names(picture_tree):
+    """What lies in a class's folder is of the class, whatever the folders there are called."""
+    inner = picture_tree / "ood_val/dark_square/light_square"
+    inner.mkdir()
+    next((picture_tree / "ood_val/dark_square").glob("*.*")).rename(inner / "moved.png")
+    split = load(picture_tree).ood_val
+    assert (split.domains, split.counts(2)) == (None, [10, 10])
+
+
 def test_a_class_beside_domains(picture_tree):
     moved(picture_tree, "noon", "dark_square")
     assert "light_square: no class folders" in fault(picture_tree)

@@ -62,6 +62,7 @@ def test_sets_of_wilds_by_their_names(tmp_path, capsys):
     iwildcam(tmp_path)
     text = said(capsys, "iwildcam", "--root", ".")
     assert text.startswith("iwildcam: given away at https://wilds.stanford.edu/datasets, licence CDLA-Permissive-1.0")
+    assert "licence CDLA-Permissive-1.0. Papers report macro_f1." in text
     assert "ood_test/test 6 3 of 3" in text
 
 

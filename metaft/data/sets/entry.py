@@ -106,7 +106,8 @@ class Entry:
     Args:
         classes: its classes, from the root and the options.
         templates: caption templates, or the name of a list of open_clip's.
-        metric: what papers report of its tests.
+        metric: what papers report of its tests (see `metaft.metrics`), by which models are chosen unless the settings
+            name another.
         parts: by name, from the options: id_train, id_test, id_val where it is given away, and the shifted parts.
         held_out: the share of id_train that is held out for id_val where that is not given away.
     """

@@ -1,11 +1,12 @@
 """flowers102: Oxford's 102 flowers.
 
-The root holds flowers-102/{imagelabels.mat, setid.mat, jpg/} as torchvision unpacks it. There is no shifted part: half
-of the validation images judge.
+The root holds flowers-102/{imagelabels.mat, setid.mat, jpg/} as torchvision unpacks it, or the same splits as
+flowers102/{train, val, test}/class_name/ as FLYP and AutoFT link them. There is no shifted part: half of the validation
+images judge.
 
 Source: Nilsback and Zisserman, Automated flower classification over a large number of classes, ICVGIP 2008;
 facts/flowers102.tsv has the class names of CLIP (Radford et al., ICML 2021) in the order of the labels, and the
-template is its own. AutoFT (arXiv 2401.10220) judges by 400 images.
+template and the metric are its own. AutoFT (arXiv 2401.10220) judges by 400 images and reports accuracy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from metaft.data.sets.arrays import contents, matlab
 from metaft.data.sets.entry import Entry, Home, Known, Part, Place, Reader, SetOptions
+from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -53,12 +55,22 @@ def _known(root: Path, options: Options) -> Known:
     return Known(names, names)
 
 
-def _part(images: int, key: str) -> Part:
-    return Part((Place("flowers-102/setid.mat", _split(key)),), images, HOME)
+def _by_name(classes: Sequence[str]) -> dict[str, int]:
+    """The labels of folders that are named by classes; in their own order they have others."""
+    return {name.replace(" ", "_"): label for label, name in enumerate(classes)}
+
+
+def _part(images: int, key: str, folder: str) -> Part:
+    linked = Place(f"flowers102/{folder}", Tree(labels=_by_name, whole=True))
+    return Part((Place("flowers-102/setid.mat", _split(key)), linked), images, HOME)
 
 
 def _parts(options: Options) -> dict[str, Part]:
-    return {"id_train": _part(1_020, "trnid"), "id_val": _part(1_020, "valid"), "id_test": _part(6_149, "tstid")}
+    return {
+        "id_train": _part(1_020, "trnid", "train"),
+        "id_val": _part(1_020, "valid", "val"),
+        "id_test": _part(6_149, "tstid", "test"),
+    }
 
 
-ENTRY = Entry(classes=_known, templates=("a photo of a {}, a type of flower.",), metric="accuracy", parts=_parts)
+ENTRY = Entry(classes=_known, templates=("a photo of a {}, a type of flower.",), metric="mean_per_class", parts=_parts)

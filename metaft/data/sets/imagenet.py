@@ -1,7 +1,8 @@
 """imagenet: ImageNet-1k, and as other distributions ImageNet-V2, -R, -A, -Sketch, ObjectNet and ImageNet-C.
 
-The root holds imagenet/{train, val_in_folder or val}/WNID/ as WiSE-FT has it, or ILSVRC2012/, or ImageNet/ILSVRC/ as
-Kaggle unpacks it but with val in class folders, and beside it the other parts under the names of their archives. Only
+The root holds imagenet/{train, val_in_folder or val}/WNID/ as WiSE-FT has it, or ILSVRC2012/, or ILSVRC/ as Kaggle
+unpacks it, itself or in ImageNet/, and beside it the other parts under the names of their archives; val may be without
+class folders where its labels lie beside it (see `metaft.data.sets.ilsvrc`). Only
 200 classes are answers in -A and -R, and only the 113 objects of ObjectNet that ImageNet has, each with the best of its
 classes; there the frame of two pixels is cut off. Pictures of -C are corrupted ones of id_test, so whoever trains on
 ood_val has seen some of that.
@@ -22,6 +23,7 @@ from pathlib import Path
 from pydantic import Field
 
 from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, SetOptions
+from metaft.data.sets.ilsvrc import validation
 from metaft.data.sets.trees import Tree, in_folders, numbered
 from metaft.data.table import read_table
 
@@ -76,13 +78,13 @@ def _labels_of_objects(classes: Sequence[str]) -> dict[str, int]:
 
 
 def _parts(options: Options) -> dict[str, Part]:
-    homes = ("imagenet", "ILSVRC2012", "ImageNet/ILSVRC/Data/CLS-LOC")
+    homes = ("imagenet", "ILSVRC2012", "ImageNet/ILSVRC/Data/CLS-LOC", "ILSVRC/Data/CLS-LOC")
     train = (*(f"{home}/train" for home in homes), "train")
     val = (*(f"{home}/{val}" for home in homes for val in ("val_in_folder", "val_dirs", "val")), "val")
     corrupted = in_folders(Tree(), [f"{what}/{options.severity}" for what in CORRUPTIONS])
     return {
         "id_train": Part(tuple(Place(path, Tree(whole=True)) for path in train), 1_281_167, ILSVRC),
-        "id_test": Part(tuple(Place(path, Tree()) for path in val), 50_000, ILSVRC),
+        "id_test": Part(tuple(Place(path, validation) for path in val), 50_000, ILSVRC),
         "imagenet_v2": Part(
             tuple(
                 Place(path, Tree(labels=numbered))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of
-from metaft.finetune.regression import Floats, Head, Ints, featurised, fitted, regression, standardised, with_head
+from metaft.finetune.regression import Featurised, Floats, Head, featurised, regression, standardised, with_head
 
 INVERSE_PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
@@ -23,25 +24,30 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     correlations, ICLR 2023, section 4 (with `ood_val` as the reweighting data).
     """
     model = context.fitted("ft")
-    x, y = featurised(model, data.ood_val, context)
+    seen, classes = featurised(model, data.ood_val, context), len(data.classes.names)
 
     def regress(z: Floats) -> Head:
         strength = knobs_of("dfr", context)["inverse_penalty"]
         if strength is None:
-            strength = _chosen(z, y, np.random.default_rng(context.settings.seed), context)
+            strength = _chosen(seen._replace(x=z), classes, context)
             context.chosen["inverse_penalty"] = strength
-        return regression(z, y, strength, len(data.classes.names))
+        return regression(z, seen.y, strength, classes)
 
-    return with_head(model, standardised(x, regress))
+    return with_head(model, standardised(seen.x, regress))
 
 
-def _chosen(x: Floats, y: Ints, rng: np.random.Generator, context: FitContext) -> float:
-    """The inverse penalty with the best accuracy on the held-out half, the smallest of equals."""
-    order = rng.permutation(len(y))
-    fit, held = order[::2], order[1::2]
-    if len(np.unique(y[fit])) < 2 or len(held) == 0:
+def _chosen(seen: Featurised, classes: int, context: FitContext) -> float:
+    """The inverse penalty with the best metric on the held-out half, the smallest of equals.
+
+    A group without an image there says nothing.
+    """
+    metric, rng = context.settings.metric, np.random.default_rng(context.settings.seed)
+    order = torch.from_numpy(rng.permutation(len(seen.y)))
+    fit, held = seen.at(order[::2]), seen.at(order[1::2])
+    if len(np.unique(fit.y)) < 2 or len(held.y) == 0:
         return INVERSE_PENALTIES[-1]
-    scores = {c: fitted(x[fit], y[fit], c).score(x[held], y[held]) for c in INVERSE_PENALTIES}
+    heads = {c: regression(fit.x, fit.y, c, classes) for c in INVERSE_PENALTIES}
+    scores = {c: held.judged(head).score(metric) for c, head in heads.items()}
     chosen = max(reversed(INVERSE_PENALTIES), key=lambda c: scores[c])
-    context.log({"method": "dfr", "inverse_penalty": chosen, "held_out_accuracy": scores[chosen]})
+    context.log({"method": "dfr", "inverse_penalty": chosen, f"held_out_{metric}": scores[chosen]})
     return chosen

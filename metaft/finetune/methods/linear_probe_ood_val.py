@@ -11,20 +11,20 @@ import numpy as np
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
+from metaft.finetune.crossfit import together
 from metaft.finetune.knobs import knobs_of
-from metaft.finetune.regression import Floats, Head, Ints, accuracy_of, featurised, regression, standardised, with_head
-from metaft.finetune.validation import Score
+from metaft.finetune.regression import Featurised, Head, featurised, regression, standardised, with_head
+from metaft.finetune.validation import Score, named
 
 WEIGHTS = (1.0, 3.0, 10.0)
 INVERSE_PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0)
-Labelled = tuple[Floats, Ints]  # features [N, D] and labels [N]
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """Logistic regression on the standardised features of id_train and ood_val together.
 
-    The weight of an image of ood_val, beside 1 of id_train, and the inverse penalty C are chosen by cross-validated
-    accuracy on ood_val, ties going to id_val. Where ood_val cannot be split, the weight is 1 and id_val chooses C.
+    The weight of an image of ood_val, beside 1 of id_train, and the inverse penalty C are chosen by the metric on
+    ood_val, cross-validated, ties going to id_val. Where ood_val cannot be split, the weight is 1 and id_val chooses C.
 
     Source: Radford et al., ICML 2021, appendix A.3, on both sets; Kirichenko et al., ICLR 2023, for their weights.
     """
@@ -34,34 +34,34 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
 
 def _settled(
-    classifier: Classifier, data: SearchData, labelled: Sequence[Labelled], context: FitContext
+    classifier: Classifier, data: SearchData, labelled: Sequence[Featurised], context: FitContext
 ) -> tuple[float, float]:
     """The knobs' values, those that are not set chosen on validation data."""
     knobs = knobs_of("linear_probe_ood_val", context)
     weight, penalty = knobs["weight"], knobs["inverse_penalty"]
     if weight is not None and penalty is not None:
         return weight, penalty
-    (id_train, (x, y)), classes = labelled, len(data.classes.names)
+    (id_train, ood_val), classes, metric = labelled, len(data.classes.names), context.settings.metric
     id_val = featurised(classifier, data.id_val, context)
-    folds = [tuple(r.numpy() for r in rows) for rows in context.rows_by_fold(data.ood_val)]
+    folds = [(ood_val.at(fitting), ood_val.at(rows)) for fitting, rows in context.rows_by_fold(data.ood_val)]
 
     def score(pair: tuple[float, float]) -> Score:
-        heads = [_head([id_train, (x[fitting], y[fitting])], *pair, classes) for fitting, _ in folds]
-        judging = [(x[rows], y[rows]) for _, rows in folds]
-        right = sum(accuracy_of(h, *held) * len(held[1]) for h, held in zip(heads, judging, strict=True))
-        return right / len(y), fmean(accuracy_of(h, *id_val) for h in heads or [_head(labelled, *pair, classes)])
+        heads = [_head([id_train, fitting], *pair, classes) for fitting, _ in folds]
+        apart = [held.judged(head) for head, (_, held) in zip(heads, folds, strict=True)]
+        inside = fmean(id_val.judged(h).score(metric) for h in heads or [_head(labelled, *pair, classes)])
+        return together(apart).score(metric) if apart else 0.0, inside
 
     weights = (weight,) if weight is not None else WEIGHTS if folds else (1.0,)
     pairs = list(product(weights, INVERSE_PENALTIES if penalty is None else (penalty,)))
     scores = {pair: score(pair) for pair in pairs}
     best = max(pairs, key=lambda pair: scores[pair])
     context.chosen.update(weight=best[0], inverse_penalty=best[1])
-    context.log({"method": "linear_probe_ood_val", **context.chosen, "ood_val_accuracy": scores[best][0]})
+    context.log({"method": "linear_probe_ood_val", **context.chosen, **named(*scores[best], context)})
     return best
 
 
-def _head(labelled: Sequence[Labelled], weight: float, penalty: float, classes: int) -> Head:
+def _head(labelled: Sequence[Featurised], weight: float, penalty: float, classes: int) -> Head:
     """The head fitted to features of id_train, each of weight 1, and of ood_val, each of weight `weight`."""
-    x, y = (np.concatenate(parts) for parts in zip(*labelled, strict=True))
-    weights = np.concatenate([np.full(len(part), w) for (_, part), w in zip(labelled, (1.0, weight), strict=True)])
+    x, y = np.concatenate([part.x for part in labelled]), np.concatenate([part.y for part in labelled])
+    weights = np.concatenate([np.full(len(part.y), w) for part, w in zip(labelled, (1.0, weight), strict=True)])
     return standardised(x, lambda z: regression(z, y, penalty, classes, weights))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -123,6 +124,39 @@ def test_flowers102_is_torchvisions(made, monkeypatch):
         59: ("pink and yellow dahlia", "pink-yellow dahlia?"),
         92: ("air plant", "ball moss"),
     }
+
+
+def test_flowers102_as_flyp_and_autoft_link_it(made, tmp_path_factory):
+    """Folders of class names, of which passion_flower is the 67th of the names and the 77th of the classes."""
+    official = load("flowers102", made)
+    root = tmp_path_factory.mktemp("linked")
+    names = [line.cells["name"] for line in read_table(flowers.FACTS, ("name",))]
+    parts = {"train": [official.id_train], "val": [official.id_val, official.ood_val]}
+    for part, splits in {**parts, "test": [official.tests["id_test"]]}.items():
+        folders = [root / "flowers102" / part / name.replace(" ", "_") for name in names]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        for split in splits:
+            for file, label in zip(files(split), labels(split), strict=True):
+                (folders[label] / Path(file).name).symlink_to(file)
+    linked = load("flowers102", root)
+
+    def of_file(splits) -> dict[str, dict[str, int]]:
+        return {
+            name: {Path(file).name: label for file, label in zip(files(split), labels(split), strict=True)}
+            for name, split in (("train", splits.id_train), ("test", splits.tests["id_test"]))
+        }
+
+    assert of_file(linked) == of_file(official)
+    assert len(every(linked.ood_val, linked.id_val)) == len(every(official.ood_val, official.id_val))
+    passion = [
+        Path(file) for file, label in zip(files(linked.id_train), labels(linked.id_train), strict=True) if label == 76
+    ]
+    assert {file.parent.name for file in passion} == {"passion_flower"}
+    assert sorted(name.replace(" ", "_") for name in names).index("passion_flower") == 66
+    shutil.rmtree(root / "flowers102" / "val" / "colt's_foot")
+    with pytest.raises(DataError, match=r"id_val: .*1 of 102 class folders are not there, the first: colt's_foot"):
+        load("flowers102", root)
 
 
 def test_flowers102_faults(made):

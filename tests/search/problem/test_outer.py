@@ -162,7 +162,7 @@ def split_of(numbers, groups=None):
 @pytest.mark.parametrize(
     ("settings", "loss"),
     [
-        ({}, "ce_calibrated"),
+        ({"metric": "accuracy"}, "ce_calibrated"),
         ({"metric": "macro_f1"}, "macro_f1"),
         ({"metric": "nll"}, "ce"),
         ({"metric": "macro_f1", "outer_loss": "margin"}, "margin"),
@@ -172,7 +172,7 @@ def test_a_metric_is_sought_by_its_loss_unless_one_is_named(settings, loss):
     logits, labels = data(0)
     judgement = judgement_of(split_of(DOMAINS), OuterConfig(**settings))
     assert float(judgement.function(logits, labels)) == float(OUTER_LOSSES[loss].function(logits, labels))
-    metric = METRICS[settings.get("metric", "accuracy")]
+    metric = METRICS[settings["metric"]]
     assert judgement.metric(logits, labels) == metric(logits, labels, DOMAINS)
 
 

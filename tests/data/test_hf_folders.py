@@ -1,0 +1,124 @@
+"""Folders of pictures with metadata, as the package `datasets` itself reads them."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaft.data.arrow import splits_in
+from tests.data.test_folder import VIEW
+from tests.data.test_folder import load as load_folder
+from tests.data.test_hf import CLASSES, SPLITS, datasets, fault, load
+from tests.data.test_webdataset import by_number, same
+
+__all__ = ["datasets"]  # a fixture that every test here uses
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the package leaves metadata.csv open
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """Files that the package has left open are closed before another test begins."""
+    yield
+    gc.collect()
+
+
+def described(root: Path, tree: Path, kind: str) -> Path:
+    """The picture tree as folder/SPLIT/metadata with pictures in a folder of their own, listed in reverse."""
+    for split, ours in SPLITS.items():
+        (root / ours / "pictures").mkdir(parents=True)
+        rows = []
+        for name in CLASSES:
+            for file in by_number(tree / split / name):
+                shutil.copy(file, root / ours / "pictures" / f"{name}_{file.name}")
+                row = {"file_name": f"pictures/{name}_{file.name}", "label": name, "site": len(rows) % 3}
+                rows.append(row)
+        write(root / ours, rows, kind)
+    return root
+
+
+def write(folder: Path, rows: list[dict], kind: str) -> None:
+    if kind == "csv":
+        with (folder / "metadata.csv").open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+    elif kind == "jsonl":
+        (folder / "metadata.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        from datasets import Dataset
+
+        Dataset.from_list(rows).to_parquet(folder / "metadata.parquet")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_metadata_beside_pictures(picture_tree, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network is asked"))
+    root = described(tmp_path / "set", picture_tree, kind)
+    ours = load(root, options={"domain_key": "site"})
+    same(ours, load_folder(picture_tree))
+    assert ours.ood_val.domains.names == ("0", "1", "2")
+    assert ours.ood_val.domains.numbers.tolist() == [number % 3 for number in range(len(ours.ood_val))]
+    assert set(ours.tests) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
+
+
+def test_it_is_what_the_package_reads(picture_tree, tmp_path, datasets):
+    """Row by row, in the order of the metadata, which is not that of the files."""
+    root = described(tmp_path / "set", picture_tree, "csv")
+    table = root / "train" / "metadata.csv"
+    header, *lines = table.read_text().splitlines()
+    table.write_text("\n".join([header, *reversed(lines)]) + "\n")
+    split = load(root).id_train
+    theirs = datasets.load_dataset(
+        "imagefolder", data_dir=str(root / "train"), split="train", cache_dir=str(tmp_path / "own")
+    )
+    assert [CLASSES[label] for label in split.labels] == theirs["label"] == ["light_square"] * 10 + ["dark_square"] * 10
+    shown = torch.stack([VIEW.transform(picture.convert("RGB")) for picture in theirs["image"]])
+    assert torch.equal(split.source.pixels(range(len(split))), shown)
+
+
+def test_splits_are_the_folders_with_metadata(picture_tree, tmp_path):
+    """A folder of another kind beside them is none, whatever its name."""
+    root = described(tmp_path / "a [set]", picture_tree, "csv")
+    shutil.copytree(picture_tree / "id_test", root / "ood_test_fog")
+    assert splits_in(root) == sorted(SPLITS.values())
+    same(load(root), load_folder(picture_tree))
+
+
+def test_what_is_in_no_row_is_told(picture_tree, tmp_path, capsys):
+    root = described(tmp_path / "set", picture_tree, "csv")
+    table = root / "train" / "metadata.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    (root / "train" / "notes.txt").write_text("of a person")
+    load(root)
+    said = capsys.readouterr().err
+    assert "id_train: 19 pictures; left out: " in said
+    assert "1 in no row" in said
+    assert "1 .txt" in said
+
+
+def test_faults_are_named(picture_tree, tmp_path):
+    root = described(tmp_path / "set", picture_tree, "csv")
+    gone = next((root / "train" / "pictures").iterdir())
+    gone.rename(tmp_path / gone.name)
+    assert "1 of 20 files are not there, the first: " in (said := fault(root))
+    assert gone.name in said
+    (tmp_path / gone.name).rename(gone)
+    table = root / "train" / "metadata.csv"
+    text = table.read_text()
+    table.write_text(text.replace("file_name", "file"))
+    assert f"{root / 'train'}: cannot be read (" in (said := fault(root))
+    assert "file_name" in said
+    table.write_text(text.replace("label", "class"))
+    assert "no column 'label'; allowed: " in fault(root)
+    first = text.splitlines()[1]
+    table.write_text(text.replace(first, ",".join([first.split(",")[0], "", "0"])))
+    assert "row 0: no class; allowed: one in each row of 'label'" in fault(root)
+    table.write_text(text.replace("pictures/", "../pictures/"))
+    assert "cannot be read (" in fault(root)
