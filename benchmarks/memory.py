@@ -37,7 +37,7 @@ def main() -> None:
             continue
         words = ["--mode", mode, *SMALL, METHODS, f"model.name={model}", *MODELS[model], f"seed={seed}"]
         words.append(f"device={args.device}")
-        forecast = number(r"peak memory, the whole run \| *([\d,]+) MiB", said([*words, "--dry-run"]))
+        forecast = number(r"the whole run +\| +([\d,]+) MiB", said([*words, "--dry-run"]))
         with TemporaryDirectory() as folder:
             taken = number(r"peak (\d+)", said([*words, "--out", str(Path(folder) / "run")])) / 1024
         rows.add({**cell, "forecast": forecast, "taken": round(taken), "ratio": round(forecast / taken, 3)})

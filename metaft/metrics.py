@@ -18,6 +18,9 @@ ID_PRICE = 2.0  # points out of distribution that each point surely missing in d
 # The nats that a share of accuracy is worth: along the ways of fine-tunes in 27 cells of tuning worlds, calibrated, 2.3
 # to 2.5 in the median.
 CE_SLOPE = 2.5
+# The labels of which accuracy tells as much as the loss does: a gain in accuracy has a variance of about 1 / 4 a label,
+# and what the loss says of it is off by about 5 points: 0.25 / n = 0.05^2.
+LOSS_LABELS = 100
 ROUNDING = 1e-9  # of accuracies that are compared
 BY_SET = "auto"  # no metric: what papers report of the data set by its name, or else accuracy
 

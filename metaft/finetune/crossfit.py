@@ -16,7 +16,7 @@ from metaft.clip.predict import predict
 from metaft.data.folds import folds, unsplittable
 from metaft.data.types import Split
 from metaft.measures import Predictions, once
-from metaft.metrics import CE_SLOPE, METRICS
+from metaft.metrics import CE_SLOPE, LOSS_LABELS, METRICS
 from metaft.temperature import best_log_temperature
 
 
@@ -113,24 +113,29 @@ class Judged:
 def gains(model: Judged, over: Judged, metric: str = "accuracy") -> Tensor:
     """What a model gains over another on each image, in shares of a metric, float64 [N].
 
-        (score - score') / 2 + (loss' - loss) / 2 CE_SLOPE
+        (1 - share) (score - score') + share (loss' - loss) / CE_SLOPE,  share = LOSS_LABELS / (LOSS_LABELS + N)
 
     of the one and the other ('), the score in shares (see `Judged.scores`; for accuracy, whether the image is right).
-    It says much of few images only; by how much an image is right says the same with less noise, but is not what is
-    asked for: each has half of the say.
+    By how much an image is right says with less noise what is asked for, but not quite the same: the fewer images, the
+    more say it has. The share weighs both by the inverse of their errors' squares (see `metaft.metrics.LOSS_LABELS`).
     """
-    scores = model.scores(metric) - over.scores(metric)
-    return (scores / METRICS[metric].unit + (over.losses - model.losses) / CE_SLOPE) / 2
+    share = _share_of_loss(model)
+    scores = (model.scores(metric) - over.scores(metric)) / METRICS[metric].unit
+    return (1 - share) * scores + share * (over.losses - model.losses) / CE_SLOPE
 
 
 def told(model: Judged, over: Judged, metric: str = "accuracy") -> float:
-    """What score and loss tell of a model's metric, in shares: the other's score, and half of what is gained by each.
+    """What score and loss tell of a model's metric, in shares: the other's score, and what is gained by both.
 
     The gains' mean, but for the bias that pseudo-values take off a metric that is no mean.
     """
-    unit = METRICS[metric].unit
-    scores = (model.score(metric) + over.score(metric)) / unit
-    return (scores + float((over.losses - model.losses).mean()) / CE_SLOPE) / 2
+    share, unit = _share_of_loss(model), METRICS[metric].unit
+    by_loss = float((over.losses - model.losses).mean()) / CE_SLOPE
+    return ((1 - share) * model.score(metric) + share * over.score(metric)) / unit + share * by_loss
+
+
+def _share_of_loss(judged: Judged) -> float:
+    return LOSS_LABELS / (LOSS_LABELS + len(judged.labels))
 
 
 def together(parts: Sequence[Judged]) -> Judged:

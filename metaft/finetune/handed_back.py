@@ -33,7 +33,7 @@ def handed_back(
         worth = metric of theta_0 on ood_val + mean of its gains over it - noise * their standard error
                 - 2 max(0, accuracy of ft - its own on id_val - 2 standard errors - id_drop_max)
 
-    with a gain (see `metaft.finetune.crossfit.gains`) half of the metric, half of the loss. So what a model gains
+    with a gain told by the metric and, the more the fewer images, by the loss (see `gains`). So what a model gains
     counts as far as ood_val shows it for sure: one closer to theta_0 differs from it less and has a smaller error,
     which decides where images are few, and nothing where they are many. The limit on what may be lost in distribution
     gives way where each point beyond it brings two out of it: id_val is too small for a sharp one. Of equals it is the

@@ -53,12 +53,13 @@ def test_accuracy():
     assert Judged(torch.eye(4), torch.tensor([0, 2, 2, 3])).accuracy == 0.75
 
 
-def test_gains_are_half_of_accuracy_and_half_of_the_loss():
+@pytest.mark.parametrize(("n", "share"), [(30, 10 / 13), (300, 1 / 4)])
+def test_gains_are_of_accuracy_and_of_the_loss_the_more_the_fewer_images(n, share):
     """The losses at temperatures found by a search over many, 2.5 nats being worth a share of 1."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(30) % 3
+    labels = torch.arange(n) % 3
     towards = 2 * F.one_hot(labels)  # or no temperature would be the best
-    models = [Judged((torch.randn(30, 3, generator=generator) + towards) * scale, labels) for scale in (1.0, 5.0)]
+    models = [Judged((torch.randn(n, 3, generator=generator) + towards) * scale, labels) for scale in (1.0, 5.0)]
 
     def best(model):
         tried = [F.cross_entropy(model.logits / 2**s, labels, reduction="none") for s in torch.linspace(-5, 5, 4001)]
@@ -66,7 +67,7 @@ def test_gains_are_half_of_accuracy_and_half_of_the_loss():
 
     one, other = models
     right = (one.logits.argmax(1) == labels).double() - (other.logits.argmax(1) == labels).double()
-    expected = 0.5 * right + 0.5 * (best(other) - best(one)) / 2.5
+    expected = (1 - share) * right + share * (best(other) - best(one)) / 2.5
     torch.testing.assert_close(gains(one, other), expected, rtol=0, atol=2e-3)
     assert gains(one, one).abs().max() == 0
 
@@ -94,13 +95,14 @@ def test_scores_of_images_are_jackknife_pseudo_values(metric):
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mean_per_class", "nll"])
-def test_what_is_told_is_half_of_the_metric_and_half_of_the_loss(metric):
+def test_what_is_told_is_of_the_metric_and_of_the_loss(metric):
+    """Of forty images the loss has 100 parts of 140."""
     model, over = informative(1), informative(2)
     over = Judged(over.logits, model.labels, model.groups)
     unit = 2.5 if metric == "nll" else 1.0
     by_score = (model.score(metric) - over.score(metric)) / unit
     by_loss = float(over.losses.mean() - model.losses.mean()) / 2.5
-    assert told(model, over, metric) == pytest.approx(over.score(metric) / unit + (by_score + by_loss) / 2)
+    assert told(model, over, metric) == pytest.approx(over.score(metric) / unit + (40 * by_score + 100 * by_loss) / 140)
     if metric != "mean_per_class":  # of which the pseudo-values' mean is free of bias
         gained = float(gains(model, over, metric).mean())
         assert told(model, over, metric) == pytest.approx(over.score(metric) / unit + gained)

@@ -73,7 +73,7 @@ def test_what_is_unsure_is_taken_off(noise):
     assert chosen(pair, noise=noise).method == ("like" if noise > turn else "unlike")
 
 
-def test_the_loss_has_half_of_the_say():
+def test_the_loss_has_half_of_the_say_on_a_hundred_images():
     """Of two that are right as often, the one whose mistakes are less sure; and for a point it gives way to none."""
     sure, unsure = judged(range(35)), judged(range(35))
     logits = unsure.logits.clone()

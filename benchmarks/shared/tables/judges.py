@@ -17,6 +17,6 @@ def regrets() -> str:
         by_size = {n: [r for r in rows if r["labels"] == n] for n in sizes}
         means = [f"{fmean(r['regret'] for r in by_size[n]):.2f}" for n in sizes]
         below = [f"{100 * fmean(r['below_zero_shot'] for r in by_size[n]):.1f}" for n in sizes[:1]]
-        table.append([f"{share:g}", f"{errors:g}", *means, *below])
+        table.append(["metaft's" if share is None else f"{share:g}", f"{errors:g}", *means, *below])
     head = ["share of the loss", "errors off", *(f"{n} labels" if n else "all labels" for n in sizes)]
     return markdown([*head, f"worse than zero-shot, % of choices by {sizes[0]} labels"], table)
