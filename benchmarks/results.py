@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from shared.tables import (
     blackbox,
     hypergradients,
+    judges,
     methods,
     ood_size,
     quickstart,
@@ -33,7 +34,20 @@ from metaft.files import write
 
 HERE = Path(__file__).parent
 TEMPLATE, OUT = HERE / "shared" / "results.md.in", HERE / "RESULTS.md"
-TABLES = (blackbox, hypergradients, methods, ood_size, quickstart, real, solvers, startup, suites, summary, worlds)
+TABLES = (
+    blackbox,
+    hypergradients,
+    judges,
+    methods,
+    ood_size,
+    quickstart,
+    real,
+    solvers,
+    startup,
+    suites,
+    summary,
+    worlds,
+)
 
 
 def text() -> str:

@@ -1,4 +1,4 @@
-"""Real data and models: how fast images go through training, and what others measure of an exported model."""
+"""Real data and models: how fast images go through training, memory, and what others measure of an exported model."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def zero_shot() -> str:
     """Accuracy by metaft and by CLIP_benchmark, and the largest difference of logits."""
     head = ["exported model", "images", "metaft, %", "CLIP_benchmark, %", "logits differ by"]
     return markdown(head, [_zero_shot(row) for row in committed("zero_shot")])
+
+
+def memory() -> str:
+    """The peak memory that a dry run forecasts, and what the run took."""
+    head = ["model", "mode", "forecast, MiB", "taken, MiB", "forecast / taken"]
+    return markdown(head, [_memory(row) for row in committed("memory")])
+
+
+def _memory(row: Row) -> list[str]:
+    sizes = [f"{row[what]:,.0f}" for what in ("forecast", "taken")]
+    return [row["model"], row["mode"], *sizes, f"{row['ratio']:.2f}"]
 
 
 def _loop(row: Row) -> list[str]:
