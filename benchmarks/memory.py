@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--device cpu] [--seeds 0] [--quick] [--out FILE]
 
-Whole processes on small splits of digits: a search through five steps, `ft`, `autoft` and `autoft_wise`, with the toy
-CLIP and a ViT-B/32 as open_clip initialises it (126 million parameters with the text tower). A row is a model and a
-mode; `forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process, in MiB.
+Whole processes on small splits of digits: a search through two steps, `ft` and `autoft`, with the toy CLIP and a
+ViT-B/32 as open_clip initialises it (126 million parameters with the text tower). A row is a model and a mode;
+`forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process, in MiB.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from tempfile import TemporaryDirectory
 from shared.rows import Rows, arguments
 
 KEYS = ("model", "mode", "seed")
-MODELS = {"toy-clip": (), "ViT-B-32": ("model.pretrained=random", "inner.batch_size=8", "finetune.batch_size=8")}
-SIZES = ("data.options.id_train=32", "data.options.id_val=20", "data.options.ood_val=40", "data.options.test=20")
-SMALL = (*SIZES, "inner.steps=5", "search.trials=8", "finetune.epochs=1", "evaluation.bootstrap=100")
-METHODS = "evaluation.methods=[zero_shot, ft, autoft, autoft_wise]"
+MODELS = {"toy-clip": (), "ViT-B-32": ("model.pretrained=random", "inner.batch_size=4", "finetune.batch_size=4")}
+SIZES = ("data.options.id_train=16", "data.options.id_val=20", "data.options.ood_val=40", "data.options.test=20")
+SMALL = (*SIZES, "inner.steps=2", "search.trials=8", "finetune.epochs=1", "evaluation.bootstrap=100")
+METHODS = "evaluation.methods=[zero_shot, ft, autoft]"
 CHILD = "import resource, sys; from metaft.run import main; code = main(sys.argv[1:]); "
 CHILD += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
 
