@@ -93,9 +93,9 @@ def choices(models: Mapping[str, Fitted], theta_0: Judged, images: Tensor) -> di
 def fitted(settings: tuple[str, ...], seed: int, device: str, quick: bool) -> tuple[Judged, dict[str, Fitted]]:
     """What theta_0 says of ood_val, and every method that can be judged."""
     names = (*METHODS, *SEARCHED)
-    words = [f"evaluation.methods=[{', '.join(names)}]", f"seed={seed}", f"device={device}", *(QUICK if quick else ())]
-    budget = QUICK_BUDGET if quick else BUDGET
-    work = pipeline.opened(config.load(None, [*words, *settings, "search.mode=hypergrad", *budget]))
+    words = [f"evaluation.methods=[{', '.join(names)}]", f"seed={seed}", f"device={device}", "search.mode=hypergrad"]
+    small = (*QUICK, *QUICK_BUDGET) if quick else BUDGET
+    work = pipeline.opened(config.load(None, [*words, *settings, *small]))
     store, size, models = Memory(), work.cfg.evaluation.batch_size, {}
     fits_of(work, store)(BEST)  # the plain methods, as a run keeps them for a search
     _, fits = found(work, store)
