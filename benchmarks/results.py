@@ -11,51 +11,26 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from statistics import fmean
 
 from jinja2 import Environment, StrictUndefined
-from shared.tables import (
-    blackbox,
-    hypergradients,
-    judges,
-    methods,
-    ood_size,
-    quickstart,
-    real,
-    solvers,
-    startup,
-    suites,
-    summary,
-    worlds,
-)
+from shared import tables
 
 from metaft.files import write
 
 HERE = Path(__file__).parent
 TEMPLATE, OUT = HERE / "shared" / "results.md.in", HERE / "RESULTS.md"
-TABLES = (
-    blackbox,
-    hypergradients,
-    judges,
-    methods,
-    ood_size,
-    quickstart,
-    real,
-    solvers,
-    startup,
-    suites,
-    summary,
-    worlds,
-)
 
 
 def text() -> str:
     """The page."""
     template = TEMPLATE.read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    tables = {module.__name__.rpartition(".")[2]: module for module in TABLES}
-    return environment.from_string(template).render(contents=contents(template), points=points, **tables)
+    named = {name: import_module(f"{tables.__name__}.{name}") for _, name, _ in iter_modules(tables.__path__)}
+    return environment.from_string(template).render(contents=contents(template), points=points, **named)
 
 
 def contents(page: str) -> str:

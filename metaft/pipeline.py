@@ -78,7 +78,8 @@ def received(work: Workspace, source: Objective | Carried | None) -> Objective |
         ConfigError: the workspace cannot serve it.
     """
     learned = source.to(work) if isinstance(source, Carried) else source
-    checked(work, learned)
+    if learned is not None:
+        checked(work, learned)
     return learned
 
 
