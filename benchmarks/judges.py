@@ -52,7 +52,7 @@ class Fitted:
 
     def on(self, rows: Tensor) -> Fitted:
         """The same, judged by some images of ood_val."""
-        return replace(self, judged=drawn(self.judged, rows))
+        return replace(self, judged=self.judged.at(rows))
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def cell(world: str, settings: tuple[str, ...], seed: int, device: str, quick: b
 
 def choices(models: Mapping[str, Fitted], theta_0: Judged, images: Tensor) -> dict[Rule, str]:
     """What each rule chooses by some images of ood_val."""
-    start, seen = drawn(theta_0, images), {name: model.on(images) for name, model in models.items()}
+    start, seen = theta_0.at(images), {name: model.on(images) for name, model in models.items()}
     candidates = {name: Candidate(model.judged, model.id_val) for name, model in seen.items()}
     own = {OWN: handed_back(candidates, start, id_drop_max=LIMIT, noise=OWN[1]).method}
     return {rule: best(seen, start, *rule) for rule in FIXED} | own
@@ -114,12 +114,6 @@ def draws(count: int, labels: int, seed: int) -> list[Tensor]:
         return [torch.arange(count)]
     generator = torch.Generator().manual_seed(1000 * labels + seed)
     return [torch.randperm(count, generator=generator)[:labels] for _ in range(DRAWS)]
-
-
-def drawn(judged: Judged, rows: Tensor) -> Judged:
-    """What is said of some images."""
-    groups = None if judged.groups is None else judged.groups[rows]
-    return Judged(judged.logits[rows], judged.labels[rows], groups)
 
 
 def best(models: Mapping[str, Fitted], theta_0: Judged, share: float, errors: float) -> str:

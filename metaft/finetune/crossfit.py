@@ -75,6 +75,10 @@ class Judged:
         """The share of right ones, in [0, 1]."""
         return float(self.correct.double().mean())
 
+    def at(self, rows: Tensor) -> Judged:
+        """What is said of these images [M], in their order."""
+        return Judged(self.logits[rows], self.labels[rows], None if self.groups is None else self.groups[rows])
+
     def score(self, metric: str) -> float:
         """A metric by name, the higher the better."""
         return METRICS[metric].score(self.logits, self.labels, self.groups)
@@ -147,10 +151,8 @@ def together(parts: Sequence[Judged]) -> Judged:
 
 def judge(parts: Sequence[Apart], batch_size: int, device: torch.device | str = "cpu") -> Judged:
     """What the models say of the images each is apart from, which together are all of ood_val."""
-    logits = torch.cat([predict(p.model, p.judging, batch_size, device) for p in parts])
-    labels, order = torch.cat([p.judging.labels for p in parts]), torch.cat([p.rows for p in parts]).argsort()
-    groups = _groups([part.judging for part in parts])
-    return Judged(logits[order], labels[order], None if groups is None else groups[order])
+    order = torch.cat([part.rows for part in parts]).argsort()
+    return together([_said(part, batch_size, device) for part in parts]).at(order)
 
 
 def judge_whole(model: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Judged:
@@ -158,7 +160,8 @@ def judge_whole(model: Classifier, split: Split, batch_size: int, device: torch.
     return judge([Apart(model, split, torch.arange(len(split)))], batch_size, device)
 
 
-def _groups(splits: Sequence[Split]) -> Tensor | None:
-    """The number of each image's domain, or else group, in parts of a split that has several; None: it has not."""
-    known = [parts for split in splits if (parts := split.told_apart) is not None]
-    return torch.cat([parts.numbers for parts in known]) if known else None
+def _said(part: Apart, batch_size: int, device: torch.device | str) -> Judged:
+    """What a model says of its images; they are of domains, or else groups, where the whole split has several."""
+    known = part.judging.told_apart
+    groups = None if known is None else known.numbers
+    return Judged(predict(part.model, part.judging, batch_size, device), part.judging.labels, groups)
