@@ -12,9 +12,9 @@ fine-tuned with 248 steps and judged on all tests.
 
 A row is a solver, a space, a head and a budget; `curve` holds what the search saw: [seconds, step equivalents, outer
 loss, accuracy on the outer set] of every trial. Fitting the linear probe's head is part of a search's seconds. Rows
-with an `ablation` change one thing of `hypergrad` in the larger space from the zero-shot head, with a budget of step
-equivalents or trials, in the first --ablated cells. The row of `online` is one steered fine-tune of 10,000 steps.
-Seconds are of one thread beside other workers.
+with an `ablation` change one thing of `hypergrad` in the larger space from the zero-shot head: in the first --ablated
+cells with a budget of step equivalents or trials, and in all cells the estimator, in the same time. The row of `online`
+is one steered fine-tune of 10,000 steps. Seconds are of one thread beside other workers.
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     **{f"without {t}": (f"objective.terms=[{', '.join(x for x in TERMS if x != t)}]",) for t in TERMS},
 }
 HORIZONS = {f"T {t}": (f"inner.steps={t}",) for t in (10, 20, 50, 200)}
-CHANGES = {**HORIZONS, **ABLATIONS}
+TIMED = {"differences": ("hypergrad.estimator=differences",)}
+CHANGES = {**HORIZONS, **ABLATIONS, **TIMED}
 
 
 def recipe(cell: Cell, head: str) -> list[Row]:
@@ -232,10 +233,14 @@ def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
                 yield compare, cell, search
     if args.quick:
         return
+    for name, seed in product(TIMED, args.seeds):
+        cell, search = cell_for(seed, args), Search("hypergrad", "groups", "zero_shot", budgets, name)
+        if search.row(cell) not in rows:
+            yield compare, cell, search
     online = Search("online", "groups", "zero_shot", (ONLINE,))
     if args.ablated and online.row(cell_for(args.seeds[0], args)) not in rows:
         yield along, cell_for(args.seeds[0], args), online
-    for name, seed in product(CHANGES, args.seeds[: args.ablated]):
+    for name, seed in product((*HORIZONS, *ABLATIONS), args.seeds[: args.ablated]):
         cell, budget = cell_for(seed, args), FEW if name in HORIZONS else ABLATED
         search = Search("hypergrad", "groups", "zero_shot", (budget,), name)
         if search.row(cell) not in rows:
