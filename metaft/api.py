@@ -171,7 +171,7 @@ def compare(
     cfg = _config(settings, methods=methods, mode=mode)
     work = _with_tests(_opened(cfg, objects))
     learned = pipeline.received(work, source)
-    chosen = _servable(work, cfg.evaluation.methods, strict=methods is not None)
+    chosen = fitting.methods(work) if methods is None else _servable(work, methods)
     results, store = pipeline.blank(work), Memory()  # an online search leaves the model of autoft there
     if learned is None and set(chosen) & set(LEARNED):
         searched = _searched(work, store)
@@ -244,17 +244,17 @@ def _opened(cfg: Config, objects: Objects) -> Workspace:
     return pipeline.checked(workspace_of(cfg, objects))
 
 
-def _servable(work: Workspace, methods: Sequence[str], *, strict: bool) -> list[str]:
-    """The methods that the data can serve; where they were asked for by name, all of them have to be."""
+def _servable(work: Workspace, methods: Sequence[str]) -> list[str]:
+    """The methods that were asked for by name, all of which the data have to serve."""
     able = fitting.servable(work)
     faults = [
         Fault("methods", f"{name!r}, which these data cannot serve", ", ".join(able))
         for name in methods
         if name not in able
     ]
-    if strict and faults:
+    if faults:
         raise ConfigError(faults)
-    return [name for name in methods if name in able]
+    return list(methods)
 
 
 def _with_tests(work: Workspace) -> Workspace:

@@ -15,7 +15,7 @@ from metaft.build.last_choice import settled
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
 from metaft.build.solver import budget, earlier_journal, is_online, online, online_budget, solver
-from metaft.build.sources import unsplit
+from metaft.build.sources import unsplit, worst_of_one
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.export import export
@@ -94,6 +94,9 @@ def prepared(work: Workspace) -> Search:
     cfg, reason = work.cfg, unsplit(work)
     if reason is not None and cfg.search.use_ood_labels == "auto":
         note(f"{reason}; its labels judge, and are not trained on")
+    if worst_of_one(work):
+        found = "domains judge in turn, and one alone is the worst, so that the search seeks their mean"
+        note(f"{found}; with search.use_ood_labels=judge all judge at once")
     search, problem = Search(solver(cfg), budget(cfg)), problem_in(work)
     if is_online(cfg):
         faults = window_faults(problem, cfg.hypergrad, online_budget(work))

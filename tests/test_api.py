@@ -161,6 +161,9 @@ def test_a_comparison_tells_what_to_hand_back():
     kept = metaft.compare(named, methods=["zero_shot", "linear_probe"]).handed_back
     assert (kept.method, kept.reason) == ("zero_shot", "finetune.method names it")
     assert metaft.compare(named, methods=["linear_probe"]).handed_back.method == "linear_probe", "it is not compared"
+    beside = {**EXAMPLE, "evaluation": {"methods": ["zero_shot"]}, "finetune": {"epochs": 1, "method": "ema"}}
+    kept = metaft.compare(beside)
+    assert (kept.methods, kept.handed_back.method) == (("zero_shot", "ema"), "ema"), "as a run does"
 
 
 def test_objects_from_search_to_a_folder_that_open_clip_opens(objects, tmp_path):

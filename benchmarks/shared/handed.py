@@ -36,6 +36,8 @@ QUICK = (
     *("data.options.id_train=128", "data.options.id_val=40", "data.options.ood_val=40", "data.options.test=24"),
     *("finetune.epochs=1", "inner.steps=2", "search.outer_batch_size=24", "search.candidates=2"),
 )
+GROUPS = "-groups"  # after a solver's name: parameter groups have rates, weight decays and penalties of their own
+PER_GROUP = ("objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]",)  # 71 hyperparameters on the toy CLIP
 BUDGET = ("search.seconds=null", "search.step_equivalents=1000")  # the same on a busy machine
 QUICK_BUDGET = ("search.seconds=null", "search.trials=9", "search.step_equivalents=150")
 
@@ -70,8 +72,9 @@ def compared(settings: Sequence[str], seed: int, device: str, solvers: Sequence[
     plain = fits_of(work, store)
     rows = [{"solver": None, "method": name, **measured(work, plain, name)} for name in METHODS]
     for solver in solvers:
-        cfg = config.load(None, [*words, f"search.mode={solver}", *(QUICK_BUDGET if quick else BUDGET)])
-        rows += _searched(replace(work, cfg=cfg), store)
+        mode, space = solver.removesuffix(GROUPS), PER_GROUP if solver.endswith(GROUPS) else ()
+        cfg = config.load(None, [*words, f"search.mode={mode}", *space, *(QUICK_BUDGET if quick else BUDGET)])
+        rows += _searched(replace(work, cfg=cfg), store, solver)
     return rows
 
 
@@ -102,9 +105,9 @@ def found(work: Workspace, store: Memory) -> tuple[SearchResult, Fits]:
     return result, fits_of(work, own, result.objective)
 
 
-def _searched(work: Workspace, store: Memory) -> list[Row]:
+def _searched(work: Workspace, store: Memory, solver: str) -> list[Row]:
     """The learned methods of one solver, and the model that is handed back."""
-    solver, (result, fits) = work.cfg.search.mode, found(work, store)
+    result, fits = found(work, store)
     search = {
         "trials": len(result.trials),
         "step_equivalents": round(result.cost.step_equivalents, 1),
@@ -114,7 +117,7 @@ def _searched(work: Workspace, store: Memory) -> list[Row]:
         "head": result.objective.head,
     }
     rows = [{"solver": solver, "method": name, "search": search, **measured(work, fits, name)} for name in SEARCHED]
-    results = pipeline.compare(work, fits, (*METHODS, *SEARCHED), pipeline.blank(work, solver))
+    results = pipeline.compare(work, fits, (*METHODS, *SEARCHED), pipeline.blank(work, work.cfg.search.mode))
     return [*rows, {"solver": solver, "method": "handed_back", **_handed(work, fits, results.handed_back)}]
 
 

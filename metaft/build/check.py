@@ -40,15 +40,27 @@ def check(cfg: Config) -> None:
         raise ConfigError(faults)
 
 
-def faults_of(cfg: Config) -> list[Fault]:
-    """Faults of names that no registry holds, of ranges, and of settings that do not go together."""
-    return [*_names(cfg), *_bounds(cfg), *_solver(cfg), *_knobs(cfg), *_data(cfg), *_device(cfg)]
+def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
+    """Faults of names that no registry holds, of ranges, and of settings that do not go together.
+
+    Args:
+        more: the names of further sources; None: those that `data.options` names.
+    """
+    return [
+        *_names(cfg, _more(cfg) if more is None else more),
+        *_bounds(cfg),
+        *_solver(cfg),
+        *_knobs(cfg),
+        *_data(cfg),
+        *_device(cfg),
+    ]
 
 
-def _names(cfg: Config) -> list[Fault]:
+def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
     """Faults of names that no registry holds."""
     knobs, objective, search = _searched_knobs(cfg), cfg.objective, cfg.search
-    weights = {*_source_weights(cfg), *([ALPHA] if cfg.mixes else [])}
+    sources = (*([OOD_VAL] if cfg.trains_on_ood_val else []), *more)
+    weights = {*map(source_name, sources), *([ALPHA] if cfg.mixes else [])}
     searched = {*objective.terms, "lr", "wd", *knobs, *weights} - set(objective.fixed)
     grouped = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Iterable[str], Iterable[str]]] = [
@@ -75,11 +87,10 @@ def _names(cfg: Config) -> list[Fault]:
     return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
 
 
-def _source_weights(cfg: Config) -> set[str]:
-    """The names of the weights of further sources that the settings may mean."""
+def _more(cfg: Config) -> list[str]:
+    """The names of further sources under `data.options`, whatever else is wrong there."""
     more = cfg.data.options.get("more", {})
-    names = [OOD_VAL] if cfg.search.use_ood_labels != "judge" else []
-    return {source_name(str(name)) for name in (*names, *(more if isinstance(more, dict) else ()))}
+    return [str(name) for name in more] if isinstance(more, dict) else []
 
 
 def _searched_knobs(cfg: Config) -> dict[str, Knob]:
@@ -105,8 +116,13 @@ def _solver(cfg: Config) -> list[Fault]:
     """Faults of search settings that the solver of `search.mode` cannot use."""
     search, gradients = cfg.search, cfg.search.mode == HYPERGRAD
     others = ", ".join(name for name in EXECUTORS if name != "serial")
-    sampled = search.mode not in (None, HYPERGRAD)
+    sampled, head = search.mode not in (None, HYPERGRAD), cfg.objective.head
+    apart = ", ".join((AUTO, *(name for name, registered in HEADS.items() if not registered.fits_ood_val)))
     rules = [
+        (
+            head in HEADS and HEADS[head].fits_ood_val and not cfg.trains_on_ood_val,
+            Fault("objective.head", f"{head!r}, which trains on ood_val, though the search may not", apart),
+        ),
         (
             gradients and search.executor != "serial",
             Fault("search.executor", f"{search.executor!r} with hypergrad, which goes step by step", "serial"),

@@ -113,8 +113,11 @@ def plain_methods(work: Workspace) -> tuple[str, ...]:
 
 
 def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
-    """Whose model is handed back, of the methods with a result; None: no one's that may be."""
-    cfg = work.cfg
+    """Whose model is handed back, of the methods with a result; None: no one's that may be.
+
+    Where OOD labels may judge alone, it is none that trains on them, unless the settings name it.
+    """
+    cfg, settings = work.cfg, fits.context.settings
     if cfg.finetune.method != AUTO:
         named, names = cfg.finetune.method, "finetune.method names it"
         return HandedBack(named, names, results.ood_val.get(named)) if named in results.methods else None
@@ -126,6 +129,7 @@ def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
         name: Candidate(fits.judged(name), said(fits.model(name), work.splits.id_val))
         for name in results.methods
         if name not in (BEST, CEILING)
+        and not (cfg.search.use_ood_labels == "judge" and METHODS[name].fits_ood_val(settings))
     }
     if not candidates:
         return None

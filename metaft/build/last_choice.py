@@ -14,6 +14,7 @@ from metaft.finetune.methods.autoft import way_of
 from metaft.finetune.methods.ft_ood_val import both
 from metaft.finetune.methods.wise_ft import Way
 from metaft.metrics import ROUNDING
+from metaft.names import ALPHA, OOD_VAL
 from metaft.objective.objective import Objective
 from metaft.results import LastChoice
 
@@ -32,9 +33,10 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
     Short loops cannot tell how far a long fine-tune should be followed, nor whether it learns what a probe cannot. So
     the last word is with fine-tunes as they will be handed back. They are the run's own, and `fits` keeps them. Plain
     fine-tuning on all labels takes part where it is compared anyway. An objective stays as it is where its share is not
-    searched, or ood_val cannot judge.
+    searched, or none of the shares lies in the range of it, or ood_val does not judge the search, or cannot.
     """
-    if not work.cfg.mixes:
+    cfg = work.cfg
+    if not cfg.mixes or ALPHA in cfg.objective.fixed or cfg.search.outer_data != OOD_VAL:
         return learned, None
     kept = fits
     fits = replace(fits, context=fits.context.varied(learned=learned)).aside(END, FOUND)
@@ -70,9 +72,10 @@ def _on_all_labels(work: Workspace, fits: Fits) -> Candidates:
 
 
 def _worths(work: Workspace, fits: Fits, way: Way) -> dict[float, float]:
-    """The worth at each share of a way; none where a fine-tune diverges or ood_val cannot judge."""
+    """The worth at each share of a way in its range; none where a fine-tune diverges or ood_val cannot judge."""
+    low, high = work.cfg.objective.bounds.get(ALPHA, (0.0, 1.0))
     try:
         rated = way.rated(work.splits.search_data, fits.within())
     except DivergedError:
         return {}
-    return {share: mix.worth for share, mix in rated.items()}
+    return {share: mix.worth for share, mix in rated.items() if low <= share <= high}

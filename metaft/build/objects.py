@@ -18,6 +18,7 @@ from metaft.data.objects import splits_of
 from metaft.data.types import Classes, ImageView, Splits
 from metaft.errors import ConfigError, Fault, unknown
 
+MORE = "more/"
 OF_CORRUPTIONS = ("corruptions", "severity", "corrupted")  # settings under `data` that go with objects
 
 
@@ -57,7 +58,7 @@ def workspace_of(cfg: Config, objects: Objects) -> Workspace:
         ConfigError: every fault of both at once.
         DataError, CheckpointError: what cannot be read, and why.
     """
-    faults = [*faults_of(cfg), *_faults_of(cfg, objects)]
+    faults = [*faults_of(cfg, _more(objects) if "splits" in objects else None), *_faults_of(cfg, objects)]
     if faults:
         raise ConfigError(faults)
     if "model" in objects:
@@ -84,6 +85,11 @@ def _given(cfg: Config, objects: Objects, view: ImageView) -> tuple[Splits, dict
         needs_ood_val=not made,
     )
     return with_corrupted(splits, cfg.data, cfg.seed) if made else splits, {"format": "objects", "version": None}
+
+
+def _more(objects: Objects) -> list[str]:
+    """The names of further sources."""
+    return [name.removeprefix(MORE) for name in map(str, objects["splits"]) if name.startswith(MORE)]
 
 
 def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:

@@ -43,9 +43,14 @@ def _patterns(work: Workspace) -> list[Fault]:
 
 
 def _objective(work: Workspace, objective: Objective) -> list[Fault]:
-    """Faults of groups that the model does not have, of a method that is no hook, and of its knobs."""
-    known = {group_of(name) for name, _ in work.classifier.named_parameters()}
-    faults = [unknown("objective: groups", group, known) for group in objective.groups if group not in known]
+    """Faults of groups and sources that model and data do not have, of a method that is no hook, and of its knobs."""
+    stages = (objective, *(stage for _, stage in objective.schedule))
+    groups = dict.fromkeys(group for stage in stages for group in stage.groups)
+    named = (
+        ("groups", groups, {group_of(name) for name, _ in work.classifier.named_parameters()}),
+        ("sources", objective.trained_sources, work.splits.search_data.sources),
+    )
+    faults = [unknown(f"objective: {what}", x, known) for what, names, known in named for x in names if x not in known]
     if objective.method is None:
         return faults
     if objective.method not in HOOKS:

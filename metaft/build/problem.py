@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from metaft.build import space as spaces
-from metaft.build.fits import final_steps, fit_settings, fits, head_in_fold, plain_logits
+from metaft.build.fits import final_steps, fits, head_in_fold, plain_logits
 from metaft.build.sources import fold_parts, sources, trains
 from metaft.build.workspace import Workspace, workspace
 from metaft.clip.classifier import grouped
@@ -19,7 +19,6 @@ from metaft.data.folds import Fold
 from metaft.data.types import Split
 from metaft.errors import DataError
 from metaft.finetune.fits import Fits
-from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
 from metaft.inner.step import Step
@@ -81,8 +80,8 @@ def heads_of(work: Workspace) -> tuple[str, ...]:
     head = work.cfg.objective.head
     if head != AUTO:
         return (head,)
-    settings, apart = fit_settings(work), trains(work)
-    return tuple(h for h in HEADS if apart or not METHODS[HEADS[h].method].fits_ood_val(settings))
+    apart = trains(work)
+    return tuple(name for name, registered in HEADS.items() if apart or not registered.fits_ood_val)
 
 
 def inner_runs(work: Workspace, begun: Fits) -> InnerRuns:

@@ -47,17 +47,18 @@ def space(
 
 
 def _weights(cfg: Config, units: Mapping[str, float]) -> list[Float]:
-    scale, bounds = cfg.objective.weight_scale, cfg.objective.bounds
-    low, high = WEIGHTS[0] if SCALES[scale].positive else 0.0, WEIGHTS[1]
-    standard = {term: (low * units.get(term, 1.0), high * units.get(term, 1.0)) for term in cfg.objective.terms}
-    return [Float(term, *bounds.get(term, standard[term]), scale=scale) for term in cfg.objective.terms]
+    return [_weight(cfg, term, units.get(term, 1.0)) for term in cfg.objective.terms]
 
 
 def _sources(cfg: Config, sources: Iterable[str]) -> list[Float]:
-    scale, bounds = cfg.objective.weight_scale, cfg.objective.bounds
-    low, high = WEIGHTS[0] if SCALES[scale].positive else 0.0, WEIGHTS[1]
-    names = [source_name(source) for source in sources]
-    return [Float(name, *bounds.get(name, (low, high)), scale=scale) for name in names]
+    return [_weight(cfg, source_name(source), 1.0) for source in sources]
+
+
+def _weight(cfg: Config, name: str, unit: float) -> Float:
+    """The dimension of a weight: in the range of the settings, or else in the standard one, in units."""
+    scale, low = cfg.objective.weight_scale, WEIGHTS[0] if SCALES[cfg.objective.weight_scale].positive else 0.0
+    low, high = cfg.objective.bounds.get(name, (unit * low, unit * WEIGHTS[1]))
+    return Float(name, low, high, scale=scale)
 
 
 def _optimizer(cfg: Config) -> list[Float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_s
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
-from metaft.data.duplicates import refuse_shared
+from metaft.data.duplicates import refuse_shared, with_copies
 from metaft.data.types import ImageView, Splits
 from metaft.errors import ConfigError, Fault
 from metaft.metrics import BY_SET, METRICS
@@ -84,8 +84,10 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     Raises:
         DataError: a picture that judges is among those to train on.
     """
-    if not _as_given(suite):
+    if not _published(suite):
         refuse_shared(splits)
+    if suite["version"] is None:
+        splits = replace(splits, ood_val=with_copies(splits.ood_val))
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device)
@@ -96,7 +98,7 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     return work
 
 
-def _as_given(suite: Mapping[str, Any]) -> bool:
+def _published(suite: Mapping[str, Any]) -> bool:
     """Whether splits are not to be searched for common pictures: a suite has none, published ones stay as they are."""
     known = registry.FORMATS.get(suite["format"])
     return known is not None and (known.version is not None or known.entry is not None)

@@ -288,6 +288,12 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
 
     @property
+    def trains_on_ood_val(self) -> bool:
+        """Whether parts of ood_val may be trained on: it does not only judge, and an online search has no folds."""
+        search = self.search
+        return search.use_ood_labels != "judge" and search.outer_data == "ood_val" and self.hypergrad.regime != "online"
+
+    @property
     def mixes(self) -> bool:
         """Whether `alpha` is searched: a hook has its own say of a result, and an online search sees none."""
         return self.objective.mix and self.search.method is None and self.hypergrad.regime != "online"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
 
@@ -16,6 +17,7 @@ from metaft.data.types import Corrupted, ImageSource, PixelArray, Split, Splits,
 from metaft.errors import DataError
 
 CHUNK = 512  # images read at a time
+Contents = list[bytes | None]  # the hash of each image; None where it is not compared
 
 
 def refuse_shared(splits: Splits) -> None:
@@ -55,18 +57,31 @@ def copies(split: Split, others: Split) -> list[int]:
     return [number for number, content in enumerate(contents["others"]) if content in known]
 
 
+def with_copies(split: Split) -> Split:
+    """The split with copies among its images marked as such (`Split.pictures`); compared as in `shared_images`."""
+    origins, contents = _origins(split), Contents()
+    if any(_is_file(source) for source, _ in origins):
+        files = _files(origins)
+        sizes = [None if file is None else size_of(file) for file in files]
+        alike = Counter(sizes)
+        contents = [_hash(file) if alike[size] > 1 else None for file, size in zip(files, sizes, strict=True)]
+    elif _kept(origins):
+        contents = _of_pixels(split)
+    first = dict[bytes, int]()
+    numbers = [number if c is None else first.setdefault(c, number) for number, c in enumerate(contents)]
+    different = len({*numbers}) == len(numbers)
+    return split if different else replace(split, pictures=torch.tensor(numbers))
+
+
 def _harmless(first: str, second: str) -> bool:
     """Whether two splits may share pictures: duplicates in ID change little, and no test sees another."""
     tests = [name == "id_test" or name.startswith("ood_test/") for name in (first, second)]
     return all(tests) or {first, second} == {"id_train", "id_val"}
 
 
-Contents = list[bytes | None]  # the hash of each image; None where it is not compared
-
-
 def _contents(splits: Mapping[str, Split]) -> dict[str, Contents]:
     origins = {name: _origins(split) for name, split in splits.items()}
-    if any(isinstance(source, ImageFiles | Mapped) for found in origins.values() for source, _ in found):
+    if any(_is_file(source) for found in origins.values() for source, _ in found):
         return _of_files({name: _files(found) for name, found in origins.items()})
     return {name: _of_pixels(split) if _kept(origins[name]) else [] for name, split in splits.items()}
 
@@ -78,6 +93,11 @@ def _numbers(contents: Contents) -> dict[bytes, int]:
         if content is not None:
             numbers.setdefault(content, number)
     return numbers
+
+
+def _is_file(source: ImageSource) -> bool:
+    """Whether pictures are not in memory, so that files are compared."""
+    return isinstance(source, ImageFiles | Mapped)
 
 
 def _clean(source: ImageSource) -> ImageSource:
@@ -123,9 +143,10 @@ def _of_files(stored: Mapping[str, list[Stored | None]]) -> dict[str, Contents]:
         for size in found:
             users[size].add(name)
     return {
-        name: [
-            sha256(content_of(file)).digest() if file is not None and len(users[size]) > 1 else None
-            for file, size in zip(files, sizes[name], strict=True)
-        ]
+        name: [_hash(file) if len(users[size]) > 1 else None for file, size in zip(files, sizes[name], strict=True)]
         for name, files in stored.items()
     }
+
+
+def _hash(file: Stored | None) -> bytes | None:
+    return None if file is None else sha256(content_of(file)).digest()

@@ -107,6 +107,8 @@ class Split:
         domains: the domain of each image, where domains have names.
         groups: the group of each image; None: images are independent. Every image is in one.
         answers: the class that each class counts as [C], -1: it is no answer here; None: each counts as itself.
+        pictures: the number of each image's picture [N], of which copies have the same; None: there are none, or none
+            that is known.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Split:
     domains: Domains | None = None
     groups: Domains | None = None
     answers: Tensor | None = None
+    pictures: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,6 +158,7 @@ class Split:
             labels=self.labels[indices],
             domains=None if self.domains is None else self.domains.at(indices),
             groups=None if self.groups is None else self.groups.at(indices),
+            pictures=None if self.pictures is None else self.pictures[indices],
         )
 
 

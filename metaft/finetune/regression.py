@@ -19,7 +19,6 @@ from metaft.data.types import Split
 from metaft.finetune.context import FitContext
 from metaft.finetune.crossfit import Judged
 
-ABSENT = -1e4  # the bias of a class without an image, which is then never predicted
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Head = tuple[Floats, Floats]  # weight [C, D] and bias [C]
@@ -68,16 +67,20 @@ def fitted(x: Floats, y: Ints, strength: float, weights: Floats | None = None) -
 def regression(x: Floats, y: Ints, strength: float, classes: int, weights: Floats | None = None) -> Head:
     """A head with a row for each of `classes`; a regression on two gives one row, the difference of theirs.
 
+    A class without an image has one logit, min_i max_c z_ic - log(N + 1): of the N images here none is taken for it,
+    and an image of it elsewhere costs a bounded loss, which no temperature has to make up for.
+
     Args:
         strength, weights: as for `fitted`.
     """
-    weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, ABSENT)
+    weight, bias = np.zeros((classes, x.shape[1])), np.zeros(classes)
     present = np.unique(y)
-    bias[present] = 0.0
     if len(present) > 1:
         rows = present[1:] if len(present) == 2 else present
         model = fitted(x, y, strength, weights)
         weight[rows], bias[rows] = model.coef_, model.intercept_
+    highest = (x @ weight[present].T + bias[present]).max(axis=1)
+    bias[np.setdiff1d(np.arange(classes), present)] = highest.min() - np.log(len(y) + 1)
     return weight, bias
 
 

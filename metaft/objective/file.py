@@ -39,7 +39,7 @@ def load_objective(path: str | Path) -> Objective:
     if document.get("version") != VERSION:
         faults.append(Fault(f"{path}: version", repr(document.get("version")), str(VERSION)))
     head = document.get("head", ZERO_SHOT)
-    if head not in HEADS:
+    if not isinstance(head, str) or head not in HEADS:
         faults.append(unknown(f"{path}: head", str(head), HEADS))
     alpha = document.get("alpha", 1.0)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:

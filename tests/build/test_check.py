@@ -97,3 +97,18 @@ def test_shipped_configs_are_valid(path):
 def test_a_scout_goes_ahead_of_restarts_alone(other):
     with pytest.raises(ConfigError, match=r"search\.init: 'tpe' with"):
         build.check(config.load(None, ["search.mode=hypergrad", "search.init=tpe", other]))
+
+
+@pytest.mark.parametrize("only_judges", ["search.use_ood_labels=judge", "hypergrad.regime=online"])
+@pytest.mark.parametrize("asks", ["objective.head=linear_probe_ood_val", "objective.fixed={ce: 1, ce:ood_val: 1}"])
+def test_what_only_judges_is_not_asked_to_train(only_judges, asks):
+    """A head, or a source, that is fitted on ood_val is no head of a search that ood_val judges whole."""
+    build.check(config.load(None, [asks]))
+    with pytest.raises(ConfigError, match=r"objective\.(head: 'linear_probe_ood_val', which trains on|fixed: unknown)"):
+        build.check(config.load(None, [asks, only_judges]))
+
+
+def test_weights_of_given_sources_are_no_unknown_names():
+    cfg = config.load(None, ["objective.bounds={ce:extra: [0.1, 1]}"])
+    assert [fault.field for fault in faults_of(cfg)] == ["objective.bounds"]
+    assert faults_of(cfg, ["extra"]) == []

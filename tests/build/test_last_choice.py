@@ -17,7 +17,7 @@ from metaft.build.last_choice import BOTH, END, settled
 from metaft.build.workspace import workspace
 from metaft.finetune.context import FitContext
 from metaft.finetune.methods.ft_ood_val import both
-from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
+from metaft.finetune.methods.wise_ft import ALPHAS, Rated, Way, interpolate
 from metaft.objective import Objective
 from metaft.results import LastChoice
 from tests.conftest import SMALL
@@ -144,3 +144,19 @@ def test_it_changes_nothing_where_ood_val_cannot_judge(both_work):
     splits = replace(both_work.splits, ood_val=both_work.splits.ood_val.subset(torch.arange(3)))
     tiny = replace(both_work, splits=splits)
     assert settled(tiny, FOUND, fits_in(tiny)) == (FOUND, None)
+
+
+@pytest.mark.parametrize("word", ["objective.fixed={ce: 1, alpha: 0.4}", "search.outer_data=id_val"])
+def test_it_changes_nothing_that_a_person_has_settled(both_work, word):
+    cfg = config.load(None, [*SMALL, *TRAINS, word])
+    assert settled(replace(both_work, cfg=cfg), FOUND, SimpleNamespace()) == (FOUND, None)
+
+
+def test_the_share_stays_in_its_range(both_work, monkeypatch):
+    rising = {alpha: Rated(alpha, 0.5, alpha) for alpha in ALPHAS}
+    monkeypatch.setattr(Way, "rated", lambda self, data, context: rising)
+    kept = {}
+    for low, high in ((0.0, 1.0), (0.15, 0.55), (0.41, 0.49)):
+        cfg = config.load(None, [*SMALL, *TRAINS, f"objective.bounds={{alpha: [{low}, {high}]}}"])
+        kept[high], _ = settled(replace(both_work, cfg=cfg), FOUND, fits_in(both_work))
+    assert [kept[high].alpha for high in (1.0, 0.55, 0.49)] == [1.0, 0.5, FOUND.alpha]

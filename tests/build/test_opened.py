@@ -46,6 +46,11 @@ def test_an_objective_of_another_model(work):
     (fault,) = said(work, replace(plain, groups={"hed": {"lr": 1e-3}}))
     assert "unknown name 'hed'" in fault
     assert "Did you mean 'head'" in fault
+    (fault,) = said(work, replace(plain, schedule=((0.5, replace(plain, groups={"hed": {"lr": 1e-3}})),)))
+    assert "objective: groups: unknown name 'hed'" in fault
+    (fault,) = said(work, replace(plain, sources={"ood_vall": 1.0}))
+    assert "objective: sources: unknown name 'ood_vall'" in fault
+    assert "Did you mean 'ood_val'" in fault
     (fault,) = said(work, replace(plain, method="spdd"))
     assert "objective: method: unknown name 'spdd'" in fault
     (fault,) = said(work, replace(plain, method="spd", knobs={"strength": 3.0}))

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from metaft import config
-from metaft.build.fits import fits, head_in_fold
+from metaft.build.fits import fit_settings, fits, head_in_fold
 from metaft.build.problem import problem_in
-from metaft.build.sources import fold_parts, sources, trains, unsplit
+from metaft.build.sources import fold_parts, sources, trains, unsplit, worst_of_one
 from metaft.data.types import Domains, ImageSource
 from metaft.errors import DataError
+from metaft.finetune.methods import METHODS
 from metaft.objective.heads import HEADS
 from metaft.space import Categorical
 from tests.conftest import SMALL
@@ -48,7 +49,7 @@ DOMAINS = Domains(("ink", "chalk", "pencil"), torch.arange(60) % 3)
 @pytest.mark.parametrize(("count", "domains"), [(2, None), (3, None), (2, DOMAINS), (3, DOMAINS)])
 def test_no_image_judges_what_was_trained_on_it(work, count, domains):
     """In trials, hypergradients and finalists, from every head: the images asked for are of one part or the other."""
-    watched, calls = training(work, f"search.folds={count}", domains=domains)
+    watched, calls = training(work, f"search.folds={count}", "inner.warm_start=2", domains=domains)
     problem = problem_in(watched)
     judging = [_numbers(fold.judging) for fold in fold_parts(watched)]
     assert sorted(n for part in judging for n in part) == list(range(60))
@@ -120,6 +121,27 @@ def test_what_cannot_be_split_judges_alone(work):
     assert len(fold.judging) == 3
     with pytest.raises(DataError, match=r"ood_val: 3 images, too few .*search\.use_ood_labels=judge"):
         trains(training(work, size=3)[0])
+
+
+@pytest.mark.parametrize("asks", ["objective.head=wise_probe", "objective.fixed={ce: 1, ce:ood_val: 1}"])
+def test_what_asks_for_training_on_what_cannot_be_split_is_refused(work, asks):
+    few, _ = training(work, "search.use_ood_labels=auto", asks, size=3)
+    with pytest.raises(DataError, match=r"ood_val: 3 images, too few .*, or (another )?objective\.(head|fixed)"):
+        problem_in(few)
+    assert trains(training(work, "search.use_ood_labels=auto", asks)[0])
+
+
+def test_heads_say_whether_they_are_fitted_on_ood_val(work):
+    settings = fit_settings(work)
+    assert all(METHODS[head.method].fits_ood_val(settings) == head.fits_ood_val for head in HEADS.values())
+
+
+def test_the_worst_of_one_domain_is_not_the_worst(work):
+    """Three domains in two folds: one judges alone. All judge at once where none trains."""
+    worst = ("search.outer_domains=worst", "search.folds=2")
+    assert worst_of_one(training(work, *worst, domains=DOMAINS)[0])
+    assert not worst_of_one(training(work, *worst, "search.use_ood_labels=judge", domains=DOMAINS)[0])
+    assert not worst_of_one(training(work, domains=DOMAINS)[0])
 
 
 def test_parts_of_unlike_difficulty_can_be_compared(work):

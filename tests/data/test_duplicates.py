@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from metaft import build, config
+from metaft.build.sources import fold_parts
 from metaft.data import decoded, objects
 from metaft.data.draws import hold_out
-from metaft.data.duplicates import refuse_shared, shared_images
+from metaft.data.duplicates import refuse_shared, shared_images, with_copies
 from metaft.errors import DataError
 from tests.data.suites import load
 from tests.data.test_folder import load as folder
@@ -126,3 +127,24 @@ def test_parts_of_one_split(picture_tree):
     train, held = hold_out(splits.id_train, 0)
     assert shared_images({"id_train": train, "ood_val": held}) is None
     assert "20 pictures" in refused(replace(splits, more={"again": splits.ood_val}))
+
+
+@pytest.mark.usefixtures("way")
+def test_copies_within_a_split_are_known(picture_tree):
+    """Marked by number; labels and names of files do not matter."""
+    ood_val = picture_tree / "ood_val"
+    assert with_copies(folder(picture_tree).ood_val).pictures is None
+    copy(ood_val / "dark_square/3.png", ood_val / "light_square/13.png")
+    copy(ood_val / "dark_square/5.png", ood_val / "dark_square/4.png")
+    marked = with_copies(folder(picture_tree).ood_val)
+    pixels = marked.source.pixels(range(len(marked))).flatten(1)
+    same = (pixels[:, None] == pixels[None]).all(2)
+    assert same.sum() == len(marked) + 4, "two pairs"
+    assert torch.equal(marked.pictures[:, None] == marked.pictures[None], same)
+
+
+def test_no_copy_judges_what_a_search_trains_on(picture_tree):
+    copy(picture_tree / "ood_val/dark_square/3.png", picture_tree / "ood_val/light_square/13.png")
+    work = build.workspace(config.load(None, ["data.format=folder", f"data.root={picture_tree}"]))
+    seen = [{*fold.fitting.pictures.tolist()} & {*fold.judging.pictures.tolist()} for fold in fold_parts(work)]
+    assert seen == [set(), set()]

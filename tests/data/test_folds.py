@@ -111,3 +111,35 @@ def test_what_can_be_split():
     assert unsplittable(BY_DOMAIN, 5) is None
     small = numbered([0, 1] * 5 + [1] * 4, [0] * 4 + [1] * 6 + [2] * 4)
     assert unsplittable(small, 2) is None, "a domain with one class, beside another that has both"
+
+
+def seen(split: Split) -> set[int]:
+    return set(split.pictures.tolist())
+
+
+def with_pictures(split: Split, pictures: list[int]) -> Split:
+    return replace(split, pictures=torch.tensor(pictures))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("split", [BY_IMAGE, BY_DOMAIN], ids=["images", "domains"])
+def test_no_copy_of_a_picture_is_trained_on_where_it_judges(split, seed):
+    """Two pictures are there three times, in other domains too."""
+    n = len(split)
+    copied = with_pictures(split, [0 if i in (4, 21) else 3 if i in (7, 30) else i for i in range(n)])
+    made = folds(copied, 2, seed)
+    assert sorted(i for fold in made for i in images(fold.judging)) == images(split), "each judges once"
+    for fold in made:
+        assert not seen(fold.fitting) & seen(fold.judging)
+        assert seen(fold.fitting) | seen(fold.judging) == seen(copied)
+    if split.domains is None:
+        assert all(len(fold.fitting) + len(fold.judging) == n for fold in made), "copies are together"
+
+
+def test_copies_are_no_further_images():
+    twice = with_pictures(numbered([0, 1] * 4), [0, 1, 2, 1, 0, 1, 2, 1])
+    assert unsplittable(twice, 2) == "ood_val: 3 images, too few for 2 folds; allowed: at least 4"
+    same = with_pictures(numbered([0, 1] * 8, [0] * 8 + [2] * 8), [*range(8), *range(8)])
+    assert unsplittable(same, 2) == (
+        "ood_val: in 2 folds, domain fog has every picture of the others; allowed: pictures of its own in each"
+    )

@@ -66,6 +66,9 @@ def test_a_head_goes_there_and_back(tmp_path):
     objective.save(path)
     assert load_objective(path) == objective
     path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nhead: linear_prob\n")
+    path.with_name("odd.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nhead: [a]\n")
+    with pytest.raises(ConfigError, match=r"head: unknown name \"\['a'\]\""):
+        load_objective(path.with_name("odd.yaml"))
     with pytest.raises(ConfigError, match=r"head: unknown name 'linear_prob'; .*'linear_probe'"):
         load_objective(path)
 

@@ -68,7 +68,7 @@ def _by_its_objective(settings: FitSettings) -> bool:
     learned = settings.learned
     if learned is None:
         return False
-    return "ood_val" in learned.trained_sources or METHODS[HEADS[learned.head].method].fits_ood_val(settings)
+    return "ood_val" in learned.trained_sources or HEADS[learned.head].fits_ood_val
 
 
 def _by_its_radii(settings: FitSettings) -> bool:

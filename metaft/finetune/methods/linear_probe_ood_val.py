@@ -56,7 +56,10 @@ def _settled(
     scores = {pair: score(pair) for pair in pairs}
     best = max(pairs, key=lambda pair: scores[pair])
     context.chosen.update(weight=best[0], inverse_penalty=best[1])
-    context.log({"method": "linear_probe_ood_val", **context.chosen, **named(*scores[best], context)})
+    said = named(*scores[best], context)
+    if not folds:
+        del said[f"ood_val_{metric}"]  # nothing has judged there
+    context.log({"method": "linear_probe_ood_val", **context.chosen, **said})
     return best
 
 

@@ -64,7 +64,8 @@ class FinetuneProblem:
         self._folds, self._final, self._steps = runs.folds, runs.final, dict[tuple[str, int], Step]()
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
         self._judging, self._fixed = judging, dict(fixed)
-        self._warm_start, self._hypergrad = runs.warm_start, hypergrad
+        self._warm_start, self._warmed = runs.warm_start, dict[int, InnerState]()
+        self._hypergrad = hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
@@ -82,7 +83,7 @@ class FinetuneProblem:
         run = self._rollout(seed, h)
 
         def body() -> Outcome:
-            state = self._initial(run.step)
+            state = self._initial(run.step, seed)
             for t, batch in enumerate(run.batches, 1):
                 state = run.step.plain(state, batch, h)
                 run.count_steps(1.0)
@@ -145,7 +146,7 @@ class FinetuneProblem:
         """
         point = self._point(u)
         run = self._rollout(seed, point.rest)
-        outcome, gradient = self._differentiated(point, run, self._initial(run.step))
+        outcome, gradient = self._differentiated(point, run, self._initial(run.step, seed))
         return self._compared(outcome, seed), gradient
 
     def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
@@ -181,7 +182,7 @@ class FinetuneProblem:
         slopes: list[float] = []
 
         def body() -> Outcome:
-            _, (slope,) = along(self._loop(run, point, self._initial(run.step)), [point.push(direction)])
+            _, (slope,) = along(self._loop(run, point, self._initial(run.step, seed)), [point.push(direction)])
             slopes.append(float(slope))
             run.count(2 / 3 * run.outer_share)
             return run.outcome(run.loss, self.steps)
@@ -211,7 +212,7 @@ class FinetuneProblem:
         with torch.no_grad():
             floor = self._judging.floor_under(lambda images: step.forward(theta_0, images).logits)
         run = self._rollout(0, point.rest, floor=floor)
-        return run, self._bare_loop(run, point, self._initial(run.step))
+        return run, self._bare_loop(run, point, self._initial(run.step, 0))
 
     def suggestions(self) -> list[dict[str, Any]]:
         """The recipe from every head, slower and with what of `CAREFUL` is searched; none where there is no choice."""
@@ -277,22 +278,23 @@ class FinetuneProblem:
             note(f"hypergradients: {settled}")
         return settled, footprint_of(loop, graphs=settled.graphs) if self._hypergrad.storage == "auto" else None
 
-    def _initial(self, step: Step) -> InnerState:
-        """Where a step begins, with zero moments, or with those of a warm start."""
+    def _initial(self, step: Step, seed: int) -> InnerState:
+        """Where the step of a seed's run begins, with zero moments, or with those of a warm start in its fold."""
         start = step.initial()
-        return start if self._warm is None else replace(self._warm, params=start.params, extra=start.extra)
-
-    @cached_property
-    def _warm(self) -> InnerState | None:
-        """The state after the steps of a warm start."""
         if self._warm_start == 0:
-            return None
-        recipe = {**self._fixed, **self.space.plain(self.start)}
-        step, batches = self.step_of(recipe, 0), self._folds[0].batches
-        state = step.initial()
-        for batch in batches.drawn(self._warm_start, self.batch_size, torch.Generator().manual_seed(0)):
-            state = step.plain(state, batch, recipe)
-        return state
+            return start
+        return replace(self._warm(seed % self.folds), params=start.params, extra=start.extra)
+
+    def _warm(self, fold: int) -> InnerState:
+        """The state after the steps of a warm start in a fold."""
+        if fold not in self._warmed:
+            recipe = {**self._fixed, **self.space.plain(self.start)}
+            step, generator = self.step_of(recipe, fold), torch.Generator().manual_seed(0)
+            state = step.initial()
+            for batch in self._folds[fold].batches.drawn(self._warm_start, self.batch_size, generator):
+                state = step.plain(state, batch, recipe)
+            self._warmed[fold] = state
+        return self._warmed[fold]
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""

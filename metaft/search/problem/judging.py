@@ -101,5 +101,4 @@ class Judging:
 
     def _rows(self, split: Split, generator: torch.Generator) -> Tensor:
         """The numbers of the images that make one outer evaluation."""
-        size = min(self.settings.outer_batch_size, self.most)
-        return torch.randperm(len(split), generator=generator)[:size].sort().values
+        return torch.randperm(len(split), generator=generator)[: self.settings.outer_batch_size].sort().values

@@ -205,3 +205,12 @@ def test_id_accuracy_below_its_floor_costs(work):
     assert kept.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + share / 3)
     (_, floored), (_, free) = (p.hypergradient(p.space.to_unit(far), 0) for p in (kept, plain))
     assert float((floored - free).abs().max()) > 0
+
+
+def test_few_ood_labels_do_not_make_the_floor_a_guess(work):
+    """It rests on as many images of id_val as make an outer evaluation, however few judge out of distribution."""
+    few = replace(work.splits, ood_val=work.splits.ood_val.subset(torch.arange(8)))
+    cfg = config.load(None, [*SMALL, "search.id_drop_max=0.02", "search.outer_batch_size=50"])
+    problem = problem_in(replace(work, cfg=cfg, splits=few))
+    recipe = problem.space.plain(problem.start)
+    assert problem.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + (8 + 50) / 16 / 3)
