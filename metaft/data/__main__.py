@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # so that help answers at once
     from metaft.data.types import Split, Splits
 
 MISSING = "missing"
+OWN_SPLIT = "-"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,10 +93,11 @@ def _opened(data: DataConfig, seed: int) -> Splits:
 def parts_table(entry: Entry, options: SetOptions, root: Path) -> str:
     """Where each part of a set lies, or that it does not, and where it is given away."""
     rows = []
-    for name, part in entry.parts(options).items():
+    for name, part in {**entry.layout(options, root).parts, **entry.shifts(options)}.items():
         found = part.found(root)
         where = MISSING if found is None else str(found[0].relative_to(root))
-        rows.append([name, where, f"{part.images:,}", part.home.address, part.home.licence])
+        published = OWN_SPLIT if part.images is None else f"{part.images:,}"
+        rows.append([name, where, published, part.home.address, part.home.licence])
     header = ["part", f"in {root}", "published", "given away at", "licence"]
     return f"{markdown(header, rows, numbers=False)}\n\nPapers report {entry.metric}."
 

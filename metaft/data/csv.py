@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
+from metaft.data.layout import judges
 from metaft.data.table import Line, read_table
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, nearest
@@ -183,7 +184,7 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
 def _named(split: str, table: Table, by_line: Mapping[int, str], what: str) -> list[str] | None:
     """The domain, or group, of each row of a split that judges; None where none has one."""
     without = [line for line, name in by_line.items() if not name]
-    if split == "id_train" or len(without) == len(by_line):
+    if not judges(split) or len(without) == len(by_line):
         return None
     if without:
         raise DataError(f"{table.path}, line {without[0]}: no {what}; allowed: one in each row of {split}, or in none")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft.data.layout import judges
 from metaft.data.tree import in_order
 from metaft.data.types import Domains, Split
 from metaft.errors import ConfigError, Fault, unknown
@@ -50,7 +51,7 @@ class Beside:
         faults += [
             Fault(f"groups[{name!r}]", f"missing, but {', '.join(groups)} given", "a group for each image that judges")
             for name in sizes
-            if groups and name not in groups and name != "id_train" and not name.startswith(MORE)
+            if groups and name not in groups and judges(name)
         ]
         if faults:
             raise ConfigError(faults)

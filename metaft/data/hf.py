@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
 from metaft.data.arrow import MISSING, Table, splits_in
-from metaft.data.layout import Layout, needs_root, root_of
+from metaft.data.layout import Layout, judges, needs_root, root_of
 from metaft.errors import DataError, Fault, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -34,8 +34,9 @@ class Options(Layout):
     `image`) and others such as label. (Class folders without metadata are of the format `folder`.)
     Without `id_val` a tenth of `id_train` is held out. `ood_test` maps names to paths; without it, splits of
     `data.root` that are called ood_test or ood_test_NAME are the tests. `more` maps names to the paths of further
-    labelled images to train on. `image_key`, `label_key` and `domain_key` name columns: of pictures; of classes by
-    name or number, where a ClassLabel gives names and order; and where it is given, of the domains of ood_val.
+    labelled images to train on. `image_key`, `label_key`, `domain_key` and `group_key` name columns: of pictures; of
+    classes by name or number, where a ClassLabel gives names and order; and where they are given, of the domains of
+    ood_val, and of the groups of all splits that judge (see `Split`).
     """
 
     id_train: Place = Path("train")
@@ -45,6 +46,7 @@ class Options(Layout):
     image_key: str = "image"
     label_key: str = "label"
     domain_key: str | None = None
+    group_key: str | None = None
 
 
 def needs(data: DataConfig) -> list[Fault]:
@@ -94,5 +96,6 @@ def _listed(name: str, table: Table, classes: Sequence[str], options: Options) -
             near = nearest(text, classes)
             raise DataError(f"{table.place}, row {row}: class {text!r} unknown to id_train; nearest: {near!r}")
     domains = table.texts(options.domain_key, "domain") if options.domain_key and name == "ood_val" else None
+    groups = table.texts(options.group_key, "group") if options.group_key and judges(name) else None
     labels = [numbers[text] for text in texts]
-    return Listed(name, table.place, table.pictures(options.image_key), labels, table.left_out, domains)
+    return Listed(name, table.place, table.pictures(options.image_key), labels, table.left_out, domains, groups)

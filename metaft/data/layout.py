@@ -55,6 +55,11 @@ class Layout(BaseModel):
         return {name: path for name, path in places.items() if path is not None}
 
 
+def judges(name: str) -> bool:
+    """Whether the images of a split judge, which those to train on do not."""
+    return name != "id_train" and not name.startswith("more/")
+
+
 def needs_root(data: DataConfig) -> list[Fault]:
     """The fault of settings that give neither a root folder nor a path of id_train."""
     if data.root is None and "id_train" not in data.options:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metaft.data.decode import suffixes
 from metaft.data.stored import version_of
@@ -71,20 +71,22 @@ class Member:
 
 
 class Sample(NamedTuple):
-    """A picture and the number of its class."""
+    """A picture, the number of its class, and its group, empty where none is asked for."""
 
     picture: Member
     label: int
+    group: str
 
 
-def samples(path: Path, json_keys: Sequence[str]) -> tuple[list[Sample], Counter[str]]:
+def samples(path: Path, json_keys: Sequence[str], group_key: str | None = None) -> tuple[list[Sample], Counter[str]]:
     """The samples of a shard, in the order of their first members, and how many members are in none, by reason.
 
     A key ends, and a suffix begins, at the first dot of a name, as for the webdataset package. The label is the number
-    in KEY.cls, or else that under the first of `json_keys` in KEY.json.
+    in KEY.cls, or else that under the first of `json_keys` in KEY.json; the group is that under `group_key` there.
 
     Raises:
-        DataError: no whole archive, a key without one picture and one label, or no sample at all.
+        DataError: no whole archive, a key without one picture and one label, or a group that is asked for, or no
+            sample at all.
     """
     by_key, left_out = _by_key(path)
     found = []
@@ -94,9 +96,10 @@ def samples(path: Path, json_keys: Sequence[str]) -> tuple[list[Sample], Counter
             others = ", ".join(member.name for member in parts.values())
             allowed = "a picture and a label under each key, which ends at a name's first dot"
             raise DataError(f"{path}: no {lacking} under the key {key!r}, only {others}; allowed: {allowed}")
-        left_out[f".{JSON}"] += CLS in parts and JSON in parts
+        left_out[f".{JSON}"] += CLS in parts and JSON in parts and group_key is None
         label = _number(parts[CLS]) if CLS in parts else _number_in_json(parts[JSON], json_keys)
-        found.append(Sample(parts[PICTURE], label))
+        group = "" if group_key is None else _group(parts, group_key)
+        found.append(Sample(parts[PICTURE], label, group))
     if not found:
         others = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items())) or "nothing at all"
         raise DataError(f"{path}: no pictures, but {others}; allowed: members KEY.jpg and KEY.cls, or others alike")
@@ -170,14 +173,29 @@ def _number(member: Member) -> int:
 
 def _number_in_json(member: Member, keys: Sequence[str]) -> int:
     """The class number under the first of some keys that is there."""
+    key, label = _in_json(member, keys, "json_keys")
+    if not isinstance(label, int) or isinstance(label, bool) or label < 0:
+        raise DataError(f"{member}: the label {label!r} under {key!r}; allowed: a class number from 0")
+    return label
+
+
+def _group(parts: Mapping[str, Member], key: str) -> str:
+    """The group of the picture in a sample."""
+    if JSON not in parts:
+        raise DataError(f"{parts[PICTURE]}: no .{JSON} beside it; allowed: one with data.options.group_key, {key!r}")
+    _, group = _in_json(parts[JSON], [key], "group_key")
+    if not isinstance(group, int | str) or isinstance(group, bool) or group == "":
+        raise DataError(f"{parts[JSON]}: the group {group!r} under {key!r}; allowed: a name or a whole number")
+    return str(group)
+
+
+def _in_json(member: Member, keys: Sequence[str], option: str) -> tuple[str, Any]:
+    """The first of some keys that is there, which an option names, and what is under it."""
     try:
         found = json.loads(member.read())
     except ValueError as error:
         raise DataError(f"{member}: no JSON ({error}); allowed: an object with {' or '.join(keys)}") from error
     known = [key for key in keys if key in found] if isinstance(found, Mapping) else []
     if not known:
-        raise DataError(f"{member}: no {' or '.join(keys)}; allowed: one, or data.options.json_keys")
-    label = found[known[0]]
-    if not isinstance(label, int) or isinstance(label, bool) or label < 0:
-        raise DataError(f"{member}: the label {label!r} under {known[0]!r}; allowed: a class number from 0")
-    return label
+        raise DataError(f"{member}: no {' or '.join(keys)}; allowed: one, or data.options.{option}")
+    return known[0], found[known[0]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaft.config.schema import DataConfig
-from metaft.data.layout import Layout, missing, root_of
+from metaft.data.layout import Layout, judges, missing, root_of
 from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
 from metaft.errors import DataError, nearest
 
@@ -39,10 +39,12 @@ class Options(Layout):
     domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` is one test. `more` maps names
     to the paths of further labelled images to train on. Labels are numbers of lines of the nearest classnames.txt, from
     the shards' folder up to `data.root`; classes of other splits are those of id_train with the same name. `json_keys`
-    are what labels may be called in KEY.json, where there is no KEY.cls.
+    are what labels may be called in KEY.json, where there is no KEY.cls. `group_key` is what the group of a picture is
+    called there (see `Split`), where it is given: for all splits that judge.
     """
 
     json_keys: tuple[str, ...] = ("label", "cls")
+    group_key: str | None = None
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -71,7 +73,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     domains = _folders_of_shards(base / options.ood_val)
     places = options.places(domains, tests, ood_val=not data.corruptions)
     found = {
-        name: _listed(name, base / path, Naming.of(base / path, base, classes), options.json_keys)
+        name: _listed(name, base / path, Naming.of(base / path, base, classes), options)
         for name, path in places.items()
     }
     return opened(found, Classes(names, texts, tuple(numbers)), data, seed, view)
@@ -127,20 +129,22 @@ def _nearest(name: str, place: Path, base: Path) -> Path | None:
     return next((folder / name for folder in within if (folder / name).is_file()), None)
 
 
-def _listed(name: str, place: Path, naming: Naming, json_keys: Sequence[str]) -> Listed:
+def _listed(name: str, place: Path, naming: Naming, options: Options) -> Listed:
     """The pictures of a split's shards."""
     from metaft.data.pictures import Listed
     from metaft.data.shards import samples
     from metaft.progress import track
 
     paths, left_out = shards(place)
-    files, labels = [], []
+    group_key = options.group_key if judges(name) else None
+    files, labels, groups = [], [], []
     for path in track(paths, f"indexing {name}", unit="shard"):
-        found, others = samples(path, json_keys)
+        found, others = samples(path, options.json_keys, group_key)
         left_out += others
         files += [sample.picture for sample in found]
         labels += [naming.label(sample.picture, sample.label) for sample in found]
-    return Listed(name, place, files, labels, left_out)
+        groups += [sample.group for sample in found]
+    return Listed(name, place, files, labels, left_out, groups=None if group_key is None else groups)
 
 
 def shards(place: Path) -> tuple[list[Path], Counter[str]]:

@@ -184,6 +184,37 @@ def test_domains_other_columns_and_a_held_out_part(picture_tree, tmp_path):
     assert "no column 'styl'; allowed: img, fine, style; nearest: 'style'" in fault(root, options=keys)
 
 
+def test_groups_of_the_splits_that_judge(picture_tree, tmp_path):
+    """The same groups as the same column gives in a table of the format csv."""
+    root = saved(tmp_path / "set", picture_tree)
+    for name, split in SPLITS.items():
+        if name != "id_train":  # which needs no groups
+            replaced(root, split, lambda t: t.add_column("slide", [row % 7 for row in range(len(t))]))
+    options = {**OPTIONS, "group_key": "slide", "more": {"again": "train"}}
+    splits = load(root, options=options)
+    assert (splits.id_train.groups, splits.more["again"].groups) == (None, None)
+    lines = ["filepath,label,split,slide"]
+    for name in SPLITS:
+        found = [file for folder in CLASSES for file in by_number(picture_tree / name / folder)]
+        lines += [f"{file},{file.parent.name},{name},{row % 7}" for row, file in enumerate(found)]
+    (picture_tree / "all.csv").write_text("\n".join(lines))
+    theirs = load(picture_tree, format="csv", options={"file": "all.csv", "group_key": "slide"})
+    for name in [*SPLITS][1:]:
+        ours, other = splits.parts[name].groups, theirs.parts[name].groups
+        assert ours.names == other.names == tuple(map(str, range(7)))
+        assert torch.equal(ours.numbers, other.numbers)
+    replaced(root, "test", lambda t: t.remove_columns("slide"))
+    assert f"{root / 'test'}: no column 'slide'; allowed: image, label, domain" in fault(root, options=options)
+
+
+def test_an_image_without_a_group(picture_tree, tmp_path):
+    root = saved(tmp_path / "set", picture_tree)
+    slides = [f"s{row % 4}" if row != 5 else "" for row in range(20)]
+    replaced(root, "validation", lambda t: t.add_column("slide", slides))
+    said = fault(root, options={**OPTIONS, "group_key": "slide"})
+    assert f"{root / 'validation'}, row 5: no group; allowed: one in each row of 'slide'" in said
+
+
 def test_classes_are_matched_by_name(picture_tree, tmp_path):
     """As sets of fewer classes have numbers of their own."""
     from datasets import ClassLabel

@@ -14,6 +14,7 @@ import metaft
 from metaft.data.__main__ import main
 from metaft.data.sheet import GAP, LINE, SIDE
 from tests.data.sets.miniatures import cifar10
+from tests.data.sets.test_coop import of_flowers
 from tests.data.test_wilds import iwildcam
 
 ROOT = Path(metaft.__file__).parent.parent
@@ -42,6 +43,20 @@ def test_a_set_and_what_is_missing_of_it(tmp_path, capsys):
     assert "ood_val 6 6 of 10 2" in text
     assert "ood_test/stl10 18 9 of 9 0 airplane: 2" in text
     assert text.endswith("wrote contact_sheet.png")
+
+
+def test_a_set_as_coop_lays_it_out(tmp_path, capsys):
+    path = of_flowers(tmp_path / "data")
+    text = said(capsys, "flowers102", "--root", "data")
+    place, home = "oxford_flowers/split_zhou_OxfordFlowers.json", "https://github.com/KaiyangZhou/CoOp/blob/main/"
+    assert f"id_val {place} 1,633 {home}DATASETS.md none stated" in text
+    assert "ood_val 102 102 of 102 0 pink primrose: 1" in text
+    path.unlink()
+    assert main(["flowers102", "--root", "data"]) == 3
+    out, err = capsys.readouterr()
+    assert "id_train | missing | 4,093" in out
+    assert f"id_train: no {place} or flowers-102/setid.mat or flowers102/train in data; allowed: what is given" in err
+    assert f"at {home}DATASETS.md or https://www.robots.ox.ac.uk/~vgg/data/flowers/102, unpacked" in err
 
 
 def test_the_sheet_shows_the_pictures(tmp_path, picture_tree, capsys):

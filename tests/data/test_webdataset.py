@@ -235,6 +235,50 @@ def test_what_is_no_data_is_counted(shards, capsys):
     )
 
 
+def with_groups(samples: list[Files]) -> list[Files]:
+    """And KEY.json beside each picture with a camera in it, and with the label where that is there."""
+    found = []
+    for number, sample in enumerate(samples):
+        name = f"{next(iter(sample)).split('.')[0]}.json"
+        own = json.loads(sample.get(name, b"{}"))
+        found.append({**sample, name: json.dumps({**own, "camera": number % 3}).encode()})
+    return found
+
+
+def test_groups_in_json(shards, picture_tree, capsys):
+    for split in SPLITS[1:]:  # but for id_train, which needs none
+        write(shards / split, with_groups(samples_of(picture_tree / split)))
+    before = load(shards)
+    assert "id_val: 20 pictures; left out: 20 .json\n" in capsys.readouterr().err
+    options = {"group_key": "camera", "more": {"again": "id_train"}}
+    splits = load(shards, options=options)
+    assert "id_val: 20 pictures\n" in capsys.readouterr().err
+    assert (splits.id_train.groups, splits.more["again"].groups, before.id_val.groups) == (None, None, None)
+    for split in (splits.id_val, splits.ood_val, *splits.tests.values()):
+        assert split.groups.names == ("0", "1", "2")
+        assert split.groups.numbers.tolist() == [number % 3 for number in range(len(split))]
+    write(shards / "id_val", with_groups(samples_of(picture_tree / "id_val", form="json")))
+    both = load(shards, options=options)
+    same(both, splits)
+    assert torch.equal(both.id_val.groups.numbers, splits.id_val.groups.numbers)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "s0000002.png: no .json beside it; allowed: one with data.options.group_key, 'camera'"),
+        (b'{"camra": 1}', "s0000002.json: no camera; allowed: one, or data.options.group_key"),
+        (b'{"camera": 1.5}', "s0000002.json: the group 1.5 under 'camera'; allowed: a name or a whole number"),
+        (b'{"camera": ""}', "s0000002.json: the group '' under 'camera'; allowed: a name"),
+        (b"{", "s0000002.json: no JSON ("),
+    ],
+)
+def test_a_picture_without_a_group(shards, picture_tree, content, words):
+    write(shards / "id_val", with_groups(samples_of(picture_tree / "id_val")))
+    changed(s0000002__json=content)(shards / "id_val/0.tar")
+    assert f"{shards / 'id_val/0.tar'}, member {words}" in fault(shards, options={"group_key": "camera"})
+
+
 def test_unreadable_members_stop_or_are_skipped_and_counted(shards, capsys):
     path = shards / "id_train/0.tar"
     packed(path, {**unpacked(path), "s0000003.png": b"no picture"})

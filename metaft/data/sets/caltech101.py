@@ -1,8 +1,12 @@
 """caltech101: Caltech-101.
 
-The root holds caltech101/101_ObjectCategories/ as torchvision unpacks it. The set has no splits: 30 images of each
-class, the same for every seed, are to train on and the others to test, as its authors do; a fifth of the 30 is held
-out, and half of it judges. The folder of backgrounds, which are no class, is left out.
+The root holds, in the order in which they are looked for, caltech-101/{split_zhou_Caltech101.json,
+101_ObjectCategories/} as CoOp has it, with its own split and 100 classes, one of two folders of faces left out (see
+`metaft.data.sets.coop`); caltech-101/{train, val, test}/CLASS/ as FLYP and AutoFT have it, a split that their script
+draws anew on each machine; or caltech101/101_ObjectCategories/ as torchvision unpacks it. That has no splits: 30 images
+of each class, the same for every seed, are to train on and the others to test, as the set's authors do, and a fifth of
+the 30 is held out. The folder of backgrounds, which are no class, is left out. There is no shifted part: half of the
+validation images judge.
 
 Source: Fei-Fei et al., Learning generative visual models from few training examples, CVPR workshop 2004;
 facts/caltech101.tsv has the class folders as torchvision lists them, and their names in CLIP (Radford et al., ICML
@@ -17,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from metaft.data.sets.entry import Entry, Home, Known, Part, Place, Reader, SetOptions
+from metaft.data.sets import coop
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 FACTS = Path(__file__).parent / "facts" / "caltech101.tsv"
 HOME = Home("CC-BY-4.0", "https://data.caltech.edu/records/mzrjq-6wc02")
 TRAIN = 30  # images of each class
+FOLDERS = Tree(others=True, whole=True)
 PLACES = ("caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories", "101_ObjectCategories")
 KINDS = ("painting", "sculpture", "sketch", "tattoo", "rendition", "drawing", "doodle")
 TEMPLATES = tuple(
@@ -54,7 +60,7 @@ def _dealt(train: bool) -> Reader:
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
         from metaft.data.draws import few
 
-        everything = Tree(others=True, whole=True)(name, place, classes)
+        everything = FOLDERS(name, place, classes)
         chosen = few(everything.labels, TRAIN, seed=0)
         others = sorted({*range(len(everything.labels))} - {*chosen})
         return everything.subset(chosen if train else others)
@@ -62,14 +68,22 @@ def _dealt(train: bool) -> Reader:
     return read
 
 
-def _known(root: Path, options: Options) -> Known:
+def _known(root: Path) -> Known:
     lines = [line.cells for line in read_table(FACTS, ("folder", "name"))]
     return Known(tuple(cells["name"] for cells in lines), tuple(cells["folder"] for cells in lines))
 
 
-def _parts(options: Options) -> dict[str, Part]:
-    train, test = (tuple(Place(path, _dealt(train)) for path in PLACES) for train in (True, False))
-    return {"id_train": Part(train, 3_030, HOME), "id_test": Part(test, 5_647, HOME)}
+def _pictures(train: bool, images: int) -> Part:
+    return Part(tuple(Place(path, _dealt(train)) for path in PLACES), images, HOME)
 
 
-ENTRY = Entry(classes=_known, templates=TEMPLATES, metric="mean_per_class", parts=_parts, held_out=0.2)
+def _folder(name: str) -> Part:
+    return Part((Place(f"caltech-101/{name}", FOLDERS),), None, HOME)
+
+
+LAYOUTS = (
+    coop.layout("caltech-101/split_zhou_Caltech101.json", "101_ObjectCategories", (4_128, 1_649, 2_465), HOME.licence),
+    Layout(_known, {"id_train": _folder("train"), "id_val": _folder("val"), "id_test": _folder("test")}),
+    Layout(_known, {"id_train": _pictures(True, 3_030), "id_test": _pictures(False, 5_647)}),
+)
+ENTRY = Entry(lambda options: LAYOUTS, templates=TEMPLATES, metric="mean_per_class", held_out=0.2)

@@ -1,11 +1,16 @@
 """cars: Stanford Cars, models with their years.
 
-The root holds stanford_cars/{devkit/, cars_train/, cars_test/, cars_test_annos_withlabels.mat} as torchvision has it.
-There are no validation images: a fifth of each class of the training images is held out, and half of it judges.
+The root holds, in the order in which they are looked for, stanford_cars/{split_zhou_StanfordCars.json, cars_train/,
+cars_test/} as CoOp has it, with its own split and class names, the year first (see `metaft.data.sets.coop`);
+StanfordCars/{train, val, test}/CLASS/ as FLYP links it, or stanford-cars/ as AutoFT does, with the development kit or
+cars_annos.mat beside them; or {devkit/, cars_train/, cars_test/, cars_test_annos_withlabels.mat} in one of these
+folders, as torchvision has it in the first, where a fifth of each class of the training images is held out. There is no
+shifted part: half of the validation images judge.
 
 Source: Krause et al., 3D object representations for fine-grained categorization, 3dRR 2013; class names are those of
 the development kit, the templates those of CLIP (Radford et al., ICML 2021). AutoFT (arXiv 2401.10220) judges by 200
-images.
+images, and like FLYP (github.com/locuslab/FLYP, datacreation_scripts/stanfordCars.py) validates by a fifth of the
+training images, drawn from all of them with scikit-learn's seed 10.
 """
 
 from __future__ import annotations
@@ -16,8 +21,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from metaft.data.sets import coop
 from metaft.data.sets.arrays import contents, matlab
-from metaft.data.sets.entry import Entry, Home, Known, Part, Place, Reader, SetOptions, beside
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions, beside
+from metaft.data.sets.trees import Tree
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -57,16 +64,36 @@ def _names(path: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in matlab(path)["class_names"])
 
 
-def _known(root: Path, options: Options) -> Known:
-    path = beside(root, "stanford_cars/devkit/cars_meta.mat")
-    names = contents("classes", path, _names)
+def _known(root: Path, folder: str) -> Known:
+    names = contents("classes", beside(root, f"{folder}/devkit/cars_meta.mat", f"{folder}/cars_annos.mat"), _names)
     return Known(names, names)
 
 
-def _parts(options: Options) -> dict[str, Part]:
-    train = Place("stanford_cars/devkit/cars_train_annos.mat", _annotated("cars_train"))
-    test = Place("stanford_cars/cars_test_annos_withlabels.mat", _annotated("cars_test"))
-    return {"id_train": Part((train,), 8_144, HOME), "id_test": Part((test,), 8_041, HOME)}
+def _by_name(classes: Sequence[str]) -> dict[str, int]:
+    """The labels of folders that are named by classes; in their own order they have others."""
+    return {name.replace(" ", "_").replace("/", "-"): label for label, name in enumerate(classes)}
 
 
-ENTRY = Entry(classes=_known, templates=TEMPLATES, metric="accuracy", parts=_parts, held_out=0.2)
+def _linked(folder: str) -> Layout:
+    read = Tree(labels=_by_name, whole=True)
+    parts = {
+        "id_train": Part((Place(f"{folder}/train", read),), 6_515, HOME),
+        "id_val": Part((Place(f"{folder}/val", read),), 1_629, HOME),
+        "id_test": Part((Place(f"{folder}/test", read),), 8_041, HOME),
+    }
+    return Layout(lambda root: _known(root, folder), parts)
+
+
+def _given_away(folder: str) -> Layout:
+    train = Place(f"{folder}/devkit/cars_train_annos.mat", _annotated("cars_train"))
+    test = Place(f"{folder}/cars_test_annos_withlabels.mat", _annotated("cars_test"))
+    parts = {"id_train": Part((train,), 8_144, HOME), "id_test": Part((test,), 8_041, HOME)}
+    return Layout(lambda root: _known(root, folder), parts)
+
+
+LAYOUTS = (
+    coop.layout("stanford_cars/split_zhou_StanfordCars.json", "", (6_509, 1_635, 8_041), HOME.licence),
+    *map(_linked, ("StanfordCars", "stanford-cars")),
+    *map(_given_away, ("stanford_cars", "StanfordCars", "stanford-cars")),
+)
+ENTRY = Entry(lambda options: LAYOUTS, templates=TEMPLATES, metric="accuracy", held_out=0.2)

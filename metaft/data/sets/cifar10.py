@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from metaft.data.sets.arrays import Array, contents, listed, npy, tables, unpickled
-from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, Reader, SetOptions
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.errors import DataError
 
@@ -140,10 +140,17 @@ KRIZHEVSKY = Home("none stated; cite the report", "https://www.cs.toronto.edu/~k
 BATCHES = "cifar-10-batches-py"
 
 
-def _parts(options: Options) -> dict[str, Part]:
-    return {
+LAYOUT = Layout(
+    lambda root: Known(NAMES, NAMES),
+    {
         "id_train": Part((Place(BATCHES, _batches("data_batch_*")),), 50_000, KRIZHEVSKY),
         "id_test": Part((Place(BATCHES, _batches("test_batch")),), 10_000, KRIZHEVSKY),
+    },
+)
+
+
+def _shifts(options: Options) -> dict[str, Part]:
+    return {
         "cifar10_1": Part(
             (Place("CIFAR-10.1/cifar10.1_v6_data.npy", _beside("cifar10.1_v6_labels.npy")),),
             2_000,
@@ -174,9 +181,4 @@ def _parts(options: Options) -> dict[str, Part]:
     }
 
 
-ENTRY = Entry(
-    classes=lambda root, options: Known(NAMES, NAMES),
-    templates=("a photo of a {}.",),
-    metric="accuracy",
-    parts=_parts,
-)
+ENTRY = Entry(lambda options: [LAYOUT], templates=("a photo of a {}.",), metric="accuracy", shifts=_shifts)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from metaft.data.sets.arrays import contents
-from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, SetOptions, beside
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, SetOptions
 from metaft.errors import DataError
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -62,9 +62,8 @@ def _lines(path: Path) -> list[Line]:
     return found
 
 
-def _known(root: Path, options: Options) -> Known:
-    """The class folders by their labels."""
-    path = beside(root, *(f"{folder}{options.id}_train.txt" for folder in FOLDERS))
+def _known(path: Path) -> Known:
+    """The class folders of a list by their labels."""
     by_label = {line.label: line.image.parent.name for line in contents("classes", path, _lines)}
     if sorted(by_label) != list(range(len(by_label))):
         raise DataError(f"{path}: labels with gaps; allowed: images of each class, labelled from 0 on")
@@ -88,14 +87,22 @@ def _listed(name: str, place: Path, classes: Sequence[str]) -> Listed:
     return Listed(name, place, [place.parent / line.image for line in lines], [line.label for line in lines])
 
 
-def _part(domain: str, lists: Literal["train", "test"]) -> Part:
+def _part(domain: str, lists: Literal["train", "test"], folders: Sequence[str]) -> Part:
     images = IMAGES[domain][lists == "test"]
-    return Part(tuple(Place(f"{folder}{domain}_{lists}.txt", _listed) for folder in FOLDERS), images, HOME)
+    return Part(tuple(Place(f"{folder}{domain}_{lists}.txt", _listed) for folder in folders), images, HOME)
 
 
-def _parts(options: Options) -> dict[str, Part]:
-    others = {domain: _part(domain, "test") for domain in IMAGES if domain != options.id}
-    return {"id_train": _part(options.id, "train"), "id_test": _part(options.id, "test"), **others}
+def _layout(domain: str, folder: str) -> Layout:
+    train, test = _part(domain, "train", [folder]), _part(domain, "test", [folder])
+    return Layout(lambda root: _known(root / train.places[0].path), {"id_train": train, "id_test": test})
 
 
-ENTRY = Entry(classes=_known, templates=("a photo of a {}.",), metric="accuracy", parts=_parts)
+def _layouts(options: Options) -> list[Layout]:
+    return [_layout(options.id, folder) for folder in FOLDERS]
+
+
+def _shifts(options: Options) -> dict[str, Part]:
+    return {domain: _part(domain, "test", FOLDERS) for domain in IMAGES if domain != options.id}
+
+
+ENTRY = Entry(_layouts, templates=("a photo of a {}.",), metric="accuracy", shifts=_shifts)

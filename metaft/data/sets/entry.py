@@ -15,7 +15,6 @@ from metaft.errors import DataError, Fault, unknown
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
 
-ID = ("id_train", "id_val", "id_test")
 ID_VAL = "id_val"  # as a source of ood_val: half of it, for sets that have no shifted part
 
 
@@ -79,7 +78,7 @@ class Part:
 
     Args:
         places: where they may lie, in the order in which they are looked for.
-        images: how many were published.
+        images: how many were published; None: each copy has its own split.
         answers: for each class of the set the class that it counts as here, -1 where it is no answer (see `Split`);
             None: all classes are answers.
         border: the width in pixels of a frame around each picture that is cut off.
@@ -87,7 +86,7 @@ class Part:
     """
 
     places: tuple[Place, ...]
-    images: int
+    images: int | None
     home: Home
     answers: Callable[[], Sequence[int]] | None = None
     border: int = 0
@@ -100,27 +99,49 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """A way in which a set lies on disk: all its ID parts, since another may deal the same images to other parts.
+
+    Args:
+        classes: from the root.
+        parts: id_train, id_test, and id_val where it is given away.
+    """
+
+    classes: Callable[[Path], Known]
+    parts: Mapping[str, Part]
+
+    def there(self, root: Path) -> tuple[bool, bool]:
+        """Whether all of its parts lie below the root, and whether any does."""
+        found = [part.found(root) is not None for part in self.parts.values()]
+        return all(found), any(found)
+
+
+def _none(options: Any) -> Mapping[str, Part]:
+    return {}
+
+
+@dataclass(frozen=True)
 class Entry:
     """A data set that has a name.
 
     Args:
-        classes: its classes, from the root and the options.
+        layouts: from the options, in the order in which they are looked for; a run reads one.
         templates: caption templates, or the name of a list of open_clip's.
         metric: what papers report of its tests (see `metaft.metrics`), by which models are chosen unless the settings
             name another.
-        parts: by name, from the options: id_train, id_test, id_val where it is given away, and the shifted parts.
+        shifts: from the options, the parts that are of another distribution than id_train, by name.
         held_out: the share of id_train that is held out for id_val where that is not given away.
     """
 
-    classes: Callable[[Path, Any], Known]
+    layouts: Callable[[Any], Sequence[Layout]]
     templates: tuple[str, ...] | str
     metric: str
-    parts: Callable[[Any], Mapping[str, Part]]
+    shifts: Callable[[Any], Mapping[str, Part]] = _none
     held_out: float = 0.1
 
-    def shifts(self, options: SetOptions) -> dict[str, Part]:
-        """The parts that are of another distribution than id_train."""
-        return {name: part for name, part in self.parts(options).items() if name not in ID}
+    def layout(self, options: SetOptions, root: Path) -> Layout:
+        """The first layout of which all parts are there; or else the first of which any is, or the first."""
+        return max(self.layouts(options), key=lambda layout: layout.there(root))
 
 
 def faults(entry: Entry, model: type[SetOptions], data: DataConfig) -> list[Fault]:
@@ -143,16 +164,17 @@ def faults(entry: Entry, model: type[SetOptions], data: DataConfig) -> list[Faul
     return found
 
 
-def looked_for(name: str, part: Part, root: Path) -> tuple[Path, Reader]:
-    """Where a part lies, and its reader.
+def looked_for(name: str, root: Path, *parts: Part) -> tuple[Path, Reader]:
+    """Where the first part that is there lies, and its reader.
 
     Raises:
-        DataError: it is not there.
+        DataError: none is.
     """
-    found = part.found(root)
+    found = next((found for part in parts if (found := part.found(root)) is not None), None)
     if found is None:
-        places = " or ".join(place.path for place in part.places)
-        raise DataError(f"{name}: no {places} in {root}; allowed: what is given away at {part.home.address}, unpacked")
+        places = " or ".join(place.path for part in parts for place in part.places)
+        homes = " or ".join(dict.fromkeys(part.home.address for part in parts))
+        raise DataError(f"{name}: no {places} in {root}; allowed: what is given away at {homes}, unpacked")
     return found
 
 

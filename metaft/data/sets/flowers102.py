@@ -1,8 +1,9 @@
 """flowers102: Oxford's 102 flowers.
 
-The root holds flowers-102/{imagelabels.mat, setid.mat, jpg/} as torchvision unpacks it, or the same splits as
-flowers102/{train, val, test}/class_name/ as FLYP and AutoFT link them. There is no shifted part: half of the validation
-images judge.
+The root holds, in the order in which they are looked for, oxford_flowers/{split_zhou_OxfordFlowers.json, jpg/} as CoOp
+has it, with its own split and class names (see `metaft.data.sets.coop`); flowers-102/{imagelabels.mat, setid.mat, jpg/}
+as torchvision unpacks it; or the same split as flowers102/{train, val, test}/class_name/ as FLYP and AutoFT link it.
+There is no shifted part: half of the validation images judge.
 
 Source: Nilsback and Zisserman, Automated flower classification over a large number of classes, ICVGIP 2008;
 facts/flowers102.tsv has the class names of CLIP (Radford et al., ICML 2021) in the order of the labels, and the
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from metaft.data.sets import coop
 from metaft.data.sets.arrays import contents, matlab
-from metaft.data.sets.entry import Entry, Home, Known, Part, Place, Reader, SetOptions
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 
@@ -50,7 +52,7 @@ def _split(key: str) -> Reader:
     return read
 
 
-def _known(root: Path, options: Options) -> Known:
+def _known(root: Path) -> Known:
     names = tuple(line.cells["name"] for line in read_table(FACTS, ("name",)))
     return Known(names, names)
 
@@ -60,17 +62,19 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
     return {name.replace(" ", "_"): label for label, name in enumerate(classes)}
 
 
-def _part(images: int, key: str, folder: str) -> Part:
-    linked = Place(f"flowers102/{folder}", Tree(labels=_by_name, whole=True))
-    return Part((Place("flowers-102/setid.mat", _split(key)), linked), images, HOME)
-
-
-def _parts(options: Options) -> dict[str, Part]:
-    return {
-        "id_train": _part(1_020, "trnid", "train"),
-        "id_val": _part(1_020, "valid", "val"),
-        "id_test": _part(6_149, "tstid", "test"),
+def _layout(train: Place, val: Place, test: Place) -> Layout:
+    parts = {
+        "id_train": Part((train,), 1_020, HOME),
+        "id_val": Part((val,), 1_020, HOME),
+        "id_test": Part((test,), 6_149, HOME),
     }
+    return Layout(_known, parts)
 
 
-ENTRY = Entry(classes=_known, templates=("a photo of a {}, a type of flower.",), metric="mean_per_class", parts=_parts)
+LINKED = Tree(labels=_by_name, whole=True)
+LAYOUTS = (
+    coop.layout("oxford_flowers/split_zhou_OxfordFlowers.json", "jpg", (4_093, 1_633, 2_463), HOME.licence),
+    _layout(*(Place("flowers-102/setid.mat", _split(key)) for key in ("trnid", "valid", "tstid"))),
+    _layout(*(Place(f"flowers102/{folder}", LINKED) for folder in ("train", "val", "test"))),
+)
+ENTRY = Entry(lambda options: LAYOUTS, templates=("a photo of a {}, a type of flower.",), metric="mean_per_class")

@@ -1,11 +1,11 @@
 """imagenet: ImageNet-1k, and as other distributions ImageNet-V2, -R, -A, -Sketch, ObjectNet and ImageNet-C.
 
-The root holds imagenet/{train, val_in_folder or val}/WNID/ as WiSE-FT has it, or ILSVRC2012/, or ILSVRC/ as Kaggle
-unpacks it, itself or in ImageNet/, and beside it the other parts under the names of their archives; val may be without
-class folders where its labels lie beside it (see `metaft.data.sets.ilsvrc`). Only
-200 classes are answers in -A and -R, and only the 113 objects of ObjectNet that ImageNet has, each with the best of its
-classes; there the frame of two pixels is cut off. Pictures of -C are corrupted ones of id_test, so whoever trains on
-ood_val has seen some of that.
+The root holds imagenet/{train, val_in_folder or val}/WNID/ as WiSE-FT has it, or imagenet/images/ as CoOp has it, or
+ILSVRC2012/, or ILSVRC/ as Kaggle unpacks it, itself or in ImageNet/, and beside it the other parts under the names of
+their archives, or in the folders that CoOp has for them; val may be without class folders where its labels lie beside
+it (see `metaft.data.sets.ilsvrc`). Only 200 classes are answers in -A and -R, and only the 113 objects of ObjectNet
+that ImageNet has, each with the best of its classes; there the frame of two pixels is cut off. Pictures of -C are
+corrupted ones of id_test, so whoever trains on ood_val has seen some of that.
 
 Source: Russakovsky et al., IJCV 2015; Recht et al., ICML 2019 (V2, matched frequency); Hendrycks et al., ICCV 2021 (R)
 and CVPR 2021 (A); Wang et al., NeurIPS 2019 (Sketch); Barbu et al., NeurIPS 2019 (ObjectNet); Hendrycks and Dietterich,
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from metaft.data.sets.entry import Entry, Home, Known, Names, Part, Place, SetOptions
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, SetOptions
 from metaft.data.sets.ilsvrc import validation
 from metaft.data.sets.trees import Tree, in_folders, numbered
 from metaft.data.table import read_table
@@ -49,7 +49,7 @@ def _column(name: str) -> list[str]:
     return [line.cells[name] for line in read_table(FACTS, (name,))]
 
 
-def _known(root: Path, options: Options) -> Known:
+def _known(root: Path) -> Known:
     return Known(tuple(_column("name")), tuple(_column("wnid")))
 
 
@@ -77,36 +77,44 @@ def _labels_of_objects(classes: Sequence[str]) -> dict[str, int]:
     return _objects()
 
 
-def _parts(options: Options) -> dict[str, Part]:
-    homes = ("imagenet", "ILSVRC2012", "ImageNet/ILSVRC/Data/CLS-LOC", "ILSVRC/Data/CLS-LOC")
-    train = (*(f"{home}/train" for home in homes), "train")
-    val = (*(f"{home}/{val}" for home in homes for val in ("val_in_folder", "val_dirs", "val")), "val")
+def _layout(home: str) -> Layout:
+    train = Part((Place(f"{home}train", Tree(whole=True)),), 1_281_167, ILSVRC)
+    val = Part(tuple(Place(home + val, validation) for val in ("val_in_folder", "val_dirs", "val")), 50_000, ILSVRC)
+    return Layout(_known, {"id_train": train, "id_test": val})
+
+
+KAGGLE = ("ImageNet/ILSVRC/Data/CLS-LOC/", "ILSVRC/Data/CLS-LOC/")
+LAYOUTS = tuple(map(_layout, ("imagenet/", "imagenet/images/", "ILSVRC2012/", *KAGGLE, "")))
+
+
+def _shifts(options: Options) -> dict[str, Part]:
     corrupted = in_folders(Tree(), [f"{what}/{options.severity}" for what in CORRUPTIONS])
     return {
-        "id_train": Part(tuple(Place(path, Tree(whole=True)) for path in train), 1_281_167, ILSVRC),
-        "id_test": Part(tuple(Place(path, validation) for path in val), 50_000, ILSVRC),
         "imagenet_v2": Part(
             tuple(
                 Place(path, Tree(labels=numbered))
-                for path in ("ImageNetV2-matched-frequency", "imagenetv2-matched-frequency-format-val")
+                for path in (
+                    "ImageNetV2-matched-frequency",
+                    *(f"{home}imagenetv2-matched-frequency-format-val" for home in ("", "imagenetv2/")),
+                )
             ),
             10_000,
             Home("MIT", "https://github.com/modestyachts/ImageNetV2"),
         ),
         "imagenet_r": Part(
-            (Place("imagenet-r", Tree()),),
+            (Place("imagenet-r", Tree()), Place("imagenet-rendition/imagenet-r", Tree())),
             30_000,
             Home("MIT", "https://github.com/hendrycks/imagenet-r"),
             answers=lambda: _subset("r"),
         ),
         "imagenet_a": Part(
-            (Place("imagenet-a", Tree()),),
+            (Place("imagenet-a", Tree()), Place("imagenet-adversarial/imagenet-a", Tree())),
             7_500,
             Home("MIT", "https://github.com/hendrycks/natural-adv-examples"),
             answers=lambda: _subset("a"),
         ),
         "imagenet_sketch": Part(
-            (Place("sketch", Tree()), Place("imagenet-sketch", Tree())),
+            tuple(Place(path, Tree()) for path in ("sketch", "imagenet-sketch/images", "imagenet-sketch")),
             50_889,
             Home("MIT", "https://github.com/HaohanWang/ImageNet-Sketch"),
         ),
@@ -126,4 +134,4 @@ def _parts(options: Options) -> dict[str, Part]:
     }
 
 
-ENTRY = Entry(classes=_known, templates="openai", metric="accuracy", parts=_parts, held_out=0.02)
+ENTRY = Entry(lambda options: LAYOUTS, templates="openai", metric="accuracy", shifts=_shifts, held_out=0.02)

@@ -14,7 +14,7 @@ from metaft.config.schema import DataConfig
 from metaft.data.captions import class_names, templates
 from metaft.data.draws import dealt, drawn, few, held_out
 from metaft.data.pictures import Listed, Opening, splits_of
-from metaft.data.sets.entry import ID_VAL, Entry, Known, Part, SetOptions, looked_for
+from metaft.data.sets.entry import ID_VAL, Entry, Known, Layout, Part, SetOptions, looked_for
 from metaft.data.sets.trees import pooled
 from metaft.data.types import Classes, ImageView, Split, Splits
 from metaft.errors import DataError
@@ -32,8 +32,9 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
     root = data.root or Path()
     if not root.is_dir():
         raise DataError(f"data.root: {root}: no such folder; allowed: the folder that holds the set")
-    known = entry.classes(root, options)
-    given = _Set(root, known, entry.parts(options))
+    layout, shifts = _layout(entry, options, root), entry.shifts(options)
+    known = layout.classes(root)
+    given = _Set(root, known, {**layout.parts, **shifts})
     listed = given.of_id(entry.held_out, seed)
     if not data.corruptions:  # of which ood_val is made
         listed["ood_val"], listed[ID_VAL] = given.judges(options, listed[ID_VAL], seed)
@@ -41,7 +42,7 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
         listed["id_train"] = listed["id_train"].subset(few(listed["id_train"].labels, data.shots, seed))
     tests = {
         f"{TEST}{name}": name
-        for name in _tests(entry.shifts(options), options, root, () if data.corruptions else options.ood_val_from)
+        for name in _tests(shifts, options, root, () if data.corruptions else options.ood_val_from)
     }
     listed |= {name: given.part(part, name) for name, part in tests.items()}
     classes = _classes(entry, known, data)
@@ -70,13 +71,14 @@ class _Set:
         Raises:
             DataError: it is not there, cannot be read, or has labels of no class.
         """
-        place, read = looked_for(name, self.parts[part], self.root)
+        place, read = looked_for(name, self.root, self.parts[part])
         listed = read(name, place, self.known.folders)
         odd = next((label for label in listed.labels if not 0 <= label < len(self.known.names)), None)
         if odd is not None:
             raise DataError(f"{name}: {place}: a label {odd}; allowed: 0 to {len(self.known.names) - 1}")
-        if len(listed.files) != self.parts[part].images:
-            warn(f"{name}: {len(listed.files):,} of {self.parts[part].images:,} published pictures in {place}")
+        published = self.parts[part].images
+        if published is not None and len(listed.files) != published:
+            warn(f"{name}: {len(listed.files):,} of {published:,} published pictures in {place}")
         return listed
 
     def of_id(self, share: float, seed: int) -> dict[str, Listed]:
@@ -99,6 +101,21 @@ class _Set:
         if options.ood_val is not None and options.ood_val < len(pool.files):
             pool = pool.subset(drawn(pool.labels, pool.domains, options.ood_val, seed, options.balanced))
         return pool, id_val
+
+
+def _layout(entry: Entry, options: SetOptions, root: Path) -> Layout:
+    """The layout that is read; tells which it is where several are there.
+
+    Raises:
+        DataError: none has an id_train there.
+    """
+    layouts = entry.layouts(options)
+    looked_for("id_train", root, *(layout.parts["id_train"] for layout in layouts))
+    whole = [layout.parts["id_train"] for layout in layouts if layout.there(root)[0]]
+    places = [str(looked_for("id_train", root, part)[0]) for part in whole]
+    if len(places) > 1:
+        tell(f"the split is that of {places[0]}, not that of {', '.join(places[1:])}")
+    return entry.layout(options, root)
 
 
 def _tests(shifts: Mapping[str, Part], options: SetOptions, root: Path, judges: Sequence[str]) -> Sequence[str]:

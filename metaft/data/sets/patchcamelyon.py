@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from metaft.data.sets.arrays import Array, contents, listed
-from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.tree import folders
 from metaft.errors import DataError
@@ -67,21 +67,18 @@ def _from_folders(name: str, place: Path, classes: Sequence[str]) -> Listed:
     return Tree(labels=lambda _: {folder: label for label, folder in enumerate(inner)})(name, place, classes)
 
 
-def _known(root: Path, options: Options) -> Known:
-    return Known(NAMES, NAMES)
-
-
-def _part(images: int, file: str, folder: str) -> Part:
-    array = Place(f"pcam/camelyonpatch_level_2_split_{file}_x.h5", _from_h5)
-    return Part((array, Place(f"patchcamelyon/{folder}", _from_folders)), images, HOME)
-
-
-def _parts(options: Options) -> dict[str, Part]:
-    return {
-        "id_train": _part(262_144, "train", "train"),
-        "id_val": _part(32_768, "valid", "val"),
-        "id_test": _part(32_768, "test", "test"),
+def _layout(path: str, val: str, read: Reader) -> Layout:
+    """The layout with a path for each part, of which the name of the part is left open."""
+    parts = {
+        "id_train": Part((Place(path.format("train"), read),), 262_144, HOME),
+        "id_val": Part((Place(path.format(val), read),), 32_768, HOME),
+        "id_test": Part((Place(path.format("test"), read),), 32_768, HOME),
     }
+    return Layout(lambda root: Known(NAMES, NAMES), parts)
 
 
-ENTRY = Entry(classes=_known, templates=("this is a photo of {}",), metric="accuracy", parts=_parts)
+LAYOUTS = (
+    _layout("pcam/camelyonpatch_level_2_split_{}_x.h5", "valid", _from_h5),
+    _layout("patchcamelyon/{}", "val", _from_folders),
+)
+ENTRY = Entry(lambda options: LAYOUTS, templates=("this is a photo of {}",), metric="accuracy")

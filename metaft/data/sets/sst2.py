@@ -10,11 +10,9 @@ judges by as many.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
-from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, SetOptions
 from metaft.data.sets.trees import Tree
 
 NAMES = ("negative", "positive")
@@ -27,20 +25,15 @@ class Options(SetOptions):
     ood_val: int | None = Field(None, ge=1)
 
 
-def _known(root: Path, options: Options) -> Known:
-    return Known(NAMES, NAMES)
-
-
-def _part(images: int, *folders: str) -> Part:
-    return Part(tuple(Place(folder, Tree(whole=True)) for folder in folders), images, HOME)
-
-
-def _parts(options: Options) -> dict[str, Part]:
-    return {
-        "id_train": _part(6_920, "rendered-sst2/train", "sst2/train"),
-        "id_val": _part(872, "rendered-sst2/valid", "sst2/val"),
-        "id_test": _part(1_821, "rendered-sst2/test", "sst2/test"),
+def _layout(folder: str, val: str) -> Layout:
+    read = Tree(whole=True)
+    parts = {
+        "id_train": Part((Place(f"{folder}/train", read),), 6_920, HOME),
+        "id_val": Part((Place(f"{folder}/{val}", read),), 872, HOME),
+        "id_test": Part((Place(f"{folder}/test", read),), 1_821, HOME),
     }
+    return Layout(lambda root: Known(NAMES, NAMES), parts)
 
 
-ENTRY = Entry(classes=_known, templates=("a {} review of a movie.",), metric="accuracy", parts=_parts)
+LAYOUTS = (_layout("rendered-sst2", "valid"), _layout("sst2", "val"))
+ENTRY = Entry(lambda options: LAYOUTS, templates=("a {} review of a movie.",), metric="accuracy")

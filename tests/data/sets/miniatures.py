@@ -175,10 +175,10 @@ def flowers102(root: Path) -> Path:
 
 
 def cars(root: Path) -> Path:
-    """Class numbers from 1, file names without their folder."""
+    """Class numbers from 1, in an order that is not that of the names; file names without their folder."""
     folder = root / "stanford_cars"
     (folder / "devkit").mkdir(parents=True)
-    names = np.array(["AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "Volvo 240 Sedan 1993"], object)
+    names = np.array(["Acura RL Sedan 2012", "Acura Integra Type R 2001", "Ram C/V Cargo Van Minivan 2012"], object)
     savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names.reshape(1, -1)})
     for part, place in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
         kind = [("bbox_x1", object), ("class", object), ("fname", object)]

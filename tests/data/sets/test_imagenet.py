@@ -63,7 +63,7 @@ def fixed() -> torch.Tensor:
 
 
 def test_answers_are_wise_fts_on_fixed_logits():
-    parts = ENTRY.parts(Options())
+    parts = ENTRY.shifts(Options())
     for name, expected in WISE_FT.items():
         projected = competing(fixed(), torch.tensor(parts[name].answers()))
         assert projected.argmax(1).tolist() == expected
@@ -122,6 +122,26 @@ def test_a_and_r_answer_with_their_classes(splits):
         assert answers[[row["name"] for row in TABLE].index(odd)] == -1
 
 
+def test_as_coop_lays_it_out(root, splits, tmp_path):
+    places = {
+        "imagenet/images/train": "imagenet/train",
+        "imagenet/images/val": "imagenet/val_in_folder",
+        "imagenetv2/imagenetv2-matched-frequency-format-val": "ImageNetV2-matched-frequency",
+        "imagenet-sketch/images": "sketch",
+        "imagenet-adversarial/imagenet-a": "imagenet-a",
+        "imagenet-rendition/imagenet-r": "imagenet-r",
+    }
+    for ours, theirs in places.items():
+        (tmp_path / ours).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ours).symlink_to(root / theirs)
+    (tmp_path / "imagenet-sketch" / "classnames.txt").write_text("n01440764 tench\n")
+    found = load("imagenet", tmp_path, ood_val_from="imagenet_sketch")
+    assert labels(found.id_train) == labels(splits.id_train)
+    assert labels(found.ood_val) == labels(splits.tests["ood_test/imagenet_sketch"])
+    for name in ("id_test", "ood_test/imagenet_v2", "ood_test/imagenet_a", "ood_test/imagenet_r"):
+        assert labels(found.tests[name]) == labels(splits.tests[name])
+
+
 def test_objectnet_without_frames_and_other_objects(splits):
     split = splits.tests["ood_test/objectnet"]
     assert [Path(file).parent.name for file in files(split)] == ["alarm_clock", "bicycle"]
@@ -141,7 +161,7 @@ def test_a_flat_validation_folder_without_labels_is_refused(tmp_path):
     for place in ("imagenet/val_in_folder", "sketch"):
         (tmp_path / place).mkdir(parents=True)
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / place / "ILSVRC2012_val_00000001.JPEG")
-    part = ENTRY.parts(Options())["id_test"]
+    part = ENTRY.layout(Options(), tmp_path).parts["id_test"]
     place, read = part.found(tmp_path)
     with pytest.raises(DataError, match=r"id_test: .*val_in_folder: no class folders, and no labels of"):
         read("id_test", place, [row["wnid"] for row in TABLE])

@@ -17,7 +17,7 @@ from metaft.config.schema import DataConfig
 from metaft.data import registry
 from metaft.data.sets import caltech101 as caltech
 from metaft.data.sets import flowers102 as flowers
-from metaft.data.sets.entry import Entry, Home, Known, Part, Place, SetOptions
+from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 from metaft.errors import DataError
@@ -201,22 +201,25 @@ def test_every_set_declares_what_a_person_needs():
     assert set(named) == set(MAKERS), "each has a miniature, which goes through a whole run"
     for kind in named.values():
         assert kind.entry.target.metric in METRICS
-        for part in kind.entry.target.parts(kind.model()).values():
+        entry, options = kind.entry.target, kind.model()
+        parts = [*entry.shifts(options).values(), *(p for way in entry.layouts(options) for p in way.parts.values())]
+        for part in parts:
             assert part.home.address.startswith("https://")
             assert part.home.licence
-            assert part.images > 0
+            assert part.images is None or part.images > 0
 
 
 def test_a_new_set_is_one_file_and_one_line(tmp_path, monkeypatch):
-    def parts(options):
-        places = {"id_train": "pets/train", "id_test": "pets/test", "drawings": "drawn"}
-        home = Home("CC0", "https://example.org")
-        return {name: Part((Place(path, Tree()),), 4, home) for name, path in places.items()}
+    places = {"id_train": "pets/train", "id_test": "pets/test", "drawings": "drawn"}
+    home = Home("CC0", "https://example.org")
+    parts = {name: Part((Place(path, Tree()),), 4, home) for name, path in places.items()}
+    shifts = {"drawings": parts.pop("drawings")}
 
     names = ("cat", "dog")
+    layout = Layout(lambda root: Known(names, names), parts)
     file = ModuleType("metaft.data.sets.pets")
     file.Options = SetOptions
-    file.ENTRY = Entry(lambda root, options: Known(names, names), ("{}.",), "accuracy", parts, held_out=0.5)
+    file.ENTRY = Entry(lambda _: [layout], ("{}.",), "accuracy", lambda _: shifts, held_out=0.5)
     monkeypatch.setitem(sys.modules, file.__name__, file)
     monkeypatch.setitem(registry.FORMATS, "pets", registry._named("pets", "cats and dogs"))
     folders = [f"{part}/{name}" for part in ("pets/train", "pets/test", "drawn") for name in names]
