@@ -23,11 +23,7 @@ MODELS = {"toy-clip": (), "ViT-B-32": ("model.pretrained=random", "inner.batch_s
 SIZES = ("data.options.id_train=16", "data.options.id_val=20", "data.options.ood_val=40", "data.options.test=20")
 SMALL = (
     *SIZES,
-    "inner.steps=2",
-    "search.trials=8",
-    "search.seconds=null",
-    "finetune.epochs=1",
-    "evaluation.bootstrap=100",
+    *("inner.steps=2", "search.trials=8", "search.seconds=null", "finetune.epochs=1", "evaluation.bootstrap=100"),
 )
 METHODS = "evaluation.methods=[zero_shot, ft, autoft]"
 CHILD = "import resource, sys; from metaft.run import main; code = main(sys.argv[1:]); "

@@ -82,7 +82,7 @@ def test_examples_run(example):
 
 
 def test_the_table_is_that_of_the_results():
-    table = re.search(r"^\| shapes, \d+ cells .*?\n\n", TEXT, re.M | re.S)
+    table = re.search(r"^\| \d+ worlds, \d+ cells .*?\n\n", TEXT, re.M | re.S)
     assert table
     assert table[0] in PAGES["benchmarks/RESULTS.md"], "copy it from benchmarks/RESULTS.md"
 

@@ -45,6 +45,14 @@ def arguments(
     return args
 
 
+def _without_out(words: list[str]) -> list[str]:
+    """A command's words but where its rows go, which says nothing about them."""
+    if "--out" not in words:
+        return words
+    place = words.index("--out")
+    return words[:place] + words[place + 2 :]
+
+
 class Rows:
     """The rows of a result file; a cell that is there already is not measured again.
 
@@ -55,7 +63,7 @@ class Rows:
         self._path: Path = args.out
         self._keys = keys
         self._meta = {
-            "command": " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
+            "command": " ".join(["python", f"benchmarks/{name}.py", *_without_out(sys.argv[1:])]),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in (*PACKAGES, *more)}},
             "device": {"type": args.device, "name": _processor(args.device), "threads": torch.get_num_threads()},
             "date": time.strftime("%Y-%m-%d"),
