@@ -22,11 +22,12 @@ from torch import Tensor
 
 from metaft.data.decode import Reading, decode, quiet
 from metaft.data.stored import Stored, size_of, version_of
-from metaft.data.types import MEMORY, ImageSource, PixelArray
+from metaft.data.types import ImageSource, PixelArray
 from metaft.errors import DataError
 from metaft.files import cache_folder, nearest_existing, unwritable, write
 from metaft.progress import note, track
 
+MEMORY = 2 * 2**30  # bytes of pixels kept for a split in memory
 SPARE = 0.8  # the share of a disk's free room that pictures may take
 CHUNK = 1024  # files whose decoding is under way
 SMALL = 6_000  # bytes of a file

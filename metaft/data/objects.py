@@ -12,11 +12,12 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
+from metaft.data.decoded import MEMORY
 from metaft.data.draws import hold_out
 from metaft.data.grouping import Beside, Given, whole
 from metaft.data.sources import NAMES as OF_SOURCES
 from metaft.data.sources import usable
-from metaft.data.types import MEMORY, Classes, ImageView, Ready, Split, Splits, concatenated
+from metaft.data.types import Classes, ImageView, Ready, Split, Splits, concatenated
 from metaft.errors import ConfigError, DataError, Fault, nearest
 
 NEEDED = ("id_train", "ood_val")

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from metaft.errors import DataError
 
-MEMORY = 2 * 2**30  # bytes of pixels kept for a split; beyond it, images are read each time they are asked for
-
 
 @dataclass(frozen=True)
 class ImageView:
@@ -99,16 +97,14 @@ class Domains:
 class Split:
     """Labelled images under one name.
 
-    Domains and groups are two notions, since an interval asks which it is. A domain is a condition that one wants to
-    know of by name (a style, a region, a hospital), so results are told by domain. A group is images taken together (by
-    one camera, of one patient), of many that could have been there, so intervals draw whole groups. A camera is both.
+    A domain is a condition that one wants to know of by name (a style, a region): results are told by it. A group is
+    images taken together (of one patient), of many that could be: intervals draw whole ones. A camera is both.
 
     Args:
         domains: the domain of each image, where domains have names.
         groups: the group of each image; None: images are independent. Every image is in one.
         answers: the class that each class counts as [C], -1: it is no answer here; None: each counts as itself.
-        pictures: the number of each image's picture [N], of which copies have the same; None: there are none, or none
-            that is known.
+        pictures: the number of each image's picture [N], the same for copies; None: no copies are known.
     """
 
     name: str
