@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from metaft import pipeline
+from metaft.build import last_choice
 from metaft.build.fits import finetune_cost, fit_settings, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
@@ -116,7 +117,7 @@ def _gradient_rows(measured: _Measured, steps: int) -> list[list[str]]:
 
 def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
     """The row of the fine-tunes on folds that end a search, where its objective's share of the way is searched."""
-    if not work.cfg.mixes:
+    if not last_choice.is_made(work.cfg):
         return []
     count = work.cfg.search.folds if trains(work) else 1
     return [["estimated last choice", f"{count * seconds:.0f} s, {count * cost:,.0f} step equivalents"]]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from metaft.build.fits import methods
 from metaft.build.sources import trains
 from metaft.build.workspace import Workspace
+from metaft.config.schema import Config
 from metaft.errors import DivergedError
 from metaft.finetune.fits import Fits
 from metaft.finetune.knobs import knobs_of
@@ -23,6 +24,11 @@ END, FOUND = "autoft_end", "autoft_found"  # where the fits of the winner and th
 Candidates = dict[str, tuple[Objective, Way]]
 
 
+def is_made(cfg: Config) -> bool:
+    """Whether settings ask for a last choice: alpha is searched, and ood_val judges."""
+    return cfg.mixes and ALPHA not in cfg.objective.fixed and cfg.search.outer_data == OOD_VAL
+
+
 def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective, LastChoice | None]:
     """What a search has found, or plain fine-tuning's objective on all labels, at the best share of its way; and why.
 
@@ -35,8 +41,7 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
     fine-tuning on all labels takes part where it is compared anyway. An objective stays as it is where its share is not
     searched, or none of the shares lies in the range of it, or ood_val does not judge the search, or cannot.
     """
-    cfg = work.cfg
-    if not cfg.mixes or ALPHA in cfg.objective.fixed or cfg.search.outer_data != OOD_VAL:
+    if not is_made(work.cfg):
         return learned, None
     kept = fits
     fits = replace(fits, context=fits.context.varied(learned=learned)).aside(END, FOUND)

@@ -24,8 +24,9 @@ class EMA(Hook):
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The values unchanged; the average moves towards them."""
-        weight = 1 - knobs["decay"]
-        return values, tuple(torch.lerp(e, p, weight) for e, p in zip(state, values, strict=True))
+        weight = 1 - knobs["decay"]  # a tensor of any precision where it is searched
+        pairs = zip(state, values, strict=True)
+        return values, tuple(torch.lerp(e, p, torch.as_tensor(weight).to(e)) for e, p in pairs)
 
     def result(self, values: Tensors, state: State) -> Tensors:
         """The average, in place of the values."""

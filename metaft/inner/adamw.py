@@ -84,11 +84,14 @@ class _AdamW(torch.autograd.Function):
         root, denominator = _roots(v, constants)
         pull = torch._foreach_div(a_p, denominator)  # a_p / denominator
         ratio = torch._foreach_div(m, denominator)
-        d_lr = -(decay * dot(a_p, p) + dot(pull, m) / c1)
-        d_wd = -rate * dot(a_p, p)
-        a_m = torch._foreach_add(a_m, pull, alpha=-rate / c1)
+        along, moved = dot(a_p, p), dot(pull, m)
+        d_lr, d_wd = -(decay * along + moved / c1), -rate * along
         torch._foreach_mul_(ratio, pull)
+        del denominator  # as large as all parameters, like each of the others
         a_v = torch._foreach_addcdiv(a_v, ratio, root, rate / (2 * c1 * c2))
+        del ratio, root
+        a_m = torch._foreach_add(a_m, pull, alpha=-rate / c1)
+        del pull
         a_g = torch._foreach_mul(a_m, 1 - b1)
         torch._foreach_addcmul_(a_g, g, a_v, 2 * (1 - b2))
         a_p = torch._foreach_mul(a_p, 1 - rate * decay)

@@ -10,7 +10,6 @@ from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError
 from metaft.inner.differences import Differences
 from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
-from metaft.inner.storage import planned
 from metaft.inner.unroll import Unroll
 
 GOOD = 0.02  # the largest relative error of differences that are taken instead of the exact derivative
@@ -18,7 +17,7 @@ GOOD = 0.02  # the largest relative error of differences that are taken instead 
 
 @dataclass(frozen=True)
 class Auto(Estimator):
-    """`Unroll` where the graphs of all steps fit into memory, which costs as little; `Differences` else.
+    """`Unroll` where it costs no more, as where the graphs of all steps fit into memory; `Differences` else.
 
     Differences are taken only where the error that they are found to have is small, and the step has two halves.
     """
@@ -30,9 +29,11 @@ class Auto(Estimator):
         return self.settled(loop)(loop, trace)
 
     def picked(self, loop: Loop) -> Unroll | Differences:
-        """The cheaper of the two: three step equivalents a step are the least that either takes."""
-        fits = planned(loop, self.settings).graphs == len(loop.batches)
-        return self._exact if fits or not isinstance(loop.step, HalvedStep) else Differences.of(self.settings)
+        """The cheaper of the two, of equals the exact one."""
+        differences = Differences.of(self.settings)
+        if not isinstance(loop.step, HalvedStep) or self._exact.cost(loop) <= differences.cost(loop):
+            return self._exact
+        return differences
 
     def settled(self, loop: Loop) -> Unroll | Differences:
         """The same, unless differences turn out to have a large error there."""
@@ -44,6 +45,11 @@ class Auto(Estimator):
         except ConfigError:
             return self._exact
         return settled if settled.error is None or settled.error <= GOOD else self._exact
+
+    def described(self, loop: Loop) -> str:
+        """What is picked, and what of its error is still to be found."""
+        picked = self.picked(loop)
+        return str(picked) if isinstance(picked, Unroll) else f"{picked} (unroll where their error is above {GOOD:.0%})"
 
     def cost(self, loop: Loop) -> float:
         """That of the estimator that is picked."""

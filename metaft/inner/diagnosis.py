@@ -13,12 +13,13 @@ from metaft.inner.attention import second_order_attention
 from metaft.inner.loop import Estimator, Loop, Trace, plain
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
+from metaft.tensors import Tensors, pulled
 
 OPTIMIZER = "AdamW's denominator (inner.eps)"
 
 
-def explanation(estimator: Estimator, loop: Loop, trace: Trace, step: Step, h: Mapping[str, Any], length: float) -> str:
-    """Which step and which term made a hypergradient of some length explode, by another sweep.
+def explanation(estimator: Estimator, loop: Loop, step: Step, h: Mapping[str, Any], length: float) -> str:
+    """Which step and which term made a hypergradient of some length explode, by two more sweeps.
 
     Args:
         step: that of the loop, with all of `h` as an argument.
@@ -26,7 +27,8 @@ def explanation(estimator: Estimator, loop: Loop, trace: Trace, step: Step, h: M
     diverged, steps = diverged_step(loop), len(loop.batches)
     if diverged is not None:
         return f"the inner loop diverged at step {diverged} of {steps}"
-    symptom = f"hypergradient of length {length:.3g}"
+    symptom, trace = f"hypergradient of length {length:.3g}", Trace(whole=True)
+    estimator(loop, trace)
     if not trace.lengths:
         return f"{symptom}; {estimator} goes through no steps backwards, so none can be named"
     guilty = culprit_step(trace)
@@ -74,11 +76,11 @@ def second_order_shares(
         parts = step.terms(start.params, batch, h)
         grads = {name: _gradient(part, start) for name, part in parts.items()}
         total = [sum(g).detach().requires_grad_() for g in zip(*grads.values(), strict=True)]
-        end = step.advance(state.map(Tensor.detach), total, h)
-        pulled = torch.autograd.grad(end.tensors, total, adjoint.tensors, allow_unused=True, materialize_grads=True)
-        if not all(bool(a.isfinite().all()) for a in pulled):
+        end = step.taken(state.map(Tensor.detach), total, batch, h)
+        back = pulled(end.tensors, adjoint.tensors, total)
+        if not all(bool(a.isfinite().all()) for a in back):
             return {OPTIMIZER: math.inf}
-        return {name: _length(_pull(g, start, pulled)) for name, g in grads.items()}
+        return {name: _length(_pull(g, start, back)) for name, g in grads.items()}
 
 
 def diverged_step(loop: Loop) -> int | None:
@@ -95,13 +97,9 @@ def _gradient(part: Tensor, start: InnerState) -> tuple[Tensor, ...]:
     return torch.autograd.grad(part, start.params, create_graph=True, allow_unused=True, materialize_grads=True)
 
 
-def _pull(grads: tuple[Tensor, ...], start: InnerState, adjoint: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    live = [(g, a) for g, a in zip(grads, adjoint, strict=True) if g.requires_grad]
-    if not live:
-        return ()
-    ys, a = zip(*live, strict=True)
-    return torch.autograd.grad(ys, start.params, a, retain_graph=True, allow_unused=True, materialize_grads=True)
+def _pull(grads: tuple[Tensor, ...], start: InnerState, adjoint: Tensors) -> Tensors:
+    return pulled(grads, adjoint, start.params, retain_graph=True) if any(g.requires_grad for g in grads) else ()
 
 
-def _length(tensors: tuple[Tensor, ...]) -> float:
+def _length(tensors: Tensors) -> float:
     return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))

@@ -14,9 +14,17 @@ from torch import Tensor
 
 from metaft.config.schema import HypergradConfig, StorageConfig
 from metaft.errors import ConfigError, Fault
-from metaft.inner.expansion import Seen, by_hyperparameter, expansions, seen_at, seen_beside
+from metaft.inner.expansion import (
+    Expansion,
+    Seen,
+    by_hyperparameter,
+    expansions,
+    moved_beside,
+    seen_at,
+    seen_beside,
+)
 from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
-from metaft.inner.spacing import least_error, usual
+from metaft.inner.spacing import WIDEST, least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
 from metaft.inner.sweep import Shelf, Tape, swept
@@ -98,7 +106,7 @@ class Differences(Estimator):
         """With what is known of its spacing and error."""
         sides = " on one side" if self.sides == "one" else ""
         spacing = "" if self.spacing is None else f", {self.spacing:.1e} of theta's length away"
-        error = "" if self.error is None else f", expected error {self.error:.1%}"
+        error = "" if self.error is None else f", expected error {100 * self.error:.2g} %"
         return f"differences{sides}{spacing}{error}"
 
     def settled(self, loop: Loop) -> Differences:
@@ -110,6 +118,7 @@ class Differences(Estimator):
             ConfigError: no spacing comes near, as the losses are too noisy or too curved.
         """
         if self.spacing is not None:
+            _check(self.spacing, loop.state.params[0].dtype)
             return replace(self, sides="one" if self.sides == "one" else "both")
         found = replace(self, sides="one" if self.sides == "auto" else self.sides)._measured(loop)
         if self.sides == "auto" and not (found.error is not None and found.error <= SMALL):
@@ -134,7 +143,8 @@ class Differences(Estimator):
             return replace(self, spacing=usual(step.precision, order))
         if step.precise is not step:
             true = derivative(usual(step.precise.precision, order), step.precise)
-            error = max(error, float((derivative(spacing, step) - true).norm() / true.norm()))
+            beside = float((derivative(spacing, step) - true).norm() / true.norm())
+            error = max(error, beside) if math.isfinite(beside) else math.inf
         return replace(self, spacing=spacing, error=error)
 
     def cost(self, loop: Loop) -> float:
@@ -171,11 +181,7 @@ class Ruler:
     def along(
         self, values: Callable[[Tensors], Tensors], here: Tensors, params: Sequence[Tensor], a: Sequence[Tensor]
     ) -> Tensors:
-        """The derivatives along a of values that are `here` at params.
-
-        Raises:
-            ConfigError: theta + e a rounds to theta.
-        """
+        """The derivatives along a of values that are `here` at params."""
         length = _length(a)
         if not 0 < length < math.inf:  # nothing to go along, or nothing that is finite
             return [x * length for x in here]
@@ -186,11 +192,21 @@ class Ruler:
 
     def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:
         """theta + e a."""
-        point = torch._foreach_add([p.detach() for p in params], list(along), alpha=e)
-        if all(bool((p == q).all()) for p, q in zip(point, params, strict=True)):
-            lost = f"{self.spacing:g}, which rounds to no difference in {str(params[0].dtype).removeprefix('torch.')}"
-            raise ConfigError([Fault("hypergrad.spacing", lost, "a larger one, or null, which chooses it")])
-        return list(point)
+        return list(torch._foreach_add([p.detach() for p in params], list(along), alpha=e))
+
+
+def _check(spacing: float, dtype: torch.dtype) -> None:
+    """Refuse a spacing that rounds to nothing, or is not small.
+
+    Raises:
+        ConfigError: it is not between the precision of the parameters and `WIDEST`.
+    """
+    least = torch.finfo(dtype).eps
+    if least <= spacing <= WIDEST:
+        return
+    wrong = f"which rounds to no difference in {str(dtype).removeprefix('torch.')}" if spacing < least else "too far"
+    allowed = f"{least:.1g} to {WIDEST}, or null, which chooses it"
+    raise ConfigError([Fault("hypergrad.spacing", f"{spacing:g}, {wrong}", allowed)])
 
 
 def _length(tensors: Sequence[Tensor]) -> float:
@@ -215,23 +231,35 @@ class Halves:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
         states, along, by_h = self._through_update(adjoint)
         products, of_h = self._through_gradients(along)
-        for name in totals:
-            totals[name] = totals[name] + by_h[name] + of_h[name]
+        _add(totals, by_h, of_h)
         count = len(products)
         return self.start.replaced([*(p + q for p, q in zip(states, products, strict=False)), *states[count:]])
 
+    def share(self, adjoint: Any, totals: Gradients) -> None:
+        """The step's share of d/dh is added to the totals: by the outputs beside theta, without their gradients."""
+        _, along, by_h = self._through_update(adjoint)
+        around, here = self._around
+        moves = self._ruler.along(
+            lambda at: moved_beside(self._step, at, self.batch, around), here, self.start.params, along
+        )
+        _add(totals, by_h, by_hyperparameter(around, moves))
+
+    @property
+    def _around(self) -> tuple[list[Expansion], Tensors]:
+        """The losses around the outputs at theta, and how far these are from themselves: zeros, part by part."""
+        origin = self._seen.outputs
+        around = expansions(self._step, self.batch, self._h, origin)
+        return around, [torch.zeros_like(z) for part in origin for z in part]
+
     def _through_gradients(self, a: Sequence[Tensor]) -> tuple[Tensors, Gradients]:
         """d <g, a> / d theta and d <g, a> / d h."""
-        params, origin = self.start.params, self._seen.outputs
-        around = expansions(self._step, self.batch, self._h, origin)
-
-        def in_a_row(seen: Seen) -> Tensors:
-            return [*with_zeros(seen.grads, params), *(move for part in seen.outputs for move in part)]
+        params, (around, still) = self.start.params, self._around
 
         def beside(at: Sequence[Tensor]) -> Tensors:
-            return in_a_row(seen_beside(self._step, at, self.batch, around))
+            seen = seen_beside(self._step, at, self.batch, around)
+            return [*with_zeros(seen.grads, params), *(move for part in seen.outputs for move in part)]
 
-        here = in_a_row(Seen(self._seen.grads, [[torch.zeros_like(z) for z in part] for part in origin]))
+        here = [*with_zeros(self._seen.grads, params), *still]
         values = self._ruler.along(beside, here, params, a)
         return values[: len(params)], by_hyperparameter(around, values[len(params) :])
 
@@ -247,3 +275,8 @@ class Halves:
         states = list(islice(back, len(start.tensors)))
         along = [torch.zeros_like(p) if g is None else next(back) for p, g in zip(start.params, grads, strict=True)]
         return states, along, dict(zip(h, back, strict=True))
+
+
+def _add(totals: Gradients, *shares: Gradients) -> None:
+    for name in totals:
+        totals[name] = sum((share[name] for share in shares), totals[name])

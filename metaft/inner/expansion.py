@@ -79,6 +79,13 @@ def seen_beside(step: HalvedStep, params: Sequence[Tensor], batch: Any, around: 
     return Seen(mean(grads), moves)
 
 
+def moved_beside(step: HalvedStep, params: Sequence[Tensor], batch: Any, around: Sequence[Expansion]) -> list[Tensor]:
+    """How far the outputs at these parameters are from those of expansions, of all parts in a row."""
+    with torch.no_grad():
+        outputs = [part.outputs(params) for part in step.parts(batch)]
+    return [move for zs, expansion in zip(outputs, around, strict=True) for move in expansion.moves(zs)]
+
+
 def by_hyperparameter(around: Sequence[Expansion], moves: Sequence[Tensor]) -> Gradients:
     """The derivative of <c, z'> by each hyperparameter, where outputs move by z' (of all parts, in a row)."""
     rest, totals = iter(moves), dict[str, Tensor]()

@@ -50,6 +50,9 @@ class Forward(Estimator):
         parts = torch.stack(slopes).split(sizes) if slopes else ()
         return value, {name: part.view(x.shape).to(x) for (name, x), part in zip(loop.h.items(), parts, strict=True)}
 
+    def swept(self, loop: Loop) -> None:
+        """Nothing."""
+
     def cost(self, loop: Loop) -> float:
         """Two step equivalents a step for every hyperparameter."""
         return 2.0 * sum(x.numel() for x in loop.h.values()) * len(loop.batches)

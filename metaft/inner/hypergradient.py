@@ -14,7 +14,7 @@ from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
 from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Outer, StepFunction
 from metaft.inner.registry import ESTIMATORS, refusals
-from metaft.inner.state import State, Tree
+from metaft.inner.state import InnerState, State, Tree
 
 
 def differentiate(
@@ -33,8 +33,8 @@ def differentiate(
 
     Args:
         step: (state, batch, h) to the next state, of the same structure; it may not change what it is given, whose
-            tensors require gradients. For `metaft.Implicit` it is an object with a method `loss(state, batch, h)`,
-            the inner loss [], too.
+            tensors require gradients, and has to give the same when it is called again. For `metaft.Implicit` it is an
+            object with a method `loss(state, batch, h)`, the inner loss [], too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one per step.
         h: floating-point tensors of any shape by name.
@@ -46,7 +46,8 @@ def differentiate(
         The outer loss, detached, and d value / d h by name, each in its hyperparameter's shape.
 
     Raises:
-        ConfigError: an unknown estimator, no batches, or nothing in `h`.
+        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, or an outer loss that does not
+            depend on the state.
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017.
 
@@ -66,7 +67,8 @@ def differentiate(
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
-    return chosen(loop)
+    with torch.enable_grad():
+        return chosen(loop)
 
 
 def estimate(
@@ -94,7 +96,8 @@ def estimate(
     if faults:
         raise ConfigError(faults)
     settings = HypergradConfig(estimator=estimator, storage=storage, **options)
-    value, gradients = ESTIMATORS[estimator].make(settings)(loop)
+    with torch.enable_grad():
+        value, gradients = ESTIMATORS[estimator].make(settings)(loop)
     return value, gradients
 
 
@@ -103,8 +106,13 @@ def _sequence(batches: Iterable[Any]) -> Sequence[Any]:
 
 
 def _faults_of(loop: Loop) -> list[Fault]:
-    """Faults of a loop without a hypergradient: no steps, no hyperparameters, or one that is no real tensor."""
+    """Faults of a loop without a hypergradient: no steps, state or hyperparameters, or tensors that will not do."""
     faults = [] if loop.batches else [Fault("inner.steps", "0 steps", "at least 1")]
+    tensors = loop.state.tensors
+    if not tensors:
+        faults.append(Fault("state", "no floating-point tensor", "at least one"))
+    if isinstance(loop.state, InnerState) and any(x.dtype == torch.float16 for x in tensors):
+        faults.append(Fault("state", "float16, in which AdamW's moments are lost", "float32 or float64"))
     odd = [name for name, x in loop.h.items() if not (isinstance(x, torch.Tensor) and x.is_floating_point())]
     faults += [Fault(f"h[{name!r}]", repr(loop.h[name]), "a floating-point tensor") for name in odd]
     return faults if loop.h else [*faults, Fault("h", "nothing to differentiate by", "tensors by name")]

@@ -59,6 +59,10 @@ class Implicit(Estimator):
         """The solver's products at most, and one for the mixed derivative."""
         return self.solve.iterations + 1
 
+    def swept(self, loop: Loop) -> Loop:
+        """The last step, whose gradient has a graph."""
+        return loop.last(1)
+
     def cost(self, loop: Loop) -> float:
         """One step equivalent per step, one for the gradient at the end, two for each product."""
         return len(loop.batches) + 1 + 2.0 * self.products

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from metaft.errors import ConfigError, Fault
 from metaft.inner.state import State
 
 Gradients = dict[str, Tensor]
@@ -147,12 +148,14 @@ class Trace:
     """A record of a reverse sweep.
 
     Args:
-        lengths: by t, the length of the adjoint d value / d params_t, from t = T down to 0.
+        lengths: by t, the length of the adjoint d value / d params_t, from t = T down to 0, or to 1.
         link: is called with step t, the state it starts from, its batch and the adjoint of the state it ends in.
+        whole: whether the sweep is to go on to the adjoint of the start, which no hyperparameter needs.
     """
 
     lengths: dict[int, Tensor] = field(default_factory=dict)
     link: Callable[[int, Any, Any, Any], None] = lambda *_: None
+    whole: bool = False
 
     def note(self, t: int, adjoint: State) -> None:
         """Record the length of the adjoint of the state after t steps."""
@@ -181,6 +184,14 @@ class Estimator(ABC):
         """The estimator that does the work for loops like this one; it costs no step."""
         return self
 
+    def described(self, loop: Loop) -> str:
+        """What does the work for loops like this one, in words."""
+        return str(self.picked(loop))
+
+    def swept(self, loop: Loop) -> Loop | None:
+        """The part of a loop whose steps' graphs, or gradients, are gone through backwards; None: none."""
+        return loop
+
     def settled(self, loop: Loop) -> Estimator:
         """The same, with what it has to measure once for loops like this one."""
         return self.picked(loop)
@@ -198,8 +209,14 @@ def plain(step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -
 
 
 def outer_adjoint(outer: Outer, state: State) -> tuple[Tensor, State]:
-    """The outer loss, detached, and its derivative with respect to the state."""
+    """The outer loss, detached, and its derivative with respect to the state.
+
+    Raises:
+        ConfigError: it does not depend on the state.
+    """
     leaves = state.leaves()
     value = outer(leaves)
+    if not value.requires_grad:
+        raise ConfigError([Fault("outer", "a loss that does not depend on the state", "one that does, differentiably")])
     pulled = torch.autograd.grad(value, leaves.tensors, allow_unused=True, materialize_grads=True)
     return value.detach(), state.replaced(pulled)

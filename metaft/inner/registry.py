@@ -41,7 +41,10 @@ class EstimatorKind:
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
-    "auto": EstimatorKind("unroll where all graphs fit into memory, else differences", Lazy("metaft.inner.auto:Auto")),
+    "auto": EstimatorKind(
+        "the cheaper of unroll and differences: unroll where graphs fit into memory, or errors are large",
+        Lazy("metaft.inner.auto:Auto"),
+    ),
     "unroll": EstimatorKind(
         "exact, by a reverse sweep through every step of the inner loop",
         Lazy("metaft.inner.unroll:Unroll.of"),

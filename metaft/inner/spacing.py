@@ -33,7 +33,8 @@ def least_error(derivative: Callable[[float], Tensor], precision: float, order: 
 
     The first part is by rounding, the second by curvature. Derivatives with spacings x and 3 x differ by r / x while
     rounding prevails, and by (3^order - 1) c x^order where curvature does. So spacings are tried in ratios of three,
-    until neighbours differ less than those to their left and right, whose differences give r and c.
+    until neighbours differ less than those to their left and right, whose differences give r and c. Where values have
+    more noise than their precision says, neighbours differ by chance, so that the next wider pair is looked at, too.
 
     Args:
         derivative: a tensor of derivatives that are taken with a spacing.
@@ -62,6 +63,7 @@ def least_error(derivative: Callable[[float], Tensor], precision: float, order: 
     best = 0
     for _ in range(TRIES):
         least = min((best, best - 1, best + 1), key=gap)
+        least = least if gap(least) < gap(best) else best + 2
         if gap(least) >= gap(best):
             break
         best = least

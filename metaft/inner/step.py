@@ -153,25 +153,24 @@ class Step:
                 learning rates are multiplied by the batch's pace. After the last batch the variables are moved
                 to anchors + alpha (variables - anchors), where h holds `alpha`.
         """
-        h = _paced(h, batch)
         with second_order_attention():
             if self._accumulate == 1:
                 grads = self._gradient(state.params, batch, h, graph=True)
             else:
                 grads = self._recomputed(state.params, batch, h)
-            return self._ended(self.advance(state, grads, h), batch, h)
+            return self.taken(state, grads, batch, h)
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
         grads = self._gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
         with torch.no_grad():
-            return self._ended(self.advance(state, grads, _paced(h, batch)), batch, h)
+            return self.taken(state, grads, batch, h)
 
     def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state of dual numbers: forward mode over the gradient, whose own graph is not kept."""
         with second_order_attention():
             grads = self._gradients(state.params, batch, h)
-            return self._ended(self.advance(state, grads, _paced(h, batch)), batch, h)
+            return self.taken(state, grads, batch, h)
 
     @property
     def precision(self) -> float:
@@ -220,7 +219,7 @@ class Step:
         """
         pairs = zip(grads, self._pulls(state.params, h), strict=True)
         total = [g if pull is None else pull if g is None else g + pull for g, pull in pairs]
-        return self._ended(self.advance(state, total, _paced(h, batch)), batch, h)
+        return self.taken(state, total, batch, h)
 
     def _pulls(self, params: Sequence[Tensor], h: Mapping[str, Any]) -> Sequence[Tensor | None]:
         """The gradients of the penalties, differentiable where a graph is asked for."""
@@ -233,7 +232,14 @@ class Step:
                 return [None] * len(variables)
             return torch.autograd.grad(penalty, variables, create_graph=differentiable, allow_unused=True)
 
-    def advance(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
+    def taken(
+        self, state: InnerState, grads: Sequence[Tensor | None], batch: TrainBatch, h: Mapping[str, Any]
+    ) -> InnerState:
+        """The state after a batch with these gradients of the whole loss; after the last one, `alpha` of the way on."""
+        end = self._updated(state, grads, _paced(h, batch))
+        return self.mixed(end, h[ALPHA]) if batch.last and ALPHA in h else end
+
+    def _updated(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
         """AdamW's update by the given gradients, and what the hook does around it."""
         lr, wd = ([value_for(h, base, group) for group in self._groups] for base in ("lr", "wd"))
         searched = ((Name.parse(key), value) for key, value in h.items())
@@ -252,10 +258,6 @@ class Step:
             alpha = alpha.to(self._anchors[0].dtype)  # a parameter without dimensions would take on that of alpha
         ends = zip(self._anchors, state.params, strict=True)
         return replace(state, params=tuple(a + alpha * (p - a) for a, p in ends))
-
-    def _ended(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
-        """The state after a batch; after the last one, `alpha` of the way from the anchors."""
-        return self.mixed(state, h[ALPHA]) if batch.last and ALPHA in h else state
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool

@@ -56,11 +56,11 @@ class Plan:
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
     """The plan of a configured storage for a loop; `graphs` as for `footprint_of`."""
-    memory = None if storage.memory is None else storage.memory * GIB
+    memory, device = None if storage.memory is None else storage.memory * GIB, loop.state.tensors[0].device
     if memory is None and storage.storage == "auto":
-        memory = free_memory(loop.state.tensors[0].device)
+        memory = free_memory(device)
     steps, measured = len(loop.batches), partial(footprint_of, loop, graphs=graphs)
-    plan = plan_for(storage.storage, steps, measured, memory, storage.offload)
+    plan = plan_for(storage.storage, steps, measured, memory, storage.offload and device.type == "cuda")
     return plan if graphs else replace(plan, graphs=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,10 @@ class Reversible(Protocol):
 
     def pull(self, adjoint: Any, totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
+        ...
+
+    def share(self, adjoint: Any, totals: Gradients) -> None:
+        """The step's share of d/dh, from the adjoint of the end, is added to the totals; no more is computed."""
         ...
 
 
@@ -52,9 +56,13 @@ def swept(loop: Loop, span: int, shelf: Shelf, record: Record, trace: Trace) -> 
             link = tape.pop()()
             trace.note(t + 1, adjoint)
             trace.link(t + 1, link.start, link.batch, adjoint)
-            adjoint = link.pull(adjoint, totals)
+            if t > 0 or trace.whole:
+                adjoint = link.pull(adjoint, totals)
+            else:
+                link.share(adjoint, totals)
             del link  # before the next graph is built
-    trace.note(0, adjoint)
+    if trace.whole:
+        trace.note(0, adjoint)
     return value, totals
 
 
@@ -68,12 +76,18 @@ class Link:
 
     def pull(self, adjoint: Any, totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
-        inputs = [*self.start.tensors, *self._h.values()]
-        back = pulled(self.end.tensors, adjoint.tensors, inputs)
-        count = len(self.start.tensors)
-        for name, share in zip(self._h, back[count:], strict=True):
-            totals[name] = totals[name] + share
-        return self.start.replaced(back[:count])
+        return self.start.replaced(self._pulled(adjoint, self.start.tensors, totals))
+
+    def share(self, adjoint: Any, totals: Gradients) -> None:
+        """The step's share of d/dh is added to the totals."""
+        self._pulled(adjoint, (), totals)
+
+    def _pulled(self, adjoint: Any, start: Sequence[Tensor], totals: Gradients) -> Sequence[Tensor]:
+        """The adjoints of tensors of the start; the step's share of d/dh is added to the totals."""
+        back = pulled(self.end.tensors, adjoint.tensors, [*start, *self._h.values()])
+        for name, x in zip(self._h, back[len(start) :], strict=True):
+            totals[name] = totals[name] + x
+        return back[: len(start)]
 
 
 class Shelf:

@@ -88,15 +88,19 @@ class Truncated(Estimator):
         """Through the last step (Luketina et al., Scalable gradient-based tuning, ICML 2016)."""
         return cls(1, settings)
 
+    def swept(self, loop: Loop) -> Loop:
+        """The last k steps."""
+        return loop.last(self.last)
+
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss and the truncated derivative."""
-        tail = loop.last(self.last)
+        tail = self.swept(loop)
         state = loop.plain(loop.state, 0, len(loop.batches) - len(tail.batches))
         return Unroll(self.storage)(replace(tail, state=state), trace)
 
     def cost(self, loop: Loop) -> float:
         """One step equivalent for each step before the last k, and the cost of `Unroll` for the others."""
-        tail = loop.last(self.last)
+        tail = self.swept(loop)
         return len(loop.batches) - len(tail.batches) + Unroll(self.storage).cost(tail)
 
 

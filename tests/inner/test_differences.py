@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -167,7 +168,7 @@ class _Counted(Filled):
 
 def test_the_trace_is_that_of_the_exact_sweep():
     case = problem("vit")
-    exact, close = Trace(), Trace()
+    exact, close = Trace(whole=True), Trace(whole=True)
     EXACT(case.loop(), exact)
     Differences(spacing=NEAR)(case.loop(), close)
     assert sorted(close.lengths) == list(range(T + 1))
@@ -188,19 +189,48 @@ class TestRefusals:
             def parts(self, batch):
                 def outputs(part):
                     at = part.outputs
-                    return lambda params: [
-                        z * (1 + 0.01 * torch.randn(z.shape, generator=noise).to(z)) for z in at(params)
-                    ]
+                    return lambda params: [z * wrong(z) for z in at(params)]
 
                 return [part._replace(outputs=outputs(part)) for part in super().parts(batch)]
 
         with pytest.raises(ConfigError, match=r"'differences', whose error is \d+% at best.*; allowed: unroll"):
             Differences().settled(case.loop(step=Noisy(case.step, {})))
 
-    def test_a_spacing_that_rounds_to_nothing(self):
+    @pytest.mark.parametrize(
+        ("spacing", "words"),
+        [
+            (1e-12, "1e-12, which rounds to no difference in float32; allowed: 1e-07 to 0.3, or null"),
+            (1e-8, "1e-08, which rounds to no difference in float32"),
+            (1.0, "1, too far; allowed: 1e-07 to 0.3, or null, which chooses it"),
+        ],
+    )
+    def test_a_spacing_that_rounds_to_nothing_or_is_not_small(self, spacing, words):
+        """Also where a parameter is 0, beside which nothing is too small to be seen."""
         case = problem("vit", dtype=torch.float32)
-        with pytest.raises(ConfigError, match=r"hypergrad\.spacing: 1e-12, which rounds to no difference in float32"):
-            Differences(spacing=1e-12)(case.loop(h={name: x.float() for name, x in case.h.items()}))
+        start = case.step.initial()
+        loop = replace(
+            case.loop(h={name: x.float() for name, x in case.h.items()}),
+            state=replace(start, params=(torch.zeros_like(start.params[0]), *start.params[1:])),
+        )
+        with pytest.raises(ConfigError) as caught:
+            Differences(spacing=spacing)(loop)
+        assert f"hypergrad.spacing: {words}" in str(caught.value)
+
+    def test_an_error_that_cannot_be_measured(self):
+        """Beside a step of full precision that gives no number."""
+
+        class Lost(Filled):
+            def moved(self, state, grads, batch, h):
+                return super().moved(state, grads, batch, h).map(lambda x: math.nan * x)
+
+        class Coarse(Filled):
+            @property
+            def precise(self):
+                return Lost(self.step, {})
+
+        case = problem("vit")
+        with pytest.raises(ConfigError, match="'differences', whose error is inf% at best"):
+            Differences().settled(case.loop(step=Coarse(case.step, {})))
 
     def test_a_step_in_one_piece(self):
         x = torch.zeros(())
@@ -237,8 +267,25 @@ class TestAuto:
         assert isinstance(settled, Differences)
         assert settled.error < 1e-6
 
+    def test_one_side_costs_less_than_any_graph(self):
+        settings = HypergradConfig(memory=1.0, sides="one")
+        picked = Auto(settings).picked(problem("vit").loop())
+        assert picked == Differences.of(settings)
+        assert Auto(settings).described(problem("vit").loop()) == f"{picked} (unroll where their error is above 2%)"
+
     def test_a_step_in_one_piece_has_the_exact_derivative(self):
         h, x = {"rate": torch.tensor(0.5)}, torch.zeros(())
         step = lambda x, target, h: x - h["rate"] * (x - target)  # noqa: E731
         _, slopes = differentiate(step, x, [1.0, 1.0], h, lambda x: x, "auto")
         assert slopes["rate"].item() == 1.0
+
+
+@pytest.mark.parametrize("estimator", [EXACT, Unroll(StorageConfig(storage="segments")), Differences(spacing=NEAR)])
+def test_the_adjoint_of_the_start_is_left_out_and_nothing_else_changes(estimator):
+    loop, some, whole = problem("vit").loop(), Trace(), Trace(whole=True)
+    (value, found), (same, in_full) = estimator(loop, some), estimator(loop, whole)
+    assert value == same
+    for name, x in found.items():
+        torch.testing.assert_close(x, in_full[name], rtol=1e-12 if isinstance(estimator, Unroll) else 1e-6, atol=0)
+    assert set(some.lengths) == set(range(1, T + 1))
+    assert set(whole.lengths) == set(range(T + 1))

@@ -240,3 +240,23 @@ class TestFaults:
     def test_all_at_once(self):
         faults = self.call("3 problems", estimator="unrolled", batches=[], h={})
         assert [fault.field for fault in faults] == ["hypergrad.estimator", "inner.steps", "h"]
+
+
+def test_what_cannot_be_differentiated_is_named():
+    h, x = {"rate": real(0.25)}, real(0.0)
+
+    def descend(x, target, h):
+        return x - h["rate"] * (x - target)
+
+    for state, outer, words in (
+        ({"name": "a", "steps": 3}, lambda x: x, "state: no floating-point tensor; allowed: at least one"),
+        (x, lambda x: real(1.0), "outer: a loss that does not depend on the state; allowed: one that does"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            differentiate(descend, state, [1.0], h, outer)
+    half = InnerState((torch.zeros(2, dtype=torch.float16),), (), (), 0)
+    with pytest.raises(ConfigError, match="state: float16, in which AdamW's moments are lost"):
+        estimate(descend, half, [1.0], h, lambda end: end.params[0].sum())
+    with torch.no_grad():
+        value, slopes = differentiate(descend, x, [1.0, 1.0], h, lambda x: (x - 1) ** 2)
+    assert (float(value), float(slopes["rate"])) == pytest.approx((0.75**4, -4 * 0.75**3))

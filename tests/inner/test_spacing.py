@@ -49,3 +49,12 @@ def test_noise_alone_has_an_error_of_its_own_size():
 
 def test_what_is_not_finite_has_an_infinite_error():
     assert least_error(lambda _: torch.full((3,), math.nan), 1e-7, 2).error == math.inf
+
+
+def test_noise_beyond_the_precision_is_found():
+    """Values with more noise than their precision says: neighbours differ by chance where rounding would prevail."""
+    found = [least_error(quotient(order, 1e-4, 1.0), 1e-7, order) for order in (1, 2)]
+    for (spacing, error), order in zip(found, (1, 2), strict=True):
+        derivative = quotient(order, 1e-4, 1.0)
+        assert float((derivative(spacing) - 1).norm()) / 10 < 0.05
+        assert error < 0.1

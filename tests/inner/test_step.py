@@ -162,7 +162,7 @@ def test_an_accumulated_step_is_that_of_the_mean_loss():
         out = classifier(part.images, part.tokens)
         losses.append(weighted(part.observe(out, dict(trained), step.pretrained), case.h))
     grads = torch.autograd.grad(sum(losses) / 2, list(trained.values()))
-    state, by_hand = step.plain(step.initial(), batch, case.h), step.advance(step.initial(), grads, case.h)
+    state, by_hand = step.plain(step.initial(), batch, case.h), step.taken(step.initial(), grads, batch, case.h)
     for ours, theirs in zip(state.params, by_hand.params, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 

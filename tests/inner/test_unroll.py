@@ -64,7 +64,7 @@ def test_theta_0_is_not_touched_and_nothing_lingers(case):
 
 def test_a_trace_has_the_adjoints_length_at_every_step():
     small = problem("vit")
-    links, trace = [], Trace()
+    links, trace = [], Trace(whole=True)
     trace.link = lambda t, state, batch, adjoint: links.append((t, state.step, batch is small.batches[t - 1]))
     Unroll(StorageConfig(storage="replay"))(small.loop(), trace)
     assert sorted(trace.lengths) == list(range(T + 1))

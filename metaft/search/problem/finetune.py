@@ -14,7 +14,7 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.inner.diagnosis import explanation
 from metaft.inner.forward import along
-from metaft.inner.loop import Estimator, Footprint, Loop, Trace
+from metaft.inner.loop import Estimator, Footprint, Loop
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
@@ -30,7 +30,7 @@ from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
 from metaft.search.rates import at_rates
-from metaft.space import Space
+from metaft.space import Float, Space
 from metaft.training.batches import DrawnBatches
 
 # Trains on ood_val as much as on id_train, keeps to theta_0's predictions as to labels, goes a fifth of the way.
@@ -104,7 +104,7 @@ class FinetuneProblem:
         """The step equivalents of `become`."""
         floor = self._judging.floor
         judged = self._judging.most + (0 if floor is None else len(floor.images))
-        judged *= len(MIXES) if ALPHA in self.space.names else 1
+        judged *= max(1, len(self._shares))
         trained = len(self._final.paces(share)) * self._folds[0].batches.images(self.batch_size)
         return (trained + judged / 3) / self.batch_size
 
@@ -112,8 +112,8 @@ class FinetuneProblem:
         """What `share` of the final fine-tune's steps makes of a point, on all images that judge it.
 
         The point is in natural units. Batches are those of the inner loop in size, so that a finalist costs less. Where
-        `alpha` is searched, the outcome is that of the best of `MIXES`, each followed 1 / sqrt(share) times as far, so
-        that it stands for as much of the whole way: weights move with about the square root of the number of steps.
+        `alpha` is searched, the outcome is that of the best of `MIXES` in its range, each followed 1 / sqrt(share) as
+        far, so that it stands for as much of the whole way: weights move with about the square root of the steps.
 
         Source: Hoffer et al., Train longer, generalize better, NeurIPS 2017, section 3 (there even more slowly).
         """
@@ -122,21 +122,28 @@ class FinetuneProblem:
         as_final = replace(fold.batches, augment=self._final.augment)
         batches = as_final.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
         run = Rollout(step, batches, *self._judging.whole(number), self.batch_size, self._judging.floor)
-        mixes = MIXES if ALPHA in params else ()
-        whole = {**h, ALPHA: 1.0} if mixes else h
+        shares = self._shares if ALPHA in params else ()
+        whole = {**h, ALPHA: 1.0} if shares else h
 
         def body() -> Outcome:
             state = step.initial()
             for batch in batches:
                 state = step.plain(state, batch, whole)
                 run.count_steps(1.0)
-            ends = [step.mixed(state, alpha * share**-0.5) for alpha in mixes] or [state]
+            ends = [step.mixed(state, alpha * share**-0.5) for alpha in shares] or [state]
             outcomes = [run.outcome(run.judge(end), len(paces)) for end in ends]
-            best, values = min(outcomes, key=lambda o: o.value), tuple(o.value for o in outcomes)
+            values = {alpha: outcome.value for alpha, outcome in zip(shares, outcomes, strict=False)}
             bill = {name: getattr(outcomes[-1], name) for name in ("step_equivalents", "seconds")}
-            return replace(best, **bill, mixes=values if mixes else ())
+            mixes = tuple(values.get(alpha, math.inf) for alpha in MIXES) if values else ()
+            return replace(min(outcomes, key=lambda o: o.value), **bill, mixes=mixes)
 
         return run.guard(body)
+
+    @property
+    def _shares(self) -> tuple[float, ...]:
+        """Those of `MIXES` that lie in the range of `alpha`."""
+        ranges = [d for d in self.space if isinstance(d, Float) and d.name == ALPHA]
+        return tuple(alpha for d in ranges for alpha in MIXES if d.low <= alpha <= d.high)
 
     def hypergradient(self, u: Tensor, seed: int) -> tuple[Outcome, Tensor]:
         """The value at u and its derivative d value / d u, float64 [K] (0 for whole numbers and categories).
@@ -159,18 +166,18 @@ class FinetuneProblem:
 
     def _differentiated(self, point: Point, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
         steps = len(run.batches)
-        gradient, trace = torch.full_like(point.u, math.nan), Trace()
+        gradient = torch.full_like(point.u, math.nan)
 
         def body() -> Outcome:
             loop = self._loop(run, point, state)
             estimator, _ = self._ready
-            _, by_name = estimator(loop, trace)
+            _, by_name = estimator(loop)
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._hypergrad.explosion
             h = {**point.rest, **point.h}
-            reason = "" if sound else explanation(estimator, loop, trace, run.step, h, length)
+            reason = "" if sound else explanation(estimator, loop, run.step, h, length)
             return replace(run.outcome(run.loss, steps), reason=reason)
 
         return run.guard(body), gradient
@@ -199,9 +206,12 @@ class FinetuneProblem:
         estimator = self._estimator.picked(loop)
         footprint = footprint_of(loop, graphs=estimator.graphs)
         loop = replace(loop, footprint=footprint)
-        plan = planned(loop, self._hypergrad, graphs=estimator.graphs)
-        cost = estimator.cost(loop) * run.step_share + run.outer_share
-        return Forecast(cost, plan.peak(footprint, self.steps), plan.graphs, str(estimator))
+        cost, name = estimator.cost(loop) * run.step_share + run.outer_share, self._estimator.described(loop)
+        swept = estimator.swept(loop)
+        if swept is None:  # the state has a tangent for each number that is differentiated by
+            return Forecast(cost, (1 + sum(x.numel() for x in loop.h.values())) * footprint.state, 0, name)
+        plan = planned(swept, self._hypergrad, graphs=estimator.graphs)
+        return Forecast(cost, plan.peak(footprint, len(swept.batches)), plan.graphs, name)
 
     @property
     def _first(self) -> tuple[Rollout, Loop]:

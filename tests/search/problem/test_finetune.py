@@ -11,6 +11,7 @@ import torch
 from metaft import config
 from metaft.build.problem import problem_in
 from metaft.data.types import SearchData
+from metaft.hooks.registry import HOOKS
 from metaft.objective.registry import TERMS, Term
 from tests.conftest import SMALL
 
@@ -118,6 +119,26 @@ def test_an_explosion_names_its_step_and_term(work):
     assert torch.isfinite(gradient).all()
     assert outcome.reason.startswith(f"hypergradient of length {float(gradient.norm()):.3g}, from inner step ")
     assert outcome.reason.rpartition(" ")[2] in {"ce", *problem.space.names}
+
+
+@pytest.mark.parametrize("method", HOOKS)
+def test_an_explosion_beside_a_hook_is_explained_too(work, method):
+    cfg = config.load(None, [*SMALL, f"search.method={method}", "hypergrad.explosion=1e-9"])
+    problem = problem_in(replace(work, cfg=cfg))
+    outcome, _ = problem.hypergradient(problem.start, seed=0)
+    assert outcome.reason.startswith("hypergradient of length ")
+    assert ", from inner step " in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("estimator", "graphs"), [("unroll", 3), ("truncated", 2), ("one_step", 1), ("implicit", 1), ("forward", 0)]
+)
+def test_a_forecast_is_of_what_is_gone_through_backwards(work, estimator, graphs):
+    words = [f"hypergrad.estimator={estimator}", "hypergrad.last=2", "inner.steps=3", "hypergrad.storage=keep"]
+    fixed = ["objective.fixed={ce: 1, lr: 1.0e-3, wd: 0.1}"] if estimator == "implicit" else []
+    forecast = problem_in(replace(work, cfg=config.load(None, [*SMALL, *words, *fixed]))).forecast()
+    assert forecast.graphs == graphs
+    assert forecast.bytes > 0
 
 
 def test_a_hypergradient_that_is_not_finite_names_its_step_and_term(work, monkeypatch):
