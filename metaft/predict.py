@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from metaft.config.paths import place
-from metaft.errors import DataError, MetaftError
+from metaft.errors import ConfigError, DataError, Fault, MetaftError
 
 if TYPE_CHECKING:  # so that help answers at once
     from torch import Tensor
@@ -37,16 +37,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     args = _parser().parse_args(argv)
     try:
+        _refuse_unwritable(args.out)
         found = predictions(args.run, args.images, args.classnames, args.templates, args.device, args.skip)
         text = FORMS[args.format](found)
         if args.out is None:
-            sys.stdout.write(text)
+            coding = sys.stdout.encoding or "utf-8"
+            sys.stdout.write(text.encode(coding, "backslashreplace").decode(coding))
         else:
-            args.out.write_text(text, encoding="utf-8")
+            args.out.write_text(text, encoding="utf-8", errors="backslashreplace")
     except MetaftError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _refuse_unwritable(out: Path | None) -> None:
+    """Refuse a file that cannot be written before anything is predicted.
+
+    Raises:
+        ConfigError: its folder does not exist, or it is a folder.
+    """
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        found = f"{out}, a folder" if out.is_dir() else f"{out}, in a folder that does not exist"
+        raise ConfigError([Fault("--out", found, "a file in a folder that is there")])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +107,8 @@ def predictions(
         kept, pixels = _decoded(files[first : first + BATCH], reading, skip)
         if kept:
             found += _predicted(classifier, kept, reading.view.normalise(pixels.to(device)), names)
+    if not found:
+        raise DataError(f"IMAGES: none of {len(files)} can be read; allowed: at least one picture")
     return found
 
 
@@ -101,15 +116,18 @@ def _classifier(
     folder: Path, classnames: Path | None, templates: str, device: str
 ) -> tuple[Clip, Classifier, tuple[str, ...]]:
     """The model of a folder with its head, or with a zero-shot one of class names."""
-    from metaft.clip.classifier import zero_shot
+    from metaft.clip.classifier import caption_tokens, zero_shot
     from metaft.clip.export import exported
     from metaft.data import captions
-    from metaft.data.types import Classes
+    from metaft.data.types import Classes, refuse_unusable
 
     clip, classifier, names = exported(folder, device)
     if classnames is not None:
         names = captions.listed(classnames)
-        classifier = zero_shot(clip, Classes(names, captions.templates(templates)), device)
+        classes = Classes(names, captions.templates(templates))
+        refuse_unusable(classes)
+        caption_tokens(clip, classes)
+        classifier = zero_shot(clip, classes, device)
     if classifier is None:
         raise DataError(f"{folder}: a model without a head; allowed: --classnames, a file with one name a line")
     return clip, classifier, names
@@ -151,7 +169,7 @@ def _decoded(files: Sequence[Path], reading: Reading, skip: bool) -> tuple[list[
     checked, source = in_memory(files, reading)
     for fault in checked.faults.values():
         if not skip:
-            raise DataError(fault)
+            raise DataError(fault.replace("data.on_unreadable=skip", "--skip"))
         warn(f"skipped: {fault}")
     kept = [number for number in range(len(files)) if number not in checked.faults]
     return [files[number] for number in kept], source(kept).pixels(range(len(kept)))

@@ -117,11 +117,19 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
         (["run", "empty"], 3, "empty: no pictures; allowed: image files"),
         (["run", "images", "--device", "cuda:99"], 2, "device: 'cuda:99'"),
         (["run", "images", "--classnames", "gone.txt"], 3, "class names: cannot read gone.txt"),
+        (["run", "images", "--classnames", "twice.txt"], 3, "the name of class Cat is 'Cat', as that of cat"),
+        (["run", "images", "--classnames", "long.txt"], 3, "is cut after"),
+        (["run", "images", "--out", "nowhere/p.csv"], 2, "--out: nowhere/p.csv, in a folder that does not exist"),
+        (["run", "images", "--out", "empty"], 2, "--out: empty, a folder; allowed: a file"),
+        (["run", "images/bad.png", "--skip"], 3, "none of 1 can be read; allowed: at least one picture"),
+        (["run", "images/bad.png"], 3, "allowed: a picture, or --skip"),
     ],
 )
 def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "twice.txt").write_text("cat\nCat\n")
+    (tmp_path / "long.txt").write_text("cat\n" + "dog " * 200 + "\n")
     (images / "bad.png").write_bytes(b"no picture")
     assert main(words) == code
     assert said in capsys.readouterr().err
@@ -139,6 +147,10 @@ def test_parts_that_do_not_belong_together(run, images, capsys):
     (run / "model" / "classnames.txt").write_text("a\nb\n")
     assert main([str(run), str(images)]) == 3
     assert "classnames.txt: 2 names; allowed: 3, one for each row of the head" in capsys.readouterr().err
+    (run / "model" / "classnames.txt").write_bytes("caf\u00e9\n".encode("latin-1"))
+    assert main([str(run), str(images)]) == 3
+    assert "allowed: names in UTF-8, as metaft writes them" in capsys.readouterr().err
+    (run / "model" / "classnames.txt").write_text("a\nb\n")
     (run / "model" / "head.safetensors").write_bytes(b"")
     assert main([str(run), str(images)]) == 3
     assert "allowed: a head that metaft exported" in capsys.readouterr().err

@@ -135,12 +135,14 @@ def _refuse_truncated(path: Path) -> None:
 def _read_zip(path: Path) -> Contents:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names, damaged = archive.namelist(), archive.testzip()  # by its checksums, which torch does not look at
     except zipfile.BadZipFile as error:
         size = path.stat().st_size
         raise _UnreadableError(
             f"{TRUNCATED}: {size} bytes of an archive whose end is missing", "fetch it again"
         ) from error
+    if damaged is not None:
+        raise _UnreadableError(f"an archive of which {damaged} is damaged", "fetch it again")
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner:
         return contents_of(inert.load_torchscript(path))

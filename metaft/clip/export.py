@@ -85,7 +85,10 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
         raise CheckpointError(f"{folder}: no open_clip_config.json; allowed: a run, or a folder that open_clip opens")
     clip = load(f"local-dir:{folder}", None, device)
     listed, head = folder / "classnames.txt", folder / "head.safetensors"
-    names = tuple(listed.read_text(encoding="utf-8").split("\n")[:-1]) if listed.is_file() else ()
+    try:
+        names = tuple(listed.read_text(encoding="utf-8").split("\n")[:-1]) if listed.is_file() else ()
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{listed}: {error}; allowed: names in UTF-8, as metaft writes them") from error
     if not head.is_file():
         return clip, None, names
     try:

@@ -101,13 +101,15 @@ def image_view(preprocess: dict[str, Any]) -> ImageView:
     """open_clip's evaluation transform, without its last steps, which turn pixels into normalised numbers.
 
     Raises:
-        CheckpointError: the transform does not end in ToTensor and Normalize.
+        CheckpointError: the transform does not end in ToTensor and Normalize, or pictures are not square.
     """
     steps = image_transform_v2(PreprocessCfg(**preprocess), is_train=False).transforms
     if not (isinstance(steps[-1], Normalize) and isinstance(steps[-2], ToTensor)):
         raise CheckpointError(f"model: unsupported image transform {steps}; allowed: one ending in ToTensor, Normalize")
-    size = preprocess["size"]
-    side = size if isinstance(size, int) else size[0]
+    sides = {preprocess["size"]} if isinstance(preprocess["size"], int) else {*preprocess["size"]}
+    if len(sides) > 1:
+        raise CheckpointError(f"model: it takes pictures of {list(preprocess['size'])}; allowed: square ones")
+    (side,) = sides
     geometry = Compose([*steps[:-2], PILToTensor()])
     return ImageView(side, tuple(preprocess["mean"]), tuple(preprocess["std"]), geometry)
 

@@ -109,8 +109,8 @@ def _likeliest(prefixes: Iterable[str]) -> str:
 
 
 def is_average(prefix: str) -> bool:
-    """Whether a prefix names an exponential moving average (EMA) of weights."""
-    return re.search(r"(?:^|[._])(?:ema|swa|shadow)(?:[._]|$)", prefix) is not None
+    """Whether a prefix names an average of weights, such as an exponential moving one (EMA)."""
+    return re.search(r"(?i)(?:^|[._])(?:ema|swa|avg|averaged?|polyak|shadow)(?:[._]|$)", prefix) is not None
 
 
 def _splits(name: str) -> list[tuple[str, str]]:

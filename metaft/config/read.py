@@ -83,9 +83,9 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
 def _all_as_typed(values: dict[str, Any], texts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A file's settings, of which those that are text are as they stand in the file."""
     return {
-        key: _all_as_typed(value, texts[str(key)], f"{prefix}{key}.")
+        key: _all_as_typed(value, texts[key], f"{prefix}{key}.")
         if isinstance(value, dict)
-        else _as_typed(f"{prefix}{key}", value, texts[str(key)])
+        else _as_typed(f"{prefix}{key}", value, texts[key])
         for key, value in values.items()
     }
 

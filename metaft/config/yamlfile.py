@@ -11,20 +11,22 @@ from metaft.errors import Fault
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-5` as a number, `no` as a word, and notes duplicate keys."""
+    """SafeLoader that reads `1e-5` as a number, `no` as a word, keys as they are typed, and notes duplicate ones."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.duplicates: list[tuple[str, int]] = []
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen: set[str] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                self.duplicates.append((str(key), key_node.start_mark.line + 1))
-            seen.add(key)
-        return dict(super().construct_mapping(node, deep))
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key that is no text", problem_mark=key_node.start_mark)
+            if key_node.value in seen:
+                self.duplicates.append((key_node.value, key_node.start_mark.line + 1))
+            seen.add(key_node.value)
+        self.flatten_mapping(node)
+        return {key_node.value: self.construct_object(value, deep=deep) for key_node, value in node.value}
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, walked
@@ -66,7 +67,7 @@ class Table:
 
     def names(self, key: str) -> list[str]:
         """The names that a column's numbers stand for; none where these stand for themselves."""
-        return list(getattr(self.rows.features[key], "names", None) or ())
+        return [normalize("NFC", name) for name in getattr(self.rows.features[key], "names", None) or ()]
 
     def texts(self, key: str, what: str) -> list[str]:
         """The values of a column of names or numbers as text.
@@ -83,7 +84,7 @@ class Table:
                 raise DataError(f"{self.place}, row {row}: {value!r} in {key!r}; allowed: names or whole numbers")
             if names and value not in range(len(names)):
                 raise DataError(f"{self.place}, row {row}: {value} in {key!r}; allowed: 0 to {len(names) - 1}")
-        return [names[value] if names else str(value) for value in values]
+        return [normalize("NFC", names[value] if names else str(value)) for value in values]
 
     def pictures(self, key: str) -> list[Stored]:
         """The pictures of a column: bytes in the table, or files that it names, beside it or absolute.

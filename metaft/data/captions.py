@@ -33,7 +33,7 @@ def _template(where: str, line: str) -> str:
     template = line.replace("{c}", "{}")
     if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
         raise DataError(f"{where}: {line!r}; allowed: a template with one {{}} and no other brace")
-    if template[0] in "\"'[" and template[-1] in "\"',]":
+    if template.startswith("lambda ") or (template[0] in "\"'[" and template[-1] in "\"',]"):
         raise DataError(f"{where}: {line!r}, as in a list of Python; allowed: the text alone, as in a photo of a {{}}.")
     return template
 
@@ -92,7 +92,7 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
     if ordered != list(folders):
         first = next(f for f, g in zip(folders, ordered, strict=True) if f != g)
         raise DataError(f"{path}: one name a line, and folders not in the order of their numbers: {first}{instead}")
-    if all(folder.isdigit() for folder in folders) and int(folders[-1]) - int(folders[0]) >= len(folders):
+    if all(folder.isdecimal() for folder in folders) and int(folders[-1]) - int(folders[0]) >= len(folders):
         raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {_few(folders)}{instead}")
     plain = [_plain(folder) for folder in folders]
     for name, folder in zip(names, folders, strict=True):
@@ -107,7 +107,7 @@ def _few(names: Sequence[str]) -> str:
 
 def _by_numbers(name: str) -> list[tuple[int, str]]:
     """A key that sorts the numbers in names by size."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _plain(name: str) -> str:

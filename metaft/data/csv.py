@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -145,8 +146,9 @@ def _row(path: Path, line: Line, options: Options) -> Row:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
-    whole = re.fullmatch(r"(\d+)(\.0*)?", label)  # as tables write numbers where one is missing
-    return Row(line.number, path.parent / expanded(image), str(int(whole[1])) if whole else label, *more)
+    whole = re.fullmatch(r"(\d+)\.0*", label)  # as tables write numbers where one is missing
+    names = (unicodedata.normalize("NFC", text) for text in (whole[1] if whole else label, *more))
+    return Row(line.number, path.parent / expanded(image), *names)
 
 
 def _listed(name: str, table: Table, classes: list[str]) -> Listed:
@@ -161,7 +163,7 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
     for row in table.rows:
         if row.label not in classes:
             near = nearest(row.label, classes)
-            allowed = f"{classes[0]} to {classes[-1]}" if classes[0].isdigit() else f"nearest: {near!r}"
+            allowed = f"{classes[0]} to {classes[-1]}" if classes[0].isdecimal() else f"nearest: {near!r}"
             raise DataError(
                 f"{table.path}, line {row.line}: class {row.label!r} unknown to id_train; allowed: {allowed}"
             )

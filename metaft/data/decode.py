@@ -27,6 +27,7 @@ PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif",
 TRANSPARENT, TURNED, CONSTANT = "transparent", "turned", "of one colour"
 SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # whose pictures of Pillow's mode I have no more
 UPRIGHT = 1  # the EXIF orientation of a picture that is stored as it is to be seen
+TURNS = range(2, 9)  # the others
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,8 @@ def decode(stored: Stored, reading: Reading) -> Picture:
             if image.mode == "I" and image.format not in SIXTEEN_BITS:
                 raise ValueError("integers of 32 bits; allowed: 8 or 16 bits, or floats from 0 to 1")
             upright, marks = _turned(image, reading.exif_rotation)
-            opaque, more = _opaque(upright, reading.ground)
-            pixels: Tensor = reading.view.transform(opaque)
+            plain, more = opaque(upright, reading.ground)
+            pixels: Tensor = reading.view.transform(plain)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
         reason = str(error) or type(error).__name__
         allowed = "a picture, or data.on_unreadable=skip"
@@ -133,12 +134,12 @@ def quiet() -> Iterator[None]:
 
 def _turned(image: Image.Image, apply: bool) -> tuple[Image.Image, frozenset[str]]:
     """The picture as its EXIF orientation has it, where that is asked for; marked where it is to be turned."""
-    if image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT:
+    if image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) not in TURNS:
         return image, frozenset()
     return (ImageOps.exif_transpose(image) if apply else image), frozenset({TURNED})
 
 
-def _opaque(image: Image.Image, ground: str) -> tuple[Image.Image, frozenset[str]]:
+def opaque(image: Image.Image, ground: str) -> tuple[Image.Image, frozenset[str]]:
     """The picture in 8-bit colours without transparency; marked where some of it was transparent."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _in_8_bits(image), frozenset()

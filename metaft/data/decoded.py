@@ -110,7 +110,7 @@ def in_memory(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Sourc
 def on_disk(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
     """Decode every file into an array in a folder, once for files, model and settings that are the same."""
     place = folder / f"{_fingerprint(files, reading)}.npy"
-    checked = _known(place.with_suffix(".json")) if place.exists() else None
+    checked = _known(place.with_suffix(".json"), files, reading) if place.exists() else None
     if checked is None:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(f"{place.stem}.{os.getpid()}.tmp")
@@ -129,7 +129,7 @@ def on_disk(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple[Ch
 def when_asked(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
     """Decode every file once, to know which can be read; what came of it is remembered in a folder, if that can be."""
     place = folder / f"{_fingerprint(files, reading)}.json"
-    checked = _known(place)
+    checked = _known(place, files, reading)
     if checked is None:
         checked = _decoded(files, reading, lambda *_: None)
         if unwritable(folder) is None:
@@ -216,12 +216,22 @@ def _remember(checked: Checked, place: Path) -> None:
     write(place, json.dumps({"faults": list(checked.faults.items()), "marks": list(checked.marks.items())}))
 
 
-def _known(place: Path) -> Checked | None:
-    """What came of decoding the same files before; None: they have not been."""
+def _known(place: Path, files: Sequence[Stored], reading: Reading) -> Checked | None:
+    """What came of decoding the same files before; None: they have not been, or one that could not be read now can."""
     if not place.exists():
         return None
     found = json.loads(place.read_text(encoding="utf-8"))
-    return Checked(dict(found["faults"]), {number: tuple(marks) for number, marks in found["marks"]})
+    checked = Checked(dict(found["faults"]), {number: tuple(marks) for number, marks in found["marks"]})
+    return None if any(_readable(files[number], reading) for number in checked.faults) else checked
+
+
+def _readable(file: Stored, reading: Reading) -> bool:
+    """Whether a file can be read: a disk has moments, and a plugin may have come."""
+    try:
+        decode(file, reading)
+    except DataError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,8 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
+from metaft.config.schema import DataConfig
+from metaft.data.decode import opaque
 from metaft.data.decoded import MEMORY
 from metaft.data.draws import hold_out
 from metaft.data.grouping import Beside, Given, whole
@@ -24,6 +26,7 @@ NEEDED = ("id_train", "ood_val")
 NAMES = ("id_train", "id_val", "ood_val", "ood_val/NAME", "id_test", "ood_test/NAME", "more/NAME")
 SINGLE = tuple(name for name in NAMES if "/" not in name)
 GROUPS = ("ood_val/", "ood_test/", "more/")  # splits of which there may be several, each with a name
+GROUND = DataConfig().ground  # beneath transparent pictures
 PAIR = "a pair (image, label)"
 TRIPLE = f"{PAIR}; what else is known of images is given beside the splits, as `domains` and `groups`"
 Preprocess = Callable[[Any], Tensor]
@@ -52,7 +55,11 @@ class _Reader:
         Raises:
             DataError: the item is no pair of an image and a label.
         """
-        item = self.dataset[number]
+        try:
+            item = self.dataset[number]
+        except Exception as error:  # of a person's own code, or of a decoder
+            reason = str(error) or type(error).__name__
+            raise DataError(f"{self.where}: item {number} cannot be read ({reason}); allowed: {PAIR}") from error
         if isinstance(item, tuple | list) and len(item) > 2:
             raise self._error(number, f"a {type(item).__name__} of {len(item)}", TRIPLE)
         if not isinstance(item, tuple | list) or len(item) != 2:
@@ -61,7 +68,7 @@ class _Reader:
 
     def _pixels(self, number: int, image: Any) -> Tensor:
         if isinstance(image, Image):
-            image = (self.preprocess or self.view.transform)(image)
+            image = self._plain(number, image) if self.preprocess is None else self.preprocess(image)
         shape = (3, self.view.size, self.view.size)
         if not isinstance(image, Tensor):
             origin = "what preprocess makes of an image" if self.preprocess else "an image"
@@ -73,6 +80,13 @@ class _Reader:
             allowed = "uint8 in 0 to 255, or floats as the model takes them"
             raise self._error(number, f"an image of {image.dtype}", allowed)
         return image
+
+    def _plain(self, number: int, image: Image) -> Tensor:
+        """A picture of any kind at the model's size, as one of a file is."""
+        try:
+            return self.view.transform(opaque(image, GROUND)[0])
+        except ValueError as error:
+            raise self._error(number, f"an image with {error}", "a PIL image of 8 or 16 bits, or floats") from error
 
     def _label(self, number: int, label: Any) -> int:
         value = whole(label)

@@ -236,7 +236,7 @@ class Classes:
     folders: tuple[str, ...] = ()
 
 
-def _refuse_unusable(classes: Classes, splits: Sequence[Split]) -> None:
+def refuse_unusable(classes: Classes, splits: Sequence[Split] = ()) -> None:
     """Raise a DataError where there is nothing to tell apart or nothing to train or judge on."""
     if len(classes.names) < 2:
         names = ", ".join(classes.names)
@@ -267,7 +267,7 @@ class SearchData:
     more: Mapping[str, Split] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val, *self.more.values()))
+        refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val, *self.more.values()))
 
     @property
     def sources(self) -> dict[str, Split]:
@@ -294,7 +294,7 @@ class Splits:
     more: Mapping[str, Split] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _refuse_unusable(self.classes, (self.id_train, self.id_val, self.ood_val, *self.more.values()))
+        refuse_unusable(self.classes, tuple(self.parts.values()))
 
     @property
     def search_data(self) -> SearchData:

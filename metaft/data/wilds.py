@@ -6,6 +6,7 @@ its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
         if not 0 <= row.label < classes:
             raise DataError(f"{table}, line {line.number}: label {row.label}; allowed: 0 to {classes - 1}")
         if row.split is not None:
-            by_split[SPLITS[row.split]].append(row)
+            by_split[_of_splits(table, line, row.split)].append(row)
     empty = [name for name, rows in by_split.items() if not rows]
     if empty:
         raise DataError(f"{table}: no rows of {', '.join(empty)}; allowed: at least one of each split")
@@ -150,6 +151,13 @@ def _rows(table: Path, lines: Sequence[Line], chosen: WildsSet) -> list[Row]:
         raise DataError(f"{table}: {error} in a line; allowed: the table as WILDS gives it") from error
 
 
+def _of_splits(table: Path, line: Line, split: str) -> str:
+    """What a split of a table is called here."""
+    if split not in SPLITS:
+        raise DataError(f"{table}, line {line.number}: the split {split!r}; allowed: {', '.join(SPLITS)}")
+    return SPLITS[split]
+
+
 def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
     """All splits lie in train/; a camera's place is a domain, and its images are alike."""
     return [
@@ -161,6 +169,10 @@ def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
 def _iwildcam_names(folder: Path) -> tuple[str, ...]:
     """The names of categories.csv by their label."""
     lines = read_table(folder / "categories.csv", ("y", "name"))
+    odd = [line for line in lines if not re.fullmatch(r"-?\d+", line.cells["y"])]
+    if odd:
+        where, found = f"{folder / 'categories.csv'}, line {odd[0].number}", odd[0].cells["y"]
+        raise DataError(f"{where}: {found!r} in the column 'y'; allowed: a whole number in each row")
     by_label = {int(line.cells["y"]): line.cells["name"].lower() for line in lines if int(line.cells["y"]) != UNUSED}
     if sorted(by_label) != list(range(len(by_label))):
         raise DataError(f"{folder / 'categories.csv'}: labels with gaps; allowed: one name for each label from 0 on")
@@ -197,7 +209,7 @@ def _camelyon_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
     """
     rows, held_out = [], 0
     for _, c in lines:
-        split = {1: "val", 2: "test"}.get(int(c["center"]), ("train", "id_val")[int(c["split"])])
+        split = {1: "val", 2: "test"}.get(int(c["center"])) or {0: "train", 1: "id_val"}[int(c["split"])]
         if split == "id_val":
             split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1
         case = f"patient_{int(c['patient']):03d}_node_{c['node']}"

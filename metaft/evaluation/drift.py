@@ -33,7 +33,7 @@ def feature_drift(start: Tensor, end: Tensor) -> float:
 class Drift:
     """Both kinds of drift from one model, features on both validation sets; that model's are computed once.
 
-    Source: the comparison of feature protection methods of Lu et al., arXiv 2405.16027, which measures
+    Source: the comparison of feature protection methods of Tan et al., arXiv 2405.16027, which measures
     forgetting by the features.
     """
 

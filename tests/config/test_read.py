@@ -121,3 +121,17 @@ def test_a_file_of_a_windows_editor(tmp_path):
 def test_short_bounds_and_unknown_colours():
     assert "at least 2 values" in faults("objective.bounds.lr=[1e-5]")["objective.bounds.lr"]
     assert "a colour" in faults("data.ground=pinkk")["data.ground"]
+
+
+@pytest.mark.parametrize("key", ["010", "1e3", "0x10", "12:30", "null", "1_0", "2014-01-02", "yes", "1.50"])
+def test_keys_are_what_was_typed(tmp_path, key):
+    path = tmp_path / "c.yaml"
+    path.write_text(f"data:\n  options:\n    ood_test: {{{key}: dusk}}\n")
+    assert config.load(path).data.options == {"ood_test": {key: "dusk"}}
+    assert config.load(None, [f"data.options.more={{{key}: a}}"]).data.options == {"more": {key: "a"}}
+
+
+def test_a_key_is_text(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {? [a, b] : 1}\n")
+    assert "a key that is no text" in str(faults(path=path))

@@ -44,6 +44,7 @@ def test_numbered_folders_have_the_names_of_their_numbers(tmp_path):
         (["cat", "dog"], ["dog", "cat"], "'dog' in the line of the folder 'cat'"),
         (["hot_dog", "ice_cream"], ["Ice cream", "hot dog"], "'Ice cream' in the line of the folder 'hot_dog'"),
         (["cat", "dog"], ["cat"], "1 class names; allowed: 2"),
+        (["①", "1²"], ["one", "two", "three"], "3 class names; allowed: 2"),
         (["cat", "dog"], ["cat =", "dog = dog"], "line 1: 'cat ='"),
         (["cat", "dog"], ["cat = a", "cat = b", "dog = c"], "line 2: 'cat = b'"),
         (["cat", "dog"], ["cat = a", "dog"], "line 2: 'dog'"),
@@ -72,8 +73,14 @@ def test_a_template_has_one_place(tmp_path, line):
         templates(str(tmp_path / "t.txt"))
 
 
-@pytest.mark.parametrize("line", ["'a photo of a {}.',", '"a photo of a {}."', "['a photo of a {}.']"])
+@pytest.mark.parametrize(
+    "line", ["'a photo of a {}.',", '"a photo of a {}."', "['a photo of a {}.']", 'lambda c: f"a {c}.",']
+)
 def test_a_list_of_python_is_no_template(tmp_path, line):
     (tmp_path / "t.txt").write_text(line)
     with pytest.raises(DataError, match=r"line 1: .* as in a list of Python"):
         templates(str(tmp_path / "t.txt"))
+
+
+def test_digits_that_are_no_numbers_are_text(tmp_path):
+    assert names(tmp_path, "one\ntwo", ["①", "②"]) == ("one", "two")

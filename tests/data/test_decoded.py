@@ -59,8 +59,10 @@ def test_a_second_opening_decodes_nothing(picture_tree, limit, monkeypatch, caps
     first = load(picture_tree, cache_gib=limit, on_unreadable="skip")
     told = capsys.readouterr().err
     before = None if limit == 0 else first.id_train.source.pixels(range(19))
-    without_decoding(monkeypatch)
+    tried, decode = [], decoded.decode
+    monkeypatch.setattr(decoded, "decode", lambda file, reading: tried.append(file) or decode(file, reading))
     second = load(picture_tree, cache_gib=limit, on_unreadable="skip")
+    assert tried == [picture_tree / "id_train/dark_square/3.png"], "but what could not be read, which may be there now"
     assert capsys.readouterr().err == told, "and says the same of it"
     assert second.id_train.counts(2) == [9, 10]
     if before is not None:
@@ -133,3 +135,20 @@ def test_small_files_are_decoded_by_one_thread(tmp_path, size, alone):
     assert (decoded._threads(files) == 1) == (alone or os.cpu_count() == 1)
     files[2].symlink_to(tmp_path / "nothing")
     assert decoded._threads(files[2:]) == 1
+
+
+def test_a_fault_of_one_moment_is_not_remembered(picture_tree, limit, monkeypatch):
+    """A disk that fails once, or a decoder that was not installed: the file is there, and the same."""
+    bad, decode = picture_tree / "id_train/dark_square/3.png", decoded.decode
+
+    def failing(file, reading):
+        if file == bad:
+            raise DataError("input/output error")
+        return decode(file, reading)
+
+    monkeypatch.setattr(decoded, "decode", failing)
+    assert load(picture_tree, cache_gib=limit, on_unreadable="skip").id_train.counts(2) == [9, 10]
+    monkeypatch.setattr(decoded, "decode", decode)
+    assert load(picture_tree, cache_gib=limit).id_train.counts(2) == [10, 10]
+    without_decoding(monkeypatch)
+    assert load(picture_tree, cache_gib=limit).id_train.counts(2) == [10, 10]

@@ -390,3 +390,15 @@ def test_nothing_of_a_set_is_run_or_fetched(picture_tree, tmp_path, monkeypatch)
     )
     (root / "dataset_infos.json").write_text(json.dumps({"a": 1}))
     same(load(root), load_folder(picture_tree))
+
+
+def test_names_are_compared_in_the_composed_form(picture_tree, tmp_path):
+    from datasets import ClassLabel
+
+    root = saved(tmp_path / "set", picture_tree)
+    for split, ours in SPLITS.items():
+        name = "cafe\u0301" if split == "ood_val" else "caf\u00e9"
+        replaced(root, ours, lambda t, name=name: t.cast_column("label", ClassLabel(names=[name, "bar"])))
+    splits = load(root)
+    assert splits.classes.names[0] == "caf\u00e9"
+    assert splits.ood_val.counts(2) == [10, 10]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from metaft.data.decode import Reading, decode
 from metaft.data.objects import splits_of
 from metaft.data.types import Classes, Splits
 from metaft.errors import ConfigError, DataError
 from tests.data.suites import VIEW
+from tests.data.test_folder import VIEW as REAL
 
 CLASSES = Classes(("dark", "light"), ("a {} picture.",))
 
@@ -20,10 +24,10 @@ def pictures(count: int, seed: int, dtype: torch.dtype = torch.uint8) -> list:
     return [(image, i % 2) for i, image in enumerate(pixels)]
 
 
-def opened(**more) -> Splits:
+def opened(view=VIEW, **more) -> Splits:
     splits = {"id_train": pictures(8, 0), "ood_val": pictures(6, 1), "id_test": pictures(4, 2)}
     splits |= {name.replace("__", "/"): dataset for name, dataset in more.items()}
-    return splits_of({name: data for name, data in splits.items() if data is not None}, CLASSES, VIEW, None, 0)
+    return splits_of({name: data for name, data in splits.items() if data is not None}, CLASSES, view, None, 0)
 
 
 def test_validation_in_named_domains():
@@ -67,3 +71,35 @@ def test_names(more, words):
     with pytest.raises(ConfigError) as caught:
         opened(**more)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA", "F", "LA", "P", "L", "CMYK"])
+def test_pictures_of_every_kind_become_what_files_become(mode, tmp_path):
+    """As `ImageFolder`s and `datasets` give them: 16 bits, floats and transparency as in a file of the same."""
+    rng = np.random.default_rng(0)
+    made = {
+        "I;16": lambda: Image.fromarray(rng.integers(2**16, size=(40, 40)).astype(np.uint16)),
+        "F": lambda: Image.fromarray(rng.random((40, 40)).astype(np.float32)),
+    }
+    plain = Image.fromarray(rng.integers(256, size=(40, 40, 4)).astype(np.uint8), "RGBA")
+    image = (
+        made[mode]() if mode in made else plain.convert("RGB").convert(mode) if mode == "CMYK" else plain.convert(mode)
+    )
+    path = tmp_path / ("a.tif" if mode in ("F", "CMYK") else "a.png")
+    image.save(path)
+    expected = decode(path, Reading(REAL)).pixels
+    (ours,) = opened(REAL, id_test=[(image, 0)]).tests["id_test"].source.pixels([0])
+    assert torch.equal(ours, expected)
+    assert ours.float().std() > 1, "not of one colour"
+
+
+def test_what_cannot_be_read_is_named():
+    class Broken(list):
+        def __getitem__(self, number):
+            raise OSError("image file is truncated") if number == 2 else IndexError(number)
+
+    with pytest.raises(DataError, match=r"id_train'\]: item 0 cannot be read \(0\)"):
+        opened(id_train=Broken(pictures(4, 0)))
+    bad = Image.fromarray(np.full((4, 4), 7.0, dtype=np.float32))
+    with pytest.raises(DataError, match=r"item 0 has an image with values from 7 to 7; allowed: floats from 0 to 1"):
+        opened(ood_test__x=[(bad, 0)])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from metaft.data.types import Domains, ImageView, concatenated, joined
+from metaft.errors import DataError
 from tests.data.suites import load
 
 
@@ -58,3 +60,10 @@ def test_what_a_split_is_told_apart_by():
     assert chalk.parts is chalk.groups, "one domain alone is no domain"
     assert (chalk.domains.numbers.tolist(), chalk.groups.numbers.tolist()) == ([-1, 1, 1], [2, 0, 2])
     assert both.subset(torch.tensor([1, 4])).parts is None
+
+
+def test_a_test_without_an_image_is_refused():
+    splits = load("digits", id_train=20, id_val=10, ood_val=20, test=10)
+    empty = splits.tests["id_test"].subset(torch.arange(0))
+    with pytest.raises(DataError, match="id_test: no images found; allowed: at least one"):
+        replace(splits, tests={**splits.tests, "id_test": empty})

@@ -206,10 +206,17 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
     assert "label 3; allowed: 0 to 2" in fault(tmp_path, "iwildcam")
     table.write_text(whole.replace(",0,train-0.jpg", ",?,train-0.jpg"))
     assert "metadata.csv: invalid literal" in fault(tmp_path, "iwildcam")
+    table.write_text(whole.replace(",val,", ",valid,"))
+    assert "metadata.csv, line" in (said := fault(tmp_path, "iwildcam"))
+    assert "the split 'valid'; allowed: " in said
     table.write_text(whole.replace("location_remapped", "location_mapped"))
     assert "no column 'location_remapped'" in fault(tmp_path, "iwildcam")
     table.write_text("\n".join(line for line in whole.splitlines() if ",val," not in line))
     assert "no rows of ood_val" in fault(tmp_path, "iwildcam")
+    table.write_text(whole)
+    names = (folder / "categories.csv").read_text()
+    (folder / "categories.csv").write_text(names.replace("\n0,", "\n0.0,"))
+    assert "'0.0' in the column 'y'; allowed: a whole number" in fault(tmp_path, "iwildcam")
     (folder / "categories.csv").unlink()
     assert "categories.csv: no table that can be read" in fault(tmp_path, "iwildcam")
 

@@ -114,5 +114,7 @@ def test_the_last_layer_of_a_fine_tune(work, uneven, context, metric):
         return score(metric, logits, y[held], groups[held])
 
     scores = {c: of(c) for c in OF_DFR}
-    assert event[f"held_out_{metric}"] == pytest.approx(max(scores.values()), rel=1e-6, abs=1e-5)  # nats
+    assert event[f"held_out_{metric}"] == pytest.approx(
+        max(scores.values()), rel=1e-6, abs=1e-4
+    )  # the solver stops at 1e-4
     assert scores[event["inverse_penalty"]] == pytest.approx(max(scores.values()), rel=1e-6)
