@@ -20,6 +20,7 @@ from itertools import product
 import torch
 from shared.cells import one_thread
 from shared.rows import Row, Rows, arguments
+from shared.tables.landscape import ALONG
 from shared.workers import in_workers
 from torch import Tensor
 
@@ -33,7 +34,6 @@ LENGTHS = (10, 20, 50)
 RATES = {"1": 1.0, "1/3": 1 / 3, "1/10": 1 / 10}
 STEPS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 RANDOM = 2
-ALONG = "hypergradient"
 
 
 def main() -> None:

@@ -27,7 +27,19 @@ from itertools import accumulate, product
 from typing import Any
 
 import optuna
-from shared.cells import LENGTH, PRETRAININGS, Cell, by_test, cell_of, fits_in, one_thread, opened, pretrain, scores
+from shared.cells import (
+    LENGTH,
+    PER_GROUP,
+    PRETRAININGS,
+    Cell,
+    by_test,
+    cell_of,
+    fits_in,
+    one_thread,
+    opened,
+    pretrain,
+    scores,
+)
 from shared.optuna_sampler import OptunaTPE
 from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
@@ -50,13 +62,12 @@ ABLATED = "steps:600"  # the budget of ablations, which then need no quiet machi
 FEW = "trials:13"  # that of inner loops of different lengths: as many hypergradients for each
 ONLINE = "share:0.05"  # of a fine-tune of 323 epochs, 10,013 steps
 KEYS = ("suite", "pretrain", "seed", "solver", "space", "head", "budget", "ablation")
-GROUPS = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
 # From the probe's head the first steps may be longer: chosen on seeds 1000 and 1002, like all defaults of the descent.
 HEADS: dict[str, tuple[str, ...]] = {
     "zero_shot": ("objective.head=zero_shot",),
     "linear_probe": ("objective.head=linear_probe", "hypergrad.lr=0.3", "hypergrad.decay=3"),
 }
-SPACES: dict[str, tuple[str, ...]] = {"standard": (), "groups": (GROUPS,)}  # 11 and 71 hyperparameters
+SPACES: dict[str, tuple[str, ...]] = {"standard": (), "groups": (PER_GROUP,)}  # 11 and 71 hyperparameters
 HYPERGRAD, TPE = "search.mode=hypergrad", "search.mode=tpe"
 SOLVERS: dict[str, tuple[str, ...]] = {
     "hypergrad": (HYPERGRAD,),

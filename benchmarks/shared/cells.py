@@ -37,6 +37,7 @@ PROTOCOL = (
     *("search.use_ood_labels=judge", "search.id_drop_max=null", "search.final_share=0.1"),
     *("objective.head=zero_shot", "objective.mix=false", "inner.steps=20"),
 )
+PER_GROUP = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"  # 71 hyperparameters on the toy CLIP
 CLASSES = {"shapes": 12, "digits": 10}
 LENGTH = {"steps": 248, "checks": 8}  # eight epochs of the suites' 2,000 training images at batch 64
 PRETRAININGS = 3

@@ -16,7 +16,7 @@ from metaft.finetune.methods import BEST
 from metaft.objective import Objective
 from metaft.results import HandedBack, SearchResult
 from metaft.search.journal import Journal
-from shared.cells import one_thread, scores
+from shared.cells import PER_GROUP, one_thread, scores
 from shared.rows import Row, Rows
 from shared.workers import in_workers
 
@@ -37,7 +37,6 @@ QUICK = (
     *("finetune.epochs=1", "inner.steps=2", "search.outer_batch_size=24", "search.candidates=2"),
 )
 GROUPS = "-groups"  # after a solver's name: parameter groups have rates, weight decays and penalties of their own
-PER_GROUP = ("objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]",)  # 71 hyperparameters on the toy CLIP
 BUDGET = ("search.seconds=null", "search.step_equivalents=1000")  # the same on a busy machine
 QUICK_BUDGET = ("search.seconds=null", "search.trials=9", "search.step_equivalents=150")
 
@@ -72,7 +71,7 @@ def compared(settings: Sequence[str], seed: int, device: str, solvers: Sequence[
     plain = fits_of(work, store)
     rows = [{"solver": None, "method": name, **measured(work, plain, name)} for name in METHODS]
     for solver in solvers:
-        mode, space = solver.removesuffix(GROUPS), PER_GROUP if solver.endswith(GROUPS) else ()
+        mode, space = solver.removesuffix(GROUPS), (PER_GROUP,) if solver.endswith(GROUPS) else ()
         cfg = config.load(None, [*words, f"search.mode={mode}", *space, *(QUICK_BUDGET if quick else BUDGET)])
         rows += _searched(replace(work, cfg=cfg), store, solver)
     return rows

@@ -23,14 +23,13 @@ from metaft.inner.storage import footprint_of
 from metaft.objective import WeightedLoss
 from metaft.temperature import ce_calibrated
 from metaft.training.batches import TrainBatch
-from shared.cells import PROTOCOL
+from shared.cells import PER_GROUP, PROTOCOL
 
 TOY = "toy"
 LAYERS = {"vit-128": 4, "vit-128x12": 12}
 TOWER = {"image_size": 32, "width": 128, "head_width": 32, "patch_size": 8}
 TEXT = {"context_length": 16, "vocab_size": 512, "width": 64, "heads": 2, "layers": 2}
 END = "objective.mix=false"  # the outer loss is that of the end of the loop, as other packages know it
-PER_GROUP = "objective.per_group=[lr, wd, l1init, l1zero, l2init, l2zero]"
 DISTINCT = 4  # batches, used in turn
 CLASSES = 10
 Result = tuple[Tensor, dict[str, Tensor]]  # the outer loss, and its derivative by each hyperparameter

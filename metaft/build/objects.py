@@ -15,10 +15,10 @@ from metaft.config.schema import Config, DataConfig
 from metaft.data.captions import templates
 from metaft.data.corrupted import with_corrupted
 from metaft.data.objects import splits_of
+from metaft.data.sources import MORE
 from metaft.data.types import Classes, ImageView, Splits
 from metaft.errors import ConfigError, Fault, unknown
 
-MORE = "more/"
 OF_CORRUPTIONS = ("corruptions", "severity", "corrupted")  # settings under `data` that go with objects
 
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from metaft.data.layout import judges
+from metaft.data.sources import MORE
 from metaft.data.tree import in_order
 from metaft.data.types import Domains, Split
 from metaft.errors import ConfigError, Fault, unknown
 
 Given = Mapping[str, Any]  # by split: a name or a whole number for each image
 Texts = list[str | None]  # a name for each image of a split, in order; None: it is in none
-PARTS, MORE = "ood_val/", "more/"  # splits that are domains of one, and splits that judge nothing
+PARTS = "ood_val/"  # splits that are domains of one
 
 
 @dataclass(frozen=True)

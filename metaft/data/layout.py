@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
-from metaft.data.sources import NAMES, usable
+from metaft.data.sources import MORE, NAMES, usable
 from metaft.errors import DataError, Fault, nearest
 
 
@@ -57,7 +57,7 @@ class Layout(BaseModel):
 
 def judges(name: str) -> bool:
     """Whether the images of a split judge, which those to train on do not."""
-    return name != "id_train" and not name.startswith("more/")
+    return name != "id_train" and not name.startswith(MORE)
 
 
 def needs_root(data: DataConfig) -> list[Fault]:

@@ -17,15 +17,15 @@ from metaft.data.decode import opaque
 from metaft.data.decoded import MEMORY
 from metaft.data.draws import hold_out
 from metaft.data.grouping import Beside, Given, whole
+from metaft.data.sources import MORE, usable
 from metaft.data.sources import NAMES as OF_SOURCES
-from metaft.data.sources import usable
 from metaft.data.types import Classes, ImageView, Ready, Split, Splits, concatenated
 from metaft.errors import ConfigError, DataError, Fault, nearest
 
 NEEDED = ("id_train", "ood_val")
 NAMES = ("id_train", "id_val", "ood_val", "ood_val/NAME", "id_test", "ood_test/NAME", "more/NAME")
 SINGLE = tuple(name for name in NAMES if "/" not in name)
-GROUPS = ("ood_val/", "ood_test/", "more/")  # splits of which there may be several, each with a name
+GROUPS = ("ood_val/", "ood_test/", MORE)  # splits of which there may be several, each with a name
 GROUND = DataConfig().ground  # beneath transparent pictures
 PAIR = "a pair (image, label)"
 TRIPLE = f"{PAIR}; what else is known of images is given beside the splits, as `domains` and `groups`"
@@ -197,7 +197,7 @@ def splits_of(
         ood_val=_of_domains(parts, beside) if parts else read.get("ood_val", read["id_val"]),
         tests={name: split for name, split in read.items() if name == "id_test" or name.startswith("ood_test/")},
         classes=classes,
-        more=_group(read, "more/"),
+        more=_group(read, MORE),
     )
 
 
@@ -231,7 +231,7 @@ def _name_faults(datasets: Mapping[str, Any], needs_ood_val: bool) -> list[Fault
         group = next((group for group in GROUPS if name.startswith(group) and name != group), None)
         if group is None and name not in SINGLE:
             faults.append(Fault(f"splits[{name!r}]", "unknown name", allowed, nearest(name, NAMES)))
-        elif group == "more/" and not usable(name.removeprefix(group)):
+        elif group == MORE and not usable(name.removeprefix(group)):
             faults.append(Fault(f"splits[{name!r}]", "not the name of a source", f"more/NAME of {OF_SOURCES}"))
     for (first, one), (second, other) in combinations(datasets.items(), 2):
         if _shared(one, other):

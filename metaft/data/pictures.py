@@ -14,6 +14,7 @@ from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_pictur
 from metaft.data.decoded import Checked, Keeping, keeping, unchecked
 from metaft.data.draws import hold_out
 from metaft.data.grouping import domains_of
+from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
@@ -105,7 +106,7 @@ def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, see
         ood_val=concatenated("ood_val", list(domains.items())) if domains else splits.get("ood_val", id_val),
         tests={name: split for name, split in splits.items() if name == "id_test" or name.startswith("ood_test/")},
         classes=classes,
-        more=_group(splits, "more/"),
+        more=_group(splits, MORE),
     )
 
 
