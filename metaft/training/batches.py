@@ -16,6 +16,9 @@ from metaft.data.types import Split
 from metaft.objective.state import SourceState, StepState
 from metaft.training.augment import Augment
 
+BLOCK = 64  # images of which theta_0's outputs are computed together
+WHOLE = 50_000  # images of a split, up to which all of its outputs are kept
+
 
 class SourceBatch(NamedTuple):
     """Images [B, 3, S, S] and labels [B] of a further source, and the factor of the mean loss on them."""
@@ -125,7 +128,11 @@ def source_size(size: int) -> int:
 
 
 class Reference:
-    """theta_0's logits and features of a split's images, computed once per image.
+    """theta_0's logits and features of a split's images, computed once per image, when one is asked for.
+
+    How a batch is put together decides how its sums are rounded. So images are computed in blocks of the split's order,
+    whatever is asked for: a training that was interrupted gets the same bits as one that was not. Of a split of more
+    than `WHOLE` images, of which a search sees few, nothing is kept: they are computed as they are asked for.
 
     Args:
         classifier: theta_0; it is never changed.
@@ -133,24 +140,32 @@ class Reference:
 
     def __init__(self, classifier: nn.Module, split: Split, device: torch.device | str) -> None:
         self._classifier, self._split, self._device = classifier, split, device
-        self._known = torch.zeros(len(split), dtype=torch.bool)
-        self._logits: Tensor | None = None
-        self._features: Tensor | None = None
+        self._known: set[int] = set()  # blocks
+        self._outputs: tuple[Tensor, Tensor] | None = None
 
-    @torch.no_grad()
     def __call__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, C] and features [B, D] of these images."""
-        fresh = indices[~self._known[indices]].unique()
-        if len(fresh):
-            out = self._classifier(self._split.batch(fresh, self._device).images)
-            if self._logits is None or self._features is None:
-                self._logits = out.logits.new_zeros(len(self._split), out.logits.shape[1])
-                self._features = out.image_features.new_zeros(len(self._split), out.image_features.shape[1])
-            self._logits[fresh], self._features[fresh] = out.logits, out.image_features
-            self._known[fresh] = True
-        assert self._logits is not None
-        assert self._features is not None
-        return self._logits[indices], self._features[indices]
+        if len(self._split) > WHOLE:
+            return self._computed(indices)
+        for block in {*(indices // BLOCK).tolist()} - self._known:
+            self._compute(torch.arange(BLOCK * block, min(BLOCK * (block + 1), len(self._split))))
+            self._known.add(block)
+        assert self._outputs is not None
+        logits, features = self._outputs
+        return logits[indices], features[indices]
+
+    def _compute(self, indices: Tensor) -> None:
+        found = self._computed(indices)
+        if self._outputs is None:
+            logits, features = (part.new_zeros(len(self._split), part.shape[1]) for part in found)
+            self._outputs = logits, features
+        for all_of_them, part in zip(self._outputs, found, strict=True):
+            all_of_them[indices] = part
+
+    @torch.no_grad()
+    def _computed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        out = self._classifier(self._split.batch(indices, self._device).images)
+        return out.logits, out.image_features
 
 
 @dataclass(frozen=True)

@@ -66,22 +66,39 @@ def test_parts_are_the_batch_cut(batches):
     assert [part.seed for part in parts] == [7, 8]
 
 
-def test_theta_0_speaks_once_of_an_image(batches, work):
-    calls = []
+@pytest.mark.parametrize("whole", [True, False])
+def test_theta_0_speaks_of_an_image_whatever_was_asked_before(work, whole, monkeypatch):
+    """To the last bit: a training that goes on asks for other images together than one that was never interrupted."""
+    monkeypatch.setattr("metaft.training.batches.BLOCK", 16)
+    split = work.splits.id_train
+    monkeypatch.setattr("metaft.training.batches.WHOLE", len(split) if whole else 10)
+    before, fresh = (Reference(work.classifier, split, "cpu") for _ in range(2))
+    for asked in ([3, 20], [4, 5, 6], [40, 21, 9]):
+        before(torch.tensor(asked))
+    last = torch.tensor([5, 20, 41, 7, 3])
+    for old, new in zip(before(last), fresh(last), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_theta_0_speaks_once_of_an_image(work, monkeypatch):
+    monkeypatch.setattr("metaft.training.batches.BLOCK", 16)
+    calls, split = [], work.splits.id_train
 
     def counting(images):
         calls.append(len(images))
         return work.classifier(images)
 
-    reference = Reference(counting, batches.split, "cpu")
+    reference = Reference(counting, split, "cpu")
     first = torch.tensor([5, 2, 5])
     logits, features = reference(first)
     with torch.no_grad():
-        expected = work.classifier(batches.split.batch(first).images)
+        expected = work.classifier(split.batch(first).images)
     torch.testing.assert_close(logits, expected.logits)
     torch.testing.assert_close(features, expected.image_features)
     reference(torch.tensor([2, 7]))
-    assert calls == [2, 1]
+    assert calls == [16], "all of a block, once"
+    reference(torch.tensor([1, len(split) - 1]))
+    assert calls == [16, (len(split) - 1) % 16 + 1]
 
 
 @pytest.fixture(scope="module")
