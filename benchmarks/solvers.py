@@ -52,6 +52,7 @@ from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace
 from metaft.errors import DivergedError
 from metaft.objective import Objective
+from metaft.provenance import identity
 from metaft.runfolder import RunFolder
 from metaft.search.bilevel import BilevelProblem, Budget, Solver
 from metaft.search.journal import Journal
@@ -213,7 +214,7 @@ def along(cell: Cell, search: Search) -> list[Row]:
     within = search.within(cell)
     with tempfile.TemporaryDirectory() as folder:
         work = opened(replace(within, settings=(*within.settings, f"out={folder}/run")))
-        results = pipeline.run(work, RunFolder.create(work.cfg), pipeline.prepared(work))
+        results = pipeline.run(work, RunFolder.create(work.cfg, identity(work)), pipeline.prepared(work))
     spent = results.search
     assert spent is not None
     return [

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's words
 
 
 class MetaftError(Exception):
@@ -28,6 +31,12 @@ class CheckpointError(MetaftError):
 
 class BusyError(MetaftError):
     """Another process is writing to the same file or folder."""
+
+    exit_code = 2
+
+
+class OutOfMemoryError(MetaftError):
+    """The settings ask for more memory than there is."""
 
     exit_code = 2
 
@@ -71,6 +80,19 @@ class ConfigError(MetaftError):
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def fault_of_system(error: OSError) -> str:
+    """What the operating system refused, and of which file."""
+    where = "" if error.filename is None else f"{error.filename}: "
+    return where + (error.strerror or first_line(error))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy, torch or the operating system says that memory has run out."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

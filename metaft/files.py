@@ -1,4 +1,4 @@
-"""Writing files atomically and by one process at a time, and JSON that any reader accepts."""
+"""Writing files whole, durably and by one process at a time, and JSON that any reader accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,21 +14,59 @@ from filelock import FileLock, Timeout
 
 from metaft.errors import BusyError
 
+TEMPORARY = ".tmp"  # behind the name of a file that is being written
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A temporary file beside `path` to write to, which then takes its place, so that no reader sees a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        yield file
-    temporary.replace(path)
+    """A temporary file beside `path` to write to, which then takes its place, so that no reader sees a part of it.
+
+    It is on the disk before it replaces anything, and is deleted where that fails. The folder must exist: one that was
+    deleted in the meantime is not made again.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync(path.parent)
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file; a reader sees all of it or none."""
+    """Write a file into a folder that exists; a reader sees all of it or none."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to a file that exists, on the disk when this returns; one that was deleted is not made again."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def complete_lines(path: Path) -> tuple[bytes, bytes]:
+    """The complete lines of a file to which lines are added, and what stands behind them: a line torn by a crash."""
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def cache_folder() -> Path:

@@ -21,7 +21,7 @@ from metaft.build.workspace import Workspace, workspace
 from metaft.clip.export import export
 from metaft.config.schema import Config
 from metaft.cost import Cost
-from metaft.errors import ConfigError, DivergedError
+from metaft.errors import ConfigError, DivergedError, Fault
 from metaft.files import to_json
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits
@@ -148,14 +148,30 @@ def _learned(
 ) -> tuple[Objective, Results]:
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
-        learned = load_objective(folder.objective)
-    elif learned is None:
+        return _kept(folder, results), results
+    if learned is None:
         assert search is not None, "without an objective there is a search"
         result = find(work, search, folder.journal(), _fits(work, folder, None))
         results, learned = replace(results, search=result.to_dict()), result.objective
-        results.write(folder.path)  # before objective.yaml, whose presence says that the search is done
+    results = with_objective(results, learned)
+    results.write(folder.path)  # before objective.yaml, whose presence says that it is settled
     learned.save(folder.objective)
-    return learned, with_objective(results, learned)
+    return learned, results
+
+
+def _kept(folder: RunFolder, results: Results) -> Objective:
+    """The objective that a run has settled on before.
+
+    Raises:
+        ConfigError: it is another one now.
+    """
+    kept = load_objective(folder.objective)
+    old, new = ({} if r.objective is None else dict(r.objective) for r in (results, with_objective(results, kept)))
+    odd = [name for name in new if old.get(name) != new[name]]
+    if odd:
+        found = ", ".join(f"{name} {new[name]}, which the run had as {old.get(name)}" for name in odd)
+        raise ConfigError([Fault(str(folder.objective), found, "as it was; a new run with --objective takes another")])
+    return kept
 
 
 def _fits(work: Workspace, folder: RunFolder, learned: Objective | None) -> Fits:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from metaft.config.paths import place
-from metaft.errors import ConfigError, DataError, Fault, MetaftError
+from metaft.errors import ConfigError, DataError, Fault
+from metaft.shell import answered
 
 if TYPE_CHECKING:  # so that help answers at once
     from torch import Tensor
@@ -36,18 +37,19 @@ class Prediction(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     args = _parser().parse_args(argv)
-    try:
-        _refuse_unwritable(args.out)
-        found = predictions(args.run, args.images, args.classnames, args.templates, args.device, args.skip)
-        text = FORMS[args.format](found)
-        if args.out is None:
-            coding = sys.stdout.encoding or "utf-8"
-            sys.stdout.write(text.encode(coding, "backslashreplace").decode(coding))
-        else:
-            args.out.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except MetaftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return answered(lambda: _written(args))
+
+
+def _written(args: argparse.Namespace) -> int:
+    """Predict, and write what was found."""
+    _refuse_unwritable(args.out)
+    found = predictions(args.run, args.images, args.classnames, args.templates, args.device, args.skip)
+    text = FORMS[args.format](found)
+    if args.out is None:
+        coding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(coding, "backslashreplace").decode(coding))
+    else:
+        args.out.write_text(text, encoding="utf-8", errors="backslashreplace")
     return 0
 
 

@@ -1,12 +1,15 @@
-"""The origin of results."""
+"""The origin of results, and what tells a run from every other."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,12 @@ from typing import Any
 import torch
 
 from metaft.build.workspace import Workspace
+from metaft.config.read import flatten
 from metaft.data.types import Split
+from metaft.tensors import digest
 
+SAMPLE = 256  # images of a split that its fingerprint is of
+MOVABLE = ("device", "out")  # settings that a run may have others of when it goes on
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
 
 
@@ -32,8 +39,39 @@ def provenance(work: Workspace) -> dict[str, Any]:
         "seed": work.cfg.seed,
         "metric": work.search.metric,
         "suite": dict(work.suite),
-        "data": {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in work.splits.parts.items()},
+        "data": _data(work),
     }
+
+
+def identity(work: Workspace) -> dict[str, dict[str, Any]]:
+    """What a run must have in common with itself when it goes on, as JSON types: settings, data, weights and code."""
+    settings = {name: value for name, value in flatten(work.cfg).items() if name not in MOVABLE}
+    classes = hashlib.sha256("\n".join(work.splits.classes.names).encode()).hexdigest()[:16]
+    return {
+        "settings": settings,
+        "data": {"classes": {"n": len(work.splits.classes.names), "sha256": classes}, **_data(work)},
+        "weights": {"theta_0": digest(work.classifier.state_dict())},
+        "code": {"metaft": _source(), **{p: _version(p) for p in PACKAGES if p != "metaft"}},
+    }
+
+
+def run_id(identity: Mapping[str, Mapping[str, Any]]) -> str:
+    """16 hexadecimal digits that runs of the same settings, data and weights have in common."""
+    same = {part: values for part, values in identity.items() if part != "code"}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def _source() -> str:
+    """A hash of this package's source, 16 hexadecimal digits."""
+    total = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        total.update(file.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _data(work: Workspace) -> dict[str, dict[str, Any]]:
+    return {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in work.splits.parts.items()}
 
 
 def _version(package: str) -> str | None:
@@ -59,7 +97,7 @@ def _commit() -> str | None:
 
 
 def _fingerprint(split: Split) -> str:
-    """A hash of all labels and the first 64 images, 16 hexadecimal digits."""
-    digest = hashlib.sha256(split.labels.numpy().tobytes())
-    digest.update(split.source.pixels(range(min(64, len(split)))).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """A hash of all labels and of some images, evenly spread, 16 hexadecimal digits."""
+    total = hashlib.sha256(split.labels.numpy().tobytes())
+    total.update(split.source.pixels(range(0, len(split), -(-len(split) // SAMPLE))).numpy().tobytes())
+    return total.hexdigest()[:16]

@@ -251,7 +251,7 @@ class Results:
         )
 
     def write(self, folder: str | Path) -> None:
-        """Write results.json, and its provenance alone as provenance.json."""
+        """Write results.json, and its provenance alone as provenance.json, into a folder that exists."""
         contents = self.to_dict()
         write(Path(folder) / "results.json", to_json(contents, indent=2) + "\n")
         write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")
@@ -260,6 +260,7 @@ class Results:
         """Write results.json and its report: results.md, report.html and figures/."""
         from metaft.report.write import write_run  # matplotlib, which reading results does not need
 
+        Path(folder).mkdir(parents=True, exist_ok=True)
         self.write(folder)
         write_run(self.to_dict(), Path(folder))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import logging
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaft.errors import ConfigError, DataError, DivergedError, Fault, MetaftError
+from metaft.errors import ConfigError, DivergedError, Fault
+from metaft.shell import answered
 
 if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
     from metaft.build.carried import Carried
@@ -23,23 +23,26 @@ if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings
     from metaft.results import Results
     from metaft.runfolder import RunFolder
 
-INTERRUPTED = 130
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
+
+@dataclass
+class GoingOn:
+    """The command that goes on with what this process is at work on; empty before it has a folder."""
+
+    folder: RunFolder | None = None
+
+    def __call__(self) -> str:
+        """The command."""
+        if self.folder is None:
+            return ""
+        return f"python -m metaft.run --resume {shlex.quote(str(self.folder.path))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     args = _parser().parse_intermixed_args(argv)
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _dispatch(args)
-    except MetaftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted before anything was written", file=sys.stderr)
-        return INTERRUPTED
+    going_on = GoingOn()
+    return answered(lambda: _dispatch(args, going_on), going_on)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,7 +74,7 @@ def _place(text: str) -> Path:
     return place(text)
 
 
-def _dispatch(args: argparse.Namespace) -> int:
+def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     if args.list:
         print(LISTS[args.list]())
         return 0
@@ -92,39 +95,28 @@ def _dispatch(args: argparse.Namespace) -> int:
 
         print(dry_run(cfg))
         return 0
-    return _run(cfg, source, args.resume)
+    return _run(cfg, source, args.resume, going_on)
 
 
-def _run(cfg: Config, source: Objective | Carried | None, resumed: Path | None) -> int:
-    """Open everything, then run in a new folder or a resumed one; when interrupted, say how to resume."""
+def _run(cfg: Config, source: Objective | Carried | None, resumed: Path | None, going_on: GoingOn) -> int:
+    """Open everything, then run in a new folder or a resumed one."""
     from metaft import pipeline
+    from metaft.provenance import identity
     from metaft.runfolder import RunFolder, refuse_unusable
 
     if resumed is None:
         refuse_unusable(cfg.out)
     work = pipeline.opened(cfg)
     learned = pipeline.received(work, source)
-    folder = None if resumed is None else RunFolder(resumed)
+    folder = None if resumed is None else RunFolder.reopened(resumed, identity(work))
     searching = learned is None and not (folder is not None and folder.objective.exists())
     search = pipeline.prepared(work) if searching else None
-    folder = folder or RunFolder.create(cfg)
-    try:
-        with folder.claimed():
-            results = pipeline.run(work, folder, search, learned)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; go on with: {_going_on(folder)}", file=sys.stderr)
-        return INTERRUPTED
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DataError(f"{folder.path}: {error.strerror}; allowed: room, and then {_going_on(folder)}") from error
+    folder = folder or RunFolder.create(cfg, identity(work))
+    going_on.folder = folder
+    with folder.claimed():
+        results = pipeline.run(work, folder, search, learned)
     _tell(work, folder, results)
     return DivergedError.exit_code if results.failed else 0
-
-
-def _going_on(folder: RunFolder) -> str:
-    """The command that resumes a run."""
-    return f"python -m metaft.run --resume {shlex.quote(str(folder.path))}"
 
 
 def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
@@ -164,7 +156,7 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Objective | Carried | N
     path = args.resume / "config.yaml" if args.resume else args.config
     if args.resume and not path.is_file():
         raise ConfigError([Fault("--resume", f"{args.resume} holds no run", "the folder of a run that was begun")])
-    faults: list[Fault] = []
+    faults = _beside_resume(args) if args.resume else []
     try:
         cfg = load(path, overrides)
     except ConfigError as error:
@@ -181,15 +173,22 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Objective | Carried | N
     return cfg, given(args.objective) if args.objective else None
 
 
+def _beside_resume(args: argparse.Namespace) -> list[Fault]:
+    """Faults of flags that a resumed run has no use for, since it has its own settings, folder and objective."""
+    given = {"--config": args.config, "--out": args.out, "--objective": args.objective}
+    allowed = "none, as a resumed run has its own"
+    return [Fault(flag, f"{value} beside --resume", allowed) for flag, value in given.items() if value is not None]
+
+
 def _changed(before: Config, after: Config) -> list[Fault]:
-    """Faults of settings that a resumed run would change; only the device and the folder may."""
+    """Faults of settings that a resumed run would change; only the device may."""
     from metaft.config import flatten
 
     old, new = flatten(before), flatten(after)
     return [
         Fault(key, f"{new[key]!r} in a resumed run", f"{old[key]!r}, as the run began")
         for key in old
-        if old[key] != new[key] and key not in ("device", "out")
+        if old[key] != new[key] and key != "device"
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,39 +19,56 @@ from metaft.clip.export import notes, restore, save
 from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.cost import Cost
-from metaft.errors import CheckpointError, ConfigError, Fault
-from metaft.files import claim, replacing, to_json, unwritable, write
+from metaft.errors import CheckpointError, ConfigError, DataError, Fault, first_line
+from metaft.files import TEMPORARY, append, claim, complete_lines, replacing, to_json, unwritable, write
 from metaft.finetune.fits import Fit
+from metaft.progress import warn
+from metaft.provenance import run_id
 from metaft.results import Results
 from metaft.search.journal import Journal
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
+OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
+    *("config.yaml", "identity.json", "metrics.jsonl", "results.json", "objective.yaml"),
+    *("search", "checkpoints", "model"),
+)
+Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
 
 
 def refuse_unusable(out: Path | None) -> None:
     """Refuse a folder for a new run before anything is opened.
 
     Raises:
-        ConfigError: it holds a run already, or cannot be written to.
+        ConfigError: it holds a run already, or what is left of one, or cannot be written to.
     """
     reason = unwritable(out or RUNS)
     if reason is not None:
         raise ConfigError([Fault("out", reason, "a folder that can be made and written to")])
-    if out is not None and (out / "config.yaml").exists():
+    found = [] if out is None else [name for name in OWN if (out / name).exists()]
+    if "config.yaml" in found:
         raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
+    if found:
+        raise ConfigError([Fault("out", f"{out} holds {', '.join(found)}, as a run does", "a new folder")])
 
 
 class RunFolder:
-    """The folder of a run, with its settings, log, journal, checkpoints, results and model."""
+    """The folder of a run, with its settings, log, journal, checkpoints, results and model.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the folder.
+        identity: of the run.
+    """
+
+    def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path
         self.objective = path / "objective.yaml"
         self.model = path / "model"
+        self._run = run_id(identity)
+        self._events, self._logged = path / "metrics.jsonl", set[str]()
 
     @classmethod
-    def create(cls, cfg: Config) -> RunFolder:
-        """Make a folder with config.yaml: `out`, or one in runs/ named by the time and the settings.
+    def create(cls, cfg: Config, identity: Identity) -> RunFolder:
+        """Make a folder with identity.json and config.yaml: `out`, or one in runs/ named by the time and the settings.
 
         Raises:
             ConfigError: as for `refuse_unusable`.
@@ -58,38 +76,97 @@ class RunFolder:
         refuse_unusable(cfg.out)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
+        path.mkdir(parents=True, exist_ok=True)
+        write(path / "identity.json", to_json(identity, indent=1) + "\n")
         write(path / "config.yaml", dump(cfg))
-        return cls(path)
+        return cls(path, identity)
+
+    @classmethod
+    def reopened(cls, path: Path, identity: Identity) -> RunFolder:
+        """The folder of a run that goes on with settings, data and weights of this identity.
+
+        Other code is told of, and the run goes on with it.
+
+        Raises:
+            ConfigError: the run began with other ones; each is named.
+            DataError: what it began with cannot be read.
+        """
+        begun = _identity_in(path)
+        if begun["code"] != identity["code"]:
+            warn(f"{path}: {'; '.join(_differences(begun, identity, 'code'))}: its numbers may differ by rounding")
+        faults = [
+            Fault(f"{path}: {part}", difference, "as the run began; a new run takes others")
+            for part in ("settings", "data", "weights")
+            for difference in _differences(begun, identity, part)
+        ]
+        if faults:
+            raise ConfigError(faults)
+        return cls(path, identity)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """A context during which no other process can claim the folder.
+        """A context during which no other process can claim the folder; what a crash has left half-written is removed.
 
         Raises:
             BusyError: another process is at work in it.
         """
         lock = claim(self.path)
         try:
+            for unfinished in self.path.rglob(f"*{TEMPORARY}"):
+                unfinished.unlink()
+            complete, torn = complete_lines(self._events) if self._events.exists() else (b"", b"begin")
+            if torn:
+                write(self._events, complete)
+            self._logged = set(complete.decode(errors="replace").splitlines())
             yield
+        except OSError as error:
+            error.filename = error.filename or str(self.path)  # torch and others leave it out
+            raise
         finally:
             lock.release()
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Append an event to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(to_json(event) + "\n")
+        """Append an event to metrics.jsonl, unless it was there before an interruption."""
+        line = to_json(event)
+        if line not in self._logged:
+            append(self._events, line)
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
-        return Journal(self.path / "search" / "trials.jsonl")
+        return Journal(self.path / "search" / "trials.jsonl", run=self._run)
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
-        return Checkpoints(self.path / "checkpoints", work.fresh, work.device)
+        return Checkpoints(self.path / "checkpoints", work.fresh, work.device, self._run)
 
     def results(self) -> Results | None:
         """The contents of results.json so far; None: there is none."""
         return Results.load(self.path) if (self.path / "results.json").exists() else None
+
+
+def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
+    """What the run in a folder began with.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    file = path / "identity.json"
+    try:
+        begun = json.loads(file.read_text(encoding="utf-8"))
+        return {part: dict(begun[part]) for part in ("settings", "data", "weights", "code")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{file}: what the run began with cannot be read ({reason}); allowed: as it began") from error
+
+
+def _differences(begun: Identity, now: Identity, part: str) -> list[str]:
+    """In words, each value of a part that is not what a run began with."""
+    old, new = begun[part], json.loads(to_json(now[part]))
+    return [
+        f"{name} was {old.get(name, 'not there')} and is {new.get(name, 'not there')}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
 
 
 class Checkpoints:
@@ -99,24 +176,33 @@ class Checkpoints:
         folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
         fresh: makes a classifier to load into.
         device: onto which states of trainings are loaded.
+        run: what tells their run from others.
     """
 
-    def __init__(self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu") -> None:
-        self._folder, self._fresh, self._device = folder, fresh, device
+    def __init__(
+        self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu", run: str = ""
+    ) -> None:
+        self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
 
     def take(self, name: str) -> Fit | None:
-        """A fit; None: it is not in the folder."""
+        """A fit; None: it is not in the folder.
+
+        Raises:
+            CheckpointError: it cannot be read, was changed, or is of another run.
+        """
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
         model, written = restore(self._fresh(), path), notes(path)
+        self._refuse_other(path, written.get("run"))
         costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
         return Fit(model, costs, json.loads(written["chosen"]))
 
     def put(self, name: str, fit: Fit) -> None:
         """Write a fit, and delete the states of its trainings, which are no longer needed."""
         costs = {other: asdict(cost) for other, cost in fit.costs.items()}
-        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen)}
+        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
+        self._folder.mkdir(exist_ok=True)
         save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
         for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
             path.unlink(missing_ok=True)
@@ -125,24 +211,36 @@ class Checkpoints:
         """The state of a training that was interrupted; None: there is none.
 
         Raises:
-            CheckpointError: it cannot be read.
+            CheckpointError: it cannot be read, was changed, or is of another run.
         """
         path = self._training(name)
         if not path.exists():
             return None
         try:
-            return dict(torch.load(path, map_location=self._device, weights_only=True))
+            with zipfile.ZipFile(path) as parts:
+                changed = parts.testzip()  # compares checksums, which torch.load does not
+            if changed is not None:
+                raise ValueError(f"{changed} in it was changed")
+            state = dict(torch.load(path, map_location=self._device, weights_only=True))
         except Exception as error:  # torch raises whatever the bytes lead it to
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f"{path}: {reason}; allowed: a training's state, or no such file") from error
+            raise CheckpointError(
+                f"{path}: {first_line(error)}; allowed: a training's state, or no such file"
+            ) from error
+        self._refuse_other(path, state.pop("run", None))
+        return state
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write the state of a training, so that a reader sees a complete file."""
+        self._folder.mkdir(exist_ok=True)
         with replacing(self._training(name)) as file:
             try:
-                torch.save(state, file)
+                torch.save({**state, "run": self._run}, file)
             except RuntimeError as error:  # torch's writer hides why a file could not be written
                 raise error.__context__ or error from None
+
+    def _refuse_other(self, path: Path, run: str | None) -> None:
+        if run != self._run:
+            raise CheckpointError(f"{path}: of another run; allowed: this run's own, or no such file")
 
     def _training(self, name: str) -> Path:
         return self._folder / f"{name}.training"

@@ -1,8 +1,9 @@
-"""Lists of tensors as one long vector."""
+"""Lists of tensors as one long vector, and what tells tensors apart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,3 +30,13 @@ def pulled(values: Sequence[Tensor], adjoints: Sequence[Tensor], inputs: Sequenc
 def with_zeros(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
     """The tensors, with zeros in place of each that is None, in the shape of its twin in `like`."""
     return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors by name: of their names, types, shapes and bits."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        t = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
+        total.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,18 @@ import torch
 
 from metaft import config
 from metaft.cost import Cost
-from metaft.errors import CheckpointError, ConfigError
+from metaft.errors import CheckpointError, ConfigError, DataError
 from metaft.finetune.fits import Fit
 from metaft.runfolder import Checkpoints, RunFolder
+from metaft.tensors import digest
 from tests.results import RESULTS
+
+IDENTITY = {
+    "settings": {"inner.steps": 7},
+    "data": {"id_train": {"n": 3, "sha256": "ab"}},
+    "weights": {"theta_0": "cd"},
+    "code": {"torch": "2.0"},
+}
 
 
 @pytest.fixture
@@ -23,27 +33,104 @@ def checkpoints(work, tmp_path):
 
 def test_a_folder_holds_one_run(tmp_path):
     cfg = config.load(None, [f"out={tmp_path / 'run'}", "seed=7"])
-    folder = RunFolder.create(cfg)
+    folder = RunFolder.create(cfg, IDENTITY)
     assert config.load(folder.path / "config.yaml") == cfg
     with pytest.raises(ConfigError, match=r"out: .*run holds a run; allowed: a new folder, or --resume .*run"):
-        RunFolder.create(cfg)
+        RunFolder.create(cfg, IDENTITY)
 
 
 def test_a_folder_without_a_name_says_what_is_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert RunFolder.create(config.load(None, ["search.mode=tpe", "seed=3"])).path.match("runs/*-tpe-digits-seed3")
-    assert RunFolder.create(config.load(None, ["data.format=shapes"])).path.match("runs/*-objective-shapes-seed0")
+    for words, name in ((["search.mode=tpe", "seed=3"], "tpe-digits-seed3"), ([], "objective-digits-seed0")):
+        assert RunFolder.create(config.load(None, words), IDENTITY).path.match(f"runs/*-{name}")
 
 
 def test_results_and_events(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = RunFolder(tmp_path, IDENTITY)
     assert folder.results() is None
     RESULTS.write(tmp_path)
     assert folder.results() == RESULTS
-    folder.log({"step": 1})
-    folder.log({"loss": float("inf")})
+    with folder.claimed():
+        folder.log({"step": 1})
+        folder.log({"loss": float("inf")})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [{"step": 1}, {"loss": None}]
+
+
+def test_events_are_not_doubled_by_a_crash(tmp_path):
+    events, folder = tmp_path / "metrics.jsonl", RunFolder(tmp_path, IDENTITY)
+    with folder.claimed():
+        for step in (1, 2):
+            folder.log({"step": step})
+    events.write_bytes(events.read_bytes() + b'{"step"')
+    again = RunFolder(tmp_path, IDENTITY)
+    with again.claimed():
+        for step in (2, 3):
+            again.log({"step": step})
+    assert [json.loads(line)["step"] for line in events.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_what_was_half_written_is_removed(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for left in ("results.json.tmp", "checkpoints/ft.training.tmp"):
+        (tmp_path / left).write_text("half")
+    with RunFolder(tmp_path, IDENTITY).claimed():
+        assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("left", ["identity.json", "results.json", "objective.yaml", "search", "checkpoints", "model"])
+def test_what_is_left_of_a_run_is_no_folder_for_another(tmp_path, left):
+    (tmp_path / left).mkdir()
+    with pytest.raises(ConfigError, match=f"out: .* holds {left}, as a run does; allowed: a new folder"):
+        RunFolder.create(config.load(None, [f"out={tmp_path}"]), IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("settings", "inner.steps", 9),
+        ("data", "id_train", {"n": 5}),
+        ("weights", "theta_0", "f00"),
+        ("data", "more", 1),
+    ],
+)
+def test_a_run_goes_on_as_it_began(tmp_path, part, name, value):
+    folder = RunFolder.create(config.load(None, [f"out={tmp_path / 'run'}"]), IDENTITY)
+    assert RunFolder.reopened(folder.path, IDENTITY).path == folder.path
+    other = {**IDENTITY, part: {**IDENTITY[part], name: value}}
+    was = IDENTITY[part].get(name, "not there")
+    said = f"run: {part}: {name} was {was} and is {value}; allowed: as the run began"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        RunFolder.reopened(folder.path, other)
+
+
+def test_other_code_is_told(tmp_path, capsys):
+    folder = RunFolder.create(config.load(None, [f"out={tmp_path / 'run'}"]), IDENTITY)
+    RunFolder.reopened(folder.path, {**IDENTITY, "code": {"torch": "9.9"}})
+    assert "torch was 2.0 and is 9.9: its numbers may differ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 10**5, '{"settings": 3}', '{"settings": {}}', "\x00\xff"])
+def test_a_damaged_identity_is_named(tmp_path, text):
+    folder = RunFolder.create(config.load(None, [f"out={tmp_path / 'run'}"]), IDENTITY)
+    (folder.path / "identity.json").write_text(text)
+    with pytest.raises(DataError, match=r"identity\.json: what the run began with cannot be read"):
+        RunFolder.reopened(folder.path, IDENTITY)
+
+
+def test_a_deleted_folder_is_not_made_again(tmp_path):
+    folder = RunFolder.create(config.load(None, [f"out={tmp_path / 'run'}"]), IDENTITY)
+    with pytest.raises(FileNotFoundError), folder.claimed():  # noqa: PT012 (what is written into it, in turn)
+        shutil.rmtree(folder.path)
+        for attempt in (
+            lambda: folder.log({"step": 1}),
+            lambda: RESULTS.write(folder.path),
+            folder.journal,
+        ):
+            with pytest.raises(FileNotFoundError):
+                attempt()
+        assert not folder.path.exists()
+        folder.log({"step": 2})
 
 
 def test_a_fit_comes_back(work, checkpoints):
@@ -81,6 +168,44 @@ def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
     (tmp_path / "checkpoints" / "kd.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"kd\.safetensors"):
         checkpoints.take("kd")
+
+
+def test_a_flipped_bit_is_found(work, checkpoints, tmp_path):
+    """At places all over both kinds of file: it is refused by name, or what is read is what was written."""
+    state = {"step": 3, "variables": {"w": torch.randn(64)}, "best": {}}
+    checkpoints.save("kd", state)
+    checkpoints.put("ft", Fit(work.classifier, {"ft": Cost(1.0)}, {"alpha": 0.3}))
+    generator, found = torch.Generator().manual_seed(0), 0
+    for name, take in (("kd.training", lambda: checkpoints.load("kd")), ("ft.safetensors", lambda: taken(checkpoints))):
+        path, before = tmp_path / "checkpoints" / name, take()
+        whole = path.read_bytes()
+        places = [torch.randint(below, (16,), generator=generator).tolist() for below in (len(whole), 400)]
+        for place in (0, 9, *places[0], *places[1]):
+            torn = bytearray(whole)
+            torn[place] ^= 1 << (place % 8)
+            path.write_bytes(torn)
+            try:
+                same = str(take()) == str(before)
+            except CheckpointError as error:
+                same, found = name in str(error), found + 1
+            assert same
+        path.write_bytes(whole)
+        assert str(take()) == str(before)
+    assert found > 24
+
+
+def taken(checkpoints: Checkpoints) -> tuple:
+    fit = checkpoints.take("ft")
+    return digest(fit.model.state_dict()), fit.costs, fit.chosen
+
+
+def test_what_another_run_made_is_refused(work, checkpoints, tmp_path):
+    checkpoints.save("kd", {"step": 1})
+    checkpoints.put("ft", Fit(work.classifier))
+    others = Checkpoints(tmp_path / "checkpoints", work.fresh, run="another")
+    for attempt in (lambda: others.load("kd"), lambda: others.take("ft")):
+        with pytest.raises(CheckpointError, match="of another run; allowed: this run's own"):
+            attempt()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

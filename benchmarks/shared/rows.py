@@ -80,6 +80,7 @@ class Rows:
         others = [other for other in self.rows if any(other.get(k) != row.get(k) for k in self._keys)]
         self.rows = [*others, dict(row)]
         rows_text = ",\n".join(to_json(r) for r in self.rows)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         write(self._path, f'{{"meta": {to_json(self._meta, indent=1)},\n"rows": [\n{rows_text}\n]}}\n')
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,14 @@ from metaft.clip.classifier import Classifier
 from metaft.clip.load import Clip, load
 from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import write
+from metaft.tensors import digest
 
+EXPORTED = (
+    *("open_clip_config.json", "open_clip_model.safetensors", "head.safetensors"),
+    *("classnames.txt", "load.py", "README.md"),
+)
+SUMS = "SHA256SUMS"
+CHECKSUM = "sha256"  # the note on the tensors and the other notes of a checkpoint
 HEAD = (
     "The classifier is head.safetensors on the features of the image tower. A zero-shot evaluator builds a head of\n"
     "its own from the text tower, another one where the head was trained: use the file, or `logits` of load.py.\n"
@@ -57,12 +65,16 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     `open_clip_config.json`, with `local-dir:FOLDER`. The classifier's logits are unit image features times the head, as
     load.py shows; a head built from the text tower gives others where the head was trained, as README.md says.
 
+    `SHA256SUMS` has the checksums of these files, in the form of `sha256sum -c`.
+
     Raises:
         ConfigError: the architecture is unknown, so that open_clip could not open the folder.
     """
     if not clip.config:
         allowed = "the name that open_clip made the model by, such as architecture='ViT-B-32'"
         raise ConfigError([Fault("architecture", "not given with the model", allowed)])
+    folder.mkdir(exist_ok=True)
+    (folder / SUMS).unlink(missing_ok=True)
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
     save(classifier.clip.state_dict(), folder / "open_clip_model.safetensors")
@@ -70,6 +82,7 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     write(folder / "load.py", LOADER)
     write(folder / "README.md", CARD)
+    write(folder / SUMS, "".join(f"{_sum(folder / name)}  {name}\n" for name in EXPORTED))
 
 
 def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Classifier | None, tuple[str, ...]]:
@@ -79,10 +92,11 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
         The model; its classifier, None where there is no head; class names, none where there is no such file.
 
     Raises:
-        CheckpointError: it is no such folder, or its parts do not belong together.
+        CheckpointError: it is no such folder, its parts do not belong together, or one is not what `export` wrote.
     """
     if not (folder / "open_clip_config.json").is_file():
         raise CheckpointError(f"{folder}: no open_clip_config.json; allowed: a run, or a folder that open_clip opens")
+    _refuse_changed(folder)
     clip = load(f"local-dir:{folder}", None, device)
     listed, head = folder / "classnames.txt", folder / "head.safetensors"
     try:
@@ -103,10 +117,28 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
     return clip, classifier, names
 
 
+def _refuse_changed(folder: Path) -> None:
+    """Refuse a folder of `export` of which a file that a model is made of has another checksum."""
+    listed = folder / SUMS
+    sums = dict(line.split("  ")[::-1] for line in listed.read_text().splitlines()) if listed.is_file() else {}
+    for name in EXPORTED[:4]:
+        if name in sums and (folder / name).is_file() and _sum(folder / name) != sums[name]:
+            raise CheckpointError(f"{folder / name}: its checksum is not that in {SUMS}; allowed: as metaft wrote it")
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def save(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write tensors by name, with notes as the file's metadata; a reader sees a complete file or none."""
+    """Write tensors by name, with notes and a checksum as metadata; a reader sees a complete file or none."""
     copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}  # none may share memory
-    write(path, safetensors.torch.save(copies, notes))
+    write(path, safetensors.torch.save(copies, {**(notes or {}), CHECKSUM: _checksum(copies, notes or {})}))
+
+
+def _checksum(tensors: dict[str, Tensor], notes: dict[str, str]) -> str:
+    return hashlib.sha256(f"{digest(tensors)} {sorted(notes.items())}".encode()).hexdigest()
 
 
 def notes(path: Path) -> dict[str, str]:
@@ -119,10 +151,13 @@ def restore(classifier: Classifier, path: Path) -> Classifier:
     """Load a checkpoint of `save` into a classifier of the same architecture, which is changed in place.
 
     Raises:
-        CheckpointError: it is missing, unreadable or of another architecture.
+        CheckpointError: it is missing, unreadable, of another architecture, or not what was written.
     """
     try:
-        classifier.load_state_dict(safetensors.torch.load_file(path))
+        tensors, written = safetensors.torch.load_file(path), notes(path)
+        if written.pop(CHECKSUM, None) != _checksum(tensors, written):
+            raise CheckpointError(f"{path}: its checksum is not that of its contents; allowed: as metaft wrote it")
+        classifier.load_state_dict(tensors)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: {reason}; allowed: a checkpoint of this run's classifier") from error

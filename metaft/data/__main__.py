@@ -12,8 +12,9 @@ from metaft.config.paths import place
 from metaft.config.read import load
 from metaft.config.schema import DataConfig
 from metaft.data import registry, wilds
-from metaft.errors import ConfigError, DataError, MetaftError, unknown
+from metaft.errors import ConfigError, DataError, unknown
 from metaft.report.tables import markdown
+from metaft.shell import answered
 
 if TYPE_CHECKING:  # so that help answers at once
     from metaft.data.sets.entry import Entry, SetOptions
@@ -26,15 +27,16 @@ OWN_SPLIT = "-"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0 where the data set can be used."""
     args = _parser().parse_intermixed_args(argv)
-    try:
-        data = settings(args.name, args.root, args.settings)
-        print(_declared(data), end="")
-        splits = _opened(data, args.seed)
-        print(splits_table(splits))
-        _write_sheet(splits, args.seed, args.out)
-    except MetaftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return answered(lambda: _shown(args))
+
+
+def _shown(args: argparse.Namespace) -> int:
+    """Print what the data set has and write its sheet."""
+    data = settings(args.name, args.root, args.settings)
+    print(_declared(data), end="")
+    splits = _opened(data, args.seed)
+    print(splits_table(splits))
+    _write_sheet(splits, args.seed, args.out)
     print(f"\nwrote {args.out}")
     return 0
 

@@ -133,6 +133,7 @@ def when_asked(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple
     if checked is None:
         checked = _decoded(files, reading, lambda *_: None)
         if unwritable(folder) is None:
+            folder.mkdir(parents=True, exist_ok=True)
             _remember(checked, place)
     return checked, lambda kept: ImageFiles(_of(files, kept), reading)
 

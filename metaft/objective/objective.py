@@ -107,6 +107,7 @@ class Objective:
             document[ALPHA] = self.alpha
         if self.method is not None:
             document["method"] = {"name": self.method, **self.knobs}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         write(Path(path), yaml.safe_dump(document, sort_keys=False))
 
     def _stage(self) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from metaft.errors import MetaftError
 from metaft.report.document import read
 from metaft.report.tables import methods_table
 from metaft.report.write import write_page
+from metaft.shell import answered
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,14 +19,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
     args = parser.parse_args(argv)
-    try:
-        for folder in args.runs:
-            print(f"{folder}\n\n{methods_table(read(folder))}\n")
-        write_page(args.runs, args.out)
-    except MetaftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"wrote {args.out}")
+    return answered(lambda: _compared(args.runs, args.out))
+
+
+def _compared(runs: Sequence[Path], out: Path) -> int:
+    for folder in runs:
+        print(f"{folder}\n\n{methods_table(read(folder))}\n")
+    write_page(runs, out)
+    print(f"wrote {out}")
     return 0
 
 

@@ -83,8 +83,8 @@ def drift_rows(results: Document) -> list[list[str]]:
     for name, drift in drifts.items():
         cost = costs.get(name, {})
         cost_cells = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
-        features = [f"{value:.3f}" for value in drift["features"].values()]
-        rows.append([name, *cost_cells, f"{drift['weights']['all']:.3g}", *features])
+        moved = [(drift["weights"]["all"], ".3g"), *((value, ".3f") for value in drift["features"].values())]
+        rows.append([name, *cost_cells, *("-" if value is None else format(value, form) for value, form in moved)])
     return rows
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from metaft.errors import DataError
-from metaft.files import claim, to_json, write
+from metaft.files import append, claim, complete_lines, to_json, write
 from metaft.progress import warn
 from metaft.search.outcome import Outcome
 from metaft.space import Space
 
 VERSION = 2
-HEADER = json.dumps({"version": VERSION}) + "\n"
+SUM = "crc"  # of a record and all before it, so that one that was changed, moved or taken out is found out
 
 
 @dataclass(frozen=True)
@@ -60,29 +60,32 @@ class Record:
 class Journal:
     """An append-only file with one writing process, or lists in memory where `path` is None.
 
-    A last line torn by a crash is cut off and reported; the trial it held is run again.
+    A last line torn by a crash is cut off and reported; the trial it held is run again. An empty file is begun anew.
 
     Args:
         path: of the file, which is made if there is none.
+        run: what tells the run apart that the journal belongs to.
         read_only: read the file; write, repair and lock nothing.
 
     Raises:
-        DataError: the file is of another version or damaged before its last line.
+        DataError: the file is of another version or run, or damaged before its last line.
         BusyError: another process writes to it.
     """
 
-    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path | None = None, *, run: str | None = None, read_only: bool = False) -> None:
+        self.path, self._run = path, run
         self.space: list[dict[str, Any]] | None = None
         self.starts: list[Start] = []
         self.lost: list[Lost] = []
         self.records: list[Record] = []
-        self._file = None if read_only else path
+        self._file, self._sum = None if read_only else path, 0
+        if self._file is not None:
+            self._file.parent.mkdir(exist_ok=True)
         self._claim = None if self._file is None else claim(self._file)
-        if path is not None and path.exists():
+        if path is not None and path.exists() and path.stat().st_size:
             self._read(path)
         elif self._file is not None:
-            write(self._file, HEADER)
+            write(self._file, to_json({"version": VERSION} | ({} if run is None else {"run": run})) + "\n")
         self._begin()
 
     def _begin(self) -> None:
@@ -129,27 +132,35 @@ class Journal:
 
     def _write(self, kind: str, content: Mapping[str, Any]) -> None:
         if self._file is not None:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(to_json({"kind": kind, **content}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            record = {"kind": kind, **content}
+            append(self._file, to_json({**record, SUM: self._summed(record)}))
 
     def _read(self, path: Path) -> None:
-        content = path.read_bytes()
-        complete, _, torn = content.rpartition(b"\n")
+        complete, torn = complete_lines(path)
+        try:
+            header, *lines = [json.loads(line) for line in complete.splitlines()]
+            if header.get("version") != VERSION:
+                raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
+            if self._run is not None and header.get("run") != self._run:
+                raise DataError(f"{path}: journal of another run; allowed: this run's own")
+            for line in lines:
+                self._take(line)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"{path}: damaged journal ({reason}); allowed: one JSON record a line") from error
         if torn and self._file is not None:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
-            write(path, complete + b"\n" if complete else HEADER)
-        lines = complete.decode("utf-8", errors="replace").splitlines()
-        try:
-            if lines and json.loads(lines[0]).get("version") != VERSION:
-                raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
-            for line in lines[1:]:
-                self._take(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: damaged journal ({error}); allowed: one JSON record a line") from error
+            write(path, complete)
+
+    def _summed(self, record: Mapping[str, Any]) -> str:
+        """The checksum of a record and all before it, 8 hexadecimal digits."""
+        self._sum = zlib.crc32(to_json(record).encode(), self._sum)
+        return f"{self._sum:08x}"
 
     def _take(self, raw: dict[str, Any]) -> None:
+        claimed = raw.pop(SUM, None)
+        if self._summed(raw) != claimed and claimed is not None:
+            raise ValueError(f"{SUM} {claimed} of the {raw.get('kind')} {raw.get('number')} is not that of its line")
         kind = raw["kind"]
         if kind == "space":
             self.space = raw["dimensions"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import runpy
+import subprocess
 
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from metaft.clip.export import export, restore, save
+from metaft.clip.export import export, exported, restore, save
 from metaft.clip.load import load
 from metaft.clip.names import TOY
 from metaft.errors import CheckpointError
@@ -36,6 +37,19 @@ def test_export_opens_with_open_clip_and_gives_the_same_logits(work, tmp_path):
     assert torch.equal(again.model.visual.proj, tuned.clip.visual.proj)
     assert again.view.mean == work.clip.view.mean
     assert scope["classnames"] == list(work.splits.classes.names)
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "head.safetensors", "classnames.txt"])
+def test_an_exported_file_that_was_changed_is_named(work, tmp_path, name):
+    folder = tmp_path / "model"
+    export(work.classifier, work.clip, work.splits.classes.names, folder)
+    subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    assert exported(folder)[2] == work.splits.classes.names
+    changed = bytearray((folder / name).read_bytes())
+    changed[-2] ^= 1
+    (folder / name).write_bytes(changed)
+    with pytest.raises(CheckpointError, match=f"{name}: its checksum is not that in SHA256SUMS; allowed: as metaft"):
+        exported(folder)
 
 
 def test_checkpoints_go_there_and_back(work, tmp_path):

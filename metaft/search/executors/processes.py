@@ -108,6 +108,7 @@ def _serve(connection: Connection, factory: ProblemFactory, device: str, threads
     while True:
         try:
             job = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
-        connection.send(worker.perform(job))
+        with suppress(BrokenPipeError):  # the search has ended, and so does this worker when it asks for more
+            connection.send(worker.perform(job))

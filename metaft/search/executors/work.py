@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from metaft.errors import MetaftError
+from metaft.errors import DataError, MetaftError, fault_of_system, out_of_memory
 from metaft.search.bilevel import BilevelProblem, Maturing
-from metaft.search.outcome import Outcome
+from metaft.search.outcome import Outcome, Status
 from metaft.search.stopping import MedianRule
 
 
@@ -105,6 +105,8 @@ class Worker:
             return perform(self._problem, job)
         except MetaftError as error:
             return Raised(str(error), error.exit_code)
+        except OSError as error:
+            return Raised(fault_of_system(error), DataError.exit_code)
         except Exception:
             return Raised(traceback.format_exc(), None)
 
@@ -115,9 +117,10 @@ def perform(problem: BilevelProblem, job: Job) -> Done:
     begin = time.perf_counter()
     try:
         outcome = _outcome(problem, job, rule)
-    except (ArithmeticError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        outcome = Outcome(math.inf, 0.0, math.inf, 0, 0.0, time.perf_counter() - begin, "failed", reason)
+    except (ArithmeticError, RuntimeError, MemoryError) as error:
+        status: Status = "oom" if out_of_memory(error) else "failed"
+        reason, seconds = f"{type(error).__name__}: {error}", time.perf_counter() - begin
+        outcome = Outcome(math.inf, 0.0, math.inf, 0, 0.0, seconds, status, reason)
     return Done(job, outcome, () if rule is None else tuple(rule.reports))
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from metaft.errors import first_line, out_of_memory
 from metaft.inner.loop import Part
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
@@ -93,8 +95,10 @@ class Rollout:
         """Run a body; memory that runs out becomes an outcome instead of an exception."""
         try:
             return body()
-        except torch.OutOfMemoryError:
-            return self.outcome(math.inf, 0, "oom")
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return replace(self.outcome(math.inf, 0, "oom"), reason=f"out of memory ({first_line(error)})")
 
     def outcome(self, loss: float, steps: int, status: Status = "ok") -> Outcome:
         """The outcome of the run, with its bill so far; a loss that is not finite means that it diverged."""

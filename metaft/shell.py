@@ -1,0 +1,101 @@
+"""What every command line does with the faults and the signals that end it: one line, its exit code, no trace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from metaft.errors import DataError, MetaftError, OutOfMemoryError, fault_of_system, first_line, out_of_memory
+
+INTERRUPTED = 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 2.0  # seconds after a signal in which further ones are taken for the same
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
+IMPORTS = "<frozen importlib._bootstrap>"
+
+
+def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") -> int:
+    """The exit code of a command: what its body returns, or that of the fault or signal that ended it, told in a line.
+
+    Args:
+        going_on: how to go on after a signal or a fault of the machine; empty: there is nothing to go on with.
+    """
+    try:
+        with _signals(going_on):
+            code = body()
+            sys.stdout.flush()
+            return code
+    except MetaftError as error:
+        return _told(error)
+    except BrokenPipeError:  # whoever read the output has left; what is still to be written goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"\n{_interrupted(going_on)}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if out_of_memory(error):
+            return _told(OutOfMemoryError(f"{first_line(error)}; allowed: what fits in memory{_then(going_on)}"))
+        if isinstance(error, OSError):
+            allowed = "room" if error.errno in NO_ROOM else "files that can be read and written"
+            return _told(DataError(f"{fault_of_system(error)}; allowed: {allowed}{_then(going_on)}"))
+        raise
+
+
+@contextmanager
+def _signals(going_on: Callable[[], str]) -> Iterator[None]:
+    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt, and one that comes later ends at once.
+
+    Within an import the first ends at once too, since what is imported might make another error of it. Nothing is
+    lost: files are written whole. Beside the main thread, which alone gets signals, nothing is changed.
+    """
+    first: list[float] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if first and time.monotonic() - first[0] < PATIENCE:
+            return
+        if first or _imports(frame):
+            with suppress(OSError):
+                os.write(2, f"\n{_interrupted(going_on)}\n".encode())
+            os._exit(INTERRUPTED)
+        first.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a frame is part of an import."""
+    while frame is not None and frame.f_code.co_filename != IMPORTS:
+        frame = frame.f_back
+    return frame is not None
+
+
+def _interrupted(going_on: Callable[[], str]) -> str:
+    how = going_on()
+    return f"interrupted; go on with: {how}" if how else "interrupted before anything was written"
+
+
+def _then(going_on: Callable[[], str]) -> str:
+    how = going_on()
+    return f", and then {how}" if how else ""
+
+
+def _told(error: MetaftError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
