@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from metaft.config.paths import place
 from metaft.errors import ConfigError, DataError, Fault
-from metaft.shell import answered
+from metaft.shell import answered, leave
 
 if TYPE_CHECKING:  # so that help answers at once
     from torch import Tensor
@@ -212,4 +212,4 @@ def _as_json(found: Sequence[Prediction]) -> str:
 FORMS = {"csv": _as_csv, "json": _as_json}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
+if __name__ == "__main__":  # a signal during what follows would show as the trace of an import
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 import argparse
 import json
 import logging
@@ -13,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaft.errors import ConfigError, DivergedError, Fault
-from metaft.shell import answered
+from metaft.shell import answered, leave
 
 if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
     from metaft.build.carried import Carried
@@ -239,4 +245,4 @@ LISTS: dict[str, Callable[[], str]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

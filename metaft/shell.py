@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from metaft.errors import DataError, MetaftError, OutOfMemoryError, fault_of_system, first_line, out_of_memory
 
@@ -47,6 +48,13 @@ def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") 
             allowed = "room" if error.errno in NO_ROOM else "files that can be read and written"
             return _told(DataError(f"{fault_of_system(error)}; allowed: {allowed}{_then(going_on)}"))
         raise
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code; signals that come as it ends change nothing any more."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 @contextmanager

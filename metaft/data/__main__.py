@@ -14,7 +14,7 @@ from metaft.config.schema import DataConfig
 from metaft.data import registry, wilds
 from metaft.errors import ConfigError, DataError, unknown
 from metaft.report.tables import markdown
-from metaft.shell import answered
+from metaft.shell import answered, leave
 
 if TYPE_CHECKING:  # so that help answers at once
     from metaft.data.sets.entry import Entry, SetOptions
@@ -130,4 +130,4 @@ def _write_sheet(splits: Splits, seed: int, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

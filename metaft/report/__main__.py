@@ -10,7 +10,7 @@ from pathlib import Path
 from metaft.report.document import read
 from metaft.report.tables import methods_table
 from metaft.report.write import write_page
-from metaft.shell import answered
+from metaft.shell import answered, leave
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,4 +31,4 @@ def _compared(runs: Sequence[Path], out: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

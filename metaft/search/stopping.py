@@ -1,15 +1,18 @@
-"""Early stopping of hopeless trials by the outer losses of others at the same inner step."""
+"""Early stopping: of trials, by the outer losses of others at the same inner step, and of searches that only fail."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from metaft.errors import DivergedError, OutOfMemoryError
 from metaft.search.journal import Record
+from metaft.search.outcome import Outcome
 
+FAILURES = 10  # trials in a row that an error ended, after which a search gives up
 ENOUGH = 5  # reports of other trials at a step, from which a median is believed
 
 
@@ -40,3 +43,19 @@ def medians(trials: Sequence[Record]) -> dict[int, float]:
         for step, loss in trial.reports:
             losses_at[step].append(loss if math.isfinite(loss) else math.inf)
     return {step: median(losses) for step, losses in losses_at.items() if len(losses) >= ENOUGH}
+
+
+def refuse_hopeless(outcomes: Iterable[Outcome]) -> None:
+    """Give up after many trials in a row that an error ended.
+
+    Raises:
+        OutOfMemoryError: the last one's was want of memory.
+        DivergedError: it was another.
+    """
+    last = list(outcomes)[-FAILURES:]
+    if len(last) < FAILURES or any(outcome.status not in ("failed", "lost", "oom") for outcome in last):
+        return
+    said = f"search: {FAILURES} trials in a row failed (the last: {last[-1].reason})"
+    if last[-1].status == "oom":
+        raise OutOfMemoryError(f"{said}; allowed: smaller inner.batch_size or inner.steps, larger inner.accumulate")
+    raise DivergedError(said)

@@ -14,6 +14,8 @@ from metaft.search.bilevel import BilevelProblem, Maturing
 from metaft.search.outcome import Outcome, Status
 from metaft.search.stopping import MedianRule
 
+FAULTS = (ArithmeticError, RuntimeError, MemoryError)  # of arithmetic, of torch, of want of memory
+
 
 @dataclass(frozen=True)
 class Job:
@@ -111,16 +113,20 @@ class Worker:
             return Raised(traceback.format_exc(), None)
 
 
+def failure(error: Exception, seconds: float) -> Outcome:
+    """The outcome of a run that an error ended after so many seconds."""
+    status: Status = "oom" if out_of_memory(error) else "failed"
+    return Outcome(math.inf, 0.0, math.inf, 0, 0.0, seconds, status, f"{type(error).__name__}: {error}")
+
+
 def perform(problem: BilevelProblem, job: Job) -> Done:
-    """Evaluate a job; an error of arithmetic or of torch makes a failed trial, any other is raised."""
+    """Evaluate a job; one of `FAULTS` makes a failed trial, any other error is raised."""
     rule = None if job.medians is None else MedianRule(job.medians)
     begin = time.perf_counter()
     try:
         outcome = _outcome(problem, job, rule)
-    except (ArithmeticError, RuntimeError, MemoryError) as error:
-        status: Status = "oom" if out_of_memory(error) else "failed"
-        reason, seconds = f"{type(error).__name__}: {error}", time.perf_counter() - begin
-        outcome = Outcome(math.inf, 0.0, math.inf, 0, 0.0, seconds, status, reason)
+    except FAULTS as error:
+        outcome = failure(error, time.perf_counter() - begin)
     return Done(job, outcome, () if rule is None else tuple(rule.reports))
 
 

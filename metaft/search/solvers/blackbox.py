@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metaft.config.schema import FinalChoice
-from metaft.errors import DataError, DivergedError, Fault
+from metaft.errors import DataError, Fault
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, first_points, folds_of
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
@@ -20,8 +20,6 @@ from metaft.search.sampler import Failed, History, Sampler, Stopped, Told
 from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.solvers.session import Session
 from metaft.space import Space
-
-FAILURES = 10  # errors in a row after which a search gives up
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class BlackBoxSolver:
         sampler, history = self.sampler(problem.space, self.seed), recorded(journal, problem.space)
         first, ended = len(history) - len(journal.starts), {r.number for r in session.trials}
         unfinished = deque(s for s in journal.starts if s.number not in ended)
-        failures, points, folds = 0, first_points(problem), folds_of(problem)
+        points, folds = first_points(problem), folds_of(problem)
         while True:
             while dispatch.room and (unfinished or not session.exhausted(share)):
                 if unfinished:
@@ -86,9 +84,6 @@ class BlackBoxSolver:
             job, outcome, reports = dispatch.next()
             session.end(job, outcome, reports)
             history = history.told(first + job.number, told(outcome))
-            failures = failures + 1 if outcome.status in ("failed", "lost") else 0
-            if failures == FAILURES:
-                raise DivergedError(f"search: {FAILURES} trials in a row failed (the last: {outcome.reason})")
 
     def _recall(self, session: Session) -> None:
         """Put an earlier search's trials at the beginning of a journal that is empty."""

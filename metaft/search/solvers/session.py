@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -18,12 +19,12 @@ from metaft.names import ALPHA
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
 from metaft.search.executors.serial import Serial
-from metaft.search.executors.work import Job
+from metaft.search.executors.work import FAULTS, Job, failure
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.rates import at_rates
 from metaft.search.solvers.dispatch import Dispatch
-from metaft.search.stopping import medians
+from metaft.search.stopping import medians, refuse_hopeless
 from metaft.space import Categorical, Space
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
@@ -159,7 +160,11 @@ class Session:
         """Run the next trial at a point of the unit cube, with its derivative."""
         number = len(self.trials)
         seed = self._seed_of("trial", number)
-        outcome, gradient = self.problem.hypergradient(u, seed)
+        begin = time.perf_counter()
+        try:
+            outcome, gradient = self.problem.hypergradient(u, seed)
+        except FAULTS as error:
+            outcome, gradient = failure(error, time.perf_counter() - begin), torch.full_like(u, math.nan)
         params = self.problem.space.plain(u)
         self._record(Record("trial", number, params, seed, outcome, tuple(gradient.tolist())))
         return outcome, gradient
@@ -302,5 +307,6 @@ class Session:
 
     def _record(self, record: Record) -> None:
         self.journal.append(replace(record, clock=self.journal.clock))
+        refuse_hopeless(r.outcome for r in self.journal.records if r.kind == "trial")
         best = min((r.outcome.value for r in self.trials), default=float("inf"))
         self._bar.set_postfix_str(f"{len(self.trials)} trials, best {best:.4f}")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from metaft.errors import DataError, DivergedError
+from metaft.errors import DataError, DivergedError, OutOfMemoryError
 from metaft.search.bilevel import Budget
 from metaft.search.journal import Journal
 from metaft.search.sampler import RUNNING, History
 from metaft.search.solvers.blackbox import BlackBoxSolver, recorded
+from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.search.tpe.tpe import TPE
 from metaft.space import Float, Space
 from tests.search.modes import tpe, uniform
@@ -38,6 +39,36 @@ def test_a_search_that_only_fails_gives_up():
     with pytest.raises(DivergedError, match=r"10 trials in a row failed \(the last: OverflowError: no luck\)"):
         uniform().solve(Faulty(OverflowError, above=-1.0), Budget(trials=500), journal)
     assert len(journal.records) == 10
+
+
+@pytest.mark.parametrize("solver", [uniform, HypergradSolver], ids=["uniform", "hypergrad"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("9 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_trials_without_memory_are_bad_ones(solver, error):
+    """Each is told as such, and a search in which every one is goes on no longer than it must."""
+
+    class Full(Bowl):
+        room = 3
+
+        def _value(self, u, seed):
+            if len(self.calls) > self.room:
+                raise error
+            return super()._value(u, seed)
+
+    journal = Journal()
+    with pytest.raises(
+        OutOfMemoryError, match=r"10 trials in a row failed \(the last: .*allocate|GiB.*allowed: smaller"
+    ):
+        solver().solve(Full(), Budget(trials=100), journal)
+    statuses = [r.outcome.status for r in journal.records if r.kind == "trial"]
+    assert statuses == ["ok"] * Full.room + ["oom"] * 10
 
 
 def test_hopeless_trials_are_stopped_and_rank_last():

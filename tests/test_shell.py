@@ -1,0 +1,129 @@
+"""Faults of the machine and signals end a command with one line and its code, whatever they meet."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from metaft.errors import DataError
+from metaft.shell import answered
+
+GOING = """
+import sys, time
+from metaft import shell
+shell.PATIENCE = 0.2
+def body():
+    print("begun", flush=True)
+    {body}
+    return 0
+shell.leave(shell.answered(body, lambda: "CMD"))
+"""
+DEAF = """
+    for _ in range(9):
+        try:
+            time.sleep(1)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+def raising(error):
+    def body():
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (DataError("odd: 3; allowed: 4"), 3, "error: odd: 3; allowed: 4\n"),
+        (OSError(errno.ENOSPC, "No space left", "a/b"), 3, "error: a/b: No space left; allowed: room, and then CMD\n"),
+        (OSError(errno.EROFS, "Read-only", "a"), 3, "error: a: Read-only; allowed: files that can be read and written"),
+        (OSError(errno.EIO, "Input/output error"), 3, "error: Input/output error; allowed: files"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 3, "error: x: Permission denied"),
+        (OSError("a library's own words"), 3, "error: a library's own words; allowed"),
+        (MemoryError(), 2, "error: MemoryError; allowed: what fits in memory, and then CMD\n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "allowed: what fits in memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\n trace"),
+            2,
+            "can't allocate memory: 9 bytes;",
+        ),
+        (KeyboardInterrupt(), 130, "\ninterrupted; go on with: CMD\n"),
+    ],
+    ids=str,
+)
+def test_faults_are_one_line(error, code, said, capsys):
+    assert answered(raising(error), lambda: "CMD") == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.strip().count("\n") == 0
+
+
+def test_without_anything_to_go_on_with_none_is_named(capsys):
+    assert answered(raising(KeyboardInterrupt())) == 130
+    assert answered(raising(OSError(errno.EIO, "broken", "f"))) == 3
+    assert "and then" not in (err := capsys.readouterr().err)
+    assert "interrupted before anything was written" in err
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(RuntimeError, match="a bug"):
+        answered(raising(RuntimeError("a bug")))
+
+
+def test_handlers_are_as_they_were():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert answered(lambda: 0) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def ended(body: str, *after: float, number: int = signal.SIGINT, cwd: Path | None = None) -> tuple[int, str]:
+    """Exit code and errors of a process that gets a signal at each of these times after it has begun, in seconds."""
+    root = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", GOING.format(body=body)]
+    begun = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": cwd}
+    with subprocess.Popen(command, **begun, env={**os.environ, "PYTHONPATH": root}) as process:
+        assert process.stdout.readline() == "begun\n"
+        start = time.monotonic()
+        for moment in after:
+            time.sleep(max(0.0, start + moment - time.monotonic()))
+            process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_five_signals_in_five_milliseconds_are_one(number):
+    code, err = ended("time.sleep(9)", 0.1, 0.101, 0.102, 0.103, 0.105, number=number)
+    assert (code, err) == (130, "\ninterrupted; go on with: CMD\n")
+
+
+def test_a_later_signal_ends_what_does_not_listen():
+    code, err = ended(DEAF, 0.1, 0.5)
+    assert (code, err) == (130, "\ninterrupted; go on with: CMD\n")
+
+
+def test_a_signal_within_an_import_shows_no_trace(tmp_path):
+    (tmp_path / "slow_module.py").write_text(
+        "import time\ntry:\n    time.sleep(9)\nexcept BaseException as error:\n    raise ImportError from error\n"
+    )
+    code, err = ended("sys.path.insert(0, '.'); import slow_module", 0.3, cwd=tmp_path)
+    assert (code, err) == (130, "\ninterrupted; go on with: CMD\n")
+
+
+def test_whoever_leaves_early_gets_no_trace():
+    script = GOING.format(body="print('x' * 10**6)")
+    root = str(Path(__file__).parent.parent)
+    pipe = f'{sys.executable} -c "$SCRIPT" | head -1'
+    env = {**os.environ, "PYTHONPATH": root, "SCRIPT": script}
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", pipe], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
