@@ -66,7 +66,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """A node with those in it."""
         self._nodes, self._depth = self._nodes + 1, self._depth + 1
-        _refuse_beyond(self._nodes, self._depth, self.peek_event().start_mark)
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        _refuse_beyond(self._nodes, self._depth, event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
