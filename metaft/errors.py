@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-
 SHOWN = 20  # faults of one kind, or of one file: a person mends no more at a time
 LENGTH = 500  # letters of what was found
 

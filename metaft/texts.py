@@ -38,4 +38,4 @@ def read_text(path: Path, limit: int | None = None) -> str:
 def oddity(name: str) -> str | None:
     """What a name holds that no name may, with the letter; None where it is plain text."""
     kinds = ((letter, ODD.get(unicodedata.category(letter))) for letter in name)
-    return next((f"{kind} ({ascii(letter)})" for letter, kind in kinds if kind), None)
+    return next((f"{kind} ({letter!a})" for letter, kind in kinds if kind), None)

@@ -48,7 +48,7 @@ def _plain(value: Any, depth: int, left: Iterator[Any]) -> Any:
 
 def _text(text: str) -> str:
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError(f"{ascii(text)}, which is not UTF-8")
+        raise ValueError(f"{text!a}, which is not UTF-8")
     return text
 
 

@@ -151,7 +151,7 @@ class _Plain:
         return merged
 
 
-def _refuse_beyond(values: int, depth: int, mark: yaml.Mark) -> None:
+def _refuse_beyond(values: int, depth: int, mark: Any) -> None:
     """Refuse more values, or deeper ones, than the limits."""
     if values > VALUES:
         raise yaml.MarkedYAMLError(problem=f"more than {VALUES:,} values", problem_mark=mark)
@@ -178,7 +178,7 @@ def parse_yaml(text: str, where: str, problems: list[Fault]) -> Document | None:
         document = Document() if node is None else plain.of(node)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        found = f"invalid YAML in line {line}: the letter {ascii(chr(error.character))}"
+        found = f"invalid YAML in line {line}: the letter {chr(error.character)!a}"
         problems.append(Fault(where, found, allowed))
         return None
     except yaml.MarkedYAMLError as error:
