@@ -258,8 +258,8 @@ class FinetuneConfig(HookConfig, TrainingConfig):
 
     method: str = AUTO  # whose model is handed back; auto: the best by ood_val (see `metaft.finetune.handed_back`)
     noise: NotNegative = 1.0  # standard errors of its gain over theta_0 on ood_val that auto takes off
-    lr: float = Field(1e-3, ge=limits.LR[0], le=limits.LR[1])
-    weight_decay: float = Field(0.1, ge=0, le=limits.WEIGHT_DECAY)
+    lr: float = Field(1e-3, ge=limits.RATE, le=limits.LARGE)
+    weight_decay: NotNegative = 0.1
     epochs: Count = 4
     batch_size: Batch = 64
     warmup: float = Field(0.1, ge=0, lt=1)

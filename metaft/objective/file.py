@@ -10,6 +10,7 @@ from typing import Any
 from metaft.config.limits import admits, allowed
 from metaft.config.yamlfile import SIZE, parse_yaml
 from metaft.errors import ConfigError, Fault, all_unknown, unknown
+from metaft.names import ALPHA
 from metaft.objective.heads import HEADS, ZERO_SHOT
 from metaft.objective.objective import VERSION, Objective
 from metaft.objective.registry import TERMS
@@ -45,8 +46,8 @@ def load_objective(path: str | Path) -> Objective:
     head = document.get("head", ZERO_SHOT)
     if not isinstance(head, str) or head not in HEADS:
         faults.append(unknown(f"{path}: head", str(head), HEADS))
-    alpha = document.get("alpha", 1.0)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+    alpha = document.get(ALPHA, 1.0)
+    if not admits(ALPHA, alpha):
         faults.append(Fault(f"{path}: alpha", repr(alpha), "a number from 0 to 1"))
     first = _stage(str(path), document, faults)
     later = _schedule(f"{path}: schedule", document.get("schedule") or [], faults)
