@@ -10,6 +10,7 @@ from metaft.names import ALPHA
 
 STEPS = 10**7  # of training, trials, resamples: what is done one after the other
 IMAGES = 10**9  # of a split
+DRAWN = 10**6  # of a split of an embedded suite, which lies in memory
 BATCH = 10**6  # images in a batch
 PARTS = 10**4  # of anything that is held at once: folds, workers, descents
 SECONDS = 1e9
