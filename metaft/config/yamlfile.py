@@ -16,7 +16,7 @@ import yaml
 from metaft.errors import Fault
 
 SIZE = 2**20  # letters of a document
-VALUES = 50_000  # in it, where those that an alias stands for count each time
+VALUES = 20_000  # in it, where those that an alias stands for count each time
 DEPTH = 32  # of maps and lists in each other
 DIGITS = 100  # of a whole number
 
