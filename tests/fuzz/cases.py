@@ -77,6 +77,7 @@ def end_of(function: Callable[[], T]) -> T | None:
     try:
         return function()
     except MetaftError as error:
-        assert error.exit_code in CODES
-        assert str(error).strip()
-        return None
+        refused = error
+    assert refused.exit_code in CODES
+    assert str(refused).strip()
+    return None
