@@ -22,8 +22,10 @@ NAMES = st.sampled_from((*FIELDS, "ce", "kd", "l2init", "head", "1"))
 NUMBERS = st.sampled_from((0, 1, -1, 0.5, 1e-320, 1e308, 10**80, True)) | st.floats()
 LEAVES = NUMBERS | st.none() | NAMES | st.text(st.characters(codec="utf-8"), max_size=3)
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3))
-WHOLE = st.fixed_dictionaries({"version": st.just(1), "terms": VALUES, "lr": NUMBERS, "wd": NUMBERS})
-PARTS = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3)
+RATES = st.sampled_from((1e-5, 0, 1, 0.5)) | NUMBERS
+TERMS = st.dictionaries(st.sampled_from(("ce", "kd", "l2init", "x")), RATES, max_size=2)
+WHOLE = st.fixed_dictionaries({"version": st.just(1), "terms": TERMS, "lr": RATES, "wd": RATES})
+PARTS = st.dictionaries(st.sampled_from(FIELDS), VALUES | TERMS, max_size=2)
 
 
 def kept(folder: Path, text: str) -> None:
