@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 
 COUNT, NAMES, TASK = "nshards.txt", "classnames.txt", "dataset_type.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
-SHARDS_AT_MOST = 10**6  # of a split
+SHARDS_AT_MOST, BRACES = 10**5, 50  # of a split, and of its path
 OTHER_TASKS = ("retrieval", "multilabel")
 SHARDS = "shards (*.tar): their folder, one of them, or several as in train-{000..009}.tar"
 
@@ -217,8 +217,9 @@ def _text(path: Path) -> str:
 
 def _named(place: Path) -> list[Path]:
     """The shards that a path with ranges names."""
-    paths = [Path(text) for text in islice(expand(str(place)), SHARDS_AT_MOST + 1)]
-    if len(paths) > SHARDS_AT_MOST:
+    text = str(place)
+    paths = [Path(each) for each in islice(expand(text), SHARDS_AT_MOST + 1)] if text.count("{") <= BRACES else []
+    if not 0 < len(paths) <= SHARDS_AT_MOST:
         raise DataError(f"{place}: more than {SHARDS_AT_MOST:,} shards; allowed: {SHARDS}")
     gone = [path for path in paths if not path.is_file()]
     if gone and ".tar" not in place.suffixes:
