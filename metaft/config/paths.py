@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
 LOCAL = "local-dir:"  # how open_clip names a folder that holds a model
-NAME, WHOLE = 255, 4096  # bytes of a file's name, and of a path, that systems take
+NAME, WHOLE = 255, 2000  # bytes of a file's name, and of a path, of which systems take two in each other
 
 
 def expanded(value: Any) -> Any:

@@ -37,6 +37,6 @@ def test_what_a_variable_holds_counts(monkeypatch):
 
 
 def test_the_longest_paths_are_paths():
-    text = "/".join(["a" * NAME] * 15)
+    text = "/".join(["a" * NAME] * 7)
     assert place(text) == Path(text)
     assert from_mapping({"data.root": text}).data.root == Path(text)

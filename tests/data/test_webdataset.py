@@ -481,7 +481,7 @@ def test_settings_without_a_root():
     assert (odd.field, odd.found) == ("data.options.nshards", "unknown key")
 
 
-@pytest.mark.parametrize("text", ["{0..9999999999999}.tar", "{00..99}" * 5, "{a,b}" * 40, "{a,b}" * 800])
+@pytest.mark.parametrize("text", ["{0..9999999999999}.tar", "{00..99}" * 5, "{a,b}" * 40, "/".join(["{a,b}" * 40] * 8)])
 def test_ranges_beyond_any_set_are_refused(shards, text):
     with pytest.raises(DataError, match="more than 100,000 shards"):
         shards_of(shards / text)
