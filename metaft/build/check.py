@@ -54,7 +54,7 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
         *_solver(cfg),
         *_knobs(cfg),
         *_data(cfg),
-        *_device(cfg),
+        *device_faults(cfg),
     ]
 
 
@@ -194,7 +194,7 @@ def _data(cfg: Config) -> list[Fault]:
     return data.faults(cfg.data) if cfg.data.format in data.FORMATS else []
 
 
-def _device(cfg: Config) -> list[Fault]:
+def device_faults(cfg: Config) -> list[Fault]:
     """The fault of a malformed name; the process that loads the model finds out whether the device exists."""
     if DEVICE.fullmatch(cfg.device):
         return []

@@ -113,7 +113,7 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
 
 
 def _is_number(folder: str) -> bool:
-    return folder.isascii() and folder.isdigit()
+    return re.fullmatch("[0-9]{1,18}", folder) is not None
 
 
 def _few(names: Sequence[str]) -> str:

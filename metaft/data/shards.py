@@ -142,6 +142,8 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
         DataError: no archive, not a plain one, or not a whole one.
     """
     try:
+        if not path.is_file():
+            raise OSError("no regular file")
         with path.open("rb") as file:
             start = file.read(BLOCK)
             file.seek(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -491,4 +492,11 @@ def test_ranges_beyond_any_set_are_refused(shards, text):
 def test_json_that_no_reader_holds(shards, content):
     changed(s0000002__cls=None, s0000002__json=content.encode())(shards / "id_train/0.tar")
     with pytest.raises(DataError, match="no JSON"):
+        load(shards)
+
+
+def test_a_pipe_is_no_shard(shards):
+    (shards / "id_train/0.tar").unlink()
+    os.mkfifo(shards / "id_train/0.tar")
+    with pytest.raises(DataError, match="no regular file"):
         load(shards)
