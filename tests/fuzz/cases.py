@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 from metaft.errors import MetaftError
 
 T = TypeVar("T", str, bytes)
-FEW, MANY = 500, 10_000
+FEW, FEWER, MANY = 500, 150, 10_000
 HANG = timedelta(seconds=10)
 CODES = (2, 3, 4)  # of errors; 0 and 130 are no errors
 
@@ -49,12 +49,14 @@ def mutated(draw: st.DrawFn, seeds: Sequence[T], pieces: SearchStrategy[T], most
     return made
 
 
-def fuzzed(strategy: SearchStrategy[Any]) -> Callable[[Callable[[Path, Any], None]], Callable[..., None]]:
-    """A test that runs a function on a folder and each of FEW cases, and on MANY where full runs are asked for."""
+def fuzzed(
+    strategy: SearchStrategy[Any], few: int = FEW
+) -> Callable[[Callable[[Path, Any], None]], Callable[..., None]]:
+    """A test that runs a function on a folder and each of a few cases, and on MANY where full runs are asked for."""
 
     def as_test(function: Callable[[Path, Any], None]) -> Callable[..., None]:
         @pytest.mark.parametrize(
-            "count", [FEW, pytest.param(MANY, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
+            "count", [few, pytest.param(MANY, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
         )
         def test(tmp_path: Path, count: int) -> None:
             limits = settings(

@@ -12,7 +12,7 @@ from metaft.data import registry
 from metaft.data.table import read_table
 from metaft.progress import be_quiet
 from tests.data.test_decode import VIEW
-from tests.fuzz.cases import SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, SNIPPETS, end_of, fuzzed, mutated
 
 ROWS = [
     f"{i}.png,{label},{split},{i},d{label}"
@@ -55,7 +55,7 @@ def test_texts(folder: Path, text: str) -> None:
     opened(folder, text.encode("utf-8", "surrogatepass"))
 
 
-@fuzzed(mutated([text.encode() for text in (*SEEDS, NUMBERED)], st.binary(max_size=4)))
+@fuzzed(mutated([text.encode() for text in (*SEEDS, NUMBERED)], st.binary(max_size=4)), few=FEWER)
 def test_bytes(folder: Path, content: bytes) -> None:
     opened(folder, content)
 
@@ -63,7 +63,7 @@ def test_bytes(folder: Path, content: bytes) -> None:
 CHANGES = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4), SNIPPETS.map(lambda cell: f'"{cell}"')), max_size=2)
 
 
-@fuzzed(CHANGES)
+@fuzzed(CHANGES, few=FEWER)
 def test_cells(folder: Path, changes: list[tuple[int, int, str]]) -> None:
     cells = [line.split(",") for line in TABLE.splitlines()]
     for row, column, cell in changes:
@@ -71,7 +71,7 @@ def test_cells(folder: Path, changes: list[tuple[int, int, str]]) -> None:
     opened(folder, "\n".join(map(",".join, cells)).encode("utf-8", "surrogatepass"))
 
 
-@fuzzed(st.tuples(mutated(SEEDS, SNIPPETS), st.lists(SNIPPETS, max_size=2)))
+@fuzzed(st.tuples(mutated(SEEDS, SNIPPETS), st.lists(SNIPPETS, max_size=2)), few=FEWER)
 def test_tables(folder: Path, case: tuple[str, list[str]]) -> None:
     text, columns = case
     (folder / "t.csv").write_bytes(text.encode("utf-8", "surrogatepass"))

@@ -16,7 +16,7 @@ from metaft.data.classes import Classes
 from metaft.data.folder import Options
 from metaft.data.grouping import domains_of
 from metaft.errors import DataError
-from tests.fuzz.cases import NASTY, SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, NASTY, SNIPPETS, end_of, fuzzed, mutated
 
 SEEDS = ("dog", "cat", "Café au lait", "n01440764", "a = b", "0", "10", "007", "dog_house", "犬", "\u200d", "İ")
 NAMES = mutated(SEEDS, SNIPPETS) | st.text(max_size=4)
@@ -42,7 +42,7 @@ def test_names_of_classes_and_domains(folder: Path, names: list[str]) -> None:
     assert (classes is None) == (domains is None)
 
 
-@fuzzed(st.lists(mutated([name.encode() for name in SEEDS], st.binary(max_size=3)), max_size=4))
+@fuzzed(st.lists(mutated([name.encode() for name in SEEDS], st.binary(max_size=3)), max_size=4), few=FEWER)
 def test_folders(folder: Path, names: list[bytes]) -> None:
     root = folder / "root"
     root.mkdir()
@@ -57,7 +57,7 @@ def test_folders(folder: Path, names: list[bytes]) -> None:
         survive(class_names(None, list(found)))
 
 
-@fuzzed(st.tuples(mutated([f"{name}\n".encode() for name in SEEDS], st.binary(max_size=4), most=8), SEVERAL))
+@fuzzed(st.tuples(mutated([f"{name}\n".encode() for name in SEEDS], st.binary(max_size=4), most=8), SEVERAL), few=FEWER)
 def test_files_of_names(folder: Path, case: tuple[bytes, list[str]]) -> None:
     content, folders = case
     path = folder / "names.txt"
@@ -68,7 +68,7 @@ def test_files_of_names(folder: Path, case: tuple[bytes, list[str]]) -> None:
             survive(found)
 
 
-@fuzzed(st.dictionaries(st.sampled_from(NASTY) | NAMES, st.just("x"), max_size=3))
+@fuzzed(st.dictionaries(st.sampled_from(NASTY) | NAMES, st.just("x"), max_size=3), few=FEWER)
 def test_names_of_tests(folder: Path, tests: dict[str, str]) -> None:
     try:
         taken = Options(ood_test=tests).ood_test

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metaft.config.yamlfile import to_yaml
 from metaft.objective import Objective, load_objective
-from tests.fuzz.cases import SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, SNIPPETS, end_of, fuzzed, mutated
 
 SEEDS = (
     "version: 1\nterms: {ce: 1.0, kd: 0.1}\nlr: 1e-5\nwd: 0.1\ngroups: {}\nschedule: null\n",
@@ -46,6 +46,6 @@ def test_files(folder: Path, text: str) -> None:
     kept(folder, text)
 
 
-@fuzzed(st.tuples(WHOLE, PARTS))
+@fuzzed(st.tuples(WHOLE, PARTS), few=FEWER)
 def test_documents(folder: Path, parts: tuple[dict[str, Any], dict[str, Any]]) -> None:
     kept(folder, to_yaml({**parts[0], **parts[1]}))

@@ -16,7 +16,7 @@ from metaft.build.space import recipe, space
 from metaft.config import Config
 from metaft.config.read import from_mapping
 from metaft.errors import ConfigError, Fault
-from tests.fuzz.cases import NASTY, SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, NASTY, SNIPPETS, end_of, fuzzed, mutated
 
 DEFAULTS = config.flatten(config.load())
 NAMES = (*("kd", "lr", "wd", "alpha", "ce", "ftp.kappa", "ce:ood_val", "hinge", "lr@head", "head"),)
@@ -100,7 +100,9 @@ def test_files(folder: Path, text: str) -> None:
 ODD_KEYS = st.sampled_from((1, None, ("a",), 2.5, b"x", "inner.", ".", "data.options.a.b", "seed.a"))
 
 
-@fuzzed(st.dictionaries(st.sampled_from(list(DEFAULTS)) | ODD_KEYS, st.sampled_from(ODD) | VALUES, max_size=4))
+@fuzzed(
+    st.dictionaries(st.sampled_from(list(DEFAULTS)) | ODD_KEYS, st.sampled_from(ODD) | VALUES, max_size=4), few=FEWER
+)
 def test_mappings(folder: Path, given: dict[Any, Any]) -> None:
     checked(lambda: from_mapping(given), folder)
 
@@ -110,7 +112,8 @@ def test_mappings(folder: Path, given: dict[Any, Any]) -> None:
         st.sampled_from(list(Config.model_fields)),
         st.dictionaries(SNIPPETS, st.sampled_from(ODD) | VALUES) | st.sampled_from(ODD),
         max_size=4,
-    )
+    ),
+    few=FEWER,
 )
 def test_groups_of_mappings(folder: Path, groups: dict[str, Any]) -> None:
     checked(lambda: from_mapping(groups), folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from metaft.data.captions import templates, usable
-from tests.fuzz.cases import SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, SNIPPETS, end_of, fuzzed, mutated
 
 SEEDS = (
     "a photo of a {}.\n",
@@ -27,12 +27,12 @@ def test_files(folder: Path, content: bytes) -> None:
         assert template.format("") == template.replace("{}", "")
 
 
-@fuzzed(mutated([text.strip() for text in SEEDS], SNIPPETS) | st.text(st.sampled_from("{}a!:0.[")))
+@fuzzed(mutated([text.strip() for text in SEEDS], SNIPPETS) | st.text(st.sampled_from("{}a!:0.[")), few=FEWER)
 def test_texts(folder: Path, template: str) -> None:
     if usable(template):
         assert template.format("<dog>").count("<dog>") == 1
 
 
-@fuzzed(SNIPPETS)
+@fuzzed(SNIPPETS, few=FEWER)
 def test_settings_that_name_them(folder: Path, setting: str) -> None:
     end_of(lambda: templates(setting))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from metaft.config.yamlfile import DEPTH, SIZE, VALUES, parse_yaml, to_yaml
 from metaft.errors import Fault
 from metaft.texts import read_text
-from tests.fuzz.cases import SNIPPETS, fuzzed, mutated
+from tests.fuzz.cases import FEWER, SNIPPETS, fuzzed, mutated
 
 SEEDS = (
     "a: 1\nb: [x, 'y', 2.5, null, true]\nc: {d: -1e-5, e: ~}\n",
@@ -48,7 +48,7 @@ def test_texts_are_plain_values_or_faults(folder: Path, text: str) -> None:
     assert all(str(fault).isprintable() for fault in faults)
 
 
-@fuzzed(mutated([text.encode() for text in SEEDS], st.binary(max_size=4)) | st.binary(max_size=40))
+@fuzzed(mutated([text.encode() for text in SEEDS], st.binary(max_size=4)) | st.binary(max_size=40), few=FEWER)
 def test_files_are_texts_or_are_refused(folder: Path, content: bytes) -> None:
     path = folder / "a.yaml"
     path.write_bytes(content)
@@ -59,7 +59,7 @@ def test_files_are_texts_or_are_refused(folder: Path, content: bytes) -> None:
     parse_yaml(text, "it", [])
 
 
-@fuzzed(st.dictionaries(KEYS, VALUES_OF, max_size=4))
+@fuzzed(st.dictionaries(KEYS, VALUES_OF, max_size=4), few=FEWER)
 def test_what_is_written_is_read_back(folder: Path, document: dict[str, Any]) -> None:
     faults: list[Fault] = []
     found = parse_yaml(to_yaml(document), "it", faults)
@@ -69,7 +69,10 @@ def test_what_is_written_is_read_back(folder: Path, document: dict[str, Any]) ->
     assert repr(found.value) == repr(document), "1 is not 1.0"
 
 
-@fuzzed(st.tuples(st.integers(1, 10), st.integers(0, 3), st.sampled_from(("[{}]", "{{<<: [{}]}}", "{{k: [{}]}}"))))
+@fuzzed(
+    st.tuples(st.integers(1, 10), st.integers(0, 3), st.sampled_from(("[{}]", "{{<<: [{}]}}", "{{k: [{}]}}"))),
+    few=FEWER,
+)
 def test_aliases_that_multiply_end_soon(folder: Path, shape: tuple[int, int, str]) -> None:
     levels, width, form = shape
     lines = ["a0: &a0 {x: 1}"]
