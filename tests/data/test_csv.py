@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metaft.config.schema import DataConfig
-from metaft.data import registry
+from metaft.data import decoded, registry
 from metaft.errors import DataError
 from tests.data.test_folder import VIEW
 from tests.data.test_folder import load as load_folder
@@ -227,3 +227,13 @@ def test_tests_have_plain_names(name):
     options = {"id_train": "a", "ood_val": "b", "id_test": "c", "ood_test": {name: "d"}}
     (found,) = registry.faults(DataConfig(format="csv", options=options))
     assert (found.field, "plain text" in found.allowed) == ("data.options.ood_test", True)
+
+
+@pytest.mark.parametrize("memory", [decoded.MEMORY, 1], ids=["memory", "disk"])
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000, "a\0b", "~\0"], ids=["name", "path", "null", "home"])
+def test_files_that_there_cannot_be_are_skipped_or_refused(picture_tree, monkeypatch, capsys, path, memory):
+    monkeypatch.setattr(decoded, "MEMORY", memory)
+    content = table(picture_tree) + f"{path},dark_square,id_train\n"
+    assert "1 of 21 files are not there" in fault(picture_tree, content)
+    assert len(load(picture_tree, content, on_unreadable="skip").id_train) == 20
+    assert "1 unreadable" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
+from PIL import Image
 
 from metaft.config.schema import DataConfig
 from metaft.data import registry
@@ -37,12 +38,12 @@ def _quiet():
     be_quiet(True)
 
 
-def opened(folder: Path, content: bytes) -> None:
+def opened(folder: Path, content: bytes, on_unreadable: str = "late") -> None:
     (folder / "all.csv").write_bytes(content)
-    settings = {"format": "csv", "root": folder, "options": {"file": "all.csv"}, "on_unreadable": "late"}
+    settings = {"format": "csv", "root": folder, "options": {"file": "all.csv"}, "on_unreadable": on_unreadable}
     if not (folder / "0.png").exists():
         for number in range(8):
-            (folder / f"{number}.png").touch()
+            Image.new("RGB", (16, 16), (number, 0, 0)).save(folder / f"{number}.png")
     splits = end_of(lambda: registry.load(DataConfig(**settings), 0, VIEW))
     if splits is not None:
         names = splits.classes.names
@@ -68,7 +69,9 @@ def test_cells(folder: Path, changes: list[tuple[int, int, str]]) -> None:
     cells = [line.split(",") for line in TABLE.splitlines()]
     for row, column, cell in changes:
         cells[row][column] = cell
-    opened(folder, "\n".join(map(",".join, cells)).encode("utf-8", "surrogatepass"))
+    content = "\n".join(map(",".join, cells)).encode("utf-8", "surrogatepass")
+    for on_unreadable in ("late", "skip"):
+        opened(folder, content, on_unreadable)
 
 
 @fuzzed(st.tuples(mutated(SEEDS, SNIPPETS), st.lists(SNIPPETS, max_size=2)), few=FEWER)
