@@ -15,6 +15,7 @@ from metaft.build.check import faults_of
 from metaft.build.space import recipe, space
 from metaft.config import Config
 from metaft.config.read import from_mapping
+from metaft.data import registry
 from metaft.errors import ConfigError, Fault
 from tests.fuzz.cases import FEWER, NASTY, SNIPPETS, end_of, fuzzed, mutated
 
@@ -117,3 +118,18 @@ def test_mappings(folder: Path, given: dict[Any, Any]) -> None:
 )
 def test_groups_of_mappings(folder: Path, groups: dict[str, Any]) -> None:
     checked(lambda: from_mapping(groups), folder)
+
+
+OPTIONS = sorted({name for form in registry.FORMATS.values() for name in form.model.model_fields})
+OF_OPTIONS = st.sampled_from((*OPTIONS, "train", "a.csv", "photo", "iwildcam", "kd")) | SNIPPETS | NUMBERS
+GIVEN = st.dictionaries(
+    st.sampled_from(OPTIONS) | SNIPPETS,
+    OF_OPTIONS | st.lists(OF_OPTIONS, max_size=3) | st.dictionaries(SNIPPETS, OF_OPTIONS, max_size=2),
+    max_size=3,
+)
+
+
+@fuzzed(st.tuples(st.sampled_from(sorted(registry.FORMATS)), GIVEN), few=FEWER)
+def test_options_of_formats(folder: Path, case: tuple[str, dict[str, Any]]) -> None:
+    form, options = case
+    checked(lambda: from_mapping({"data": {"format": form, "root": "pictures", "options": options}}), folder)
