@@ -35,7 +35,7 @@ class Options(BaseModel):
     test: int = Field(1000, ge=1, le=DRAWN)
     colour_correlation: float = Field(0.5, ge=0, le=1)
     label_noise: float = Field(0.0, ge=0, le=1)
-    imbalance: float = Field(1.0, ge=1, le=1e6)
+    imbalance: float = Field(1.0, ge=1, le=1e6, allow_inf_nan=False)
     size: Literal[32, 64] = 32
 
 

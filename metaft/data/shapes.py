@@ -53,7 +53,7 @@ class Options(BaseModel):
     severity: float = Field(1.0, ge=0, le=1)
     val_severity: float | None = Field(None, ge=0, le=1)
     label_noise: float = Field(0.0, ge=0, le=1)
-    imbalance: float = Field(1.0, ge=1, le=1e6)
+    imbalance: float = Field(1.0, ge=1, le=1e6, allow_inf_nan=False)
     names: Literal["suite", "known", "unknown"] = "suite"
     size: Literal[32, 64] = 32
 
