@@ -218,6 +218,8 @@ def _config(
     methods: Sequence[str] | None = None,
 ) -> Config:
     """The settings, overridden by the arguments of a call."""
+    if not isinstance(settings, Config | Mapping | str | Path | None):
+        raise ConfigError([Fault("settings", f"a {type(settings).__name__}", "a path, a mapping, a Config or None")])
     if isinstance(settings, Mapping):
         cfg = from_mapping(settings)
     else:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's words
+SHOWN = 20  # faults of one kind, or of one file: a person mends no more at a time
+LENGTH = 500  # letters of what was found
 
 
 class MetaftError(Exception):
@@ -58,11 +61,11 @@ class Fault:
 
     def __str__(self) -> str:
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
-        return f"{self.field}: {self.found}; allowed: {self.allowed}.{hint}"
+        return f"{on_a_line(self.field)}: {on_a_line(self.found)}; allowed: {self.allowed}.{hint}"
 
 
 class ConfigError(MetaftError):
-    """Every fault found in the settings, reported together."""
+    """Every fault found in the settings, reported together; the text shows so many and counts the others."""
 
     exit_code = 2
 
@@ -70,11 +73,19 @@ class ConfigError(MetaftError):
         self.faults = tuple(faults)
         self.partial = partial  # the settings that remain when the faulty ones are left at their defaults
         count = f"{len(self.faults)} problem{'s' if len(self.faults) != 1 else ''}"
-        super().__init__("\n".join([f"{count} in the settings:", *(f"  - {fault}" for fault in self.faults)]))
+        lines = [f"  - {fault}" for fault in self.faults[:SHOWN]]
+        more = len(self.faults) - len(lines)
+        super().__init__("\n".join([f"{count} in the settings:", *lines, *([f"  - and {more} more"] if more else [])]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its faults, not with its text."""
         return type(self), (self.faults, self.partial)
+
+
+def on_a_line(text: str) -> str:
+    """A text as one line of a bounded length: letters that a terminal would not show as such are written out."""
+    shown = text if len(text) <= LENGTH else f"{text[:LENGTH]}... ({len(text):,} letters)"
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
 
 
 def first_line(error: Exception) -> str:
@@ -97,6 +108,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like the given one, or None where none is close."""
+    if len(name) > LENGTH:  # which would be compared letter by letter
+        return None
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return matches[0] if matches else None
 
@@ -106,3 +119,9 @@ def unknown(field: str, name: str, names: Iterable[str]) -> Fault:
     known = sorted(names)
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     return Fault(field, f"unknown name {name!r}", shown, nearest(name, known))
+
+
+def all_unknown(field: str, names: Iterable[object], known: Iterable[str]) -> Iterator[Fault]:
+    """The faults of those names that no registry holds, of the first so many."""
+    registered = frozenset(known)
+    return (unknown(field, str(name), registered) for name in islice((n for n in names if n not in registered), SHOWN))

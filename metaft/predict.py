@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from metaft.config.paths import place
 from metaft.errors import ConfigError, DataError, Fault
 from metaft.shell import answered, leave
+from metaft.texts import PLAIN, oddity
 
 if TYPE_CHECKING:  # so that help answers at once
     from torch import Tensor
@@ -160,6 +162,9 @@ def _files(images: Sequence[Path]) -> list[Path]:
         if not pictures:
             raise DataError(f"{path}: no pictures; allowed: image files, and folders of them")
         files += pictures
+    for path in files:
+        if odd := oddity(str(path)):  # it is to be written beside what is predicted
+            raise DataError(f"{os.fsencode(path)!r}: a path with {odd}; allowed: {PLAIN}")
     return files
 
 

@@ -12,8 +12,11 @@ if TYPE_CHECKING:  # torch is imported where a tensor is made: settings describe
     from torch import Tensor
 
 _SHARPNESS, _KNEE = 12.0, 0.75  # of the softplus scale: exponential below the knee, linear above
+_EXP = 80.0  # whose exponential is within what a float32 can hold
 _LINEAR = 1e-3  # of the asinh scale: the share of the range up to which it is linear
 
+LARGEST = 1e300  # an end of a range, far enough from what a float can hold for the length to be one too
+WHOLE = 2**53  # the largest whole number up to which a float can tell each from the next
 MAX_CELLS = 1000  # whole numbers with more values are treated as real where a density is fitted
 
 When = tuple[str, tuple[Any, ...]]  # a parent's name, and those of its values for which a dimension exists
@@ -45,7 +48,7 @@ class Float:
     exponential above: small values have a gradient that does not vanish with them. `log=True` means `scale="log"`.
 
     Raises:
-        ValueError: low is not below high, or a log scale does not start above 0.
+        ValueError: low is not below high, an end is beyond 1e300, or a log scale does not start above 0.
 
     >>> Float("lr", 1e-5, 1e-1, log=True).to_unit(1e-3)
     0.5
@@ -65,20 +68,24 @@ class Float:
         object.__setattr__(self, "log", self.scale == "log")
         if self.scale not in SCALES:
             raise ValueError(f"{self.name}: scale {self.scale!r}; allowed: {', '.join(SCALES)}")
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: finite, low below high")
+        if not -LARGEST <= self.low < self.high <= LARGEST:
+            allowed = f"low below high, from {-LARGEST:g} to {LARGEST:g}"
+            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: {allowed}")
         if SCALES[self.scale].positive and self.low <= 0:
             raise ValueError(f"{self.name}: {self.scale} scale from {self.low}; allowed: a low end above 0")
 
     def from_unit(self, u: Tensor) -> Tensor:
-        """u in [0, 1] to natural units; differentiable."""
-        return SCALES[self.scale].forward(u, self.low, self.high)
+        """u in [0, 1] to natural units within the range; differentiable."""
+        value = SCALES[self.scale].forward(u, self.low, self.high)
+        rounding = (value.clamp(self.low, self.high) - value).detach() * ((u >= 0) & (u <= 1))
+        return value + rounding
 
     def to_unit(self, value: float) -> float:
         """Natural units to u; values outside the range land on its edge."""
         if math.isnan(value):
             raise ValueError(f"{self.name}: not a number; allowed: {self.low} to {self.high}")
-        return SCALES[self.scale].inverse(min(max(float(value), self.low), self.high), self.low, self.high)
+        inside = min(max(float(value), self.low), self.high)
+        return min(max(SCALES[self.scale].inverse(inside, self.low, self.high), 0.0), 1.0)
 
 
 def _softplus(x: float) -> float:
@@ -103,12 +110,21 @@ def _shared(share: Callable[[Tensor], Tensor], u_of: Callable[[float], float]) -
     )
 
 
+def _width(low: float, high: float) -> float:
+    """log(high / low), also where the ratio is beyond the largest number, or rounds to 1."""
+    ratio = high / low
+    if ratio == math.inf:
+        return math.log(high) - math.log(low)
+    return math.log(ratio) if ratio > 1 else math.log1p((high - low) / low)
+
+
+def _power(u: Tensor, low: float, high: float) -> Tensor:
+    width = _width(low, high)
+    return low * (u * width).exp() if width < _EXP else (u * width + math.log(low)).exp()
+
+
 SCALES: dict[str, Scale] = {
-    "log": Scale(
-        lambda u, low, high: low * (u * math.log(high / low)).exp(),
-        lambda value, low, high: math.log(value / low) / math.log(high / low),
-        positive=True,
-    ),
+    "log": Scale(_power, lambda value, low, high: _width(low, value) / _width(low, high), positive=True),
     "linear": _shared(lambda u: u, lambda share: share),
     "softplus": _shared(
         _softplus_share, lambda share: math.log(math.expm1(_G0 + share * (_G1 - _G0))) / _SHARPNESS + _KNEE
@@ -122,7 +138,8 @@ class Int:
     """A whole number in [low, high], each an equal share of [0, 1] (log: in proportion to log((v + 1) / v)).
 
     Raises:
-        ValueError: low is not below high, or a log scale does not start at 1 or above.
+        ValueError: low is not below high, either is no whole number or none that a float can tell from the next, or a
+            log scale does not start at 1 or above.
 
     >>> Int("rank", 1, 4).to_unit(1)
     0.125
@@ -136,8 +153,10 @@ class Int:
     when: When | None = None
 
     def __post_init__(self) -> None:
-        if self.low >= self.high or (self.log and self.low < 1):
-            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: low < high, log from 1 up")
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        if not whole or not -WHOLE <= self.low < self.high <= WHOLE or (self.log and self.low < 1):
+            allowed = "whole numbers low < high between -2^53 and 2^53, log from 1 up"
+            raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: {allowed}")
 
     def edges(self) -> list[float]:
         """Where the shares of [0, 1] begin and end, one more than there are numbers."""

@@ -329,6 +329,10 @@ def test_arguments_that_belong_together(objects):
     refused(ConfigError, "tokenizer: not given", model=objects["model"])
     refused(ConfigError, "unknown name 'modle'", "Did you mean 'model'?", modle=objects["model"])
     refused(ConfigError, "templates: 'a photo'", **{**objects, "templates": ["a photo"]})
+    refused(ConfigError, "templates: 'a {} {'", **{**objects, "templates": ["a {} {"]})
+    for odd in ("a\nb", "a\u2028b", "\ud800", 7, None):
+        refused(ConfigError, "classnames: ", "as item 1", **{**objects, "classnames": ["dark", odd]})
+    refused(ConfigError, "classnames: a str; allowed: a list of texts", **{**objects, "classnames": "ab"})
     refused(ConfigError, "groups: given, but splits are not", groups={"ood_val": [0]})
     refused(ConfigError, "domains: a list; allowed: lists by the names of splits", **{**objects, "domains": ["sea"]})
     settings = {**SMALL, "search.executor": "processes", "search.workers": 2}
@@ -345,6 +349,8 @@ def test_bad_settings_are_named_at_once():
         metaft.search({"objective.terms": ["hing"]})
     with pytest.raises(ConfigError, match=r"cannot read absent\.yaml"):
         metaft.search("absent.yaml")
+    with pytest.raises(ConfigError, match="settings: a list; allowed: a path, a mapping"):
+        metaft.search(["inner.steps=3"])
     with pytest.raises(ConfigError, match="'zeroshot'"):
         metaft.compare(EXAMPLE, methods=["zeroshot"])
 

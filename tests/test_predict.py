@@ -123,6 +123,8 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
         (["run", "images", "--out", "empty"], 2, "--out: empty, a folder; allowed: a file"),
         (["run", "images/bad.png", "--skip"], 3, "none of 1 can be read; allowed: at least one picture"),
         (["run", "images/bad.png"], 3, "allowed: a picture, or --skip"),
+        (["run", "images/\udcff.png"], 3, "a path with bytes that are not UTF-8"),
+        (["run", "images", "--device", "meta"], 2, "device: 'meta'; allowed: auto, cpu"),
     ],
 )
 def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):

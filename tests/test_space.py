@@ -127,6 +127,12 @@ def test_spaces_are_described_in_json():
         lambda: Float("x", 1.0, 1.0),
         lambda: Float("x", 0.0, 1.0, log=True),
         lambda: Float("x", 0.0, math.inf),
+        lambda: Float("x", -1e301, 1.0),
+        lambda: Float("x", 0, 10**400),
+        lambda: Float("x", math.nan, 1.0),
+        lambda: Int("x", 0, 2**53 + 1),
+        lambda: Int("x", 0.5, 3),
+        lambda: Int("x", 1, 10**400, log=True),
         lambda: Float("x", 0.0, 1.0, scale="cubic"),
         lambda: Int("x", 3, 2),
         lambda: Int("x", 0, 2, log=True),
@@ -151,3 +157,25 @@ def test_spaces_are_described_in_json():
 def test_what_makes_no_space(make):
     with pytest.raises(ValueError, match="allowed"):
         make()
+
+
+WIDE = [("log", 5e-324, 1e300), ("log", 1e-300, 1e300), ("log", 1.0, 1 + 2**-52), ("log", 2 - 2**-51, 2 - 2**-52)]
+WIDE += [(scale, -1e300, 1e300) for scale in ("linear", "softplus", "asinh")] + [("asinh", 0.0, 5e-324)]
+
+
+@pytest.mark.parametrize(("scale", "low", "high"), WIDE)
+def test_points_of_any_range_are_inside(scale, low, high):
+    dimension = Float("x", low, high, scale=scale)
+    us = torch.linspace(0, 1, 101, dtype=torch.float64, requires_grad=True)
+    points = dimension.from_unit(us)
+    values = points.tolist()
+    assert low <= min(values) <= max(values) <= high
+    assert [values[0], values[-1]] == pytest.approx([low, high], rel=1e-9)
+    assert [dimension.to_unit(low), dimension.to_unit(high)] == pytest.approx([0, 1], abs=1e-9)
+    (slope,) = torch.autograd.grad(points.sum(), us)
+    assert (slope >= 0).all()
+
+
+def test_the_middle_of_a_range_whose_ratio_is_beyond_numbers():
+    assert float(Float("x", 1e-300, 1e300, log=True).from_unit(torch.tensor(0.5).double())) == pytest.approx(1.0)
+    assert Float("x", 1e-300, 1e300, log=True).to_unit(1.0) == pytest.approx(0.5)

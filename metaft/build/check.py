@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 
 from metaft.clip.names import architectures
+from metaft.config.limits import admits, allowed
 from metaft.config.schema import Config
 from metaft.data import registry as data
-from metaft.errors import ConfigError, Fault, unknown
+from metaft.errors import ConfigError, Fault, all_unknown
 from metaft.finetune.methods import METHODS
 from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
@@ -26,7 +27,7 @@ from metaft.search.registry import AUTO as BY_METRIC
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 from metaft.space import SCALES
 
-DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,2})?")
 
 
 def check(cfg: Config) -> None:
@@ -49,10 +50,11 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
     return [
         *_names(cfg, _more(cfg) if more is None else more),
         *_bounds(cfg),
+        *_values(cfg),
         *_solver(cfg),
         *_knobs(cfg),
         *_data(cfg),
-        *_device(cfg),
+        *device_faults(cfg),
     ]
 
 
@@ -82,7 +84,7 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
         ("evaluation.methods", cfg.evaluation.methods, METHODS),
         ("model.name", [] if ":" in cfg.model.name else [cfg.model.name], architectures()),
     ]
-    odd = [unknown(field, name, known) for field, names, known in lists for name in names if name not in known]
+    odd = [fault for field, names, known in lists for fault in all_unknown(field, names, known)]
     differentiated = sorted(searched) if search.mode == HYPERGRAD else ()
     return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
 
@@ -170,17 +172,29 @@ def _bounds(cfg: Config) -> list[Fault]:
                 faults.append(Fault(field, range_, f"low < high within {knobs[name].allowed}"))
             continue
         weight = not Name.parse(name).of_optimizer
-        positive = name == "lr" or (weight and scale is not None and scale.positive)
-        if not 0 <= low < high or (positive and low == 0):
-            faults.append(Fault(field, range_, "0 < low < high (log scale)" if positive else "0 <= low < high"))
+        positive, base = name == "lr" or (weight and scale is not None and scale.positive), Name.parse(name).base
+        if not 0 <= low < high or (positive and low == 0) or not (admits(base, low) and admits(base, high)):
+            form = "0 < low < high (log scale)" if positive else "0 <= low < high"
+            faults.append(Fault(field, range_, f"{form}, {allowed(base)}"))
     return faults
+
+
+def _values(cfg: Config) -> list[Fault]:
+    """Faults of learning rates, weight decays and weights that none can be; knobs have ranges of their own."""
+    given = (("objective.fixed", cfg.objective.fixed), ("objective.recipe", cfg.objective.recipe))
+    return [
+        Fault(f"{field}.{name}", repr(value), allowed(Name.parse(name).base))
+        for field, values in given
+        for name, value in values.items()
+        if not Name.parse(name).is_knob and not admits(Name.parse(name).base, value)
+    ]
 
 
 def _data(cfg: Config) -> list[Fault]:
     return data.faults(cfg.data) if cfg.data.format in data.FORMATS else []
 
 
-def _device(cfg: Config) -> list[Fault]:
+def device_faults(cfg: Config) -> list[Fault]:
     """The fault of a malformed name; the process that loads the model finds out whether the device exists."""
     if DEVICE.fullmatch(cfg.device):
         return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypedDict
 
 from torch import Tensor, nn
@@ -12,12 +13,13 @@ from metaft.build.check import faults_of
 from metaft.build.workspace import Workspace, data_of, device, model_of, workspace_on
 from metaft.clip.given import clip_of
 from metaft.config.schema import Config, DataConfig
-from metaft.data.captions import templates
+from metaft.data.captions import TEMPLATE, templates, usable
 from metaft.data.corrupted import with_corrupted
 from metaft.data.objects import splits_of
 from metaft.data.sources import MORE
 from metaft.data.types import Classes, ImageView, Splits
-from metaft.errors import ConfigError, Fault, unknown
+from metaft.errors import SHOWN, ConfigError, Fault, unknown
+from metaft.texts import PLAIN, oddity
 
 OF_CORRUPTIONS = ("corruptions", "severity", "corrupted")  # settings under `data` that go with objects
 
@@ -69,6 +71,15 @@ def workspace_of(cfg: Config, objects: Objects) -> Workspace:
     return workspace_on(cfg, clip, splits, suite)
 
 
+def _texts(objects: Objects, argument: str, admits: Callable[[Any], bool], allowed: str) -> list[Fault]:
+    """The faults of an argument that is to be a list of texts."""
+    given: Any = objects.get(argument, ())
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return [Fault(argument, f"a {type(given).__name__}", "a list of texts")]
+    odd = ((number, text) for number, text in enumerate(given) if not admits(text))
+    return [Fault(argument, f"{text!r} as item {number}", allowed) for number, text in islice(odd, SHOWN)]
+
+
 def _given(cfg: Config, objects: Objects, view: ImageView) -> tuple[Splits, dict[str, Any]]:
     """The user's own splits, and their `suite`."""
     captions = tuple(objects.get("templates") or templates("simple"))
@@ -109,8 +120,8 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
     if "splits" in objects and others != DataConfig():
         found = "given, and settings under data too"
         faults.append(Fault("splits", found, f"one of them, or only {', '.join(OF_CORRUPTIONS)} under data"))
-    odd = [template for template in objects.get("templates", ()) if template.count("{}") != 1]
-    faults += [Fault("templates", repr(template), "captions with one {} each") for template in odd]
+    faults += _texts(objects, "templates", usable, TEMPLATE)
+    faults += _texts(objects, "classnames", lambda name: isinstance(name, str) and not oddity(name), PLAIN)
     if objects and cfg.search.executor != "serial":
         elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
         faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from metaft.config.schema import Config
+from metaft.errors import ConfigError, Fault
 from metaft.hooks.knobs import Knob, settled
 from metaft.hooks.registry import HOOKS, searchable_knobs
 from metaft.names import ALPHA, HEAD, Name, source_name
@@ -36,6 +37,9 @@ def space(
         units: factors of the terms' standard ranges, by default 1; ranges under `objective.bounds` are not scaled.
         sources: further sources of training images.
         heads: the last layers to choose from; one or none is no choice.
+
+    Raises:
+        ConfigError: everything is fixed.
     """
     objective = cfg.objective
     mix = [Float(ALPHA, *objective.bounds.get(ALPHA, (0.0, 1.0)))] if cfg.mixes else []
@@ -43,6 +47,9 @@ def space(
     searched = [d for d in dimensions if d.name not in objective.fixed]
     per_group = {d.name: [replace(d, name=str(Name(d.name, group))) for group in groups] for d in searched}
     real = [part for d in searched for part in (per_group[d.name] if d.name in objective.per_group else [d])]
+    if not real and len(heads) < 2:
+        allowed = "a term, lr, wd or alpha that is not fixed, or no search"
+        raise ConfigError([Fault("objective", "nothing left to search", allowed)])
     return Space([*real, Categorical(HEAD, tuple(heads))] if len(heads) > 1 else real)
 
 

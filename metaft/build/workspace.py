@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft.build.check import device_faults
 from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_shot
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config, SearchConfig
@@ -110,6 +111,8 @@ def device(cfg: Config) -> torch.device:
     Raises:
         ConfigError: the device does not exist.
     """
+    if faults := device_faults(cfg):  # torch knows devices that compute nothing
+        raise ConfigError(faults)
     if cfg.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -71,7 +71,7 @@ def hugging_face_config(path: Path) -> Config:
 def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not readable as JSON: {error}; allowed: JSON, or no such file") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{file}: a {type(found).__name__}; allowed: a JSON object, or no such file")

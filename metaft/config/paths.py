@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 
 LOCAL = "local-dir:"  # how open_clip names a folder that holds a model
+NAME, WHOLE = 255, 2000  # bytes of a file's name, and of a path, of which systems take two in each other
 
 
 def expanded(value: Any) -> Any:
@@ -20,14 +23,44 @@ def expanded(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | Path | int):
         return value
     text = str(value)
+    if fault(text):
+        return text  # as it is, for who refuses it
     prefix = LOCAL if text.startswith(LOCAL) else ""
     return prefix + os.path.expanduser(os.path.expandvars(text.removeprefix(prefix)))  # noqa: PTH111 (of a text)
 
 
+def fault(text: str) -> str | None:
+    """What is wrong with a text that no file can have as its path; None where one can."""
+    if "\0" in text:
+        return "one with the letter \\0"
+    if len(os.fsencode(text)) > WHOLE:
+        return f"one of more than {WHOLE} bytes"
+    long = any(len(os.fsencode(name)) > NAME for name in text.split("/"))
+    return f"one with a name of more than {NAME} bytes" if long else None
+
+
 def place(text: str) -> Path:
-    """The path that a word of the command line means."""
+    """The path that a word of the command line means.
+
+    Raises:
+        ArgumentTypeError: there can be no such path.
+    """
+    if wrong := fault(expanded(text)):
+        raise ArgumentTypeError(f"{wrong}; allowed: a path that files can have")
     return Path(expanded(text))
 
 
-Place = Annotated[Path, BeforeValidator(expanded)]  # a setting that is a path
-Named = Annotated[str, BeforeValidator(expanded)]  # a setting that is a path or another name
+def _usable(value: Any) -> Any:
+    """A setting that may be a path, expanded.
+
+    Raises:
+        PydanticCustomError: there can be no such path.
+    """
+    text = expanded(value)
+    if isinstance(text, str) and (wrong := fault(text)):
+        raise PydanticCustomError("path", "a path, not {wrong}", {"wrong": wrong})
+    return text
+
+
+Place = Annotated[Path, BeforeValidator(_usable)]  # a setting that is a path
+Named = Annotated[str, BeforeValidator(_usable)]  # a setting that is a path or another name

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from metaft.config.plain import ALLOWED, plain
 from metaft.config.schema import Config as Config  # `metaft.config.Config` is how others call it
-from metaft.config.yamlfile import parse_yaml, scalars_as_text
-from metaft.errors import ConfigError, Fault, nearest
+from metaft.config.yamlfile import DEPTH, SIZE, Document, parse_yaml, to_yaml
+from metaft.errors import SHOWN, ConfigError, Fault, nearest
+from metaft.texts import read_text
 
 
 def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -35,7 +36,9 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
         if not equals or not key:
             faults.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
         else:
-            _put(key, _as_typed(key, parse_yaml(text, key, faults), text), raw, faults)
+            document = parse_yaml(text, key, faults)
+            if document is not None:
+                _put(key, _settings(key, document), raw, faults)
     return _checked(raw, faults)
 
 
@@ -62,44 +65,31 @@ def _checked(raw: dict[str, Any], faults: list[Fault]) -> Config:
 
 def dump(config: Config) -> str:
     """The settings as YAML that `load` reads back to the same settings."""
-    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return to_yaml(config.model_dump(mode="json"))
 
 
 def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(Fault("--config", f"cannot read {path}: {error}", "a readable YAML file"))
+        text = read_text(path, SIZE)
+    except (OSError, ValueError) as error:
+        faults.append(Fault("--config", f"cannot read {path}: {error}", f"a YAML file of at most {SIZE:,} bytes"))
         return {}
-    value = parse_yaml(text, str(path), faults)
-    if value is None:
+    document = parse_yaml(text, str(path), faults)
+    if document is None or document.value is None:
         return {}
-    if not isinstance(value, dict):
-        faults.append(Fault(str(path), f"a {type(value).__name__} at the top", "a mapping of settings"))
+    if not isinstance(document.value, dict):
+        faults.append(Fault(str(path), f"a {type(document.value).__name__} at the top", "a mapping of settings"))
         return {}
-    return _all_as_typed(value, scalars_as_text(text))
+    return {key: _settings(key, Document(value, document.typed[key])) for key, value in document.value.items()}
 
 
-def _all_as_typed(values: dict[str, Any], texts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A file's settings, of which those that are text are as they stand in the file."""
-    return {
-        key: _all_as_typed(value, texts[key], f"{prefix}{key}.")
-        if isinstance(value, dict)
-        else _as_typed(f"{prefix}{key}", value, texts[key])
-        for key, value in values.items()
-    }
-
-
-def _as_typed(key: str, value: Any, text: Any) -> Any:
-    """A setting's value; where the setting is text and YAML makes a number, a date or a truth of it, what was typed.
-
-    Options of a data format keep a number that would be written otherwise, since it may be the name of a folder.
-    """
-    if value is None or isinstance(value, str | list | dict):
+def _settings(key: str, document: Document) -> Any:
+    """A setting's value, or those of a group; what was typed where a setting is text and YAML makes a number of it."""
+    value, typed = document.value, document.typed
+    if isinstance(value, dict):
+        return {name: _settings(f"{key}.{name}", Document(value[name], typed[name])) for name in value}
+    if value is None or isinstance(value, str | list):
         return value
-    typed = text.strip()
-    if key.startswith("data.options."):
-        return typed if typed.isdigit() and str(value) != typed else value
     return typed if _is_text(key) else value
 
 
@@ -120,12 +110,18 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _put(key: str, value: Any, raw: dict[str, Any], faults: list[Fault]) -> None:
-    """Set a dotted key in `raw`; a mapping is merged into the group that it is for."""
+    """Set a dotted key in `raw` to a plain value; a mapping is merged into the group that it is for."""
     if isinstance(value, Mapping) and "." not in key and key in _sections():
         for name, inner in value.items():
             _put(f"{key}.{name}", inner, raw, faults)
         return
-    *parents, last = key.split(".")
+    try:
+        value = plain(value)
+        plain(key)
+    except ValueError as error:
+        faults.append(Fault(key, str(error), ALLOWED))
+        return
+    *parents, last = key.split(".", DEPTH)
     node: Any = raw
     for parent in parents:
         node = node.setdefault(parent, {})
@@ -148,21 +144,27 @@ def _unknown_keys(raw: dict[str, Any], faults: list[Fault]) -> None:
     sections = _sections()
     paths = [f"{s}.{k}" for s, model in sections.items() for k in model.model_fields]
     paths += [name for name in Config.model_fields if name not in sections]
-    for key in [k for k in raw if k not in Config.model_fields]:
-        del raw[key]
-        faults.append(_unknown_key(str(key), list(Config.model_fields), paths))
+    faults += _dropped("", raw, Config, paths)
     for section, model in sections.items():
         group = raw.get(section)
         if isinstance(group, dict):
-            for key in [k for k in group if k not in model.model_fields]:
-                del group[key]
-                faults.append(_unknown_key(f"{section}.{key}", list(model.model_fields), paths))
+            faults += _dropped(f"{section}.", group, model, paths)
 
 
-def _unknown_key(field: str, siblings: Sequence[str], paths: Sequence[str]) -> Fault:
-    *_, name = field.split(".")
+def _dropped(prefix: str, group: dict[str, Any], model: type[BaseModel], paths: Sequence[str]) -> list[Fault]:
+    """Drop the unknown keys of a group; their faults, the first of them with the nearest valid one."""
+    odd = [key for key in group if key not in model.model_fields]
+    for key in odd:
+        del group[key]
+    siblings = list(model.model_fields)
+    allowed = ", ".join(siblings)
+    told = [_unknown_key(prefix, key, siblings, paths) for key in odd[:SHOWN]]
+    return told + [Fault(f"{prefix}{key}", "unknown key", allowed) for key in odd[SHOWN:]]
+
+
+def _unknown_key(prefix: str, name: str, siblings: Sequence[str], paths: Sequence[str]) -> Fault:
+    field = f"{prefix}{name}"
     sibling = nearest(name, siblings)
-    prefix = field[: -len(name)]
     elsewhere = nearest(field, paths) or next((p for p in paths if p.split(".")[-1] == name), None)
     suggestion = prefix + sibling if sibling else elsewhere
     return Fault(field, "unknown key", ", ".join(siblings), suggestion)
@@ -172,7 +174,7 @@ def _validate(raw: dict[str, Any], faults: list[Fault]) -> Config:
     """The settings; faulty values are reported, then left at their defaults until the rest is valid."""
     for _ in range(100):
         try:
-            return Config.model_validate_json(json.dumps(raw, default=str), strict=True)
+            return Config.model_validate_json(json.dumps(raw), strict=True)
         except ValidationError as error:
             details = error.errors(include_url=False)
             faults.extend(_fault(d) for d in details)

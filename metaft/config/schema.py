@@ -7,14 +7,24 @@ the section `hypergrad` is one. So every default is written once. Names that reg
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from metaft.config import limits
 from metaft.config.paths import Named, Place
 from metaft.objective.heads import AUTO
 from metaft.search.registry import modes
+
+Count = Annotated[int, Field(ge=1, le=limits.STEPS)]
+CountOr0 = Annotated[int, Field(ge=0, le=limits.STEPS)]
+Images = Annotated[int, Field(ge=1, le=limits.IMAGES)]
+Batch = Annotated[int, Field(ge=1, le=limits.BATCH)]
+Parts = Annotated[int, Field(ge=1, le=limits.PARTS)]
+Positive = Annotated[float, Field(ge=limits.SMALL, le=limits.LARGE)]
+NotNegative = Annotated[float, Field(ge=0, le=limits.LARGE)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -38,12 +48,12 @@ class DataConfig(Section):
         "stop"  # late: as stop, but files are not tried before they are used
     )
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
-    cache_gib: float = Field(64.0, ge=0)  # of decoded pictures on disk that memory does not hold, all splits together
-    shots: int | None = Field(None, ge=1)  # how many images of each class of id_train are used, drawn by the seed
+    cache_gib: NotNegative = 64.0  # of decoded pictures on disk that memory does not hold, all splits together
+    shots: Images | None = None  # how many images of each class of id_train are used, drawn by the seed
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
     corruptions: tuple[str, ...] = ()  # `all`, or names of ImageNet-C's: see above
     severity: int = Field(5, ge=1, le=5)  # of the corruptions
-    corrupted: int | None = Field(None, ge=1)  # images held out of id_train for them; null: a tenth, at most 1000
+    corrupted: Images | None = None  # images held out of id_train for them; null: a tenth, at most 1000
     options: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("corruptions", mode="before")
@@ -93,10 +103,14 @@ class ObjectiveConfig(Section):
     recipe: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _no_term_twice(self) -> ObjectiveConfig:
+    def _each_once(self) -> ObjectiveConfig:
         both = sorted(set(self.terms) & set(self.fixed))
         if both:
             raise ValueError(f"terms and fixed both name {', '.join(both)}")
+        for field in ("terms", "per_group"):
+            names = getattr(self, field)
+            if len(set(names)) < len(names):
+                raise ValueError(f"{field} names {next(name for name in names if names.count(name) > 1)} twice")
         if not self.terms and not self.fixed:
             raise ValueError("terms and fixed are both empty")
         return self
@@ -105,14 +119,14 @@ class ObjectiveConfig(Section):
 class AdamWConfig(Section):
     """The optimizer's constants, the same in the inner loop and in every fine-tune."""
 
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = Field(1e-6, gt=0)  # smaller ones turn rounding into hypergradients
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Positive = 1e-6  # smaller ones turn rounding into hypergradients
 
 
 class StepConfig(AdamWConfig):
     """How one inner step is computed."""
 
-    accumulate: int = Field(1, ge=1)  # parts of a batch, one at a time in memory
+    accumulate: Batch = 1  # parts of a batch, one at a time in memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
 
 
@@ -127,17 +141,19 @@ class TrainingConfig(Section):
 class InnerConfig(StepConfig, TrainingConfig):
     """The inner loop: its length, its batches and its learning rates."""
 
-    steps: int = Field(10, ge=1)
-    batch_size: int = Field(32, ge=1)
+    steps: Count = 10
+    batch_size: Batch = 32
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
-    stretch: float = Field(4.0, ge=1)  # the most by which rates are raised for T steps to go as far as finetune
-    warm_start: int = Field(0, ge=0)  # steps of the recipe that give AdamW's first moments; 0: they start at zero
+    stretch: float = Field(
+        4.0, ge=1, le=limits.LARGE
+    )  # the most by which T steps' rates are raised to go as far as finetune
+    warm_start: CountOr0 = 0  # steps of the recipe that give AdamW's first moments; 0: they start at zero
 
 
 class FinalChoice(Section):
     """A search's last choice: the recipe and the best trials are evaluated on fresh seeds; the best mean wins."""
 
-    candidates: int = Field(16, ge=1)  # the most trials that are evaluated again, beside the recipe
+    candidates: Count = 16  # the most trials that are evaluated again, beside the recipe
     final_share: float = Field(0.4, gt=0, lt=1)  # the share of the budget for that
 
 
@@ -148,9 +164,9 @@ class OuterConfig(Section):
     outer_loss: str = "auto"  # auto: what the metric is sought by; for accuracy, ce_calibrated
     outer_data: Literal["ood_val", "id_val"] = "ood_val"
     use_ood_labels: Literal["judge", "train", "auto"] = "auto"  # judge: AutoFT's protocol; auto: train where it splits
-    folds: int = Field(2, ge=2)  # cross-fitting parts of ood_val: each judges what is trained on the others
+    folds: int = Field(2, ge=2, le=limits.PARTS)  # parts of ood_val: each judges what is trained on the others
     outer_domains: Literal["pooled", "mean", "worst"] = "pooled"  # over the named domains of the outer set
-    outer_batch_size: int = Field(150, ge=1)  # at most; random parts show how much the choice of images matters
+    outer_batch_size: Images = 150  # at most; random parts show how much the choice of images matters
     id_drop_max: float | None = Field(0.03, ge=0, le=1)  # how far id_val accuracy may be below plain fine-tuning's
 
 
@@ -158,14 +174,14 @@ class SearchConfig(FinalChoice, OuterConfig):
     """How long to search, where, and what counts as better. The first budget reached ends the search."""
 
     mode: str | None = None  # hypergrad, or a sampler of the registry: tpe, random
-    trials: int | None = Field(None, ge=1)
-    seconds: float | None = Field(60.0, gt=0)
-    step_equivalents: float | None = Field(2000.0, gt=0)
+    trials: Count | None = None
+    seconds: float | None = Field(60.0, gt=0, le=limits.SECONDS)
+    step_equivalents: float | None = Field(2000.0, gt=0, le=limits.TOTAL)
     init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE run first
     init_share: float = Field(0.3, gt=0, lt=1)  # the share of the budget for that TPE
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
     executor: str = "serial"
-    workers: int = Field(1, ge=1)  # of the executor; each builds its own model
+    workers: Parts = 1  # of the executor; each builds its own model
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
     warm_start: Place | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
 
@@ -187,19 +203,19 @@ class SearchConfig(FinalChoice, OuterConfig):
 class DescentConfig(Section):
     """How a descent in the unit cube moves on hypergradients."""
 
-    lr: float = Field(0.15, gt=0, le=1)  # the most that a coordinate of the unit cube moves in the first outer step
-    decay: float = Field(10.0, gt=0)  # outer steps t shrink it as 1 / sqrt(1 + t / decay)
+    lr: float = Field(0.15, ge=limits.SMALL, le=1)  # the most that a coordinate moves in the first outer step
+    decay: Positive = 10.0  # outer steps t shrink it as 1 / sqrt(1 + t / decay)
     momentum: float = Field(0.8, ge=0, lt=1)  # the share of the last mean hypergradient that is kept
-    average: int = Field(1, ge=1)  # hypergradients of different inner seeds per outer step
-    clip: float = Field(1.0, gt=0)  # longer hypergradients are shortened to this length
-    explosion: float = Field(100.0, gt=0)  # longer hypergradients are discarded
+    average: Parts = 1  # hypergradients of different inner seeds per outer step
+    clip: Positive = 1.0  # longer hypergradients are shortened to this length
+    explosion: Positive = 100.0  # longer hypergradients are discarded
 
 
 class StorageConfig(Section):
     """What an unrolled inner loop keeps for its reverse sweep."""
 
     storage: str = "auto"
-    memory: float | None = Field(None, gt=0)  # GiB that `auto` may use; null: 80 % of what is free
+    memory: float | None = Field(None, gt=0, le=limits.LARGE)  # GiB that `auto` may use; null: 80 % of what is free
     offload: bool = False  # keep states in host memory between the sweeps
 
 
@@ -207,24 +223,24 @@ class HypergradConfig(DescentConfig, StorageConfig):
     """The gradient solver, and how hypergradients are computed."""
 
     estimator: str = "unroll"
-    last: int = Field(5, ge=1)  # steps that `truncated` differentiates
+    last: Count = 5  # steps that `truncated` differentiates
     linear_solver: str = "cg"  # of `implicit`, with its iterations, damping and Neumann's scale
-    iterations: int = Field(10, ge=1)
-    damping: float = Field(0.0, ge=0)
-    scale: float = Field(1.0, gt=0)
+    iterations: Count = 10
+    damping: NotNegative = 0.0
+    scale: Positive = 1.0
     sides: Literal["auto", "both", "one"] = "both"  # of theta, on which `differences` takes gradients
-    spacing: float | None = Field(None, gt=0)  # how far from theta, as a share of its length; null: found once
-    check_every: int = Field(0, ge=0)  # compare every n-th hypergradient with a slope by forward mode; 0: never
+    spacing: float | None = Field(None, ge=limits.SMALL, le=1)  # from theta, as a share of its length; null: found once
+    check_every: CountOr0 = 0  # compare every n-th hypergradient with a slope by forward mode; 0: never
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
-    share: float = Field(0.05, gt=0)  # the share of the fine-tune's cost that an online search may add
-    starts: int = Field(4, ge=1)  # descents, each begun as the last settles: from the recipe, then around it
+    share: Positive = 0.05  # the share of the fine-tune's cost that an online search may add
+    starts: Parts = 4  # descents, each begun as the last settles: from the recipe, then around it
 
 
 class TPEConfig(Section):
     """The Parzen-estimator sampler."""
 
-    startup: int = Field(10, ge=1)  # trials before the model proposes
-    candidates: int | None = Field(None, ge=1)  # draws for each proposal; null: 32, or 8 if not multivariate
+    startup: Count = 10  # trials before the model proposes
+    candidates: Count | None = None  # draws for each proposal; null: 32, or 8 if not multivariate
     multivariate: bool = True  # one model of all dimensions; false: one for each
     weights: Literal["improvement", "uniform"] = "improvement"  # how good trials are weighted in the model
 
@@ -241,11 +257,11 @@ class FinetuneConfig(HookConfig, TrainingConfig):
     """The final fine-tune; lr and weight decay here are plain fine-tuning's, not the searched ones."""
 
     method: str = AUTO  # whose model is handed back; auto: the best by ood_val (see `metaft.finetune.handed_back`)
-    noise: float = Field(1.0, ge=0)  # standard errors of its gain over theta_0 on ood_val that auto takes off
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.1, ge=0)
-    epochs: int = Field(4, ge=1)
-    batch_size: int = Field(64, ge=1)
+    noise: NotNegative = 1.0  # standard errors of its gain over theta_0 on ood_val that auto takes off
+    lr: float = Field(1e-3, ge=limits.RATE, le=limits.LARGE)
+    weight_decay: NotNegative = 0.1
+    epochs: Count = 4
+    batch_size: Batch = 64
     warmup: float = Field(0.1, ge=0, lt=1)
 
 
@@ -256,8 +272,8 @@ class EvaluationConfig(Section):
         *("zero_shot", "linear_probe", "ft", "wise_ft", "autoft", "autoft_wise"),
         *("ft_ood_val", "linear_probe_ood_val", "wise_probe", "dfr", "best_by_ood_val", "oracle"),
     )
-    batch_size: int = Field(512, ge=1)
-    bootstrap: int = Field(1000, ge=100)
+    batch_size: Batch = 512
+    bootstrap: int = Field(1000, ge=100, le=limits.STEPS)
 
 
 class ReportConfig(Section):

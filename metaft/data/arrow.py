@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from metaft.data.stored import Stored, version_of
-from metaft.data.tree import folders, in_order, is_hidden, walked
+from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, nearest
 from metaft.files import cache_folder
 
@@ -234,7 +234,10 @@ def _beside(folder: Path) -> list[Path]:
 
 
 def _parquet_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob(f"*{PARQUET}")) if not is_hidden(path.name)]
+    found = [path for path in sorted(folder.glob(f"*{PARQUET}")) if not is_hidden(path.name)]
+    for path in found:
+        readable(path)
+    return found
 
 
 def _split_of(file: Path) -> str:

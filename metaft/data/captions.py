@@ -7,7 +7,13 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaft.data.tree import by_size
 from metaft.errors import DataError, nearest
+from metaft.texts import PLAIN, oddity, read_text
+
+TEMPLATE = "a template with one {} and no other brace"
+SIZE = 2**26  # bytes of a list of names or templates
+BLANKS = " \t\u00a0\u3000"  # around a line, which are none of it
 
 
 def templates(setting: str) -> tuple[str, ...]:
@@ -28,11 +34,16 @@ def templates(setting: str) -> tuple[str, ...]:
     return tuple(_template(f"{setting}, line {number}", line) for number, line in lines)
 
 
+def usable(template: object) -> bool:
+    """Whether a caption template can be filled with a class name."""
+    return isinstance(template, str) and [template.count(part) for part in ("{}", "{", "}")] == [1, 1, 1]
+
+
 def _template(where: str, line: str) -> str:
     """A template with its place written as {}; CLIP_benchmark's files write {c}."""
     template = line.replace("{c}", "{}")
-    if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
-        raise DataError(f"{where}: {line!r}; allowed: a template with one {{}} and no other brace")
+    if not usable(template):
+        raise DataError(f"{where}: {line!r}; allowed: {TEMPLATE}")
     if template.startswith("lambda ") or (template[0] in "\"'[" and template[-1] in "\"',]"):
         raise DataError(f"{where}: {line!r}, as in a list of Python; allowed: the text alone, as in a photo of a {{}}.")
     return template
@@ -92,7 +103,7 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
     if ordered != list(folders):
         first = next(f for f, g in zip(folders, ordered, strict=True) if f != g)
         raise DataError(f"{path}: one name a line, and folders not in the order of their numbers: {first}{instead}")
-    if all(folder.isdecimal() for folder in folders) and int(folders[-1]) - int(folders[0]) >= len(folders):
+    if all(map(_is_number, folders)) and int(folders[-1]) - int(folders[0]) >= len(folders):
         raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {_few(folders)}{instead}")
     plain = [_plain(folder) for folder in folders]
     for name, folder in zip(names, folders, strict=True):
@@ -101,13 +112,18 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
     return tuple(names)
 
 
+def _is_number(folder: str) -> bool:
+    return re.fullmatch("[0-9]{1,18}", folder) is not None
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
-def _by_numbers(name: str) -> list[tuple[int, str]]:
+def _by_numbers(name: str) -> list[tuple[tuple[int, str, str], str]]:
     """A key that sorts the numbers in names by size."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    parts = (part for part in re.split(r"([0-9]+)", name) if part)
+    return [(by_size(part), "") if part.isdecimal() and part.isascii() else ((-1, "", ""), part) for part in parts]
 
 
 def _plain(name: str) -> str:
@@ -118,10 +134,15 @@ def _plain(name: str) -> str:
 def _lines(path: Path, setting: str, allowed: str) -> list[tuple[int, str]]:
     """The lines of a file in UTF-8, with or without a byte order mark, that hold text, by their numbers; in NFC."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{setting}: cannot read {path} ({error}); allowed: {allowed}, in UTF-8") from error
-    lines = [(number, unicodedata.normalize("NFC", line.strip())) for number, line in enumerate(text.splitlines(), 1)]
+        text = read_text(path, SIZE)
+    except (OSError, ValueError) as error:
+        more = f"{allowed}, in UTF-8, of at most {SIZE:,} bytes"
+        raise DataError(f"{setting}: cannot read {path} ({error}); allowed: {more}") from error
+    stripped = (line.strip(BLANKS) for line in re.split("\r\n|\r|\n", text))
+    lines = [(number, unicodedata.normalize("NFC", line)) for number, line in enumerate(stripped, 1)]
+    for number, line in lines:
+        if odd := oddity(line):
+            raise DataError(f"{path}, line {number}: {line!a} with {odd}; allowed: {PLAIN}")
     written = [(number, line) for number, line in lines if line]
     if not written:
         raise DataError(f"{setting}: {path} is empty; allowed: {allowed} with at least one line")

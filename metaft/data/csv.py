@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
-from metaft.data.layout import judges
+from metaft.data.layout import judges, plainly_named
 from metaft.data.table import Line, read_table
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, nearest
+from metaft.texts import PLAIN, oddity
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -51,6 +52,11 @@ class Options(BaseModel):
     split_key: str = "split"
     domain_key: str = "domain"
     group_key: str = "group"
+
+    @field_validator("ood_test")
+    @classmethod
+    def _plain(cls, value: dict[str, Path]) -> dict[str, Path]:
+        return plainly_named(value)
 
 
 def needs_tables(data: DataConfig) -> list[Fault]:
@@ -145,6 +151,10 @@ def _row(path: Path, line: Line, options: Options) -> Row:
     if not image or not label:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
+    for key in (options.label_key, options.split_key, options.domain_key, options.group_key):
+        if odd := oddity(line.cells.get(key, "")):
+            found = f"{line.cells[key]!a} in the column {key!r}, with {odd}"
+            raise DataError(f"{path}, line {line.number}: {found}; allowed: {PLAIN}")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
     whole = re.fullmatch(r"(\d+)\.0*", label)  # as tables write numbers where one is missing
     names = (unicodedata.normalize("NFC", text) for text in (whole[1] if whole else label, *more))

@@ -182,7 +182,7 @@ def _size(stored: Stored) -> int:
     """Bytes; 0 of what is not there, which decoding will find."""
     try:
         return size_of(stored)
-    except OSError:
+    except (OSError, ValueError):
         return 0
 
 
@@ -209,7 +209,7 @@ def _fingerprint(files: Sequence[Stored], reading: Reading) -> str:
     ramp = np.arange(97 * 61 * 3).reshape(97, 61, 3) % 251  # shows the geometry of a model's view
     digest.update(reading.view.transform(Image.fromarray(ramp.astype(np.uint8))).numpy().tobytes())
     for file in files:
-        digest.update(f"{version_of(file)}\n".encode())
+        digest.update(f"{version_of(file)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from metaft.config.limits import DRAWN
 from metaft.data.drawing.styles import COLOURS
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -28,13 +29,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id_train: int = Field(2000, ge=1)
-    id_val: int = Field(500, ge=1)
+    id_train: int = Field(2000, ge=1, le=DRAWN)
+    id_val: int = Field(500, ge=1, le=DRAWN)
     ood_val: int = Field(400, ge=1, le=REAL_VALIDATION)
-    test: int = Field(1000, ge=1)
+    test: int = Field(1000, ge=1, le=DRAWN)
     colour_correlation: float = Field(0.5, ge=0, le=1)
     label_noise: float = Field(0.0, ge=0, le=1)
-    imbalance: float = Field(1.0, ge=1, allow_inf_nan=False)
+    imbalance: float = Field(1.0, ge=1, le=1e6, allow_inf_nan=False)
     size: Literal[32, 64] = 32
 
 

@@ -14,7 +14,8 @@ from metaft.data.layout import judges
 from metaft.data.sources import MORE
 from metaft.data.tree import in_order
 from metaft.data.types import Domains, Split
-from metaft.errors import ConfigError, Fault, unknown
+from metaft.errors import ConfigError, DataError, Fault, unknown
+from metaft.texts import PLAIN, oddity
 
 Given = Mapping[str, Any]  # by split: a name or a whole number for each image
 Texts = list[str | None]  # a name for each image of a split, in order; None: it is in none
@@ -105,7 +106,14 @@ class _Argument:
 
 
 def domains_of(names: Sequence[str | None]) -> Domains:
-    """The domains, or groups, of images by name [N]: numbers by their size, others by their letters."""
+    """The domains, or groups, of images by name [N]: numbers by their size, others by their letters.
+
+    Raises:
+        DataError: a name that breaks its line or that UTF-8 cannot hold: it is to be written into files.
+    """
+    for name in dict.fromkeys(names):
+        if name is not None and (odd := oddity(name)):
+            raise DataError(f"data: the domain or group {name!a} has {odd}; allowed: {PLAIN}")
     numbers = {name: number for number, name in enumerate(in_order({name for name in names if name is not None}))}
     return Domains(tuple(numbers), torch.tensor([-1 if name is None else numbers[name] for name in names]))
 

@@ -10,6 +10,7 @@ from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
 from metaft.data.sources import MORE, NAMES, usable
 from metaft.errors import DataError, Fault, nearest
+from metaft.texts import PLAIN, oddity
 
 
 class Layout(BaseModel):
@@ -27,6 +28,11 @@ class Layout(BaseModel):
     id_test: Place = Path("id_test")
     ood_test: dict[str, Place] = Field(default_factory=dict)
     more: dict[str, Place] = Field(default_factory=dict)
+
+    @field_validator("ood_test")
+    @classmethod
+    def _plain(cls, value: dict[str, Path]) -> dict[str, Path]:
+        return plainly_named(value)
 
     @field_validator("more")
     @classmethod
@@ -53,6 +59,18 @@ class Layout(BaseModel):
             **{f"more/{name}": path for name, path in self.more.items()},
         }
         return {name: path for name, path in places.items() if path is not None}
+
+
+def plainly_named(tests: dict[str, Path]) -> dict[str, Path]:
+    """Tests by name, which are to be written into files.
+
+    Raises:
+        ValueError: a name that breaks its line or that UTF-8 cannot hold, or an empty one.
+    """
+    odd = [name for name in tests if not name.strip() or oddity(name)]
+    if odd:
+        raise ValueError(f"names of {PLAIN}, not {odd[0]!a}")
+    return tests
 
 
 def judges(name: str) -> bool:

@@ -21,6 +21,7 @@ from metaft.data.sources import MORE, usable
 from metaft.data.sources import NAMES as OF_SOURCES
 from metaft.data.types import Classes, ImageView, Ready, Split, Splits, concatenated
 from metaft.errors import ConfigError, DataError, Fault, nearest
+from metaft.texts import PLAIN, oddity
 
 NEEDED = ("id_train", "ood_val")
 NAMES = ("id_train", "id_val", "ood_val", "ood_val/NAME", "id_test", "ood_test/NAME", "more/NAME")
@@ -231,6 +232,8 @@ def _name_faults(datasets: Mapping[str, Any], needs_ood_val: bool) -> list[Fault
         group = next((group for group in GROUPS if name.startswith(group) and name != group), None)
         if group is None and name not in SINGLE:
             faults.append(Fault(f"splits[{name!r}]", "unknown name", allowed, nearest(name, NAMES)))
+        elif odd := oddity(name):
+            faults.append(Fault(f"splits[{name!a}]", f"a name with {odd}", PLAIN))
         elif group == MORE and not usable(name.removeprefix(group)):
             faults.append(Fault(f"splits[{name!r}]", "not the name of a source", f"more/NAME of {OF_SOURCES}"))
     for (first, one), (second, other) in combinations(datasets.items(), 2):

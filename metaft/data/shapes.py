@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from metaft.config.limits import DRAWN
 from metaft.data.drawing.styles import COLOURS, STYLE_SETS, STYLES, between
 from metaft.errors import nearest
 
@@ -44,15 +45,15 @@ class Options(BaseModel):
     style: str = "photo"
     val_styles: tuple[str, ...] = Field("validation", validate_default=True)  # a name in STYLE_SETS, or styles
     test_styles: tuple[str, ...] = Field("test", validate_default=True)
-    id_train: int = Field(2000, ge=1)
-    id_val: int = Field(600, ge=1)
-    ood_val: int = Field(300, ge=1)
-    test: int = Field(600, ge=1)
+    id_train: int = Field(2000, ge=1, le=DRAWN)
+    id_val: int = Field(600, ge=1, le=DRAWN)
+    ood_val: int = Field(300, ge=1, le=DRAWN)
+    test: int = Field(600, ge=1, le=DRAWN)
     colour_correlation: float = Field(0.7, ge=0, le=1)
     severity: float = Field(1.0, ge=0, le=1)
     val_severity: float | None = Field(None, ge=0, le=1)
     label_noise: float = Field(0.0, ge=0, le=1)
-    imbalance: float = Field(1.0, ge=1, allow_inf_nan=False)
+    imbalance: float = Field(1.0, ge=1, le=1e6, allow_inf_nan=False)
     names: Literal["suite", "known", "unknown"] = "suite"
     size: Literal[32, 64] = 32
 

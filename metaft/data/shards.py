@@ -142,6 +142,8 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
         DataError: no archive, not a plain one, or not a whole one.
     """
     try:
+        if not path.is_file():
+            raise OSError("no regular file")
         with path.open("rb") as file:
             start = file.read(BLOCK)
             file.seek(0)
@@ -166,7 +168,7 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
 def _number(member: Member) -> int:
     """The class number in a text."""
     text = member.read().decode("utf-8", "backslashreplace").strip()
-    if not re.fullmatch("[0-9]+", text):
+    if not re.fullmatch("[0-9]{1,18}", text):
         raise DataError(f"{member}: the label {text[:40]!r}; allowed: a class number from 0")
     return int(text)
 
@@ -193,7 +195,7 @@ def _in_json(member: Member, keys: Sequence[str], option: str) -> tuple[str, Any
     """The first of some keys that is there, which an option names, and what is under it."""
     try:
         found = json.loads(member.read())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{member}: no JSON ({error}); allowed: an object with {' or '.join(keys)}") from error
     known = [key for key in keys if key in found] if isinstance(found, Mapping) else []
     if not known:

@@ -48,7 +48,10 @@ def version_of(stored: Stored) -> str:
     """A text that is another one wherever the bytes may be others: of a file by its path, size and time."""
     if not isinstance(stored, Path):
         return stored.version
-    status = stored.stat() if stored.exists() else None
+    try:
+        status = stored.stat()
+    except (OSError, ValueError):  # it is not there, or there can be no such path
+        status = None
     return f"{stored.absolute()}\0{status and (status.st_size, status.st_mtime_ns)}"
 
 

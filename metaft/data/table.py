@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 from metaft.errors import DataError, nearest
+from metaft.texts import read_text
 
 
 class Line(NamedTuple):
@@ -24,13 +26,13 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         DataError: the file is no such table, a line has more or fewer cells than the header, or there is no line.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True)
-            header = [name.strip() for name in next(lines, [])]
-            cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        file = StringIO(read_text(path), newline="")
+        first = file.readline()
+        file.seek(0)
+        lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True)
+        header = [name.strip() for name in next(lines, [])]
+        cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: no table that can be read ({error}); allowed: columns with a tab or comma") from error
     for name in columns:
         if name not in header:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metaft.errors import DataError
+from metaft.texts import PLAIN, oddity
 
 # What systems and programs leave behind in folders, in small letters; names that begin with a dot are not data anyway.
 LEFT_BEHIND = frozenset(
@@ -39,11 +40,12 @@ def readable(path: Path) -> str:
     """A path's last name as text in Unicode's composed form (NFC), in which names are compared.
 
     Raises:
-        DataError: the name has control characters, or is no UTF-8, as one from an archive with another code page.
+        DataError: the name has control characters or breaks the line, or is no UTF-8, as one from an archive with
+            another code page.
     """
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in path.name):
-        odd = "is not UTF-8 or has control characters"
-        raise DataError(f"{os.fsencode(path)!r}: a name that {odd}; allowed: plain text in UTF-8")
+    if odd := oddity(path.name):
+        found = f"a name that is not UTF-8 or has control characters, {odd}"
+        raise DataError(f"{os.fsencode(path)!r}: {found}; allowed: {PLAIN}")
     return unicodedata.normalize("NFC", path.name)
 
 
@@ -51,7 +53,13 @@ def in_order(names: Iterable[str]) -> list[str]:
     """Names by their numbers where all are numbers, else by their letters."""
     known = list(names)
     numbers = all(name.isascii() and name.isdigit() for name in known)
-    return sorted(known, key=lambda name: (int(name), name)) if numbers else sorted(known)
+    return sorted(known, key=by_size) if numbers else sorted(known)
+
+
+def by_size(digits: str) -> tuple[int, str, str]:
+    """A key that sorts numbers in ASCII's digits by their size, however long they are."""
+    plain = digits.lstrip("0")
+    return len(plain), plain, digits
 
 
 def folders(path: Path) -> dict[str, Path]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
+from metaft.data.classes import Classes as Classes  # data sets are made of them
 from metaft.errors import DataError
 
 
@@ -225,15 +226,6 @@ class Corrupted(PixelArray):
     """Corrupted images held in memory, and the same before they were corrupted."""
 
     clean: ImageSource
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Class names in label order, caption templates with one `{}` each, and each class's folder where it has one."""
-
-    names: tuple[str, ...]
-    templates: tuple[str, ...]
-    folders: tuple[str, ...] = ()
 
 
 def refuse_unusable(classes: Classes, splits: Sequence[Split] = ()) -> None:

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 
 COUNT, NAMES, TASK = "nshards.txt", "classnames.txt", "dataset_type.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
+SHARDS_AT_MOST, BRACES = 10**5, 50  # of a split, and of its path
 OTHER_TASKS = ("retrieval", "multilabel")
 SHARDS = "shards (*.tar): their folder, one of them, or several as in train-{000..009}.tar"
 
@@ -195,7 +197,7 @@ def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
 def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
     """Refuse shards that are not those that nshards.txt counts, 0.tar and so on."""
     text = _text(count)
-    if not re.fullmatch("[0-9]+", text):
+    if not re.fullmatch("[0-9]{1,9}", text):
         raise DataError(f"{count}: {text[:40]!r}; allowed: the number of shards")
     expected = [f"{number}.tar" for number in range(int(text))]
     gone = [name for name in expected if name not in found]
@@ -215,7 +217,10 @@ def _text(path: Path) -> str:
 
 def _named(place: Path) -> list[Path]:
     """The shards that a path with ranges names."""
-    paths = [Path(text) for text in expand(str(place))]
+    text = str(place)
+    paths = [Path(each) for each in islice(expand(text), SHARDS_AT_MOST + 1)] if text.count("{") <= BRACES else []
+    if not 0 < len(paths) <= SHARDS_AT_MOST:
+        raise DataError(f"{place}: more than {SHARDS_AT_MOST:,} shards; allowed: {SHARDS}")
     gone = [path for path in paths if not path.is_file()]
     if gone and ".tar" not in place.suffixes:
         raise DataError(f"{missing(place)}; allowed: {SHARDS}")
@@ -241,10 +246,10 @@ def expand(text: str) -> Iterator[str]:
 
 
 def _numbers(first: str, last: str) -> list[str]:
-    """The numbers from one to another, as long as the first where that begins with 0."""
+    """The numbers from one to another, as long as the first where that begins with 0; no more than shards can be."""
     low, high = sorted((int(first), int(last)))
     digits = len(first) if first.startswith("0") else 1
-    return [f"{number:0{digits}}" for number in range(low, high + 1)]
+    return [f"{number:0{digits}}" for number in range(low, min(high, low + SHARDS_AT_MOST) + 1)]
 
 
 def _folders_of_shards(place: Path) -> dict[str, Path]:

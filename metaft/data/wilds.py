@@ -169,7 +169,7 @@ def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
 def _iwildcam_names(folder: Path) -> tuple[str, ...]:
     """The names of categories.csv by their label."""
     lines = read_table(folder / "categories.csv", ("y", "name"))
-    odd = [line for line in lines if not re.fullmatch(r"-?\d+", line.cells["y"])]
+    odd = [line for line in lines if not re.fullmatch(r"-?[0-9]{1,18}", line.cells["y"])]
     if odd:
         where, found = f"{folder / 'categories.csv'}, line {odd[0].number}", odd[0].cells["y"]
         raise DataError(f"{where}: {found!r} in the column 'y'; allowed: a whole number in each row")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaft.errors import Fault, unknown
+from metaft.errors import SHOWN, Fault, unknown
 from metaft.space import Categorical, Dimension, Int
 
 
@@ -51,6 +51,6 @@ def settled(knobs: Sequence[Knob], given: Mapping[str, Any]) -> dict[str, Any]:
 def faults(field: str, knobs: Sequence[Knob], given: Mapping[str, Any]) -> list[Fault]:
     """Faults of values given by name: unknown knobs, and values that a knob does not admit."""
     known = {knob.name: knob for knob in knobs}
-    odd = [unknown(f"{field}.{name}", str(name), known) for name in given if name not in known]
+    odd = [unknown(f"{field}.{name}", str(name), known) for name in given if name not in known][:SHOWN]
     wrong = [(known[name], v) for name, v in given.items() if name in known and not known[name].admits(v)]
     return odd + [Fault(f"{field}.{knob.name}", repr(v), knob.allowed) for knob, v in wrong]

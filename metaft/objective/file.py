@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metaft.config.yamlfile import parse_yaml
-from metaft.errors import ConfigError, Fault, unknown
+from metaft.config.limits import admits, allowed
+from metaft.config.yamlfile import SIZE, parse_yaml
+from metaft.errors import ConfigError, Fault, all_unknown, unknown
+from metaft.names import ALPHA
 from metaft.objective.heads import HEADS, ZERO_SHOT
 from metaft.objective.objective import VERSION, Objective
 from metaft.objective.registry import TERMS
+from metaft.texts import read_text
 
 OPTIMIZER = ("lr", "wd")
 STAGE = ("terms", "sources", *OPTIMIZER, "groups")
@@ -30,19 +33,21 @@ def load_objective(path: str | Path) -> Objective:
     """
     path, faults = Path(path), list[Fault]()
     try:
-        document = parse_yaml(path.read_text(encoding="utf-8"), str(path), faults)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Fault("--objective", f"cannot read {path}: {error}", "an objective.yaml")]) from error
-    if not isinstance(document, dict):
-        raise ConfigError([*faults, Fault(str(path), "no mapping", ", ".join(FIELDS))])
-    faults += [unknown(f"{path}: {key}", str(key), FIELDS) for key in document if key not in FIELDS]
+        read = parse_yaml(read_text(path, SIZE), str(path), faults)
+    except (OSError, ValueError) as error:
+        allowed = f"an objective.yaml of at most {SIZE:,} bytes"
+        raise ConfigError([Fault("--objective", f"cannot read {path}: {error}", allowed)]) from error
+    if read is None or not isinstance(read.value, dict):
+        raise ConfigError(faults or [Fault(str(path), "no mapping", ", ".join(FIELDS))])
+    document = read.value
+    faults += all_unknown(str(path), document, FIELDS)
     if document.get("version") != VERSION:
         faults.append(Fault(f"{path}: version", repr(document.get("version")), str(VERSION)))
     head = document.get("head", ZERO_SHOT)
     if not isinstance(head, str) or head not in HEADS:
         faults.append(unknown(f"{path}: head", str(head), HEADS))
-    alpha = document.get("alpha", 1.0)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+    alpha = document.get(ALPHA, 1.0)
+    if not admits(ALPHA, alpha):
         faults.append(Fault(f"{path}: alpha", repr(alpha), "a number from 0 to 1"))
     first = _stage(str(path), document, faults)
     later = _schedule(f"{path}: schedule", document.get("schedule") or [], faults)
@@ -70,7 +75,7 @@ def _schedule(where: str, value: Any, faults: list[Fault]) -> list[dict[str, Any
     stages = []
     for number, stage in enumerate(value):
         place = f"{where}.{number}"
-        faults += [unknown(f"{place}: {key}", str(key), fields) for key in stage if key not in fields]
+        faults += all_unknown(place, stage, fields)
         _numbers(place, {"start": stage.get("start")}, faults)
         stages.append({"start": stage.get("start"), **_stage(place, stage, faults)})
     starts = [stage["start"] for stage in stages if isinstance(stage["start"], int | float)]
@@ -87,7 +92,7 @@ def _stage(where: str, document: Mapping[str, Any], faults: list[Fault]) -> dict
     optimizer = {key: document.get(key) for key in OPTIMIZER}
     _numbers(f"{where}: terms", terms, faults)
     _numbers(f"{where}: sources", sources, faults)
-    faults += [unknown(f"{where}: terms", str(name), TERMS) for name in terms if name not in TERMS]
+    faults += all_unknown(f"{where}: terms", terms, TERMS)
     _numbers(where, optimizer, faults)
     for group, overrides in groups.items():
         _group(f"{where}: groups.{group}", overrides, faults)
@@ -98,12 +103,11 @@ def _group(where: str, overrides: Any, faults: list[Fault]) -> None:
     """Check the values that a parameter group has of its own."""
     fields = (*OPTIMIZER, "terms")
     overrides = overrides if isinstance(overrides, dict) else {"(value)": overrides}
-    faults += [unknown(where, str(key), fields) for key in overrides if key not in fields]
+    faults += all_unknown(where, overrides, fields)
     _numbers(where, {key: overrides[key] for key in OPTIMIZER if key in overrides}, faults)
     penalties = _mapping(f"{where}.terms", overrides.get("terms"), faults)
     _numbers(f"{where}.terms", penalties, faults)
-    allowed = [name for name, term in TERMS.items() if term.penalty]
-    faults += [unknown(f"{where}.terms", str(name), allowed) for name in penalties if name not in allowed]
+    faults += all_unknown(f"{where}.terms", penalties, [name for name, term in TERMS.items() if term.penalty])
 
 
 def _mapping(where: str, value: Any, faults: list[Fault]) -> dict[str, Any]:
@@ -115,6 +119,5 @@ def _mapping(where: str, value: Any, faults: list[Fault]) -> dict[str, Any]:
 
 def _numbers(where: str, values: Mapping[str, Any], faults: list[Fault]) -> None:
     for key, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value < float("inf"):
-            faults.append(Fault(f"{where}.{key}", repr(value), "a finite number of at least 0"))
+        if not admits(key, value):
+            faults.append(Fault(f"{where}.{key}", repr(value), f"a number, {allowed(key)}"))

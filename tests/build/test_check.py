@@ -112,3 +112,33 @@ def test_weights_of_given_sources_are_no_unknown_names():
     cfg = config.load(None, ["objective.bounds={ce:extra: [0.1, 1]}"])
     assert [fault.field for fault in faults_of(cfg)] == ["objective.bounds"]
     assert faults_of(cfg, ["extra"]) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "objective.bounds={kd: [1e-320, 1e308]}",
+            "objective.bounds.kd: [1e-320, 1e+308]; allowed: 0 <= low < high, 0 to",
+        ),
+        ("objective.bounds={lr: [1e-320, 1]}", "(log scale), 0, or 1e-15 to 1e+12"),
+        ("objective.bounds={alpha: [0, 2]}", "objective.bounds.alpha: [0.0, 2.0]; allowed: 0 <= low < high, 0 to 1"),
+        ("objective.fixed={ce: 1e308}", "objective.fixed.ce: 1e+308; allowed: 0 to 1e+12"),
+        ("objective.fixed={ce: -1}", "objective.fixed.ce: -1.0; allowed: 0 to 1e+12"),
+        ("objective.recipe={lr: 1e-300}", "objective.recipe.lr: 1e-300; allowed: 0, or 1e-15 to 1e+12"),
+        ("data.options={id_train: 10000000000000}", "less than or equal to 1000000"),
+        *(
+            (f"device={name}", f"device: '{name}'")
+            for name in ("meta", "cuda:9999999999", "cuda:\u0663", "privateuseone")
+        ),
+    ],
+)
+def test_numbers_and_devices_that_cannot_be_used(override, said):
+    with pytest.raises(ConfigError) as caught:
+        build.check(config.load(None, [override]))
+    assert said in str(caught.value)
+
+
+def test_many_unknown_names_are_told_at_once():
+    cfg = config.load(None, [f"objective.fixed={{ce: 1, {', '.join(f'k{i}: 1' for i in range(5000))}}}"])
+    assert len(faults_of(cfg)) == 20

@@ -13,7 +13,7 @@ from metaft.build.fits import fits
 from metaft.build.problem import bilevel_problem, problem_in
 from metaft.build.space import objective_of
 from metaft.build.space import space as space_of
-from metaft.errors import DataError
+from metaft.errors import ConfigError, DataError
 from metaft.objective.registry import TERMS
 from metaft.search.bilevel import BilevelProblem
 from tests.conftest import JUDGE, SMALL
@@ -238,3 +238,11 @@ def test_finalists_are_trained_as_the_final_fine_tune_is(work, problem):
     recipe = problem.space.plain(problem.start)
     assert final.evaluate(recipe, seed=0).value == problem.evaluate(recipe, seed=0).value
     assert final.become(recipe, 0, 0.5).value != problem.become(recipe, 0, 0.5).value
+
+
+def test_settings_that_leave_nothing_to_search_are_refused():
+    everything = ["objective.terms=[]", "objective.mix=false", "objective.fixed={ce: 1, lr: 1e-3, wd: 0.1}"]
+    cfg = config.load(None, everything)
+    with pytest.raises(ConfigError, match="objective: nothing left to search; allowed: a term, lr, wd or alpha"):
+        space_of(cfg)
+    assert space_of(cfg, heads=("zero_shot", "linear_probe")).names == ("head",)

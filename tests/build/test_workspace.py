@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metaft import build, config
-from metaft.build.workspace import workspace
+from metaft.build.workspace import device, workspace
 from metaft.data import registry
 from metaft.errors import ConfigError
 from tests.data import test_wilds
@@ -59,3 +59,9 @@ def test_the_metric_is_that_of_the_set_unless_the_settings_name_one(tmp_path, ca
 def test_own_images_are_judged_by_accuracy(work):
     assert config.load().search.metric == "auto"
     assert work.search.metric == "accuracy"
+
+
+@pytest.mark.parametrize("name", ["meta", "vulkan", "cuda:\u0663", "cuda:99999999999999999999"])
+def test_devices_that_compute_nothing_are_refused(name):
+    with pytest.raises(ConfigError, match=r"device: .*; allowed: auto, cpu, cuda, cuda:N"):
+        device(config.load(None, [f"device={name}"]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 
 from metaft import config
+from metaft.config.read import from_mapping
 from metaft.errors import ConfigError
 
 
@@ -135,3 +137,35 @@ def test_a_key_is_text(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("data: {? [a, b] : 1}\n")
     assert "a key that is no text" in str(faults(path=path))
+
+
+def test_many_unknown_keys_are_told_at_once():
+    with pytest.raises(ConfigError, match="and 9980 more") as caught:
+        from_mapping({f"kd{i}": 1 for i in range(10_000)})
+    assert len(caught.value.faults) == 10_000
+
+
+@pytest.mark.parametrize("override", ["inner.steps=[", "seed=\0", "report.title=\udcff", "seed=&a [*a]", "seed=!x 1"])
+def test_what_is_no_yaml_is_one_fault(override):
+    assert list(faults(override)) == [override.partition("=")[0]]
+
+
+def test_files_that_cannot_be_read_say_why(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large.yaml").write_text("#" * 2**21)
+    (tmp_path / "wide.yaml").write_bytes("seed: 1".encode("utf-16"))
+    for name, words in (("pipe", "no regular file"), ("large.yaml", "1,048,576 bytes"), ("wide.yaml", "utf-8")):
+        assert words in faults(path=tmp_path / name)["--config"]
+    assert "null byte" in faults(path=tmp_path / "a\0b")["--config"]
+
+
+def test_a_dotted_key_has_an_end():
+    with pytest.raises(ConfigError, match="unknown key"):
+        from_mapping({".".join(["inner", *"a" * 10_000]): 1})
+    assert from_mapping({"data.options.more.web": "w"}).data.options == {"more": {"web": "w"}}
+
+
+def test_text_in_options_is_written_as_text(tmp_path):
+    cfg = from_mapping({"data.options": {"id_val": "1e5", "more": {"web": "010"}}, "report.title": "no"})
+    (tmp_path / "c.yaml").write_text(config.dump(cfg))
+    assert config.load(tmp_path / "c.yaml") == cfg

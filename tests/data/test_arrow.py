@@ -9,7 +9,7 @@ import pytest
 from metaft.config.schema import DataConfig
 from metaft.data import registry
 from metaft.data.arrow import splits_in
-from metaft.errors import ConfigError
+from metaft.errors import ConfigError, DataError
 from tests.data.test_folder import VIEW
 
 
@@ -43,3 +43,9 @@ def test_the_splits_in_a_folder(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert splits_in(tmp_path) == ["a.b", "of_files", "saved", "train"]
+
+
+def test_names_of_splits_do_not_break_their_line(tmp_path):
+    (tmp_path / "ood_test_a\u2028b.parquet").touch()
+    with pytest.raises(DataError, match="allowed: plain text in UTF-8"):
+        splits_in(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from metaft.data.captions import class_names, templates
@@ -84,3 +86,25 @@ def test_a_list_of_python_is_no_template(tmp_path, line):
 
 def test_digits_that_are_no_numbers_are_text(tmp_path):
     assert names(tmp_path, "one\ntwo", ["①", "②"]) == ("one", "two")
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\0", "\x7f"])
+def test_names_do_not_break_their_lines(tmp_path, letter):
+    for content in (f"ring\nb{letter}x\n", f"square = ring\ncircle = b{letter}x\n"):
+        with pytest.raises(DataError, match=r"line 2: .* with .*; allowed: plain text in UTF-8"):
+            names(tmp_path, content)
+
+
+def test_files_of_names_are_regular_and_in_utf_8(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="no regular file"):
+        class_names(tmp_path / "pipe", ("a", "b"))
+    with pytest.raises(DataError, match=r"cannot read .*in UTF-8"):
+        names(tmp_path, "ring\nb\u00e9x".encode("latin-1"))
+    with pytest.raises(DataError, match="cannot read"):
+        templates("a\0b")
+
+
+def test_folders_of_long_numbers_have_an_order(tmp_path):
+    folders = ("9" * 200, "1" + "0" * 200)
+    assert names(tmp_path, "a\nb\n", tuple(f"n{f}" for f in folders)) == ("a", "b")

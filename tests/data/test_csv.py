@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from metaft.config.schema import DataConfig
-from metaft.data import registry
+from metaft.data import decoded, registry
 from metaft.errors import DataError
 from tests.data.test_folder import VIEW
 from tests.data.test_folder import load as load_folder
@@ -198,3 +199,41 @@ def test_names_are_compared_in_the_composed_form(picture_tree):
     splits = load(picture_tree, "\n".join([head, *lines, ""]))
     assert splits.classes.names == ("bar", composed)
     assert splits.ood_val.counts(2) == [10, 10]
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\x85", "\x07", "\n"])
+@pytest.mark.parametrize("column", ["label", "domain", "group"])
+def test_names_do_not_break_their_lines(picture_tree, column, letter):
+    lines = table(picture_tree, header="filepath,label,split,domain,group").splitlines()
+    rows = [[*line.split(","), "d", "g"] for line in lines[1:]]
+    rows[1][lines[0].split(",").index(column)] = f'"a{letter}b"'
+    said = fault(picture_tree, "\n".join([lines[0], *map(",".join, rows)]))
+    assert ascii(f"a{letter}b") in said
+    assert f"in the column '{column}', with" in said
+
+
+def test_labels_of_many_digits_have_an_order(picture_tree):
+    content = table(picture_tree, label=lambda name: "9" * 5000 if name.startswith("light") else "1" + "0" * 5000)
+    assert [len(folder) for folder in load(picture_tree, content).classes.folders] == [5000, 5001]
+
+
+def test_a_pipe_is_no_table(picture_tree):
+    os.mkfifo(picture_tree / "all.csv")
+    assert "no regular file" in fault(picture_tree)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "", " "])
+def test_tests_have_plain_names(name):
+    options = {"id_train": "a", "ood_val": "b", "id_test": "c", "ood_test": {name: "d"}}
+    (found,) = registry.faults(DataConfig(format="csv", options=options))
+    assert (found.field, "plain text" in found.allowed) == ("data.options.ood_test", True)
+
+
+@pytest.mark.parametrize("memory", [decoded.MEMORY, 1], ids=["memory", "disk"])
+@pytest.mark.parametrize("path", ["a" * 300, "a/" * 3000, "a\0b", "~\0"], ids=["name", "path", "null", "home"])
+def test_files_that_there_cannot_be_are_skipped_or_refused(picture_tree, monkeypatch, capsys, path, memory):
+    monkeypatch.setattr(decoded, "MEMORY", memory)
+    content = table(picture_tree) + f"{path},dark_square,id_train\n"
+    assert "1 of 21 files are not there" in fault(picture_tree, content)
+    assert len(load(picture_tree, content, on_unreadable="skip").id_train) == 20
+    assert "1 unreadable" in capsys.readouterr().err

@@ -109,3 +109,16 @@ def test_names_that_cannot_be_written_are_refused(tmp_path, name):
         with pytest.raises(DataError, match="is not UTF-8 or has control characters") as caught:
             read(root)
         assert str(caught.value).encode(), "the message can be printed anywhere"
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85"])
+def test_separators_are_refused_too(tmp_path, letter):
+    (tmp_path / f"a{letter}b").mkdir()
+    with pytest.raises(DataError, match="allowed: plain text in UTF-8"):
+        tree.folders(tmp_path)
+
+
+def test_numbers_have_an_order_however_long_they_are():
+    long = ["9" * 5000, "1" + "0" * 5000, "2", "10", "007"]
+    assert tree.in_order(long) == ["2", "007", "10", *long[:2]]
+    assert tree.in_order(["b", "10", "2"]) == ["10", "2", "b"]

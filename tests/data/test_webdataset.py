@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -18,6 +19,7 @@ from metaft.data import decoded, registry
 from metaft.data.decoded import ImageFiles, Mapped
 from metaft.data.duplicates import refuse_shared
 from metaft.data.webdataset import expand
+from metaft.data.webdataset import shards as shards_of
 from metaft.errors import DataError
 from tests.data.test_folder import VIEW
 from tests.data.test_folder import load as load_folder
@@ -478,3 +480,23 @@ def test_settings_without_a_root():
     assert (nowhere.field, nowhere.found) == ("data.root", "nothing given")
     (odd,) = registry.faults(DataConfig(format="webdataset", root="a", options={"nshards": 3}))
     assert (odd.field, odd.found) == ("data.options.nshards", "unknown key")
+
+
+@pytest.mark.parametrize("text", ["{0..9999999999999}.tar", "{00..99}" * 5, "{a,b}" * 40, "/".join(["{a,b}" * 40] * 8)])
+def test_ranges_beyond_any_set_are_refused(shards, text):
+    with pytest.raises(DataError, match="more than 100,000 shards"):
+        shards_of(shards / text)
+
+
+@pytest.mark.parametrize("content", ["[" * 10**5, '{"label": ' + "9" * 5000 + "}"])
+def test_json_that_no_reader_holds(shards, content):
+    changed(s0000002__cls=None, s0000002__json=content.encode())(shards / "id_train/0.tar")
+    with pytest.raises(DataError, match="no JSON"):
+        load(shards)
+
+
+def test_a_pipe_is_no_shard(shards):
+    (shards / "id_train/0.tar").unlink()
+    os.mkfifo(shards / "id_train/0.tar")
+    with pytest.raises(DataError, match="no regular file"):
+        load(shards)

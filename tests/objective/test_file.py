@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_sources_go_there_and_back(tmp_path):
     assert objective.trained_sources == ("ood_val", "sketches")
     assert later.trained_sources == ("sketches",)
     path.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-5\nwd: 0.1\nsources: {ood_val: -1}\n")
-    with pytest.raises(ConfigError, match=r"sources\.ood_val: -1; allowed: a finite number of at least 0"):
+    with pytest.raises(ConfigError, match=r"sources\.ood_val: -1; allowed: a number, 0 to 1e\+12"):
         load_objective(path)
 
 
@@ -121,3 +122,28 @@ def test_faults_of_a_schedule(tmp_path, schedule, words):
     path.write_text(f"version: 1\nterms: {{ce: 1.0}}\nlr: 1e-3\nwd: 0.1\nschedule: {schedule}\n")
     with pytest.raises(ConfigError, match=words):
         load_objective(path)
+
+
+def test_a_file_is_regular_and_of_a_bounded_size(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large.yaml").write_text("#" * 2**21)
+    for name, words in (("pipe", "no regular file"), ("large.yaml", "more than 1,048,576 bytes")):
+        with pytest.raises(ConfigError, match=words):
+            load_objective(tmp_path / name)
+    (tmp_path / "o.yaml").write_bytes(b"\xef\xbb\xbfversion: 1\r\nterms: {ce: 1.0}\r\nlr: 1e-5\r\nwd: 0.1\r\n")
+    assert load_objective(tmp_path / "o.yaml") == Objective({"ce": 1.0}, 1e-5, 0.1)
+
+
+@pytest.mark.parametrize("value", ["1e308", ".nan", ".inf", "-1", "true", "2024-01-01", "'1'", "9" * 80, "[1]"])
+@pytest.mark.parametrize("key", ["lr", "wd", "terms.ce", "sources.ood_val", "groups.head.lr", "schedule.0.lr"])
+def test_numbers_that_no_objective_has(tmp_path, key, value):
+    path = tmp_path / "o.yaml"
+    made = {"lr": "1", "wd": "0", "terms.ce": "1", "sources.ood_val": "1", "groups.head.lr": "1", "schedule.0.lr": "1"}
+    lr, wd, term, source, group, later = {**made, key: value}.values()
+    path.write_text(
+        f"version: 1\nterms: {{ce: {term}}}\nlr: {lr}\nwd: {wd}\nsources: {{ood_val: {source}}}\n"
+        f"groups: {{head: {{lr: {group}}}}}\nschedule: [{{start: 0.5, lr: {later}, wd: 0}}]\n"
+    )
+    with pytest.raises(ConfigError, match=f"{key.split('.')[-1]}: .*; allowed: a number, 0") as caught:
+        load_objective(path)
+    assert len(caught.value.faults) == 1

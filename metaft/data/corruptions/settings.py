@@ -5,7 +5,7 @@ from __future__ import annotations
 from metaft.config.schema import DataConfig
 from metaft.data.corruptions.levels import NAMES
 from metaft.data.corruptions.photographs import INSTALL, photographs
-from metaft.errors import Fault, unknown
+from metaft.errors import Fault, all_unknown
 
 ALL, FIELD = "all", "data.corruptions"
 FROST = "frost"
@@ -43,5 +43,5 @@ def faults(data: DataConfig) -> list[Fault]:
             Fault("data.corrupted", f"{data.corrupted} for {len(names)} corruptions", "at least one image of each"),
         ),
     ]
-    odd = [unknown(FIELD, name, (ALL, *NAMES)) for name in names if name not in NAMES]
-    return odd + [fault for broken, fault in rules if broken]
+    odd = all_unknown(FIELD, names, (ALL, *NAMES))
+    return [*odd, *(fault for broken, fault in rules if broken)]

@@ -1,0 +1,27 @@
+"""The classes of a data set, as captions and files name them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metaft.errors import DataError
+from metaft.texts import PLAIN, oddity
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class names in label order, caption templates with one `{}` each, and each class's folder where it has one.
+
+    Raises:
+        DataError: a name that breaks its line or that UTF-8 cannot hold: names are written into files, one a line.
+    """
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for number, name in enumerate(self.names):
+            if odd := oddity(name):
+                of = f", of the folder {self.folders[number]!a}," if self.folders else ""
+                raise DataError(f"data: the class name {name!a}{of} has {odd}; allowed: {PLAIN}")

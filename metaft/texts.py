@@ -1,0 +1,41 @@
+"""Text from outside: files of it, and names that go on into files with one name a line."""
+
+from __future__ import annotations
+
+import stat
+import unicodedata
+from pathlib import Path
+
+# Kinds of letters that no name may have: str.splitlines breaks at some of them, and UTF-8 cannot hold others.
+ODD = {
+    "Cc": "a control character",
+    "Cs": "bytes that are not UTF-8",
+    "Zl": "a line separator",
+    "Zp": "a paragraph separator",
+}
+PLAIN = "plain text in UTF-8"  # what a name may be, in words
+
+
+def read_text(path: Path, limit: int | None = None) -> str:
+    """The text of a regular file in UTF-8, with or without a byte order mark.
+
+    Args:
+        limit: the most bytes that it may have.
+
+    Raises:
+        OSError: it cannot be opened, is longer, or is a pipe or a device, which could be waited for without end.
+        ValueError: it is not UTF-8, or there can be no such path.
+    """
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("no regular file")
+    with path.open("rb") as file:
+        content = file.read(-1 if limit is None else limit + 1)
+    if limit is not None and len(content) > limit:
+        raise OSError(f"more than {limit:,} bytes")
+    return content.decode("utf-8-sig")
+
+
+def oddity(name: str) -> str | None:
+    """What a name holds that no name may, with the letter; None where it is plain text."""
+    kinds = ((letter, ODD.get(unicodedata.category(letter))) for letter in name)
+    return next((f"{kind} ({letter!a})" for letter, kind in kinds if kind), None)

@@ -1,0 +1,1 @@
+"""Fuzzing: whatever comes from outside ends in success or in an error with a documented exit code, and soon."""
