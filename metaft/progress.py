@@ -1,15 +1,18 @@
-"""Progress on standard error: bars on a terminal, silence elsewhere and with `--quiet`."""
+"""Progress on standard error: bars on a terminal, elsewhere a line a minute; silence with `--quiet`."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
+_told = time.monotonic()  # when the last line was printed, or this process began
 
 
 def be_quiet(quiet: bool = True) -> None:
@@ -22,18 +25,34 @@ def _hidden() -> bool:
     return _quiet or not sys.stderr.isatty()
 
 
-def _look() -> dict[str, Any]:
-    return {"file": sys.stderr, "disable": _hidden(), "dynamic_ncols": True, "leave": False}
+class _Lines(tqdm):  # type: ignore[type-arg] # which tqdm has for type checkers alone
+    """A bar for where no terminal looks on: now and then it is printed as a line of its own."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Print the bar, unless something was printed less than a minute ago."""
+        global _told
+        if time.monotonic() - _told >= MINUTE:
+            _told = time.monotonic()
+            print(str(self), file=sys.stderr, flush=True)
+
+    def clear(self, nolock: bool = False) -> None:
+        """Do nothing: what was printed stays."""
+
+
+def _bar(**how: Any) -> tqdm[Any]:
+    if _hidden():
+        return _Lines(**how, file=sys.stderr, disable=_quiet, ncols=100, ascii=True, leave=False)
+    return tqdm(**how, file=sys.stderr, dynamic_ncols=True, leave=False)
 
 
 def bar(what: str, total: float | None = None, unit: str = "step", initial: float = 0) -> tqdm[Any]:
     """A bar to update by hand; a context manager."""
-    return tqdm(desc=what, total=total, unit=unit, initial=initial, **_look())
+    return _bar(desc=what, total=total, unit=unit, initial=initial)
 
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "batch") -> Iterable[T]:
     """A bar around an iterable."""
-    return tqdm(items, desc=what, total=total, unit=unit, **_look())
+    return _bar(iterable=items, desc=what, total=total, unit=unit)
 
 
 def tell(text: str) -> None:

@@ -42,6 +42,32 @@ def test_elsewhere(capsys):
     assert show(capsys) == "warning: mind this\n"
 
 
+def test_elsewhere_a_line_a_minute(capsys, monkeypatch):
+    """However many bars there are, and in full lines; with --quiet none."""
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "_told", now)
+    monkeypatch.setattr(progress, "MINUTE", 60.0)
+    with progress.bar("training", total=100) as shown:
+        shown.set_postfix_str("best 0.5")
+        for _ in range(100):
+            now += 3.0
+            shown.update()
+            shown.refresh()
+            list(progress.track(range(2), "evaluating", total=2))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5, "in 300 seconds"
+    assert all(line.startswith(("training:", "evaluating:")) for line in lines)
+    assert any("| 20/100 [" in line and "best 0.5" in line for line in lines)
+    progress.be_quiet()
+    try:
+        now += 100.0
+        list(progress.track(range(2), "evaluating", total=2))
+    finally:
+        progress.be_quiet(False)
+    assert capsys.readouterr().err == ""
+
+
 def test_quiet(terminal, capsys):
     progress.be_quiet()
     try:

@@ -297,8 +297,48 @@ def test_resume_takes_no_other_settings(copied, metaft, capsys):
     assert "inner.steps: 9 in a resumed run; allowed: 2, as the run began" in capsys.readouterr().err
     assert main(["--resume", "run", "finetune.method=ftp"]) == 2
     assert "finetune.method: 'ftp' in a resumed run; allowed: 'auto', as the run began" in capsys.readouterr().err
+    for flag in ("--config", "--out", "--objective"):
+        assert main(["--resume", "run", flag, "other"]) == 2
+        assert f"{flag}: other beside --resume; allowed: none, as a resumed run has its own" in capsys.readouterr().err
     assert metaft("--mode", "random", "--out", "run") == 2
     assert "--resume run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("config.yaml", None, "", "settings: data.options was {'id_train': 200, "),
+        ("config.yaml", "batch_size: 16", "batch_size: 17", "settings: inner.batch_size was 16 and is 17"),
+        ("objective.yaml", "ce: 1.0", "ce: 2.0", "objective.yaml: terms {'ce': 2.0"),
+        ("objective.yaml", "wd: ", "wd: 1", "which the run had as"),
+        ("results.json", None, "", "results.json: no readable results"),
+        ("identity.json", None, "{", "identity.json: what the run began with cannot be read"),
+    ],
+)
+def test_what_was_changed_in_a_run_is_named(copied, capsys, file, old, new, said):
+    """And what it had computed stays."""
+    text = (copied / file).read_text()
+    assert old is None or old in text
+    (copied / file).write_text(new if old is None else text.replace(old, new, 1))
+    before = {p: p.read_bytes() for p in copied.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert main(["--resume", "run"]) in (2, 3)
+    assert said in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_a_run_deleted_under_way_is_noticed(metaft, tmp_path, monkeypatch, capsys):
+    """At the next write, and nothing is made in its place."""
+    real = pipeline.find
+
+    def deleted(*args):
+        result = real(*args)
+        shutil.rmtree(tmp_path / "run")
+        return result
+
+    monkeypatch.setattr(pipeline, "find", deleted)
+    assert metaft("--mode", "random", *NONE, "--out", "run") == 3
+    assert "No such file or directory" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 HOLD = """

@@ -66,6 +66,59 @@ def test_a_damaged_journal_is_refused(tmp_path, text):
         Journal(path)
 
 
+@pytest.fixture
+def whole(tmp_path):
+    """A journal of a run with two trials."""
+    path = tmp_path / "t.jsonl"
+    journal = Journal(path, run="a")
+    for number in range(2):
+        journal.start(Start(number, {"x": 0.1}, 7))
+        journal.append(record(number))
+    return path
+
+
+@pytest.mark.parametrize("change", [lambda t: t.replace("0.1", "0.2", 1), lambda t: t.replace("0.1", "0.10", 1)])
+def test_a_changed_line_is_found(whole, change):
+    text = whole.read_text()
+    whole.write_text(change(text))
+    if json.loads(text.splitlines()[1]) == json.loads(change(text).splitlines()[1]):
+        assert len(Journal(whole).records) == 2, "other spelling, the same record"
+        return
+    with pytest.raises(DataError, match=r"damaged journal .* of the start 0 is not that of its line"):
+        Journal(whole)
+
+
+@pytest.mark.parametrize("lines", [[0, 1, 3, 4], [0, 2, 1, 3, 4], [0, 1, 2, 1, 3, 4]], ids=["gone", "moved", "twice"])
+def test_lines_are_in_their_places(whole, lines):
+    text = whole.read_text().splitlines(keepends=True)
+    whole.write_text("".join(text[i] for i in lines))
+    with pytest.raises(DataError, match="damaged journal"):
+        Journal(whole)
+
+
+def test_a_journal_of_another_run_is_refused(whole):
+    assert len(Journal(whole, run="a").records) == 2
+    assert len(Journal(whole, read_only=True).records) == 2, "which a warm start learns from"
+    with pytest.raises(DataError, match="journal of another run; allowed: this run's own"):
+        Journal(whole, run="b")
+
+
+def test_an_empty_journal_is_begun_anew(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"")
+    Journal(path).append(record())
+    assert len(Journal(path).records) == 1
+
+
+@pytest.mark.parametrize("noise", [b"\x00\xff" * 40, b'{"version": 2}', b"[" * 10**5 + b"\n"])
+def test_noise_is_no_journal(tmp_path, noise):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(noise)
+    with pytest.raises(DataError, match=r"t\.jsonl: damaged journal"):
+        Journal(path)
+    assert path.read_bytes() == noise
+
+
 def test_everything_comes_back(tmp_path):
     path = tmp_path / "t.jsonl"
     journal = Journal(path)

@@ -1,0 +1,30 @@
+"""The pages in docs/: the tests that they name are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [page.read_text() for page in (ROOT / "docs").glob("*.md")]
+NAMED = sorted({name for page in PAGES for name in re.findall(r"`(tests/[^`]+)`", page)})
+
+
+@cache
+def functions_of(path: Path) -> set[str]:
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
+
+
+def test_pages_name_tests():
+    assert len(NAMED) > 20
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_named_test_is_there(name):
+    path, _, test = name.partition("::")
+    assert (ROOT / path).exists()
+    assert not test or test in functions_of(ROOT / path)
