@@ -94,7 +94,7 @@ def played(words: tuple[str, ...]) -> dict[str, Any]:
 
 def _untimed(record: dict[str, Any]) -> dict[str, Any]:
     outcome = {k: v for k, v in record["outcome"].items() if k != "seconds"}
-    return {**{k: v for k, v in record.items() if k != "clock"}, "outcome": outcome}
+    return {**{k: v for k, v in record.items() if k not in ("clock", "crc")}, "outcome": outcome}
 
 
 def main() -> None:
