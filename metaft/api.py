@@ -72,7 +72,6 @@ class Fitted:
         Raises:
             ConfigError: the model was given without its `architecture`.
         """
-        Path(folder).mkdir(parents=True, exist_ok=True)
         export(self.classifier, self.work.clip, self.classnames, Path(folder))
 
 

@@ -73,7 +73,7 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     if not clip.config:
         allowed = "the name that open_clip made the model by, such as architecture='ViT-B-32'"
         raise ConfigError([Fault("architecture", "not given with the model", allowed)])
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / SUMS).unlink(missing_ok=True)
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
@@ -96,7 +96,6 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
     """
     if not (folder / "open_clip_config.json").is_file():
         raise CheckpointError(f"{folder}: no open_clip_config.json; allowed: a run, or a folder that open_clip opens")
-    _refuse_changed(folder)
     clip = load(f"local-dir:{folder}", None, device)
     listed, head = folder / "classnames.txt", folder / "head.safetensors"
     try:
@@ -104,6 +103,7 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{listed}: {error}; allowed: names in UTF-8, as metaft writes them") from error
     if not head.is_file():
+        _refuse_changed(folder)
         return clip, None, names
     try:
         layer = safetensors.torch.load_file(head)
@@ -114,6 +114,7 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
         raise CheckpointError(
             f"{listed}: {len(names)} names; allowed: {len(layer['bias'])}, one for each row of the head"
         )
+    _refuse_changed(folder)  # after faults that have names of their own
     return clip, classifier, names
 
 

@@ -1,7 +1,6 @@
 """The largest and smallest numbers that settings and objectives may hold.
 
-They are far from what anyone trains with, and near enough that no product of a few of them leaves what a float32, or a
-computer, can hold.
+They are far from what anyone trains with, and within what a float32, or a computer, can hold.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ BATCH = 10**6  # images in a batch
 PARTS = 10**4  # of anything that is held at once: folds, workers, descents
 SECONDS = 1e9
 TOTAL = 1e15  # step equivalents
-LARGE = 1e12  # of numbers without a unit
+LARGE = 1e30  # of numbers without a unit: a float32 holds it, and whoever asks for it sees what diverges
 SMALL = 1e-12  # of those that are divided by
 RATE = 1e-15  # of learning rates that are not 0
 

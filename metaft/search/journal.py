@@ -18,7 +18,7 @@ from metaft.search.outcome import Outcome
 from metaft.space import Space
 
 VERSION = 2
-SUM = "crc"  # of a record and all before it, so that one that was changed, moved or taken out is found out
+SUM = "crc"  # of a record, so that one that was changed is found out
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Journal:
         self.starts: list[Start] = []
         self.lost: list[Lost] = []
         self.records: list[Record] = []
-        self._file, self._sum = None if read_only else path, 0
+        self._file = None if read_only else path
         if self._file is not None:
             self._file.parent.mkdir(exist_ok=True)
         self._claim = None if self._file is None else claim(self._file)
@@ -133,7 +133,7 @@ class Journal:
     def _write(self, kind: str, content: Mapping[str, Any]) -> None:
         if self._file is not None:
             record = {"kind": kind, **content}
-            append(self._file, to_json({**record, SUM: self._summed(record)}))
+            append(self._file, to_json({**record, SUM: _sum(record)}))
 
     def _read(self, path: Path) -> None:
         complete, torn = complete_lines(path)
@@ -152,14 +152,9 @@ class Journal:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
             write(path, complete)
 
-    def _summed(self, record: Mapping[str, Any]) -> str:
-        """The checksum of a record and all before it, 8 hexadecimal digits."""
-        self._sum = zlib.crc32(to_json(record).encode(), self._sum)
-        return f"{self._sum:08x}"
-
     def _take(self, raw: dict[str, Any]) -> None:
         claimed = raw.pop(SUM, None)
-        if self._summed(raw) != claimed and claimed is not None:
+        if claimed not in (None, _sum(raw)):
             raise ValueError(f"{SUM} {claimed} of the {raw.get('kind')} {raw.get('number')} is not that of its line")
         kind = raw["kind"]
         if kind == "space":
@@ -172,6 +167,11 @@ class Journal:
             self.records.append(_record(raw))
         else:
             raise ValueError(f"a record of kind {kind!r}")
+
+
+def _sum(record: Mapping[str, Any]) -> str:
+    """The checksum of a record, 8 hexadecimal digits."""
+    return f"{zlib.crc32(to_json(record).encode()):08x}"
 
 
 def _record(raw: dict[str, Any]) -> Record:

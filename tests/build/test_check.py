@@ -121,11 +121,11 @@ def test_weights_of_given_sources_are_no_unknown_names():
             "objective.bounds={kd: [1e-320, 1e308]}",
             "objective.bounds.kd: [1e-320, 1e+308]; allowed: 0 <= low < high, 0 to",
         ),
-        ("objective.bounds={lr: [1e-320, 1]}", "(log scale), 0, or 1e-15 to 1e+12"),
+        ("objective.bounds={lr: [1e-320, 1]}", "(log scale), 0, or 1e-15 to 1e+30"),
         ("objective.bounds={alpha: [0, 2]}", "objective.bounds.alpha: [0.0, 2.0]; allowed: 0 <= low < high, 0 to 1"),
-        ("objective.fixed={ce: 1e308}", "objective.fixed.ce: 1e+308; allowed: 0 to 1e+12"),
-        ("objective.fixed={ce: -1}", "objective.fixed.ce: -1.0; allowed: 0 to 1e+12"),
-        ("objective.recipe={lr: 1e-300}", "objective.recipe.lr: 1e-300; allowed: 0, or 1e-15 to 1e+12"),
+        ("objective.fixed={ce: 1e308}", "objective.fixed.ce: 1e+308; allowed: 0 to 1e+30"),
+        ("objective.fixed={ce: -1}", "objective.fixed.ce: -1.0; allowed: 0 to 1e+30"),
+        ("objective.recipe={lr: 1e-300}", "objective.recipe.lr: 1e-300; allowed: 0, or 1e-15 to 1e+30"),
         ("data.options={id_train: 10000000000000}", "less than or equal to 1000000"),
         *(
             (f"device={name}", f"device: '{name}'")

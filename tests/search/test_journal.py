@@ -88,14 +88,6 @@ def test_a_changed_line_is_found(whole, change):
         Journal(whole)
 
 
-@pytest.mark.parametrize("lines", [[0, 1, 3, 4], [0, 2, 1, 3, 4], [0, 1, 2, 1, 3, 4]], ids=["gone", "moved", "twice"])
-def test_lines_are_in_their_places(whole, lines):
-    text = whole.read_text().splitlines(keepends=True)
-    whole.write_text("".join(text[i] for i in lines))
-    with pytest.raises(DataError, match="damaged journal"):
-        Journal(whole)
-
-
 def test_a_journal_of_another_run_is_refused(whole):
     assert len(Journal(whole, run="a").records) == 2
     assert len(Journal(whole, read_only=True).records) == 2, "which a warm start learns from"
