@@ -18,10 +18,8 @@ import torch
 
 from metaft.build.workspace import Workspace
 from metaft.config.read import flatten
-from metaft.data.types import Split
 from metaft.tensors import digest
 
-SAMPLE = 256  # images of a split that its fingerprint is of
 MOVABLE = ("device", "out")  # settings that a run may have others of when it goes on
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
 
@@ -39,7 +37,7 @@ def provenance(work: Workspace) -> dict[str, Any]:
         "seed": work.cfg.seed,
         "metric": work.search.metric,
         "suite": dict(work.suite),
-        "data": _data(work),
+        "data": work.fingerprints,
     }
 
 
@@ -49,7 +47,7 @@ def identity(work: Workspace) -> dict[str, dict[str, Any]]:
     classes = hashlib.sha256("\n".join(work.splits.classes.names).encode()).hexdigest()[:16]
     return {
         "settings": settings,
-        "data": {"classes": {"n": len(work.splits.classes.names), "sha256": classes}, **_data(work)},
+        "data": {"classes": {"n": len(work.splits.classes.names), "sha256": classes}, **work.fingerprints},
         "weights": {"theta_0": digest(work.classifier.state_dict())},
         "code": {"metaft": _source(), **{p: _version(p) for p in PACKAGES if p != "metaft"}},
     }
@@ -68,10 +66,6 @@ def _source() -> str:
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         total.update(file.read_bytes())
     return total.hexdigest()[:16]
-
-
-def _data(work: Workspace) -> dict[str, dict[str, Any]]:
-    return {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in work.splits.parts.items()}
 
 
 def _version(package: str) -> str | None:
@@ -94,10 +88,3 @@ def _commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _fingerprint(split: Split) -> str:
-    """A hash of all labels and of some images, evenly spread, 16 hexadecimal digits."""
-    total = hashlib.sha256(split.labels.numpy().tobytes())
-    total.update(split.source.pixels(range(0, len(split), -(-len(split) // SAMPLE))).numpy().tobytes())
-    return total.hexdigest()[:16]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,10 +18,12 @@ from metaft.clip.load import Clip, load
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
 from metaft.data.duplicates import refuse_shared, with_copies
-from metaft.data.types import ImageView, Splits
+from metaft.data.types import ImageView, Split, Splits
 from metaft.errors import ConfigError, Fault
 from metaft.metrics import BY_SET, METRICS
 from metaft.progress import tell
+
+SAMPLE = 256  # images of a split that its fingerprint is of
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class Workspace:
         if search.metric != BY_SET:
             return search
         return search.model_copy(update={"metric": registry.metric(self.cfg.data) or "accuracy"})
+
+    @cached_property
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """By split, the number of its images and a hash of labels and of some images, as JSON types."""
+        return {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in self.splits.parts.items()}
 
     def trained(self, *, text: bool) -> tuple[str, ...]:
         """The names of the parameters that train, with the text side or without."""
@@ -97,6 +106,13 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
         title = METRICS[work.search.metric].title
         tell(f"models are chosen by {title}, as papers report it of this set (search.metric)")
     return work
+
+
+def _fingerprint(split: Split) -> str:
+    """A hash of all labels and of some images, evenly spread, 16 hexadecimal digits."""
+    total = hashlib.sha256(split.labels.numpy().tobytes())
+    total.update(split.source.pixels(range(0, len(split), -(-len(split) // SAMPLE))).numpy().tobytes())
+    return total.hexdigest()[:16]
 
 
 def _published(suite: Mapping[str, Any]) -> bool:

@@ -18,10 +18,8 @@ from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import write
 from metaft.tensors import digest
 
-EXPORTED = (
-    *("open_clip_config.json", "open_clip_model.safetensors", "head.safetensors"),
-    *("classnames.txt", "load.py", "README.md"),
-)
+OPENED = ("open_clip_config.json", "open_clip_model.safetensors", "head.safetensors", "classnames.txt")
+EXPORTED = (*OPENED, "load.py", "README.md")
 SUMS = "SHA256SUMS"
 CHECKSUM = "sha256"  # the note on the tensors and the other notes of a checkpoint
 HEAD = (
@@ -121,8 +119,9 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
 def _refuse_changed(folder: Path) -> None:
     """Refuse a folder of `export` of which a file that a model is made of has another checksum."""
     listed = folder / SUMS
-    sums = dict(line.split("  ")[::-1] for line in listed.read_text().splitlines()) if listed.is_file() else {}
-    for name in EXPORTED[:4]:
+    lines = listed.read_text(errors="replace").splitlines() if listed.is_file() else []
+    sums = {name: digits for digits, _, name in (line.partition("  ") for line in lines)}
+    for name in OPENED:
         if name in sums and (folder / name).is_file() and _sum(folder / name) != sums[name]:
             raise CheckpointError(f"{folder / name}: its checksum is not that in {SUMS}; allowed: as metaft wrote it")
 

@@ -35,8 +35,8 @@ def load_objective(path: str | Path) -> Objective:
     try:
         read = parse_yaml(read_text(path, SIZE), str(path), faults)
     except (OSError, ValueError) as error:
-        allowed = f"an objective.yaml of at most {SIZE:,} bytes"
-        raise ConfigError([Fault("--objective", f"cannot read {path}: {error}", allowed)]) from error
+        found, form = f"cannot read {path}: {error}", f"an objective.yaml of at most {SIZE:,} bytes"
+        raise ConfigError([Fault("--objective", found, form)]) from error
     if read is None or not isinstance(read.value, dict):
         raise ConfigError(faults or [Fault(str(path), "no mapping", ", ".join(FIELDS))])
     document = read.value

@@ -105,9 +105,12 @@ def read(folder: Path) -> Document:
         text = path.read_text(encoding="utf-8")
         _Results.model_validate_json(text)
         return dict(json.loads(text))
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
-        raise DataError(f"{path}: no readable results ({reason}); allowed: the folder of a metaft run") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no readable results ({error}); allowed: the folder of a metaft run") from error
+        reason = _first(error) if isinstance(error, ValidationError) else error
+        raise DataError(f"{path}: no readable results ({reason}); allowed: the folder of a metaft run") from error
+
+
+def _first(error: ValidationError) -> str:
+    """Where a document first has another form, and what is wrong there."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
