@@ -25,13 +25,14 @@ from metaft.finetune.fits import Fit
 from metaft.progress import warn
 from metaft.provenance import run_id
 from metaft.results import Results
-from metaft.search.journal import Journal
+from metaft.search.journal import PLACE, Journal
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
-    *("config.yaml", "identity.json", "metrics.jsonl", "results.json", "objective.yaml"),
+    *("config.yaml", "seeds.json", "metrics.jsonl", "results.json", "objective.yaml"),
     *("search", "checkpoints", "model"),
 )
+PARTS = ("settings", "data", "weights", "code")  # of an identity
 Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
 
 
@@ -57,32 +58,30 @@ class RunFolder:
     Args:
         path: of the folder.
         identity: of the run.
+        earlier: the folder of a run that this one makes again.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, earlier: Path | None = None) -> None:
         self.path = path
         self.objective = path / "objective.yaml"
         self.model = path / "model"
-        self._run = run_id(identity)
+        self._run, self._earlier = run_id(identity), earlier
         self._events, self._logged = path / "metrics.jsonl", set[str]()
 
     @classmethod
-    def create(cls, cfg: Config, identity: Identity) -> RunFolder:
+    def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
         """Make a folder with identity.json and config.yaml: `out`, or one in runs/ named by the time and the settings.
 
         Raises:
             ConfigError: as for `refuse_unusable`.
         """
-        refuse_unusable(cfg.out)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
-        path.mkdir(parents=True, exist_ok=True)
+        path = made(cfg, f"seed{cfg.seed}")
         write(path / "identity.json", to_json(identity, indent=1) + "\n")
         write(path / "config.yaml", dump(cfg))
-        return cls(path, identity)
+        return cls(path, identity, earlier)
 
     @classmethod
-    def reopened(cls, path: Path, identity: Identity) -> RunFolder:
+    def reopened(cls, path: Path, identity: Identity, earlier: Path | None = None) -> RunFolder:
         """The folder of a run that goes on with settings, data and weights of this identity.
 
         Other code is told of, and the run goes on with it.
@@ -91,17 +90,14 @@ class RunFolder:
             ConfigError: the run began with other ones; each is named.
             DataError: what it began with cannot be read.
         """
-        begun = _identity_in(path)
-        if begun["code"] != identity["code"]:
-            warn(f"{path}: {'; '.join(_differences(begun, identity, 'code'))}: its numbers may differ by rounding")
-        faults = [
-            Fault(f"{path}: {part}", difference, "as the run began; a new run takes others")
-            for part in ("settings", "data", "weights")
-            for difference in _differences(begun, identity, part)
-        ]
+        found = departures(path, identity)
+        if code := found.pop("code"):
+            warn(f"{path}: {'; '.join(code)}: its numbers may differ by rounding")
+        allowed = "as the run began; a new run takes others"
+        faults = [Fault(f"{path}: {part}", one, allowed) for part, several in found.items() for one in several]
         if faults:
             raise ConfigError(faults)
-        return cls(path, identity)
+        return cls(path, identity, earlier)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -133,7 +129,8 @@ class RunFolder:
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
-        return Journal(self.path / "search" / "trials.jsonl", run=self._run)
+        earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
+        return Journal(self.path / PLACE, run=self._run, earlier=earlier)
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
@@ -142,6 +139,29 @@ class RunFolder:
     def results(self) -> Results | None:
         """The contents of results.json so far; None: there is none."""
         return Results.load(self.path) if (self.path / "results.json").exists() else None
+
+
+def made(cfg: Config, what: str) -> Path:
+    """A new folder: `out`, or one in runs/ named by the time, the settings and what it is for.
+
+    Raises:
+        ConfigError: as for `refuse_unusable`.
+    """
+    refuse_unusable(cfg.out)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-{what}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def departures(path: Path, identity: Identity) -> dict[str, list[str]]:
+    """By part of an identity, in words, each value that is not what the run in a folder began with.
+
+    Raises:
+        DataError: what it began with cannot be read.
+    """
+    begun = _identity_in(path)
+    return {part: _differences(begun, identity, part) for part in PARTS}
 
 
 def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
@@ -153,7 +173,7 @@ def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
     file = path / "identity.json"
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
-        return {part: dict(begun[part]) for part in ("settings", "data", "weights", "code")}
+        return {part: dict(begun[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{file}: what the run began with cannot be read ({reason}); allowed: as it began") from error

@@ -13,7 +13,15 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from metaft.errors import DataError, MetaftError, OutOfMemoryError, fault_of_system, first_line, out_of_memory
+from metaft.errors import (
+    DataError,
+    MetaftError,
+    OutOfMemoryError,
+    fault_of_system,
+    first_line,
+    out_of_memory,
+    undetermined,
+)
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -44,6 +52,8 @@ def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") 
     except Exception as error:
         if out_of_memory(error):
             return _told(OutOfMemoryError(f"{first_line(error)}; allowed: what fits in memory{_then(going_on)}"))
+        if fault := undetermined(error):
+            return _told(fault)
         if isinstance(error, OSError):
             allowed = "room" if error.errno in NO_ROOM else "files that can be read and written"
             return _told(DataError(f"{fault_of_system(error)}; allowed: {allowed}{_then(going_on)}"))

@@ -78,11 +78,16 @@ def test_what_was_half_written_is_removed(tmp_path):
         assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("left", ["identity.json", "results.json", "objective.yaml", "search", "checkpoints", "model"])
+@pytest.mark.parametrize("left", ["seeds.json", "results.json", "objective.yaml", "search", "checkpoints", "model"])
 def test_what_is_left_of_a_run_is_no_folder_for_another(tmp_path, left):
     (tmp_path / left).mkdir()
     with pytest.raises(ConfigError, match=f"out: .* holds {left}, as a run does; allowed: a new folder"):
         RunFolder.create(config.load(None, [f"out={tmp_path}"]), IDENTITY)
+
+
+def test_a_run_that_was_killed_before_it_began_leaves_its_folder_free(tmp_path):
+    (tmp_path / "identity.json").write_text("{}")
+    assert RunFolder.create(config.load(None, [f"out={tmp_path}"]), IDENTITY).path == tmp_path
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from metaft.inner.optimizer import AdamWOnStates
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
 from metaft.names import ALPHA, Name, value_for
+from metaft.objective.registry import TERMS
 from metaft.objective.state import StepState
 from metaft.objective.weighted import WeightedLoss
 from metaft.tensors import with_zeros
@@ -77,7 +78,7 @@ class Step:
         self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
         variables = self._variables()
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
-        self._loss, self._accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
+        self._loss, self.accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
@@ -93,6 +94,17 @@ class Step:
             eps=settings.eps,
         )
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
+
+    def in_parts(self, count: int) -> Step:
+        """The same step with batches cut into so many parts; the model is shared."""
+        other = copy.copy(self)
+        other.accumulate = count
+        return other
+
+    def divisible(self, h: Mapping[str, Any]) -> bool:
+        """Whether the loss is the mean of those on a batch's parts: none compares images, and nothing is drawn."""
+        across = any(name in TERMS and TERMS[name].across and float(weight) != 0 for name, weight in h.items())
+        return not across and not self._dropout.draws
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:
         """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""
@@ -154,7 +166,7 @@ class Step:
                 to anchors + alpha (variables - anchors), where h holds `alpha`.
         """
         with second_order_attention():
-            if self._accumulate == 1:
+            if self.accumulate == 1:
                 grads = self._gradient(state.params, batch, h, graph=True)
             else:
                 grads = self._recomputed(state.params, batch, h)
@@ -186,7 +198,7 @@ class Step:
 
     def parts(self, batch: TrainBatch) -> list[Part]:
         """The parts of a batch that are in memory one after the other; terms on it see the model's outputs alone."""
-        cut = batch.parts(self._accumulate)
+        cut = batch.parts(self.accumulate)
         return [Part(share, partial(self._outputs, part), partial(self._loss_of, part)) for share, part in cut]
 
     def _outputs(self, batch: TrainBatch, params: Sequence[Tensor]) -> list[Tensor]:
@@ -267,7 +279,7 @@ class Step:
 
     def _gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
         """The mean gradient over a batch's parts, without a graph."""
-        parts = batch.parts(self._accumulate)
+        parts = batch.parts(self.accumulate)
         return mean((share, self._gradient(params, part, h, graph=False)) for share, part in parts)
 
     def _recomputed(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> list[Tensor | None]:
@@ -282,7 +294,7 @@ class Step:
 
             return recomputed(gradient, *params, *(h[n] for n in names))
 
-        return mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
+        return mean((share, gradient_on(part)) for share, part in batch.parts(self.accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
         parameters = self._parameters(params)
