@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft import ranks
 from metaft.clip.classifier import Classifier, Outputs, grouped, picked_parameters
 from metaft.config.schema import StepConfig
 from metaft.errors import ConfigError, Fault
@@ -139,6 +140,10 @@ class Step:
         return self._hook.parameters(dict(zip(self.names, params, strict=True)), self.pretrained)
 
     def _at(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        return Outputs(*ranks.apart(self._alone, params, images, tokens))  # type: ignore[arg-type]
+
+    def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
+        """The model's outputs on these images, by this process."""
         full = list(self._rest)
         for name, p in params.items():
             full[self._slots[name]] = _without_gradient(p, self._dead[name]) if name in self._dead else p
@@ -147,7 +152,7 @@ class Step:
             out: Outputs = self._model(images, tokens)
         self._model.update_params(self._rest)  # so that no graph outlives its estimate
         dtype = next(iter(params.values())).dtype
-        return Outputs(*(None if t is None else t.to(dtype) for t in out))  # type: ignore[arg-type]
+        return [None if t is None else t.to(dtype) for t in out]
 
     def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
         """The inner loss [] at these parameters."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from metaft import ranks
 from metaft.errors import DataError
 from metaft.files import append, claim, complete_lines, to_json, write
 from metaft.progress import warn
@@ -143,7 +144,7 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Record an evaluation that ended now."""
-        record = replace(record, clock=self._now())
+        record = replace(record, clock=ranks.told(self._now()))
         self.records.append(record)
         self._write(record.kind, asdict(record))
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaft.clip.classifier import Outputs
+from metaft.clip.predict import outputs
 from metaft.data.types import Split
 from metaft.inner.attention import any_attention
 from metaft.objective.state import SourceState, StepState
@@ -167,7 +168,7 @@ class Reference:
     @torch.no_grad()
     def _computed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         with any_attention():
-            out = self._classifier(self._split.batch(indices, self._device).images)
+            out = outputs(self._classifier, self._split.batch(indices, self._device).images)
         return out.logits, out.image_features
 
 
