@@ -28,8 +28,9 @@ from metaft.results import Results
 from metaft.search.journal import Journal
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
+FIRST = "identity.json"  # of what a run writes
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
-    *("config.yaml", "identity.json", "metrics.jsonl", "results.json", "objective.yaml"),
+    *("config.yaml", FIRST, "metrics.jsonl", "results.json", "objective.yaml"),
     *("search", "checkpoints", "model"),
 )
 Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
@@ -37,6 +38,8 @@ Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
 
 def refuse_unusable(out: Path | None) -> None:
     """Refuse a folder for a new run before anything is opened.
+
+    What a run wrote first, and nothing but that, is what is left of one that ended as it began, and is no hindrance.
 
     Raises:
         ConfigError: it holds a run already, or what is left of one, or cannot be written to.
@@ -47,7 +50,7 @@ def refuse_unusable(out: Path | None) -> None:
     found = [] if out is None else [name for name in OWN if (out / name).exists()]
     if "config.yaml" in found:
         raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
-    if found:
+    if set(found) - {FIRST}:
         raise ConfigError([Fault("out", f"{out} holds {', '.join(found)}, as a run does", "a new folder")])
 
 
@@ -77,7 +80,7 @@ class RunFolder:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
         path.mkdir(parents=True, exist_ok=True)
-        write(path / "identity.json", to_json(identity, indent=1) + "\n")
+        write(path / FIRST, to_json(identity, indent=1) + "\n")
         write(path / "config.yaml", dump(cfg))
         return cls(path, identity)
 
@@ -150,7 +153,7 @@ def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         DataError: it cannot be read.
     """
-    file = path / "identity.json"
+    file = path / FIRST
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
         return {part: dict(begun[part]) for part in ("settings", "data", "weights", "code")}
