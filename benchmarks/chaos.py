@@ -167,7 +167,7 @@ def cases(row: Row, kills: float, struck: bool, quick: bool) -> Iterator[Case]:
         kills, number = kills - len(moments), number + 1
     points = [(number, *point.split(" ", 1)) for number, point in enumerate(row["points"], start=1)]
     wanted = [(n, act, file) for n, act, file in points if KINDS[kind].file in (None, file)] if struck else []
-    for n, act, file in wanted[5:7] if quick else wanted:  # of these two, one is renamed and one a line
+    for n, act, file in wanted[6:7] if quick else wanted:
         for form in FORMS[act]:
             yield Case(kind, seed, form, n, file)
 

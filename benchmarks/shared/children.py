@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 import metaft
 from metaft.run import main
@@ -26,6 +27,7 @@ GRACE = 30.0  # seconds in which what a killed child has started must end
 def preload() -> None:
     """Import what a run imports, with one thread and without computing, so that forks are cheap and safe."""
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own are semaphores, which a killed child would leave to the system
     for module in pkgutil.walk_packages(metaft.__path__, "metaft."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
