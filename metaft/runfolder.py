@@ -188,7 +188,7 @@ class Checkpoints:
         self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
 
     def take(self, name: str) -> Fit | None:
-        """A fit; None: it is not in the folder.
+        """A fit; None: it is not in the folder. States of its trainings, which a crash may have left, are deleted.
 
         Raises:
             CheckpointError: it cannot be read, was changed, or is of another run.
@@ -196,6 +196,7 @@ class Checkpoints:
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
+        self._forget(name)
         model, written = restore(self._fresh(), path), notes(path)
         self._refuse_other(path, written.get("run"))
         costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
@@ -207,8 +208,7 @@ class Checkpoints:
         written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
         self._folder.mkdir(exist_ok=True)
         save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
-        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
-            path.unlink(missing_ok=True)
+        self._forget(name)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The state of a training that was interrupted; None: there is none.
@@ -240,6 +240,12 @@ class Checkpoints:
                 torch.save({**state, "run": self._run}, file)
             except RuntimeError as error:  # torch's writer hides why a file could not be written
                 raise error.__context__ or error from None
+
+    def _forget(self, name: str) -> None:
+        """Delete the states of a fit's trainings, but not those of its folds, which are fits of their own."""
+        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
+            if not path.name.startswith(f"{name}.fold"):
+                path.unlink(missing_ok=True)
 
     def _refuse_other(self, path: Path, run: str | None) -> None:
         if run != self._run:

@@ -96,7 +96,7 @@ def test_a_run_that_ended_as_it_began_is_begun_anew(tmp_path, monkeypatch):
     assert config.load(RunFolder.create(cfg, IDENTITY).path / "config.yaml") == cfg
 
 
-def interrupted(*_):
+def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -173,6 +173,18 @@ def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
     left = {p.name for p in (tmp_path / "checkpoints").iterdir()}
     assert left == {"soup.safetensors", "ft.fold0.safetensors", "ft.training", "soup_2.training"}
     assert checkpoints.load("soup") is None
+
+
+def test_a_crash_after_a_fit_leaves_no_state_of_its_training(work, checkpoints, tmp_path, monkeypatch):
+    """The fit is taken when the run goes on; its folds, whose trainings may be under way, are fits of their own."""
+    for name in ("ft", "ft.tried", "ft.fold0"):
+        checkpoints.save(name, {"step": 3})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.put("ft", Fit(work.classifier))
+    assert checkpoints.take("ft") is not None
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"ft.safetensors", "ft.fold0.training"}
 
 
 def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
