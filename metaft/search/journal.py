@@ -21,7 +21,7 @@ VERSION = 2
 SUM = "crc"  # of a record, so that one that was changed is found out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Start:
     """A trial that was proposed, its point in natural units."""
 
@@ -30,7 +30,7 @@ class Start:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A job whose worker died: the kind, number and seed of the record it was to become."""
 
@@ -39,7 +39,7 @@ class Lost:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a derivative's `check`;
     or a trial of an earlier search (`prior`).
