@@ -6,9 +6,10 @@ A kind of run goes once undisturbed, and once more with its write points listed 
 many there are). Then each case disturbs one run and goes on with it until it ends. `random`: SIGKILLs at uniformly
 random moments of its length, one to three in a row. `before`, `after`: a SIGKILL around a write point, where a file
 takes its place or a line is added; `torn`: after half of a line; `full`: a disk without room there, which must end in
-exit code 3 and one line that names the file and how to go on. Where workers are at work (`processes`, `ray`), points
-are those of the journal. `identical` compares journal, objective, weights, results and events with the undisturbed run,
-times aside; `difference` is the first thing that was otherwise. Linux. --quick: one kind, a handful of cases.
+exit code 3 and one line that names the file and how to go on. In `tpe` every write is struck, elsewhere those that
+differ from it: of the search, and in `hypergrad` (with folds) and `online` of checkpoints. `identical` compares
+journal, objective, weights, results and events with the undisturbed run, times aside; `difference` is the first thing
+that was otherwise. Linux. --quick: one kind, a handful of cases.
 """
 
 from __future__ import annotations
@@ -38,27 +39,28 @@ SMALL = (
     *("evaluation.methods=[zero_shot, autoft]", "device=cpu"),
 )
 JUDGE = ("search.use_ood_labels=judge", "search.id_drop_max=null", "objective.head=zero_shot", "objective.mix=false")
-JOURNAL = "search/trials.jsonl"
 BEFORE = ("identity.json", "config.yaml")  # there is a run
 KILLED = -signal.SIGKILL
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of run: its words, its share of random kills, and the file whose write points are struck (None: all)."""
+    """A kind of run: its words, its share of random kills, and where the files are whose write points are struck."""
 
     words: tuple[str, ...]
     share: float
-    file: str | None = None
+    struck: tuple[str, ...]
 
 
-TPE = ("--mode", "tpe", "search.trials=4", *JUDGE)
+TPE = ("--mode", "tpe", *JUDGE)
+HYPERGRAD, ONLINE = ("--mode", "hypergrad"), ("hypergrad.regime=online", "hypergrad.share=12")
+ALL, SEARCH, FITS = "", "search/", "checkpoints/"
 KINDS = {
-    "tpe": Kind(TPE, 0.25),
-    "hypergrad": Kind(("--mode", "hypergrad", "search.trials=8"), 0.3),
-    "online": Kind(("--mode", "hypergrad", "hypergrad.regime=online", "hypergrad.share=12", "search.trials=99"), 0.25),
-    "processes": Kind((*TPE, "search.executor=processes"), 0.12, JOURNAL),
-    "ray": Kind((*TPE, "search.executor=ray"), 0.08, JOURNAL),
+    "tpe": Kind((*TPE, "search.trials=4"), 0.25, (ALL,)),
+    "hypergrad": Kind((*HYPERGRAD, "search.trials=8"), 0.3, (SEARCH, FITS)),
+    "online": Kind((*HYPERGRAD, *ONLINE, "search.trials=99"), 0.25, (SEARCH, FITS)),
+    "processes": Kind((*TPE, "search.trials=2", "search.executor=processes"), 0.12, (SEARCH,)),
+    "ray": Kind((*TPE, "search.trials=2", "search.executor=ray"), 0.08, (SEARCH,)),
 }
 
 
@@ -166,7 +168,7 @@ def cases(row: Row, kills: float, struck: bool, quick: bool) -> Iterator[Case]:
         yield Case(kind, seed, "random", number, moments=moments)
         kills, number = kills - len(moments), number + 1
     points = [(number, *point.split(" ", 1)) for number, point in enumerate(row["points"], start=1)]
-    wanted = [(n, act, file) for n, act, file in points if KINDS[kind].file in (None, file)] if struck else []
+    wanted = [(n, act, file) for n, act, file in points if file.startswith(KINDS[kind].struck)] if struck else []
     for n, act, file in wanted[6:7] if quick else wanted:
         for form in FORMS[act]:
             yield Case(kind, seed, form, n, file)
