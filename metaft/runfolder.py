@@ -28,8 +28,9 @@ from metaft.results import Results
 from metaft.search.journal import PLACE, Journal
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
+FIRST = "identity.json"  # of what a run writes
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
-    *("config.yaml", "seeds.json", "metrics.jsonl", "results.json", "objective.yaml"),
+    *("config.yaml", "seeds.json", FIRST, "metrics.jsonl", "results.json", "objective.yaml"),
     *("search", "checkpoints", "model"),
 )
 PARTS = ("settings", "data", "weights", "code")  # of an identity
@@ -38,6 +39,8 @@ Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
 
 def refuse_unusable(out: Path | None) -> None:
     """Refuse a folder for a new run before anything is opened.
+
+    What a run wrote first, and nothing but that, is what is left of one that ended as it began, and is no hindrance.
 
     Raises:
         ConfigError: it holds a run already, or what is left of one, or cannot be written to.
@@ -48,7 +51,7 @@ def refuse_unusable(out: Path | None) -> None:
     found = [] if out is None else [name for name in OWN if (out / name).exists()]
     if "config.yaml" in found:
         raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
-    if found:
+    if set(found) - {FIRST}:
         raise ConfigError([Fault("out", f"{out} holds {', '.join(found)}, as a run does", "a new folder")])
 
 
@@ -76,7 +79,7 @@ class RunFolder:
             ConfigError: as for `refuse_unusable`.
         """
         path = made(cfg, f"seed{cfg.seed}")
-        write(path / "identity.json", to_json(identity, indent=1) + "\n")
+        write(path / FIRST, to_json(identity, indent=1) + "\n")
         write(path / "config.yaml", dump(cfg))
         return cls(path, identity, earlier)
 
@@ -170,7 +173,7 @@ def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         DataError: it cannot be read.
     """
-    file = path / "identity.json"
+    file = path / FIRST
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
         return {part: dict(begun[part]) for part in PARTS}
@@ -205,7 +208,7 @@ class Checkpoints:
         self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
 
     def take(self, name: str) -> Fit | None:
-        """A fit; None: it is not in the folder.
+        """A fit; None: it is not in the folder. States of its trainings, which a crash may have left, are deleted.
 
         Raises:
             CheckpointError: it cannot be read, was changed, or is of another run.
@@ -213,6 +216,7 @@ class Checkpoints:
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
+        self._forget(name)
         model, written = restore(self._fresh(), path), notes(path)
         self._refuse_other(path, written.get("run"))
         costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
@@ -224,8 +228,7 @@ class Checkpoints:
         written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
         self._folder.mkdir(exist_ok=True)
         save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
-        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
-            path.unlink(missing_ok=True)
+        self._forget(name)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The state of a training that was interrupted; None: there is none.
@@ -257,6 +260,12 @@ class Checkpoints:
                 torch.save({**state, "run": self._run}, file)
             except RuntimeError as error:  # torch's writer hides why a file could not be written
                 raise error.__context__ or error from None
+
+    def _forget(self, name: str) -> None:
+        """Delete the states of a fit's trainings, but not those of its folds, which are fits of their own."""
+        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
+            if not path.name.startswith(f"{name}.fold"):
+                path.unlink(missing_ok=True)
 
     def _refuse_other(self, path: Path, run: str | None) -> None:
         if run != self._run:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaft import config
+from metaft import config, runfolder
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, ConfigError, DataError
 from metaft.finetune.fits import Fit
@@ -85,9 +85,19 @@ def test_what_is_left_of_a_run_is_no_folder_for_another(tmp_path, left):
         RunFolder.create(config.load(None, [f"out={tmp_path}"]), IDENTITY)
 
 
-def test_a_run_that_was_killed_before_it_began_leaves_its_folder_free(tmp_path):
-    (tmp_path / "identity.json").write_text("{}")
-    assert RunFolder.create(config.load(None, [f"out={tmp_path}"]), IDENTITY).path == tmp_path
+def test_a_run_that_ended_as_it_began_is_begun_anew(tmp_path, monkeypatch):
+    """By the same command: there is nothing to go on with."""
+    cfg = config.load(None, [f"out={tmp_path / 'run'}"])
+    with monkeypatch.context() as patched:
+        patched.setattr(runfolder, "dump", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            RunFolder.create(cfg, IDENTITY)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["identity.json"]
+    assert config.load(RunFolder.create(cfg, IDENTITY).path / "config.yaml") == cfg
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -165,6 +175,18 @@ def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
     assert checkpoints.load("soup") is None
 
 
+def test_a_crash_after_a_fit_leaves_no_state_of_its_training(work, checkpoints, tmp_path, monkeypatch):
+    """The fit is taken when the run goes on; its folds, whose trainings may be under way, are fits of their own."""
+    for name in ("ft", "ft.tried", "ft.fold0"):
+        checkpoints.save(name, {"step": 3})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.put("ft", Fit(work.classifier))
+    assert checkpoints.take("ft") is not None
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"ft.safetensors", "ft.fold0.training"}
+
+
 def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "ft.training").write_bytes(b"torn")
@@ -218,6 +240,6 @@ def test_what_another_run_made_is_refused(work, checkpoints, tmp_path):
 def test_a_state_that_finds_no_room_says_so(checkpoints, tmp_path, scalars):
     checkpoints.save("ft", {"step": 1})
     (tmp_path / "checkpoints" / "ft.training.tmp").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*ft\.training'"):
         checkpoints.save("ft", {"step": 2, "variables": torch.zeros(scalars)})
     assert checkpoints.load("ft") == {"step": 1}, "the last state stays"

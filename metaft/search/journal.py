@@ -23,7 +23,7 @@ PLACE = Path("search", "trials.jsonl")  # in the folder of a run
 SUM = "crc"  # of a record, so that one that was changed is found out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Start:
     """A trial that was proposed, its point in natural units."""
 
@@ -32,7 +32,7 @@ class Start:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A job whose worker died: the kind, number and seed of the record it was to become."""
 
@@ -41,7 +41,7 @@ class Lost:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a derivative's `check`;
     or a trial of an earlier search (`prior`).
