@@ -13,6 +13,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from metaft.errors import BusyError
+from metaft.texts import regular
 
 TEMPORARY = ".tmp"  # behind the name of a file that is being written
 
@@ -54,7 +55,7 @@ def append(path: Path, line: str) -> None:
 
 def complete_lines(path: Path) -> tuple[bytes, bytes]:
     """The complete lines of a file to which lines are added, and what stands behind them: a line torn by a crash."""
-    content = path.read_bytes()
+    content = regular(path).read_bytes()
     end = content.rfind(b"\n") + 1
     return content[:end], content[end:]
 
