@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
@@ -110,6 +110,19 @@ def claim(path: Path) -> FileLock:
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON; numbers that are not finite become null, since JSON has none."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError, RecursionError: it is none, or has NaN or an infinity, which JSON does not know.
+    """
+    return json.loads(text, parse_constant=_refused)
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant}, which is no number of JSON")
 
 
 def _finite(value: Any) -> Any:

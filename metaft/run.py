@@ -108,10 +108,12 @@ def _run(cfg: Config, source: Objective | Carried | None, resumed: Path | None, 
     """Open everything, then run in a new folder or a resumed one."""
     from metaft import pipeline
     from metaft.provenance import identity
-    from metaft.runfolder import RunFolder, refuse_unusable
+    from metaft.runfolder import RunFolder, refuse_other_settings, refuse_unusable
 
     if resumed is None:
         refuse_unusable(cfg.out)
+    else:
+        refuse_other_settings(resumed, cfg)
     work = pipeline.opened(cfg)
     learned = pipeline.received(work, source)
     folder = None if resumed is None else RunFolder.reopened(resumed, identity(work))

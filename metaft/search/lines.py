@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from metaft.config.limits import TOTAL
-from metaft.files import to_json
+from metaft.files import from_json, to_json
 from metaft.search.outcome import MIXES, Outcome, Status
 from metaft.space import LARGEST, WHOLE, Categorical, Dimension, Int, Space
 
@@ -144,9 +143,9 @@ def parsed(line: bytes) -> dict[str, Any]:
     """The JSON object of a line.
 
     Raises:
-        ValueError, RecursionError: it is none, or holds a number that JSON does not know.
+        ValueError, RecursionError: it is none.
     """
-    found = json.loads(line, parse_constant=_no_number)
+    found = from_json(line)
     if not isinstance(found, dict):
         raise ValueError(f"a {type(found).__name__}")
     return found
@@ -193,7 +192,3 @@ def _inside(dimension: Dimension, value: Any) -> bool:
 
 def _or(otherwise: float, value: float | None) -> float:
     return otherwise if value is None else value
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text}, which is no number of JSON")
