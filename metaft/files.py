@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
 from metaft.errors import BusyError
+from metaft.texts import regular
 
 TEMPORARY = ".tmp"  # behind the name of a file that is being written
 
@@ -65,7 +66,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def complete_lines(path: Path) -> tuple[bytes, bytes]:
     """The complete lines of a file to which lines are added, and what stands behind them: a line torn by a crash."""
-    content = path.read_bytes()
+    content = regular(path).read_bytes()
     end = content.rfind(b"\n") + 1
     return content[:end], content[end:]
 
@@ -120,6 +121,19 @@ def claim(path: Path) -> FileLock:
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON; numbers that are not finite become null, since JSON has none."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError, RecursionError: it is none, or has NaN or an infinity, which JSON does not know.
+    """
+    return json.loads(text, parse_constant=_refused)
+
+
+def _refused(constant: str) -> NoReturn:
+    raise ValueError(f"{constant}, which is no number of JSON")
 
 
 def _finite(value: Any) -> Any:

@@ -21,7 +21,7 @@ from metaft.build.workspace import Workspace, workspace
 from metaft.clip.export import export
 from metaft.config.schema import Config
 from metaft.cost import Cost
-from metaft.errors import ConfigError, DivergedError, Fault
+from metaft.errors import ConfigError, DataError, DivergedError, Fault
 from metaft.files import to_json
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits
@@ -89,9 +89,11 @@ def prepared(work: Workspace) -> Search:
     Raises:
         DataError: the outer set has one class; the earlier run of `search.warm_start` does not exist or has
             searched another space.
-        ConfigError: the budget does not hold one outer step.
+        ConfigError: the budget does not hold one outer step, or there is no mode.
     """
     cfg, reason = work.cfg, unsplit(work)
+    if cfg.search.mode is None:
+        raise ConfigError([Fault("search.mode", "nothing given, and no objective is there", "hypergrad, tpe, random")])
     if reason is not None and cfg.search.use_ood_labels == "auto":
         note(f"{reason}; its labels judge, and are not trained on")
     if worst_of_one(work):
@@ -148,10 +150,14 @@ def _learned(
 ) -> tuple[Objective, Results]:
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
-        return _kept(folder, results), results
+        return _kept(load_objective(folder.objective), folder, results), results
+    if learned is None and results.mode is None:
+        raise DataError(f"{folder.objective}: no such file; allowed: the objective that the run was given")
     if learned is None:
         assert search is not None, "without an objective there is a search"
         result = find(work, search, folder.journal(), _fits(work, folder, None))
+        if results.objective is not None:
+            _kept(result.objective, folder, results)
         results, learned = replace(results, search=result.to_dict()), result.objective
     results = with_objective(results, learned)
     results.write(folder.path)  # before objective.yaml, whose presence says that it is settled
@@ -159,13 +165,12 @@ def _learned(
     return learned, results
 
 
-def _kept(folder: RunFolder, results: Results) -> Objective:
-    """The objective that a run has settled on before.
+def _kept(kept: Objective, folder: RunFolder, results: Results) -> Objective:
+    """The objective, if it is the one that a run has settled on before.
 
     Raises:
         ConfigError: it is another one now.
     """
-    kept = load_objective(folder.objective)
     old, new = ({} if r.objective is None else dict(r.objective) for r in (results, with_objective(results, kept)))
     odd = [name for name in new if old.get(name) != new[name]]
     if odd:

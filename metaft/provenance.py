@@ -18,7 +18,7 @@ import torch
 
 from metaft.build.workspace import Workspace
 from metaft.config.read import flatten
-from metaft.config.schema import MOVABLE
+from metaft.config.schema import MOVABLE, Config
 from metaft.tensors import digest
 
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
@@ -43,14 +43,18 @@ def provenance(work: Workspace) -> dict[str, Any]:
 
 def identity(work: Workspace) -> dict[str, dict[str, Any]]:
     """What a run must have in common with itself when it goes on, as JSON types: settings, data, weights and code."""
-    settings = {name: value for name, value in flatten(work.cfg).items() if name not in MOVABLE}
     classes = hashlib.sha256("\n".join(work.splits.classes.names).encode()).hexdigest()[:16]
     return {
-        "settings": settings,
+        "settings": fixed_settings(work.cfg),
         "data": {"classes": {"n": len(work.splits.classes.names), "sha256": classes}, **work.fingerprints},
         "weights": {"theta_0": digest(work.classifier.state_dict())},
         "code": {"metaft": _source(), **{p: _version(p) for p in PACKAGES if p != "metaft"}},
     }
+
+
+def fixed_settings(cfg: Config) -> dict[str, Any]:
+    """The settings that a run must go on with as it began, by dotted key."""
+    return {name: value for name, value in flatten(cfg).items() if name not in MOVABLE}
 
 
 def run_id(identity: Mapping[str, Mapping[str, Any]]) -> str:

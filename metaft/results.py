@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import nan
@@ -12,7 +13,7 @@ from metaft.cost import Cost
 from metaft.errors import DataError
 from metaft.files import to_json, write
 from metaft.objective.objective import Objective
-from metaft.report.document import BESIDE_METRICS, read
+from metaft.report.document import BESIDE_METRICS, read, sealed
 from metaft.report.tables import methods_table
 from metaft.report.values import ood_mean
 from metaft.search.journal import Record
@@ -251,9 +252,9 @@ class Results:
         )
 
     def write(self, folder: str | Path) -> None:
-        """Write results.json, and its provenance alone as provenance.json, into a folder that exists."""
-        contents = self.to_dict()
-        write(Path(folder) / "results.json", to_json(contents, indent=2) + "\n")
+        """Write results.json, sealed by its checksum, and provenance.json into a folder that exists."""
+        contents = json.loads(to_json(self.to_dict()))
+        write(Path(folder) / "results.json", to_json(sealed(contents), indent=2) + "\n")
         write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")
 
     def save(self, folder: str | Path) -> None:
@@ -265,14 +266,17 @@ class Results:
         write_run(self.to_dict(), Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path) -> Results:
+    def load(cls, folder: str | Path, *, unsealed: bool = True) -> Results:
         """Read the results.json of a run folder.
 
+        Args:
+            unsealed: whether it may be without a checksum, as those of earlier versions are.
+
         Raises:
-            DataError: it is missing or unreadable.
+            DataError: it is missing or unreadable, or is not what was written.
         """
         try:
-            return cls.from_dict(read(Path(folder)))
+            return cls.from_dict(read(Path(folder), unsealed=unsealed))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__} {error}"
             raise DataError(f"{folder}: results.json is damaged ({reason}); allowed: as metaft wrote it") from error

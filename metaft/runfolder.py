@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,13 +20,14 @@ from metaft.clip.export import notes, restore, save
 from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.cost import Cost
-from metaft.errors import CheckpointError, ConfigError, DataError, Fault, first_line
-from metaft.files import TEMPORARY, append, claim, complete_lines, replacing, to_json, unwritable, write
+from metaft.errors import CheckpointError, ConfigError, DataError, Fault, first_line, on_a_line
+from metaft.files import TEMPORARY, append, claim, complete_lines, from_json, replacing, to_json, unwritable, write
 from metaft.finetune.fits import Fit
 from metaft.progress import warn
-from metaft.provenance import run_id
+from metaft.provenance import fixed_settings, run_id
 from metaft.results import Results
 from metaft.search.journal import PLACE, Journal
+from metaft.texts import read_text, regular
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 FIRST = "identity.json"  # of what a run writes
@@ -53,6 +55,16 @@ def refuse_unusable(out: Path | None) -> None:
         raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
     if set(found) - {FIRST}:
         raise ConfigError([Fault("out", f"{out} holds {', '.join(found)}, as a run does", "a new folder")])
+
+
+def refuse_other_settings(path: Path, cfg: Config) -> None:
+    """Refuse settings other than the run in a folder began with, before anything is opened.
+
+    Raises:
+        ConfigError: they are others; each is named.
+        DataError: what it began with cannot be read.
+    """
+    _refuse(path, {"settings": _differences(_identity_in(path), {"settings": fixed_settings(cfg)}, "settings")})
 
 
 class RunFolder:
@@ -96,10 +108,7 @@ class RunFolder:
         found = departures(path, identity)
         if code := found.pop("code"):
             warn(f"{path}: {'; '.join(code)}: its numbers may differ by rounding")
-        allowed = "as the run began; a new run takes others"
-        faults = [Fault(f"{path}: {part}", one, allowed) for part, several in found.items() for one in several]
-        if faults:
-            raise ConfigError(faults)
+        _refuse(path, found)
         return cls(path, identity, earlier)
 
     @contextmanager
@@ -113,7 +122,7 @@ class RunFolder:
         try:
             for unfinished in self.path.rglob(f"*{TEMPORARY}"):
                 unfinished.unlink()
-            complete, torn = complete_lines(self._events) if self._events.exists() else (b"", b"begin")
+            complete, torn = complete_lines(self._events) if os.path.lexists(self._events) else (b"", b"begin")
             if torn:
                 write(self._events, complete)
             self._logged = set(complete.decode(errors="replace").splitlines())
@@ -140,8 +149,12 @@ class RunFolder:
         return Checkpoints(self.path / "checkpoints", work.fresh, work.device, self._run)
 
     def results(self) -> Results | None:
-        """The contents of results.json so far; None: there is none."""
-        return Results.load(self.path) if (self.path / "results.json").exists() else None
+        """The contents of results.json so far; None: there is none.
+
+        Raises:
+            DataError: it cannot be read, or is not what was written.
+        """
+        return Results.load(self.path, unsealed=False) if os.path.lexists(self.path / "results.json") else None
 
 
 def made(cfg: Config, what: str) -> Path:
@@ -175,11 +188,18 @@ def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
     """
     file = path / FIRST
     try:
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        begun = from_json(read_text(file))
         return {part: dict(begun[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = on_a_line(f"{type(error).__name__}: {error}")
         raise DataError(f"{file}: what the run began with cannot be read ({reason}); allowed: as it began") from error
+
+
+def _refuse(path: Path, found: Mapping[str, Sequence[str]]) -> None:
+    allowed = "as the run began; a new run takes others"
+    faults = [Fault(f"{path}: {part}", one, allowed) for part, several in found.items() for one in several]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _differences(begun: Identity, now: Identity, part: str) -> list[str]:
@@ -214,13 +234,16 @@ class Checkpoints:
             CheckpointError: it cannot be read, was changed, or is of another run.
         """
         path = self._folder / f"{name}.safetensors"
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         self._forget(name)
         model, written = restore(self._fresh(), path), notes(path)
         self._refuse_other(path, written.get("run"))
-        costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
-        return Fit(model, costs, json.loads(written["chosen"]))
+        try:
+            costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
+            return Fit(model, costs, dict(json.loads(written["chosen"])))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path}: {first_line(error)}; allowed: notes as metaft wrote them") from error
 
     def put(self, name: str, fit: Fit) -> None:
         """Write a fit, and delete the states of its trainings, which are no longer needed."""
@@ -237,10 +260,10 @@ class Checkpoints:
             CheckpointError: it cannot be read, was changed, or is of another run.
         """
         path = self._training(name)
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
-            with zipfile.ZipFile(path) as parts:
+            with zipfile.ZipFile(regular(path)) as parts:
                 changed = parts.testzip()  # compares checksums, which torch.load does not
             if changed is not None:
                 raise ValueError(f"{changed} in it was changed")

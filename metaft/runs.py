@@ -19,7 +19,7 @@ from metaft.provenance import identity
 from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
 from metaft.results import Results
-from metaft.runfolder import RunFolder, departures, refuse_unusable
+from metaft.runfolder import RunFolder, departures, refuse_other_settings, refuse_unusable
 
 Source = Objective | Carried | None
 Begun = Callable[[Path], None]  # told of a folder once there is something in it to go on with
@@ -43,6 +43,8 @@ def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, e
     """
     if resumed is None:
         refuse_unusable(cfg.out)
+    else:
+        refuse_other_settings(resumed, cfg)
     work = pipeline.opened(cfg)
     learned = pipeline.received(work, source)
     own = identity(work)

@@ -16,6 +16,17 @@ ODD = {
 PLAIN = "plain text in UTF-8"  # what a name may be, in words
 
 
+def regular(path: Path) -> Path:
+    """A path that leads to a regular file, which can be opened without waiting for anyone.
+
+    Raises:
+        OSError: there is none, or it is a folder, a pipe or a device.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("no regular file")
+    return path
+
+
 def read_text(path: Path, limit: int | None = None) -> str:
     """The text of a regular file in UTF-8, with or without a byte order mark.
 
@@ -26,9 +37,7 @@ def read_text(path: Path, limit: int | None = None) -> str:
         OSError: it cannot be opened, is longer, or is a pipe or a device, which could be waited for without end.
         ValueError: it is not UTF-8, or there can be no such path.
     """
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("no regular file")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         content = file.read(-1 if limit is None else limit + 1)
     if limit is not None and len(content) > limit:
         raise OSError(f"more than {limit:,} bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -83,6 +84,48 @@ def test_a_damaged_file_is_named(tmp_path, text):
     with pytest.raises(DataError, match=r"results\.json.*; allowed: ") as caught:
         Results.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_changed_numbers_are_found(tmp_path):
+    """By a checksum, without which files of before are read, but by no run that goes on."""
+    RESULTS.write(tmp_path)
+    path = tmp_path / "results.json"
+    text = path.read_text()
+    path.write_text(text.replace("0.625", "0.925"))
+    with pytest.raises(DataError, match=r"results\.json: no readable results \(its sha256 is '.*', not that of its"):
+        Results.load(tmp_path)
+    path.write_text(json.dumps(DOCUMENT))
+    assert Results.load(tmp_path) == RESULTS
+    with pytest.raises(DataError, match="its sha256 is None"):
+        Results.load(tmp_path, unsealed=False)
+    path.write_text(json.dumps(json.loads(text)))
+    assert Results.load(tmp_path, unsealed=False) == RESULTS, "other spaces, the same numbers"
+
+
+NUMBERS = {
+    '"accuracy": 0.5': ('"accuracy": 1.5', "less than or equal to 1"),
+    '"seed": 0': ('"seed": NaN', "NaN, which is no number of JSON"),
+    '"provenance": {}': ('"provenance": {"suite": [1]}', "provenance.suite"),
+    '"lr": 0.0001': ('"lr": 1e999', "objective.lr"),
+    '"wd": 0.1': ('"wd": 0.1, "groups": {"head": {"terms": 3}}', "objective.groups.head.terms"),
+}
+
+
+@pytest.mark.parametrize(("old", "case"), NUMBERS.items(), ids=NUMBERS)
+def test_what_no_report_could_show_is_named(tmp_path, old, case):
+    text = json.dumps(DOCUMENT)
+    assert old in text
+    (tmp_path / "results.json").write_text(text.replace(old, case[0], 1))
+    with pytest.raises(DataError, match=case[1]):
+        Results.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_what_is_no_file_holds_no_results(tmp_path, kind):
+    path = tmp_path / "results.json"
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "loop": lambda: path.symlink_to(path)}[kind]()
+    with pytest.raises(DataError, match=r"results\.json: no readable results"):
+        Results.load(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):

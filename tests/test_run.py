@@ -312,6 +312,7 @@ def test_resume_takes_no_other_settings(copied, metaft, capsys):
         ("objective.yaml", "ce: 1.0", "ce: 2.0", "objective.yaml: terms {'ce': 2.0"),
         ("objective.yaml", "wd: ", "wd: 1", "which the run had as"),
         ("results.json", None, "", "results.json: no readable results"),
+        ("results.json", '"seed": 3', '"seed": 4', "results.json: no readable results (its sha256 is"),
         ("identity.json", None, "{", "identity.json: what the run began with cannot be read"),
     ],
 )
@@ -324,6 +325,31 @@ def test_what_was_changed_in_a_run_is_named(copied, capsys, file, old, new, said
     assert main(["--resume", "run"]) in (2, 3)
     assert said in capsys.readouterr().err
     assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_an_objective_that_was_given_is_not_searched_for(metaft, tmp_path, capsys):
+    """Where its file is gone, whether the settings would know how to or not."""
+    (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-4\nwd: 0.1\n")
+    for name, words, said in (
+        (
+            "run",
+            ("--mode", "random"),
+            "run/objective.yaml: no such file; allowed: the objective that the run was given",
+        ),
+        ("other", (), "search.mode: nothing given, and no objective is there"),
+    ):
+        assert metaft(*words, "--objective", "o.yaml", "--out", name, FEW) == 0
+        (tmp_path / name / "objective.yaml").unlink()
+        assert main(["--resume", name]) in (2, 3)
+        assert said in capsys.readouterr().err
+
+
+def test_other_settings_are_refused_before_anything_is_opened(copied, capsys, monkeypatch):
+    monkeypatch.setattr(pipeline, "opened", lambda *_: pytest.fail("before anything is opened"))
+    text = (copied / "config.yaml").read_text()
+    (copied / "config.yaml").write_text(text.replace("id_train: 200", "id_train: 900000"))
+    assert main(["--resume", "run"]) == 2
+    assert "settings: data.options was {'id_train': 200" in capsys.readouterr().err
 
 
 def test_a_run_deleted_under_way_is_noticed(metaft, tmp_path, monkeypatch, capsys):

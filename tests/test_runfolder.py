@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -195,6 +196,21 @@ def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
     (tmp_path / "checkpoints" / "kd.safetensors").write_bytes(b"torn")
     with pytest.raises(CheckpointError, match=r"kd\.safetensors"):
         checkpoints.take("kd")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_what_is_no_file_is_no_part_of_a_run(checkpoints, tmp_path, kind):
+    (tmp_path / "checkpoints").mkdir()
+    files = ("checkpoints/ft.safetensors", "checkpoints/kd.training", "metrics.jsonl", "identity.json")
+    for path in (tmp_path / file for file in files):
+        {"folder": path.mkdir, "pipe": lambda p=path: os.mkfifo(p), "loop": lambda p=path: p.symlink_to(p)}[kind]()
+    for attempt in (lambda: checkpoints.take("ft"), lambda: checkpoints.load("kd")):
+        with pytest.raises(CheckpointError):
+            attempt()
+    with pytest.raises(OSError), RunFolder(tmp_path, IDENTITY).claimed():  # noqa: PT011 (another one for each kind)
+        pytest.fail("metrics.jsonl cannot be read")
+    with pytest.raises(DataError, match=r"identity\.json"):
+        RunFolder.reopened(tmp_path, IDENTITY)
 
 
 def test_a_flipped_bit_is_found(work, checkpoints, tmp_path):

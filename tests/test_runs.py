@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from metaft.build import Workspace
 from metaft.objective import load_objective
+from metaft.report.document import read, sealed
 from metaft.reproduction import reproduction
 from metaft.run import main
+from metaft.search.journal import PLACE
+from metaft.search.lines import SUM, checksum
 from metaft.search.problem.finetune import FinetuneProblem
 from tests.conftest import SMALL
 
@@ -63,30 +67,37 @@ def test_a_run_is_made_again_to_the_same_bits(run, capsys, monkeypatch):
 
 
 def changed_trial(run: Path) -> None:
-    lines = (run / "search" / "trials.jsonl").read_text().splitlines()
-    at = next(i for i, line in enumerate(lines) if '"kind": "trial"' in line)
-    trial = json.loads(lines[at])
-    trial["outcome"]["value"] += 0.5
-    del trial["crc"]
-    lines[at] = json.dumps(trial)
-    (run / "search" / "trials.jsonl").write_text("\n".join(lines) + "\n")
+    path, total = run / PLACE, 0
+    header, *lines = [json.loads(line) for line in path.read_text().splitlines()]
+    next(line for line in lines if line["kind"] == "trial")["outcome"]["value"] += 0.5
+    for line in lines:
+        del line[SUM]
+        total = checksum(line, total)
+        line[SUM] = f"{total:08x}"
+    path.write_text("".join(json.dumps(line) + "\n" for line in [header, *lines]))
 
 
 def one_trial_less(run: Path) -> None:
-    path = run / "search" / "trials.jsonl"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    (run / PLACE).write_text("".join((run / PLACE).read_text().splitlines(keepends=True)[:-1]))
+
+
+def changed(run: Path, change: Callable[[dict], None]) -> None:
+    """Change results.json, which is sealed again."""
+    results = dict(read(run))
+    change(results)
+    (run / "results.json").write_text(json.dumps(sealed(results)))
 
 
 def changed_score(run: Path) -> None:
-    results = json_of(run / "results.json")
-    results["methods"]["autoft"]["id_test"]["accuracy"] += 0.25
-    (run / "results.json").write_text(json.dumps(results))
+    def change(results):
+        score = results["methods"]["autoft"]["id_test"]
+        score["accuracy"] = (score["accuracy"] + 0.25) % 1
+
+    changed(run, change)
 
 
 def changed_choice(run: Path) -> None:
-    results = json_of(run / "results.json")
-    results["handed_back"]["method"] = "nobody"
-    (run / "results.json").write_text(json.dumps(results))
+    changed(run, lambda results: results["handed_back"].update(method="nobody"))
 
 
 def changed_weight(run: Path) -> None:

@@ -17,6 +17,7 @@ from metaft.clip.load import Clip, load
 from metaft.errors import CheckpointError, ConfigError, Fault
 from metaft.files import write
 from metaft.tensors import digest
+from metaft.texts import regular
 
 OPENED = ("open_clip_config.json", "open_clip_model.safetensors", "head.safetensors", "classnames.txt")
 EXPORTED = (*OPENED, "load.py", "README.md")
@@ -154,7 +155,7 @@ def restore(classifier: Classifier, path: Path) -> Classifier:
         CheckpointError: it is missing, unreadable, of another architecture, or not what was written.
     """
     try:
-        tensors, written = safetensors.torch.load_file(path), notes(path)
+        tensors, written = safetensors.torch.load_file(regular(path)), notes(path)
         if written.pop(CHECKSUM, None) != _checksum(tensors, written):
             raise CheckpointError(f"{path}: its checksum is not that of its contents; allowed: as metaft wrote it")
         classifier.load_state_dict(tensors)

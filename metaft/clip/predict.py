@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from metaft import ranks
+from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.data.types import Split
 from metaft.progress import track
@@ -26,7 +26,7 @@ def image_features(classifier: Classifier, split: Split, batch_size: int, device
 
 def outputs(classifier: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
     """A classifier's outputs on images, of which each rank computes its own; not differentiable by its parameters."""
-    return Outputs(*ranks.apart(lambda params, own, tokens: classifier(own), {}, images, None))  # type: ignore[arg-type]
+    return Outputs(*apart(lambda params, own, tokens: classifier(own), {}, images, None))  # type: ignore[arg-type]
 
 
 @torch.no_grad()

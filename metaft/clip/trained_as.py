@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import open_clip
 
+from metaft.clip import forms
 from metaft.clip.architecture import Config
 from metaft.clip.contents import Contents
-from metaft.errors import CheckpointError
+from metaft.errors import CheckpointError, on_a_line
+from metaft.files import from_json
+from metaft.texts import read_text
 
+SIZE = 2**20  # letters of a configuration
 OPENAI_NAMES = ("input_resolution", "context_length", "vocab_size")
 QUICK = ("QuickGELU", "QuickGELUActivation")
 EXACT = ("GELU", "GELUActivation")
@@ -55,24 +58,37 @@ def beside(path: Path) -> tuple[Config | None, Config]:
     if not file.is_file():
         return None, {}
     found = _json(file)
-    config = found.get("model_cfg", found)
+    config, preprocess = found.get("model_cfg", found), found.get("preprocess_cfg") or {}
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
         raise CheckpointError(f"{file}: no model_cfg; allowed: a configuration that open_clip wrote, or no such file")
-    return config, found.get("preprocess_cfg") or {}
+    fault = forms.model_fault(config) or forms.preprocess_fault(preprocess)
+    if fault is not None:
+        raise CheckpointError(f"{file}: {fault}; allowed: a configuration that open_clip wrote, or no such file")
+    return config, preprocess
 
 
 def hugging_face_config(path: Path) -> Config:
-    """The configuration of a Hugging Face CLIP model beside a file; empty without one."""
+    """The configuration of a Hugging Face CLIP model beside a file; empty without one.
+
+    Raises:
+        CheckpointError: it is no such configuration.
+    """
     file = path.parent / "config.json"
     config = _json(file) if file.is_file() else {}
-    return config if config.get("model_type") == "clip" else {}
+    if config.get("model_type") != "clip":
+        return {}
+    fault = forms.hugging_face_fault(config)
+    if fault is not None:
+        raise CheckpointError(f"{file}: {fault}; allowed: a configuration that transformers wrote, or no such file")
+    return config
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8-sig"))
+        found = from_json(read_text(file, SIZE))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not readable as JSON: {error}; allowed: JSON, or no such file") from error
+        reason = on_a_line(str(error))
+        raise CheckpointError(f"{file}: not readable as JSON: {reason}; allowed: JSON, or no such file") from error
     if not isinstance(found, dict):
         raise CheckpointError(f"{file}: a {type(found).__name__}; allowed: a JSON object, or no such file")
     return found

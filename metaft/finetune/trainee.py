@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from metaft import ranks
+from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
 from metaft.config.schema import AdamWConfig
 from metaft.finetune.context import FitSettings
@@ -79,7 +79,7 @@ class Trainee:
         """Take one step on an objective, at `pace` times its learning rates; gives the loss before it."""
         self.objective = objective
         parameters = dict(self.hook.parameters(self.variables, self.pretrained))
-        out = Outputs(*ranks.apart(self._alone, parameters, batch.all_images, batch.tokens))  # type: ignore[arg-type]
+        out = Outputs(*apart(self._alone, parameters, batch.all_images, batch.tokens))  # type: ignore[arg-type]
         loss = self.loss(batch.observe(out, parameters, self.pretrained), objective.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

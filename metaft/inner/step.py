@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaft import ranks
+from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, picked_parameters
 from metaft.config.schema import StepConfig
 from metaft.errors import ConfigError, Fault
@@ -140,7 +140,7 @@ class Step:
         return self._hook.parameters(dict(zip(self.names, params, strict=True)), self.pretrained)
 
     def _at(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
-        return Outputs(*ranks.apart(self._alone, params, images, tokens))  # type: ignore[arg-type]
+        return Outputs(*apart(self._alone, params, images, tokens))  # type: ignore[arg-type]
 
     def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
         """The model's outputs on these images, by this process."""
@@ -253,7 +253,7 @@ class Step:
         self, state: InnerState, grads: Sequence[Tensor | None], batch: TrainBatch, h: Mapping[str, Any]
     ) -> InnerState:
         """The state after a batch with these gradients of the whole loss; after the last one, `alpha` of the way on."""
-        end = self._updated(state, grads, _paced(h, batch))
+        end = self._updated(state, grads, batch.paced(h))
         return self.mixed(end, h[ALPHA]) if batch.last and ALPHA in h else end
 
     def _updated(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
@@ -313,13 +313,6 @@ class Step:
         """The model's outputs on a batch, in training mode where theta_0 has it."""
         with self._dropout.drawn(batch):
             return self._at(parameters, batch.all_images, batch.tokens)
-
-
-def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:
-    """h with its learning rates multiplied by the batch's pace."""
-    if batch.pace == 1:
-        return h
-    return {key: batch.pace * value if Name.parse(key).base == "lr" else value for key, value in h.items()}
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from metaft.errors import DataError
+from metaft.errors import DataError, on_a_line
+from metaft.files import from_json
+from metaft.space import LARGEST
+from metaft.texts import read_text
 
+SUM = "sha256"  # of all else in a results.json that a run or `Results.save` wrote
 Document = Mapping[str, Any]  # the contents of a results.json
 BESIDE_METRICS = ("n", "ci95", "groups", "by_domain")  # what the score of a split holds beside its metrics
 
@@ -18,14 +23,18 @@ BESIDE_METRICS = ("n", "ci95", "groups", "by_domain")  # what the score of a spl
 class _Form(BaseModel):
     """A part of results.json; more than what is named here is let through."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+_Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]  # of which means and percentages are finite too
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Score(_Form):
-    __pydantic_extra__: dict[str, float | None] = Field(init=False)
-    accuracy: float
+    __pydantic_extra__: dict[str, _Number | None] = Field(init=False)
+    accuracy: _Share
     n: int
-    ci95: dict[str, tuple[float | None, float | None]]
+    ci95: dict[str, tuple[_Number | None, _Number | None]]
     groups: int = 0
     by_domain: dict[str, _Score] = {}
 
@@ -37,11 +46,16 @@ class _Score(_Form):
         return self
 
 
+class _Group(_Form):
+    terms: dict[str, float] = {}
+
+
 class _Objective(_Form):
     terms: dict[str, float]
     lr: float
     wd: float
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, _Group] = {}
+    schedule: list[Any] = []
     sources: dict[str, float] | None = None
     knobs: dict[str, Any] | None = None
     alpha: float = 1.0
@@ -79,6 +93,15 @@ class _Cost(_Form):
     seconds: float
 
 
+class _Suite(_Form):
+    format: str = ""
+    version: int | None = None
+
+
+class _Provenance(_Form):
+    suite: _Suite | None = None
+
+
 class _Results(_Form):
     title: str = ""
     mode: str | None = None
@@ -90,27 +113,42 @@ class _Results(_Form):
     ood_val: dict[str, float] = {}
     cost: dict[str, _Cost] = {}
     drift: dict[str, _Drift] = {}
-    provenance: dict[str, Any]
+    provenance: _Provenance
     failed: dict[str, str] = {}
 
 
-def read(folder: Path) -> Document:
-    """A run's results.
+def sealed(document: Document) -> Document:
+    """A document with its checksum."""
+    return {**document, SUM: _sum(document)}
+
+
+def _sum(document: Document) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def read(folder: Path, *, unsealed: bool = True) -> Document:
+    """A run's results, as they were written.
+
+    Args:
+        unsealed: whether they may be without a checksum, as those of earlier versions are.
 
     Raises:
-        DataError: they are missing or unreadable.
+        DataError: they are missing or unreadable, or their checksum is that of others.
     """
     path = folder / "results.json"
     try:
-        text = path.read_text(encoding="utf-8")
-        _Results.model_validate_json(text)
-        return dict(json.loads(text))
+        document = from_json(read_text(path))
+        claimed = document.pop(SUM, None) if isinstance(document, dict) else None
+        _Results.model_validate_json(json.dumps(document))
+        if claimed != _sum(document) and not (unsealed and claimed is None):
+            raise ValueError(f"its {SUM} is {claimed!r}, not that of its contents")
+        return dict(document)
     except (OSError, ValueError, RecursionError) as error:
-        reason = _first(error) if isinstance(error, ValidationError) else error
+        reason = _first(error) if isinstance(error, ValidationError) else on_a_line(str(error))
         raise DataError(f"{path}: no readable results ({reason}); allowed: the folder of a metaft run") from error
 
 
 def _first(error: ValidationError) -> str:
     """Where a document first has another form, and what is wrong there."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    return on_a_line(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}")

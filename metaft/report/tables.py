@@ -83,7 +83,8 @@ def drift_rows(results: Document) -> list[list[str]]:
     for name, drift in drifts.items():
         cost = costs.get(name, {})
         cost_cells = [f"{cost[key]:,.0f}" if key in cost else "-" for key in ("step_equivalents", "seconds")]
-        moved = [(drift["weights"]["all"], ".3g"), *((value, ".3f") for value in drift["features"].values())]
+        features = [(drift["features"].get(split), ".3f") for split in ("id_val", "ood_val")]
+        moved = [(drift["weights"]["all"], ".3g"), *features]
         rows.append([name, *cost_cells, *("-" if value is None else format(value, form) for value, form in moved)])
     return rows
 
@@ -154,7 +155,7 @@ def page(results: Document) -> str:
     """The contents of results.md."""
     failed = results.get("failed") or {}
     parts = [
-        f"# {results['title']}",
+        f"# {results.get('title', 'metaft')}",
         handed_back(results),
         f"Accuracy in per cent, with 95 % bootstrap intervals over the test images. {groups_note(results)}".strip(),
         methods_table(results),

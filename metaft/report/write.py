@@ -15,7 +15,7 @@ def write_run(results: Document, folder: Path) -> None:
     """Write results.md, figures/id_ood.png and report.html beside a run's results.json."""
     write(folder / "results.md", tables.page(results))
     figure = figures.id_against_ood([results], folder / "figures" / "id_ood.png")
-    page = html.render({folder.name: results}, figure, results["title"])
+    page = html.render({folder.name: results}, figure, results.get("title", "metaft"))
     write(folder / "report.html", page)
 
 
@@ -34,10 +34,11 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
 def _same_versions(runs: Mapping[str, Document]) -> None:
     first: dict[str, tuple[str, int | None]] = {}
     for name, run in runs.items():
-        suite = run["provenance"].get("suite") or {"format": "unknown", "version": None}
-        before, version = first.setdefault(suite["format"], (name, suite["version"]))
-        if version != suite["version"]:
+        suite = run["provenance"].get("suite") or {}
+        form, here = suite.get("format", "unknown"), suite.get("version")
+        before, version = first.setdefault(form, (name, here))
+        if version != here:
             raise DataError(
-                f"{name}: {suite['format']} in version {suite['version']}, but {before} in version {version}; "
+                f"{name}: {form} in version {here}, but {before} in version {version}; "
                 "allowed: runs of one version, since other versions have other pictures"
             )

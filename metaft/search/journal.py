@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
+import os
 import time
-import zlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from metaft import ranks
-from metaft.errors import DataError
+from metaft.errors import DataError, fault_of_system, on_a_line
 from metaft.files import append, claim, complete_lines, to_json, write
 from metaft.progress import warn
-from metaft.search.outcome import Outcome
+from metaft.search.lines import SUM, Line, Lost, Record, Start, checksum, made, parsed, refuse_outside
 from metaft.space import Space
 
-VERSION = 2
+__all__ = ["Journal", "Lost", "Record", "Start"]
+
+VERSION = 3
+BY_LINE = 2  # the version whose lines have checksums each of its own, or none
 PLACE = Path("search", "trials.jsonl")  # in the folder of a run
-SUM = "crc"  # of a record, so that one that was changed is found out
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A trial that was proposed, its point in natural units."""
-
-    number: int
-    params: Mapping[str, Any]
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A job whose worker died: the kind, number and seed of the record it was to become."""
-
-    kind: str
-    number: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a derivative's `check`;
-    or a trial of an earlier search (`prior`).
-
-    `reports` are (inner step, outer loss) in the run; `clock` is the search's wall-clock time at the end, in seconds.
-    """
-
-    kind: Literal["trial", "final", "check", "prior"]
-    number: int
-    params: Mapping[str, Any]
-    seed: int
-    outcome: Outcome
-    gradient: tuple[float, ...] | None = None
-    reports: tuple[tuple[int, float], ...] = ()
-    clock: float = field(default=0.0, compare=False)
 
 
 class Journal:
@@ -89,14 +54,19 @@ class Journal:
         self.starts: list[Start] = []
         self.lost: list[Lost] = []
         self.records: list[Record] = []
+        self._version, self._sum = VERSION, 0
         self._file = None if read_only else path
         if self._file is not None:
             self._file.parent.mkdir(exist_ok=True)
         self._claim = None if self._file is None else claim(self._file)
-        if path is not None and path.exists() and path.stat().st_size:
-            self._read(path)
+        complete, torn = (b"", b"") if path is None else _content(path)
+        if path is not None and (complete or torn):
+            self._read(path, complete)
         elif self._file is not None:
             write(self._file, to_json({"version": VERSION} | ({} if run is None else {"run": run})) + "\n")
+        if torn and self._file is not None:
+            warn(f"{path}: cut off an unfinished last line; its trial is run again")
+            write(self._file, complete)
         self._last = time.perf_counter()  # when the last evaluation ended, or this sitting began
 
     @property
@@ -122,7 +92,7 @@ class Journal:
         """Begin a sitting, with points of this space.
 
         Raises:
-            DataError: the journal's points are of another one; names the first parameter that differs.
+            DataError: the journal's points are of another one; names the first parameter that differs, or the point.
         """
         self._last = time.perf_counter()
         described = space.described()
@@ -130,7 +100,14 @@ class Journal:
             self.space = described
             self._write("space", {"dimensions": described})
         elif self.space != described:
-            raise DataError(f"{self.path or 'journal'}: {_difference(self.space, described)}")
+            raise DataError(f"{self.path or 'journal'}: {on_a_line(_difference(self.space, described))}")
+        points: list[Start | Record] = [*self.starts, *(r for r in self.records if r.kind in ("trial", "prior"))]
+        for line in points:
+            try:
+                refuse_outside(line, space)
+            except ValueError as error:
+                found = f"damaged journal (number {line.number}: {on_a_line(str(error))})"
+                raise DataError(f"{self.path or 'journal'}: {found}; allowed: points of its space") from error
 
     def start(self, start: Start) -> None:
         """Record that a trial was proposed."""
@@ -151,57 +128,67 @@ class Journal:
     def _write(self, kind: str, content: Mapping[str, Any]) -> None:
         if self._file is not None:
             record = {"kind": kind, **content}
-            append(self._file, to_json({**record, SUM: _sum(record)}))
+            append(self._file, to_json({**record, SUM: self._sealed(record)}))
 
-    def _read(self, path: Path) -> None:
-        complete, torn = complete_lines(path)
+    def _sealed(self, record: Mapping[str, Any]) -> str:
+        """The checksum of the next line, 8 hexadecimal digits: a line that is missing or moved changes those after."""
+        self._sum = checksum(record, self._sum if self._version == VERSION else 0)
+        return f"{self._sum:08x}"
+
+    def _read(self, path: Path, complete: bytes) -> None:
         try:
-            header, *lines = [json.loads(line) for line in complete.splitlines()]
-            if header.get("version") != VERSION:
-                raise DataError(f"{path}: journal of another version; allowed: version {VERSION}")
+            header, *lines = [parsed(line) for line in complete.splitlines()]
+            if header.get("version") not in (BY_LINE, VERSION):
+                raise DataError(f"{path}: journal of another version; allowed: version {BY_LINE} or {VERSION}")
             if self._run is not None and header.get("run") != self._run:
                 raise DataError(f"{path}: journal of another run; allowed: this run's own")
-            for line in lines:
-                self._take(line)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"{path}: damaged journal ({reason}); allowed: one JSON record a line") from error
-        if torn and self._file is not None:
-            warn(f"{path}: cut off an unfinished last line; its trial is run again")
-            write(path, complete)
+            self._version, ended = header["version"], defaultdict[str, set[tuple[int, int]]](set)
+            for raw in lines:
+                self._take(raw, ended)
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{path}: damaged journal ({on_a_line(str(error))}); allowed: as metaft wrote it"
+            ) from error
 
-    def _take(self, raw: dict[str, Any]) -> None:
-        claimed = raw.pop(SUM, None)
-        if claimed not in (None, _sum(raw)):
-            raise ValueError(f"{SUM} {claimed} of the {raw.get('kind')} {raw.get('number')} is not that of its line")
-        kind = raw["kind"]
-        if kind == "space":
-            self.space = raw["dimensions"]
-        elif kind == "start":
-            self.starts.append(Start(raw["number"], raw["params"], raw["seed"]))
-        elif kind == "lost":
-            self.lost.append(Lost(raw["lost"], raw["number"], raw["seed"]))
-        elif kind in ("trial", "final", "check", "prior"):
-            self.records.append(_record(raw))
+    def _take(self, raw: dict[str, Any], ended: dict[str, set[tuple[int, int]]]) -> None:
+        claimed, what = raw.pop(SUM, None), f"the {raw.get('kind')} {raw.get('number')}"
+        if claimed != self._sealed(raw) and (claimed is not None or self._version == VERSION):
+            raise ValueError(f"{SUM} {claimed} of {what} is not that of its line, or of those before it")
+        line = made(raw)
+        if isinstance(line, Start):
+            self.starts.append(line)
+        elif isinstance(line, Lost):
+            self.lost.append(line)
+        elif isinstance(line, Record):
+            self.records.append(line)
         else:
-            raise ValueError(f"a record of kind {kind!r}")
+            self.space = line
+        if not self._in_turn(line, ended):
+            raise ValueError(f"{what} is not in its turn")
+
+    def _in_turn(self, line: Line, ended: dict[str, set[tuple[int, int]]]) -> bool:
+        """Whether a line may come here: each once; a trial that has begun, or that is the next with a derivative."""
+        if isinstance(line, Start):
+            return line.number == len(self.starts) - 1
+        if not isinstance(line, Record):
+            return True
+        earlier, key = ended[line.kind], (line.number, line.seed if line.kind == "final" else 0)
+        derived = line.gradient is not None and line.number == len(earlier)
+        fit = key not in earlier and (line.kind != "trial" or line.number < len(self.starts) or derived)
+        earlier.add(key)
+        return fit
 
 
-def _sum(record: Mapping[str, Any]) -> str:
-    """The checksum of a record, 8 hexadecimal digits."""
-    return f"{zlib.crc32(to_json(record).encode()):08x}"
+def _content(path: Path) -> tuple[bytes, bytes]:
+    """The complete lines of a journal, and what is torn; empty where there is none.
 
-
-def _record(raw: dict[str, Any]) -> Record:
-    outcome: dict[str, Any] = {k: math.inf if v is None else v for k, v in raw.pop("outcome").items()}
-    outcome["mixes"] = tuple(math.inf if v is None else v for v in outcome.get("mixes", ()))
-    gradient, reports = raw.pop("gradient"), raw.pop("reports")
-    return Record(
-        **raw,
-        outcome=Outcome(**outcome),
-        gradient=None if gradient is None else tuple(math.nan if g is None else g for g in gradient),
-        reports=tuple((step, math.nan if loss is None else loss) for step, loss in reports),
-    )
+    Raises:
+        DataError: it is no file that can be read.
+    """
+    try:
+        return complete_lines(path) if os.path.lexists(path) else (b"", b"")
+    except OSError as error:
+        raise DataError(f"{path}: journal that cannot be read ({fault_of_system(error)}); allowed: a file") from error
 
 
 def _difference(kept: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ from metaft.clip.classifier import Outputs
 from metaft.clip.predict import outputs
 from metaft.data.types import Split
 from metaft.inner.attention import any_attention
+from metaft.names import Name
 from metaft.objective.state import SourceState, StepState
 from metaft.training.augment import Augment
 
@@ -83,6 +84,12 @@ class TrainBatch(NamedTuple):
                 for (name, source), logits in zip(self.sources.items(), others, strict=True)
             },
         )
+
+    def paced(self, h: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Hyperparameters with their learning rates multiplied by the batch's pace."""
+        if self.pace == 1:
+            return h
+        return {key: self.pace * value if Name.parse(key).base == "lr" else value for key, value in h.items()}
 
     def parts(self, count: int) -> list[tuple[float, TrainBatch]]:
         """The batch cut into at most `count` parts, each with its share of the images."""

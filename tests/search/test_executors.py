@@ -14,7 +14,8 @@ import pytest
 from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
-from metaft.search.journal import Journal
+from metaft.search.journal import Journal, Start
+from metaft.search.lines import SUM, Line, made, parsed
 from metaft.search.random import Uniform
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.tpe.tpe import TPE
@@ -89,16 +90,23 @@ def test_a_trial_that_kills_twice_is_bad_and_nothing_else_is_lost(tmp_path, samp
     assert result.params["x"] <= 0.8
 
 
+def line_of(line: bytes) -> Line:
+    return made({key: value for key, value in parsed(line).items() if key != SUM})
+
+
 @pytest.mark.parametrize("first", ["serial", pytest.param("processes", marks=pytest.mark.full)])
 def test_unfinished_trials_run_again_on_resuming(tmp_path, first):
     path = tmp_path / "t.jsonl"
     solver = BlackBoxSolver(TPE, executor=on("processes", bowl))
     replace(solver, executor=on(first, bowl)).solve(Bowl(noise=0.1), Budget(trials=8), Journal(path))
-    lines = path.read_text().splitlines(keepends=True)
-    ends = [i for i, line in enumerate(lines) if '"kind": "trial"' in line]
-    whole = Journal(path, read_only=True)
-    path.write_text("".join(line for i, line in enumerate(lines[: ends[5]]) if i != ends[2]))
-    resumed = Journal(path)
+    lines = path.read_bytes().splitlines()
+    ends = [i for i, line in enumerate(lines) if b'"kind": "trial"' in line]
+    whole, resumed = Journal(path, read_only=True), Journal(tmp_path / "resumed.jsonl")
+    resumed.bind(Bowl().space)
+    for i, line in enumerate(lines[: ends[5]]):
+        found = None if i in (0, 1, ends[2]) else line_of(line)
+        if found is not None:
+            (resumed.start if isinstance(found, Start) else resumed.append)(found)
     solver.solve(Bowl(noise=0.1), Budget(trials=8), resumed)
     begun = [s for s in whole.starts if s in resumed.starts]
     assert len(begun) >= 6

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 
 from metaft.errors import BusyError, DataError
 from metaft.search.bilevel import Outcome
-from metaft.search.journal import Journal, Lost, Record, Start
+from metaft.search.journal import VERSION, Journal, Lost, Record, Start
+from metaft.search.lines import SUM, checksum
 from metaft.space import Categorical, Float, Int, Space
 
 HOLD = """
@@ -85,8 +88,88 @@ def test_a_changed_line_is_found(whole, change):
     if json.loads(text.splitlines()[1]) == json.loads(change(text).splitlines()[1]):
         assert len(Journal(whole).records) == 2, "other spelling, the same record"
         return
-    with pytest.raises(DataError, match=r"damaged journal .* of the start 0 is not that of its line"):
+    with pytest.raises(DataError, match=r"damaged journal .* of the start 0 is not that of its line, or of those"):
         Journal(whole)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:1] + lines[2:],
+        lambda lines: lines[:3] + lines[1:3] + lines[3:],
+        lambda lines: [lines[0], lines[2], lines[1], *lines[3:]],
+    ],
+    ids=["missing", "doubled", "moved"],
+)
+def test_a_missing_or_moved_line_is_found(whole, change):
+    whole.write_text("".join(change(whole.read_text().splitlines(keepends=True))))
+    with pytest.raises(DataError, match=r"damaged journal \(crc .* is not that of its line, or of those before it"):
+        Journal(whole)
+
+
+def test_a_journal_of_the_version_before_goes_on(whole):
+    """Whose lines have checksums of their own, or none, as those that are added to it."""
+    raw = [json.loads(line) for line in whole.read_text().splitlines()[1:]]
+    lines = [{key: value for key, value in record.items() if key != SUM} for record in raw]
+    lines[1][SUM] = f"{checksum(lines[1]):08x}"
+    whole.write_text("".join(json.dumps(line) + "\n" for line in [{"version": 2, "run": "a"}, *lines]))
+    journal = Journal(whole, run="a")
+    journal.start(Start(2, {"x": 0.1}, 7))
+    journal.append(record(2))
+    assert [r.number for r in Journal(whole, run="a").records] == [0, 1, 2]
+
+
+ODD = [
+    ({"number": 1}, "the trial 1 is not in its turn"),
+    ({"number": -1}, "trial.number: Input should be greater than or equal to 0"),
+    ({"seed": "a"}, "trial.seed: Input should be a valid integer"),
+    ({"params": {"x": [1]}}, "trial.params.x"),
+    ({"params": [1]}, "trial.params: Input should be a valid dictionary"),
+    ({"outcome": None}, "trial.outcome"),
+    ({"gradient": [True, 1.0]}, "trial.gradient.0"),
+    ({"clock": -1.0}, "trial.clock"),
+    ({"reports": [[1]]}, "trial.reports.0.1: Field required"),
+    ({"more": 1}, "trial.more: Extra inputs are not permitted"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), ODD, ids=[said for _, said in ODD])
+def test_a_record_of_another_form_is_refused(tmp_path, change, said):
+    """Even where someone has given it a checksum."""
+    path = tmp_path / "t.jsonl"
+    Journal(path).append(record(0))
+    raw = json.loads(path.read_text().splitlines()[1]) | change
+    del raw[SUM]
+    line = json.dumps({**raw, SUM: f"{checksum(raw):08x}"})
+    path.write_text(f'{{"version": {VERSION}}}\n{line}\n')
+    with pytest.raises(DataError, match=rf"damaged journal \({re.escape(said)}"):
+        Journal(path)
+
+
+@pytest.mark.parametrize(
+    ("params", "gradient", "said"),
+    [
+        ({"lr": 2.0, "n": 1, "k": "a"}, None, "lr is 2.0, outside its range"),
+        ({"lr": 0.1, "n": 1.0, "k": "a"}, None, "n is 1.0, outside its range"),
+        ({"lr": 0.1, "n": 1, "k": 1}, None, "k is 1, outside its range"),
+        ({"lr": 0.1, "n": 1}, None, "params: missing or unknown ['k']"),
+        ({"lr": 0.1, "n": 1, "k": "a"}, (1.0,), "a derivative of 1 numbers, not 3"),
+    ],
+)
+def test_points_of_no_search_are_refused(params, gradient, said):
+    journal = Journal()
+    journal.append(Record("trial", 0, params, 7, record().outcome, gradient))
+    with pytest.raises(DataError, match=rf"journal: damaged journal \(number 0: {re.escape(said)}"):
+        journal.bind(SPACE)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop"])
+def test_what_is_no_file_is_no_journal(tmp_path, kind):
+    path = tmp_path / "t.jsonl"
+    {"folder": path.mkdir, "pipe": lambda: os.mkfifo(path), "loop": lambda: path.symlink_to(path)}[kind]()
+    for read_only in (False, True):
+        with pytest.raises(DataError, match=r"t\.jsonl: journal that cannot be read"):
+            Journal(path, read_only=read_only)
 
 
 def test_a_journal_of_another_run_is_refused(whole):

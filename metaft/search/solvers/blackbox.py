@@ -86,11 +86,13 @@ class BlackBoxSolver:
             history = history.told(first + job.number, told(outcome))
 
     def _recall(self, session: Session) -> None:
-        """Put an earlier search's trials at the beginning of a journal that is empty."""
+        """Put an earlier search's trials at the beginning of a journal, those that an interruption has left out."""
         journal = session.journal
-        if self.warm_start is not None and not (journal.starts or journal.records):
+        if self.warm_start is not None and not journal.starts:
+            known = {record.number for record in journal.records}
             for record in earlier(self.warm_start, session.problem.space):
-                journal.append(replace(record, kind="prior"))
+                if record.number not in known:
+                    journal.append(replace(record, kind="prior"))
 
 
 def recorded(journal: Journal, space: Space) -> History:

@@ -106,6 +106,18 @@ def test_a_warm_start_is_observed_and_costs_nothing(tmp_path):
     assert resumed.params == result.params, "the journal keeps what it started from"
 
 
+def test_a_warm_start_that_was_interrupted_is_made_whole(tmp_path):
+    """As it is put into the journal, of which an interruption may leave the first lines alone."""
+    earlier, path = tmp_path / "earlier.jsonl", tmp_path / "t.jsonl"
+    uniform(seed=3).solve(Bowl(), Budget(trials=12), Journal(earlier))
+    whole = tpe(seed=0, warm_start=earlier).solve(Bowl(), Budget(trials=4), Journal(path))
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+    part = Journal(path)
+    assert [r.kind for r in part.records] == ["prior"] * 5
+    assert tpe(seed=0, warm_start=earlier).solve(Bowl(), Budget(trials=4), part).params == whole.params
+    assert [r.kind for r in part.records[:13]] == [*["prior"] * 12, "trial"]
+
+
 def test_a_warm_start_must_be_of_this_space(tmp_path):
     with pytest.raises(DataError, match="no such journal"):
         tpe(warm_start=tmp_path / "nothing.jsonl").solve(Bowl(), Budget(trials=3), Journal())
