@@ -19,6 +19,7 @@ class MetaftError(Exception):
     """A mistake the user can mend; the command line prints its text, never a stack trace."""
 
     exit_code = 1
+    shared = False  # whether all ranks of a run have it, so that the first one's telling is enough
 
 
 class DataError(MetaftError):

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from metaft.errors import MetaftError
+from metaft.errors import ConfigError, Fault, MetaftError
 
 T = TypeVar("T")
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")  # torch's words
 PATIENCE = timedelta(minutes=10)  # for what one rank does alone; a rank that dies is noticed at once
 
 
@@ -70,6 +71,16 @@ def leads() -> bool:
     return number() == 0
 
 
+def started_as() -> int:
+    """The number of this process among those that were started together, met or not."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error is that of one rank that waits for another which has ended."""
+    return launched() and isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)
+
+
 def meet() -> None:
     """Wait until all ranks are here: what the first has written before can be read then."""
     if count() > 1:
@@ -119,5 +130,38 @@ def agreed(body: Callable[[], T]) -> T:
         error = refused
     for refusal in gathered(error):
         if refusal is not None:
+            refusal.shared = True
             raise refusal
     return value  # type: ignore[return-value]
+
+
+def alone(body: Callable[[], T]) -> T:
+    """What a function gives on the first rank, which alone calls it, on all.
+
+    Raises:
+        MetaftError: it refuses, on all.
+    """
+    return told(agreed(lambda: body() if leads() else None))  # type: ignore[return-value]
+
+
+def refuse_others(described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse ranks that are not about to do the same as the first one.
+
+    Args:
+        described: what all must have in common, by part and name.
+
+    Raises:
+        ConfigError: they differ; names the rank and what differs first, on all.
+    """
+    first, *others = gathered(described)
+    faults = [
+        Fault(f"rank {number}: {part}", f"{name} is {other[part].get(name)}", f"{value}, as on rank 0")
+        for number, other in enumerate(others, 1)
+        for part, values in first.items()
+        for name, value in values.items()
+        if other[part].get(name) != value
+    ]
+    if faults:
+        error = ConfigError(faults)
+        error.shared = True
+        raise error

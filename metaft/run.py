@@ -15,10 +15,12 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaft import ranks
 from metaft.errors import ConfigError, DivergedError, Fault
 from metaft.listings import LISTS
 from metaft.shell import answered, leave
@@ -107,7 +109,7 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     if args.validate:
         print("the settings are valid")
         return 0
-    from metaft.progress import be_quiet
+    from metaft.progress import be_mute, be_quiet
 
     be_quiet(args.quiet)
     if args.dry_run:
@@ -115,7 +117,9 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
 
         print(dry_run(cfg))
         return 0
-    return _run(cfg, source, args, going_on)
+    with ranks.joined(cfg.device), redirect_stdout(sys.stdout if ranks.leads() else None):
+        be_mute(not ranks.leads())
+        return _run(cfg, source, args, going_on)
 
 
 def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingOn) -> int:

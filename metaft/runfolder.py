@@ -5,29 +5,26 @@ from __future__ import annotations
 import json
 import os
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from metaft import ranks
 from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import Classifier
-from metaft.clip.export import notes, restore, save
+from metaft.clip.export import export
 from metaft.config.read import dump
 from metaft.config.schema import Config
-from metaft.cost import Cost
-from metaft.errors import CheckpointError, ConfigError, DataError, Fault, first_line, on_a_line
-from metaft.files import TEMPORARY, append, claim, complete_lines, from_json, replacing, to_json, unwritable, write
-from metaft.finetune.fits import Fit
+from metaft.errors import ConfigError, DataError, Fault, on_a_line
+from metaft.files import TEMPORARY, append, claim, complete_lines, from_json, to_json, unwritable, write
+from metaft.objective.objective import Objective
 from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
 from metaft.results import Results
 from metaft.search.journal import PLACE, Journal
-from metaft.texts import read_text, regular
+from metaft.texts import read_text
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 FIRST = "identity.json"  # of what a run writes
@@ -90,10 +87,14 @@ class RunFolder:
         Raises:
             ConfigError: as for `refuse_unusable`.
         """
-        path = made(cfg, f"seed{cfg.seed}")
-        write(path / FIRST, to_json(identity, indent=1) + "\n")
-        write(path / "config.yaml", dump(cfg))
-        return cls(path, identity, earlier)
+
+        def begin() -> Path:
+            path = made(cfg, f"seed{cfg.seed}")
+            write(path / FIRST, to_json(identity, indent=1) + "\n")
+            write(path / "config.yaml", dump(cfg))
+            return path
+
+        return cls(ranks.alone(begin), identity, earlier)
 
     @classmethod
     def reopened(cls, path: Path, identity: Identity, earlier: Path | None = None) -> RunFolder:
@@ -118,35 +119,60 @@ class RunFolder:
         Raises:
             BusyError: another process is at work in it.
         """
-        lock = claim(self.path)
+        lock = ranks.agreed(lambda: claim(self.path) if ranks.leads() else None)
         try:
-            for unfinished in self.path.rglob(f"*{TEMPORARY}"):
-                unfinished.unlink()
-            complete, torn = complete_lines(self._events) if os.path.lexists(self._events) else (b"", b"begin")
-            if torn:
-                write(self._events, complete)
-            self._logged = set(complete.decode(errors="replace").splitlines())
+            if ranks.leads():
+                self._mend()
             yield
         except OSError as error:
             error.filename = error.filename or str(self.path)  # torch and others leave it out
             raise
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
+
+    def _mend(self) -> None:
+        """Remove what a crash has left half-written, and read which events there are."""
+        for unfinished in self.path.rglob(f"*{TEMPORARY}"):
+            unfinished.unlink()
+        complete, torn = complete_lines(self._events) if os.path.lexists(self._events) else (b"", b"begin")
+        if torn:
+            write(self._events, complete)
+        self._logged = set(complete.decode(errors="replace").splitlines())
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to metrics.jsonl, unless it was there before an interruption."""
         line = to_json(event)
-        if line not in self._logged:
+        if ranks.leads() and line not in self._logged:
             append(self._events, line)
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
         earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
-        return Journal(self.path / PLACE, run=self._run, earlier=earlier)
+        with ranks.leader_first():
+            return Journal(self.path / PLACE, run=self._run, earlier=earlier, read_only=not ranks.leads())
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
         return Checkpoints(self.path / "checkpoints", work.fresh, work.device, self._run)
+
+    def write(self, results: Results) -> None:
+        """Write results.json."""
+        if ranks.leads():
+            results.write(self.path)
+
+    def settle(self, learned: Objective) -> None:
+        """Write objective.yaml, whose presence says that a search has ended."""
+        if ranks.leads():
+            learned.save(self.objective)
+
+    def finish(self, work: Workspace, results: Results, handed_back: Classifier | None) -> None:
+        """Write the model that is handed back, the results and their report."""
+        if ranks.leads():
+            if handed_back is not None:
+                export(handed_back, work.clip, work.splits.classes.names, self.model)
+            results.save(self.path)
+        ranks.meet()
 
     def results(self) -> Results | None:
         """The contents of results.json so far; None: there is none.
@@ -210,89 +236,3 @@ def _differences(begun: Identity, now: Identity, part: str) -> list[str]:
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
-
-
-class Checkpoints:
-    """Fitted classifiers and the states of trainings under way, in a folder.
-
-    Args:
-        folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
-        fresh: makes a classifier to load into.
-        device: onto which states of trainings are loaded.
-        run: what tells their run from others.
-    """
-
-    def __init__(
-        self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu", run: str = ""
-    ) -> None:
-        self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
-
-    def take(self, name: str) -> Fit | None:
-        """A fit; None: it is not in the folder. States of its trainings, which a crash may have left, are deleted.
-
-        Raises:
-            CheckpointError: it cannot be read, was changed, or is of another run.
-        """
-        path = self._folder / f"{name}.safetensors"
-        if not os.path.lexists(path):
-            return None
-        self._forget(name)
-        model, written = restore(self._fresh(), path), notes(path)
-        self._refuse_other(path, written.get("run"))
-        try:
-            costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
-            return Fit(model, costs, dict(json.loads(written["chosen"])))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path}: {first_line(error)}; allowed: notes as metaft wrote them") from error
-
-    def put(self, name: str, fit: Fit) -> None:
-        """Write a fit, and delete the states of its trainings, which are no longer needed."""
-        costs = {other: asdict(cost) for other, cost in fit.costs.items()}
-        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
-        self._folder.mkdir(exist_ok=True)
-        save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
-        self._forget(name)
-
-    def load(self, name: str) -> dict[str, Any] | None:
-        """The state of a training that was interrupted; None: there is none.
-
-        Raises:
-            CheckpointError: it cannot be read, was changed, or is of another run.
-        """
-        path = self._training(name)
-        if not os.path.lexists(path):
-            return None
-        try:
-            with zipfile.ZipFile(regular(path)) as parts:
-                changed = parts.testzip()  # compares checksums, which torch.load does not
-            if changed is not None:
-                raise ValueError(f"{changed} in it was changed")
-            state = dict(torch.load(path, map_location=self._device, weights_only=True))
-        except Exception as error:  # torch raises whatever the bytes lead it to
-            raise CheckpointError(
-                f"{path}: {first_line(error)}; allowed: a training's state, or no such file"
-            ) from error
-        self._refuse_other(path, state.pop("run", None))
-        return state
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write the state of a training, so that a reader sees a complete file."""
-        self._folder.mkdir(exist_ok=True)
-        with replacing(self._training(name)) as file:
-            try:
-                torch.save({**state, "run": self._run}, file)
-            except RuntimeError as error:  # torch's writer hides why a file could not be written
-                raise error.__context__ or error from None
-
-    def _forget(self, name: str) -> None:
-        """Delete the states of a fit's trainings, but not those of its folds, which are fits of their own."""
-        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
-            if not path.name.startswith(f"{name}.fold"):
-                path.unlink(missing_ok=True)
-
-    def _refuse_other(self, path: Path, run: str | None) -> None:
-        if run != self._run:
-            raise CheckpointError(f"{path}: of another run; allowed: this run's own, or no such file")
-
-    def _training(self, name: str) -> Path:
-        return self._folder / f"{name}.training"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaft import pipeline, seeds
+from metaft import pipeline, ranks, seeds
 from metaft.build.carried import Carried, kept
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
@@ -41,13 +41,10 @@ def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, e
         source: the objective, which is otherwise searched for.
         earlier: the folder of a run that is made again.
     """
-    if resumed is None:
-        refuse_unusable(cfg.out)
-    else:
-        refuse_other_settings(resumed, cfg)
-    work = pipeline.opened(cfg)
+    work = ranks.agreed(lambda: _opened(cfg, resumed))
     learned = pipeline.received(work, source)
     own = identity(work)
+    ranks.refuse_others(own)
     for part, several in departures(earlier, own).items() if earlier else ():
         if several:
             warn(f"{earlier}: {part}: {'; '.join(several)}: what is made again may differ")
@@ -58,6 +55,15 @@ def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, e
     begun(folder.path)
     with folder.claimed():
         return Run(work, folder, pipeline.run(work, folder, search, learned))
+
+
+def _opened(cfg: Config, resumed: Path | None) -> Workspace:
+    """The workspace, if the folder for the run can be used."""
+    if resumed is None:
+        refuse_unusable(cfg.out)
+    else:
+        refuse_other_settings(resumed, cfg)
+    return pipeline.opened(cfg)
 
 
 def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tuple[Run, Reproduction]:
@@ -73,18 +79,20 @@ def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tup
     searched = read(earlier).get("mode") is not None
     run = in_folder(cfg, None if searched else load_objective(earlier / "objective.yaml"), resumed, begun, earlier)
     compared = reproduction(earlier, run.folder.path)
-    compared.write(run.folder.path)
+    if ranks.leads():
+        compared.write(run.folder.path)
     return run, compared
 
 
 def of_seeds(cfg: Config, folder: Path) -> Iterator[Run]:
     """The run of each seed of a folder (see `metaft.seeds`), one after the other, as they end."""
     source = kept(folder / seeds.GIVEN)
-    lock = claim(folder)
+    lock = ranks.agreed(lambda: claim(folder) if ranks.leads() else None)
     try:
         for seed in seeds.seeds_in(folder):
             out = seeds.place(folder, seed)
             begun = out if (out / "config.yaml").exists() else None
             yield in_folder(cfg.model_copy(update={"seed": seed, "out": out}), source, begun, lambda path: None)
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()

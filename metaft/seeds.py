@@ -12,6 +12,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from metaft import ranks
 from metaft.build.carried import Carried, keep
 from metaft.config.read import dump
 from metaft.config.schema import Config
@@ -34,12 +35,16 @@ def begin(cfg: Config, source: Objective | Carried | None, seeds: Sequence[int])
     Raises:
         ConfigError: `out` cannot be used.
     """
-    folder = made(cfg, "seeds")
-    write(folder / FILE, to_json({"seeds": list(seeds)}) + "\n")
-    if source is not None:
-        keep(source, folder / GIVEN)
-    write(folder / "config.yaml", dump(cfg))
-    return folder
+
+    def begin_alone() -> Path:
+        folder = made(cfg, "seeds")
+        write(folder / FILE, to_json({"seeds": list(seeds)}) + "\n")
+        if source is not None:
+            keep(source, folder / GIVEN)
+        write(folder / "config.yaml", dump(cfg))
+        return folder
+
+    return ranks.alone(begin_alone)
 
 
 def is_begun(folder: Path) -> bool:
@@ -110,6 +115,8 @@ class Summary:
 
     def write(self, folder: Path) -> None:
         """Write summary.json and summary.md."""
+        if not ranks.leads():
+            return
         write(folder / SUMMARY, to_json(self.to_dict(), indent=1) + "\n")
         write(folder / "summary.md", f"# {len(self._runs)} seeds\n\n{self.table()}\n\nHanded back: {self.choices()}.\n")
 

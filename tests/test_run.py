@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 
 from metaft import config, pipeline
 from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
 from metaft.clip.embedded import TOY, checkpoint
 from metaft.data.registry import SUITE_VERSION
 from metaft.objective import load_objective
 from metaft.run import main
-from metaft.runfolder import Checkpoints
 from metaft.search.problem.finetune import FinetuneProblem
 from tests.conftest import SMALL
 

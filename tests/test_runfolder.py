@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from metaft import config, runfolder
+from metaft.checkpoints import Checkpoints
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, ConfigError, DataError
 from metaft.finetune.fits import Fit
-from metaft.runfolder import Checkpoints, RunFolder
+from metaft.runfolder import RunFolder
 from metaft.tensors import digest
 from tests.results import RESULTS
 
