@@ -166,7 +166,8 @@ def test_two_ranks_are_one_process(tmp_path):
             "a picture is torn",
             "a picture is torn",
             "1 problem in the settings:\n  - rank 1: data: id_train is {'n': 4}; allowed: {'n': 3}, as on rank 0.",
-            "1 problem in the settings:\n  - inner.batch_size: 15, which 2 ranks do not divide; allowed: a multiple of 2.",
+            "1 problem in the settings:\n"
+            "  - inner.batch_size: 15, which 2 ranks do not divide; allowed: a multiple of 2.",
         ]
     )
 
@@ -181,24 +182,15 @@ def test_a_hypergradient_is_that_of_one_process(count, settings, tmp_path):
         assert set(found["keep"][1]) >= set(H)
 
 
-COMMAND = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--nproc-per-node",
-    "2",
-    "--master-port",
-    "0",
-    "-m",
-    "metaft.run",
-]
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
 RUN = ("--mode", "hypergrad", *SMALL, "search.trials=8", "evaluation.methods=[zero_shot, ft, autoft]")
 
 
 def torchrun(folder: Path, *words: str) -> subprocess.Popen[str]:
     where = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*COMMAND, "-m", "metaft.run", *words], cwd=folder, env=where, text=True, start_new_session=True, **pipes)
+    command = [*TORCHRUN, "-m", "metaft.run", *words]
+    return subprocess.Popen(command, cwd=folder, env=where, text=True, start_new_session=True, **pipes)
 
 
 @pytest.mark.full
