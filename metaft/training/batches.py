@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from metaft.clip.classifier import Outputs
 from metaft.data.types import Split
+from metaft.inner.attention import fastest_attention
 from metaft.objective.state import SourceState, StepState
 from metaft.training.augment import Augment
 
@@ -131,8 +132,9 @@ class Reference:
     """theta_0's logits and features of a split's images, computed once per image, when one is asked for.
 
     How a batch is put together decides how its sums are rounded. So images are computed in blocks of the split's order,
-    whatever is asked for: a training that was interrupted gets the same bits as one that was not. Of a split of more
-    than `WHOLE` images, of which a search sees few, nothing is kept: they are computed as they are asked for.
+    whatever is asked for, and with the fastest attention, whoever asks: what goes on after an interruption gets the
+    same bits as what had none. Of a split of more than `WHOLE` images, of which a search sees few, nothing is kept:
+    they are computed as they are asked for.
 
     Args:
         classifier: theta_0; it is never changed.
@@ -164,7 +166,8 @@ class Reference:
 
     @torch.no_grad()
     def _computed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        out = self._classifier(self._split.batch(indices, self._device).images)
+        with fastest_attention():
+            out = self._classifier(self._split.batch(indices, self._device).images)
         return out.logits, out.image_features
 
 
