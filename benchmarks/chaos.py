@@ -147,7 +147,7 @@ def _outlived(child: Child) -> list[str]:
     return [f"{len(left)} processes outlived it" for left in [child.leftovers()] if left]
 
 
-def _badly_told(case: Case, code: int | None, err: str, run: Path) -> list[str]:
+def _badly_told(case: Case, code: int, err: str, run: Path) -> list[str]:
     """What is wrong with how a full disk was told of."""
     lines, begun = err.splitlines(), case.file not in BEFORE
     wrong = {

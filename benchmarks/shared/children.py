@@ -74,26 +74,41 @@ class Child:
             sys.stderr.flush()
             os._exit(code)
 
-    def ended(self, within: float = LIMIT) -> int | None:
-        """Its exit code, negative for a signal; None: it is still at work so many seconds after its begin."""
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                os.close(self._held)
-                self.seconds = time.monotonic() - self._begun
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() > self._begun + within:
-                return None
-            time.sleep(0.005)
+    def ended(self) -> int:
+        """Its exit code, negative for a signal.
+
+        Raises:
+            RuntimeError: it hangs, and is killed.
+        """
+        code = self._code_within(LIMIT)
+        if code is None:
+            self.killed_after(0)
+            raise RuntimeError(f"{self.words}: still at work after {LIMIT:.0f} s")
+        return code
 
     def killed_after(self, seconds: float) -> int:
         """The exit code of a child that is killed so many seconds after its begin, unless it has ended by then."""
-        code = self.ended(seconds)
+        code = self._code_within(seconds)
         if code is None:
             os.kill(self.pid, signal.SIGKILL)
-            code = self.ended()
-        assert code is not None
+            code = self._code(os.waitpid(self.pid, 0)[1])
         return code
+
+    def _code_within(self, seconds: float) -> int | None:
+        """The exit code of a child that ends within so many seconds of its begin; None: it is still at work then."""
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return self._code(status)
+            if time.monotonic() > self._begun + seconds:
+                return None
+            time.sleep(0.005)
+
+    def _code(self, status: int) -> int:
+        """The exit code of a child that has ended with a status."""
+        os.close(self._held)
+        self.seconds = time.monotonic() - self._begun
+        return os.waitstatus_to_exitcode(status)
 
     def leftovers(self) -> list[int]:
         """The processes that it has started and that have outlived it for a while; they are ended now."""
