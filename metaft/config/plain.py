@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from metaft.config.yamlfile import DEPTH, DIGITS, VALUES
+from metaft.texts import half_letter
 
 END = object()  # of what may be counted
 ALLOWED = "text, numbers, true, false, null, and lists and mappings of them"
@@ -47,7 +48,7 @@ def _plain(value: Any, depth: int, left: Iterator[Any]) -> Any:
 
 
 def _text(text: str) -> str:
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if half_letter(text) is not None:
         raise ValueError(f"{text!a}, which is not UTF-8")
     return text
 
