@@ -22,6 +22,7 @@ from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Memory
 from metaft.finetune.methods import LEARNED
+from metaft.objective.file import refuse_faults
 from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
 from metaft.results import Results, SearchResult
@@ -234,7 +235,17 @@ def _config(
 
 
 def _source(objective: Objective | str | Path | None) -> Objective | Carried | None:
-    return objective if isinstance(objective, Objective | None) else given(Path(objective))
+    """Where the objective of a call comes from.
+
+    Raises:
+        ConfigError: every fault of it.
+    """
+    if isinstance(objective, Objective):
+        refuse_faults(objective)
+    elif not isinstance(objective, str | Path | None):
+        found = f"a {type(objective).__name__}"
+        raise ConfigError([Fault("objective", found, "an Objective, a path of one or of a run, or None")])
+    return given(Path(objective)) if isinstance(objective, str | Path) else objective
 
 
 def _searched(work: Workspace, store: Memory) -> SearchResult:

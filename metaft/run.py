@@ -32,13 +32,13 @@ if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings
 
 @dataclass
 class GoingOn:
-    """The command that goes on with what this process is at work on; empty before it has a folder."""
+    """The command that goes on with what this process is at work on; empty without a folder, or if it was deleted."""
 
     folder: RunFolder | None = None
 
     def __call__(self) -> str:
         """The command."""
-        if self.folder is None:
+        if self.folder is None or not self.folder.path.is_dir():
             return ""
         return f"python -m metaft.run --resume {shlex.quote(str(self.folder.path))}"
 

@@ -30,8 +30,10 @@ def _plain(value: Any, depth: int, left: Iterator[Any]) -> Any:
         raise ValueError(f"nested more than {DEPTH} deep, or holding itself")
     if next(left, END) is END:
         raise ValueError(f"more than {VALUES:,} values")
-    if value is None or isinstance(value, bool | float):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, int):
         if abs(value) >= 10**DIGITS:
             raise ValueError(f"a whole number of more than {DIGITS} digits")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from metaft.config.limits import admits, allowed
+from metaft.config.plain import plain
 from metaft.config.yamlfile import SIZE, parse_yaml
-from metaft.errors import ConfigError, Fault, all_unknown, unknown
+from metaft.errors import ConfigError, Fault, all_unknown, first_line, unknown
 from metaft.names import ALPHA
 from metaft.objective.heads import HEADS, ZERO_SHOT
 from metaft.objective.objective import VERSION, Objective
@@ -39,22 +40,44 @@ def load_objective(path: str | Path) -> Objective:
         raise ConfigError([Fault("--objective", found, form)]) from error
     if read is None or not isinstance(read.value, dict):
         raise ConfigError(faults or [Fault(str(path), "no mapping", ", ".join(FIELDS))])
-    document = read.value
-    faults += all_unknown(str(path), document, FIELDS)
+    return _made(str(path), read.value, faults)
+
+
+def refuse_faults(objective: Objective) -> None:
+    """Refuse an objective that no file could hold.
+
+    Raises:
+        ConfigError: every fault of it.
+    """
+    try:
+        document = plain(objective.document())
+    except (AttributeError, TypeError, ValueError) as error:
+        found = f"a value that is none of an objective's ({first_line(error)})"
+        raise ConfigError([Fault("objective", found, "what an objective.yaml can hold")]) from error
+    _made("objective", document, [])
+
+
+def _made(where: str, document: Mapping[str, Any], faults: list[Fault]) -> Objective:
+    """The objective that a document holds.
+
+    Raises:
+        ConfigError: every fault of it, after those that were found before.
+    """
+    faults += all_unknown(where, document, FIELDS)
     if document.get("version") != VERSION:
-        faults.append(Fault(f"{path}: version", repr(document.get("version")), str(VERSION)))
+        faults.append(Fault(f"{where}: version", repr(document.get("version")), str(VERSION)))
     head = document.get("head", ZERO_SHOT)
     if not isinstance(head, str) or head not in HEADS:
-        faults.append(unknown(f"{path}: head", str(head), HEADS))
+        faults.append(unknown(f"{where}: head", str(head), HEADS))
     alpha = document.get(ALPHA, 1.0)
     if not admits(ALPHA, alpha):
-        faults.append(Fault(f"{path}: alpha", repr(alpha), "a number from 0 to 1"))
-    first = _stage(str(path), document, faults)
-    later = _schedule(f"{path}: schedule", document.get("schedule") or [], faults)
-    knobs = dict(_mapping(f"{path}: method", document.get("method"), faults))
+        faults.append(Fault(f"{where}: alpha", repr(alpha), "a number from 0 to 1"))
+    first = _stage(where, document, faults)
+    later = _schedule(f"{where}: schedule", document.get("schedule") or [], faults)
+    knobs = dict(_mapping(f"{where}: method", document.get("method"), faults))
     method = knobs.pop("name", None)
     if not isinstance(method, str | None) or (knobs and method is None):
-        faults.append(Fault(f"{path}: method", f"{method!r} for a name", "null, or a mapping with a name"))
+        faults.append(Fault(f"{where}: method", f"{method!r} for a name", "null, or a mapping with a name"))
     if faults:
         raise ConfigError(faults)
     schedule = tuple((stage["start"], _objective(stage)) for stage in later)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from metaft.config.plain import plain
+from metaft.config.yamlfile import to_yaml
 from metaft.files import write
 from metaft.names import ALPHA, Name, source_name, source_of
 from metaft.objective.heads import ZERO_SHOT
@@ -98,7 +98,19 @@ class Objective:
         return tuple(dict.fromkeys(name for stage in stages for name, weight in stage.sources.items() if weight != 0))
 
     def save(self, path: str | Path) -> None:
-        """Write objective.yaml."""
+        """Write objective.yaml.
+
+        Raises:
+            ConfigError: no file could hold it, each fault of it.
+        """
+        from metaft.objective.file import refuse_faults
+
+        refuse_faults(self)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write(Path(path), to_yaml(plain(self.document())))
+
+    def document(self) -> dict[str, Any]:
+        """What objective.yaml holds."""
         stages = [{"start": start, **stage._stage()} for start, stage in self.schedule]
         document = {"version": VERSION, **self._stage(), "schedule": stages or None}
         if self.head != ZERO_SHOT:
@@ -107,11 +119,8 @@ class Objective:
             document[ALPHA] = self.alpha
         if self.method is not None:
             document["method"] = {"name": self.method, **self.knobs}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write(Path(path), yaml.safe_dump(document, sort_keys=False))
+        return document
 
     def _stage(self) -> dict[str, Any]:
-        """Terms, sources, lr, wd and groups as YAML's types."""
-        groups = {name: dict(overrides) for name, overrides in self.groups.items()}
-        sources = {"sources": dict(self.sources)} if self.sources else {}
-        return {"terms": dict(self.terms), **sources, "lr": self.lr, "wd": self.wd, "groups": groups}
+        sources = {"sources": self.sources} if self.sources else {}
+        return {"terms": self.terms, **sources, "lr": self.lr, "wd": self.wd, "groups": self.groups}
