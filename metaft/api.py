@@ -22,7 +22,6 @@ from metaft.errors import ConfigError, Fault
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Memory
 from metaft.finetune.methods import LEARNED
-from metaft.objective.file import refuse_faults
 from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
 from metaft.results import Results, SearchResult
@@ -241,7 +240,7 @@ def _source(objective: Objective | str | Path | None) -> Objective | Carried | N
         ConfigError: every fault of it.
     """
     if isinstance(objective, Objective):
-        refuse_faults(objective)
+        objective.document()  # whose faults are told before anything is opened
     elif not isinstance(objective, str | Path | None):
         found = f"a {type(objective).__name__}"
         raise ConfigError([Fault("objective", found, "an Objective, a path of one or of a run, or None")])

@@ -9,12 +9,12 @@ from typing import Any
 
 from metaft.config.plain import plain
 from metaft.config.yamlfile import to_yaml
+from metaft.errors import ConfigError, Fault, first_line
 from metaft.files import write
 from metaft.names import ALPHA, Name, source_name, source_of
+from metaft.objective.form import VERSION, faults_of
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.registry import TERMS
-
-VERSION = 1  # of objective.yaml
 
 
 @dataclass(frozen=True)
@@ -101,16 +101,29 @@ class Objective:
         """Write objective.yaml.
 
         Raises:
-            ConfigError: no file could hold it, each fault of it.
+            ConfigError: no file could hold it; every fault.
         """
-        from metaft.objective.file import refuse_faults
-
-        refuse_faults(self)
+        document = self.document()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write(Path(path), to_yaml(plain(self.document())))
+        write(Path(path), to_yaml(document))
 
     def document(self) -> dict[str, Any]:
-        """What objective.yaml holds."""
+        """What objective.yaml holds, as plain values.
+
+        Raises:
+            ConfigError: no file could hold it; every fault.
+        """
+        try:
+            document: dict[str, Any] = plain(self._document())
+        except (AttributeError, TypeError, ValueError) as error:
+            found = f"a value that is none of an objective's ({first_line(error)})"
+            raise ConfigError([Fault("objective", found, "what an objective.yaml can hold")]) from error
+        faults = faults_of("objective", document)
+        if faults:
+            raise ConfigError(faults)
+        return document
+
+    def _document(self) -> dict[str, Any]:
         stages = [{"start": start, **stage._stage()} for start, stage in self.schedule]
         document = {"version": VERSION, **self._stage(), "schedule": stages or None}
         if self.head != ZERO_SHOT:
