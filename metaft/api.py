@@ -234,7 +234,17 @@ def _config(
 
 
 def _source(objective: Objective | str | Path | None) -> Objective | Carried | None:
-    return objective if isinstance(objective, Objective | None) else given(Path(objective))
+    """Where the objective of a call comes from.
+
+    Raises:
+        ConfigError: every fault of it.
+    """
+    if isinstance(objective, Objective):
+        objective.document()  # whose faults are told before anything is opened
+    elif not isinstance(objective, str | Path | None):
+        found = f"a {type(objective).__name__}"
+        raise ConfigError([Fault("objective", found, "an Objective, a path of one or of a run, or None")])
+    return given(Path(objective)) if isinstance(objective, str | Path) else objective
 
 
 def _searched(work: Workspace, store: Memory) -> SearchResult:

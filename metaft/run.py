@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings
 
 @dataclass
 class GoingOn:
-    """The command that goes on with what this process is at work on; empty before it has a folder.
+    """The command that goes on with what this process is at work on; empty without a folder, or if it was deleted.
 
     Args:
         earlier: the run that is made again, if one is.
@@ -45,7 +45,7 @@ class GoingOn:
 
     def __call__(self) -> str:
         """The command."""
-        if self.folder is None:
+        if self.folder is None or not self.folder.is_dir():
             return ""
         words = [] if self.earlier is None else ["--reproduce", str(self.earlier)]
         return shlex.join(["python", "-m", "metaft.run", *words, "--resume", str(self.folder)])

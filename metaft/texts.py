@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import unicodedata
 from pathlib import Path
@@ -42,6 +43,20 @@ def read_text(path: Path, limit: int | None = None) -> str:
     if limit is not None and len(content) > limit:
         raise OSError(f"more than {limit:,} bytes")
     return content.decode("utf-8-sig")
+
+
+def whole(text: str) -> int | None:
+    """The whole number from 0 that a text is, in at most 18 digits from 0 to 9; None: it is none.
+
+    >>> whole("007"), whole("-1"), whole("1_0"), whole("9" * 19)
+    (7, None, None, None)
+    """
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def half_letter(text: str) -> str | None:
+    """The first half of a letter (a surrogate), which UTF-8 cannot hold; None where all are whole."""
+    return None if text.isascii() else next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None)
 
 
 def oddity(name: str) -> str | None:

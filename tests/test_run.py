@@ -363,7 +363,9 @@ def test_a_run_deleted_under_way_is_noticed(metaft, tmp_path, monkeypatch, capsy
 
     monkeypatch.setattr(pipeline, "find", deleted)
     assert metaft("--mode", "random", *NONE, "--out", "run") == 3
-    assert "No such file or directory" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "No such file or directory" in said
+    assert "--resume" not in said, "there is nothing to go on with"
     assert not (tmp_path / "run").exists()
 
 

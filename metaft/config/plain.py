@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from metaft.config.yamlfile import DEPTH, DIGITS, VALUES
+from metaft.texts import half_letter
 
 END = object()  # of what may be counted
 ALLOWED = "text, numbers, true, false, null, and lists and mappings of them"
@@ -29,8 +30,10 @@ def _plain(value: Any, depth: int, left: Iterator[Any]) -> Any:
         raise ValueError(f"nested more than {DEPTH} deep, or holding itself")
     if next(left, END) is END:
         raise ValueError(f"more than {VALUES:,} values")
-    if value is None or isinstance(value, bool | float):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, int):
         if abs(value) >= 10**DIGITS:
             raise ValueError(f"a whole number of more than {DIGITS} digits")
@@ -47,7 +50,7 @@ def _plain(value: Any, depth: int, left: Iterator[Any]) -> Any:
 
 
 def _text(text: str) -> str:
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if half_letter(text) is not None:
         raise ValueError(f"{text!a}, which is not UTF-8")
     return text
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from metaft.errors import Fault
+from metaft.texts import half_letter
 
 SIZE = 2**20  # letters of a document
 VALUES = 20_000  # in it, where those that an alias stands for count each time
@@ -109,7 +110,7 @@ class _Plain:
 
     def _scalar(self, node: yaml.ScalarNode) -> Document:
         text: str = node.value
-        odd = next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None)
+        odd = half_letter(text)
         if odd is not None:
             raise yaml.MarkedYAMLError(problem=f"half a letter ({odd!a})", problem_mark=node.start_mark)
         if node.tag in (_TEXT, _MERGE):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metaft.data.tree import by_size
 from metaft.errors import DataError, nearest
-from metaft.texts import PLAIN, oddity, read_text
+from metaft.texts import PLAIN, oddity, read_text, whole
 
 TEMPLATE = "a template with one {} and no other brace"
 SIZE = 2**26  # bytes of a list of names or templates
@@ -113,7 +113,7 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
 
 
 def _is_number(folder: str) -> bool:
-    return re.fullmatch("[0-9]{1,18}", folder) is not None
+    return whole(folder) is not None
 
 
 def _few(names: Sequence[str]) -> str:

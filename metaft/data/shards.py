@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from metaft.data.decode import suffixes
 from metaft.data.stored import version_of
 from metaft.data.tree import HIDDEN, is_hidden
 from metaft.errors import DataError
+from metaft.texts import whole
 
 # What is no archive that members can be read from at their places, by how it begins.
 NO_TAR = {
@@ -168,9 +168,10 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
 def _number(member: Member) -> int:
     """The class number in a text."""
     text = member.read().decode("utf-8", "backslashreplace").strip()
-    if not re.fullmatch("[0-9]{1,18}", text):
+    number = whole(text)
+    if number is None:
         raise DataError(f"{member}: the label {text[:40]!r}; allowed: a class number from 0")
-    return int(text)
+    return number
 
 
 def _number_in_json(member: Member, keys: Sequence[str]) -> int:

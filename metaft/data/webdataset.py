@@ -21,6 +21,7 @@ from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, judges, missing, root_of
 from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
 from metaft.errors import DataError, nearest
+from metaft.texts import whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -197,15 +198,15 @@ def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
 def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
     """Refuse shards that are not those that nshards.txt counts, 0.tar and so on."""
     text = _text(count)
-    if not re.fullmatch("[0-9]{1,9}", text):
+    expected, known = whole(text), frozenset(found)
+    if expected is None:
         raise DataError(f"{count}: {text[:40]!r}; allowed: the number of shards")
-    expected = [f"{number}.tar" for number in range(int(text))]
-    gone = [name for name in expected if name not in found]
-    more = [name for name in found if name not in expected]
-    if gone or more:
-        wrong = f"{gone[0]} is not there" if gone else f"{more[0]} is there too"
-        said = f"{len(expected)} shards, {len(found)} found: {wrong}"
-        raise DataError(f"{count}: {said}; allowed: 0.tar to {len(expected) - 1}.tar, all of them")
+    gone = next((name for name in (f"{number}.tar" for number in range(expected)) if name not in known), None)
+    if gone or len(known) > expected:
+        more = known - {f"{number}.tar" for number in range(min(expected, len(known)))}
+        wrong = f"{gone} is not there" if gone else f"{min(more)} is there too"
+        said = f"{expected} shards, {len(found)} found: {wrong}"
+        raise DataError(f"{count}: {said}; allowed: 0.tar to {expected - 1}.tar, all of them")
 
 
 def _text(path: Path) -> str:

@@ -6,7 +6,6 @@ its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsma
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from metaft.config.schema import DataConfig
 from metaft.data.table import Line, read_table
 from metaft.errors import DataError, Fault
+from metaft.texts import whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -169,7 +169,7 @@ def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
 def _iwildcam_names(folder: Path) -> tuple[str, ...]:
     """The names of categories.csv by their label."""
     lines = read_table(folder / "categories.csv", ("y", "name"))
-    odd = [line for line in lines if not re.fullmatch(r"-?[0-9]{1,18}", line.cells["y"])]
+    odd = [line for line in lines if whole(line.cells["y"].removeprefix("-")) is None]
     if odd:
         where, found = f"{folder / 'categories.csv'}, line {odd[0].number}", odd[0].cells["y"]
         raise DataError(f"{where}: {found!r} in the column 'y'; allowed: a whole number in each row")

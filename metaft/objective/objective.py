@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from metaft.config.plain import plain
+from metaft.config.yamlfile import to_yaml
+from metaft.errors import ConfigError, Fault, first_line
 from metaft.files import write
 from metaft.names import ALPHA, Name, source_name, source_of
+from metaft.objective.form import VERSION, faults_of
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.registry import TERMS
-
-VERSION = 1  # of objective.yaml
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,32 @@ class Objective:
         return tuple(dict.fromkeys(name for stage in stages for name, weight in stage.sources.items() if weight != 0))
 
     def save(self, path: str | Path) -> None:
-        """Write objective.yaml."""
+        """Write objective.yaml.
+
+        Raises:
+            ConfigError: no file could hold it; every fault.
+        """
+        document = self.document()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write(Path(path), to_yaml(document))
+
+    def document(self) -> dict[str, Any]:
+        """What objective.yaml holds, as plain values.
+
+        Raises:
+            ConfigError: no file could hold it; every fault.
+        """
+        try:
+            document: dict[str, Any] = plain(self._document())
+        except (AttributeError, TypeError, ValueError) as error:
+            found = f"a value that is none of an objective's ({first_line(error)})"
+            raise ConfigError([Fault("objective", found, "what an objective.yaml can hold")]) from error
+        faults = faults_of("objective", document)
+        if faults:
+            raise ConfigError(faults)
+        return document
+
+    def _document(self) -> dict[str, Any]:
         stages = [{"start": start, **stage._stage()} for start, stage in self.schedule]
         document = {"version": VERSION, **self._stage(), "schedule": stages or None}
         if self.head != ZERO_SHOT:
@@ -107,11 +132,8 @@ class Objective:
             document[ALPHA] = self.alpha
         if self.method is not None:
             document["method"] = {"name": self.method, **self.knobs}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write(Path(path), yaml.safe_dump(document, sort_keys=False))
+        return document
 
     def _stage(self) -> dict[str, Any]:
-        """Terms, sources, lr, wd and groups as YAML's types."""
-        groups = {name: dict(overrides) for name, overrides in self.groups.items()}
-        sources = {"sources": dict(self.sources)} if self.sources else {}
-        return {"terms": dict(self.terms), **sources, "lr": self.lr, "wd": self.wd, "groups": groups}
+        sources = {"sources": self.sources} if self.sources else {}
+        return {"terms": self.terms, **sources, "lr": self.lr, "wd": self.wd, "groups": self.groups}

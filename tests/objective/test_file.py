@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+import metaft
 from metaft.errors import ConfigError
 from metaft.objective import Objective, load_objective
 
@@ -72,6 +75,43 @@ def test_a_head_goes_there_and_back(tmp_path):
         load_objective(path.with_name("odd.yaml"))
     with pytest.raises(ConfigError, match=r"head: unknown name 'linear_prob'; .*'linear_probe'"):
         load_objective(path)
+
+
+NONSENSE = {
+    "lr": ({"lr": -1.0}, "objective.lr: -1.0; allowed: a number, 0, or 1e-15 to"),
+    "wd": ({"wd": float("nan")}, "objective.wd: nan; allowed: a number"),
+    "text": ({"lr": "1e-5"}, "objective.lr: '1e-5'; allowed: a number"),
+    "weight": ({"terms": {"ce": float("inf")}}, "objective: terms.ce: inf; allowed: a number"),
+    "term": ({"terms": {"kdd": 1.0}}, "objective: terms: unknown name 'kdd'"),
+    "no terms": ({"terms": 3}, "objective: terms: 3; allowed: a mapping"),
+    "alpha": ({"alpha": float("nan")}, "objective: alpha: nan; allowed: a number from 0 to 1"),
+    "head": ({"head": "hed"}, "objective: head: unknown name 'hed'"),
+    "source": ({"sources": {"ood_val": -1}}, "objective: sources.ood_val: -1; allowed: a number"),
+    "group": ({"groups": {"head": {"lr": -1}}}, "objective: groups.head.lr: -1; allowed: a number"),
+    "schedule": ({"schedule": (0.5,)}, "objective: a value that is none of an objective's"),
+    "stage": ({"schedule": ((0.5, Objective({"ce": 1.0}, -1.0, 0.1)),)}, "objective: schedule.0.lr: -1.0"),
+    "object": ({"lr": object()}, "objective: a value that is none of an objective's (a object)"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), NONSENSE.values(), ids=NONSENSE)
+def test_an_objective_that_cannot_be_is_not_written(tmp_path, given, said):
+    """Nor trained with."""
+    objective = Objective(**{"terms": {"ce": 1.0}, "lr": 1e-5, "wd": 0.1, **given})
+    for attempt in (
+        lambda: objective.save(tmp_path / "o.yaml"),
+        lambda: metaft.finetune(objective=objective),
+        lambda: metaft.compare(objective=objective),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            attempt()
+    assert not (tmp_path / "o.yaml").exists()
+
+
+def test_numbers_of_numpy_are_written(tmp_path):
+    Objective({"ce": np.float64(1), "kd": np.float32(0.5)}, np.float64(1e-5), np.int64(0)).save(tmp_path / "o.yaml")
+    assert load_objective(tmp_path / "o.yaml") == Objective({"ce": 1.0, "kd": 0.5}, 1e-5, 0.0)
+    assert yaml.safe_load((tmp_path / "o.yaml").read_text())["terms"] == {"ce": 1.0, "kd": 0.5}
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
