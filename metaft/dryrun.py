@@ -156,7 +156,7 @@ def _measure(work: Workspace) -> _Measured:
         gradient=gradient,
         batch_seconds=seconds,
         dimensions=len(problem.space),
-        trained=sum(p.numel() for p in problem.step.pretrained.values()),
+        trained=sum(p.numel() for p in problem.inner.first.pretrained.values()),
         peak=peak,
         tuned=_peak(work.device),
     )

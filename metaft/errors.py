@@ -11,6 +11,7 @@ from typing import Any
 
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's words
 SHOWN = 20  # faults of one kind, or of one file: a person mends no more at a time
+NO_KERNEL = "does not have a deterministic implementation"  # torch's words
 LENGTH = 500  # letters of what was found
 
 
@@ -18,6 +19,7 @@ class MetaftError(Exception):
     """A mistake the user can mend; the command line prints its text, never a stack trace."""
 
     exit_code = 1
+    shared = False  # whether all ranks of a run have it, so that the first one's telling is enough
 
 
 class DataError(MetaftError):
@@ -104,6 +106,14 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def undetermined(error: BaseException) -> ConfigError | None:
+    """The fault that an operation has no deterministic kernel, where that is what torch says; else None."""
+    if not (isinstance(error, RuntimeError) and NO_KERNEL in str(error)):
+        return None
+    found = f"true, but {first_line(error).split(NO_KERNEL)[0]}has no deterministic kernel on this device"
+    return ConfigError([Fault("deterministic", found, "warn, false")])
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -27,11 +27,12 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with _named(path):
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -47,10 +48,20 @@ def write(path: Path, content: str | bytes) -> None:
 
 def append(path: Path, line: str) -> None:
     """Add a line to a file that exists, on the disk when this returns; one that was deleted is not made again."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+    with _named(path), os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
         file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A context whose errors name a file, which the system leaves out where one that is open cannot be written to."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def complete_lines(path: Path) -> tuple[bytes, bytes]:

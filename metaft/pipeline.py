@@ -18,7 +18,6 @@ from metaft.build.solver import budget, earlier_journal, is_online, online, onli
 from metaft.build.sources import unsplit, worst_of_one
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace, workspace
-from metaft.clip.export import export
 from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import ConfigError, DataError, DivergedError, Fault
@@ -119,19 +118,17 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
     """
     torch.manual_seed(work.cfg.seed)
     results = folder.results() or blank(work, work.cfg.search.mode if learned is None else None)
-    results.write(folder.path)
+    folder.write(results)
     methods = fitting.methods(work)
     try:
         learned, results = _learned(work, folder, search, learned, results)
     except DivergedError as error:
         for name in [name for name in LEARNED if name in methods] or LEARNED[:1]:
             results = results.with_failure(name, str(error))
-    results.write(folder.path)
+    folder.write(results)
     fits = _fits(work, folder, learned)
-    results = compare(work, fits, methods, results, lambda done: done.write(folder.path), folder.log)
-    if results.handed_back is not None:
-        export(fits.model(results.handed_back.method), work.clip, work.splits.classes.names, folder.model)
-    results.save(folder.path)
+    results = compare(work, fits, methods, results, folder.write, folder.log)
+    folder.finish(work, results, None if results.handed_back is None else fits.model(results.handed_back.method))
     return results
 
 
@@ -160,8 +157,8 @@ def _learned(
             _kept(result.objective, folder, results)
         results, learned = replace(results, search=result.to_dict()), result.objective
     results = with_objective(results, learned)
-    results.write(folder.path)  # before objective.yaml, whose presence says that it is settled
-    learned.save(folder.objective)
+    folder.write(results)  # before objective.yaml, whose presence says that it is settled
+    folder.settle(learned)
     return learned, results
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 T = TypeVar("T")
 MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
+_mute = False  # whether warnings are others' to print
 _told = time.monotonic()  # when the last line was printed, or this process began
 
 
@@ -19,6 +20,13 @@ def be_quiet(quiet: bool = True) -> None:
     """Switch bars and notes off for the whole process."""
     global _quiet
     _quiet = quiet
+
+
+def be_mute(mute: bool = True) -> None:
+    """Switch all lines off for the whole process, since another one prints them."""
+    global _mute
+    be_quiet(_quiet or mute)
+    _mute = mute
 
 
 def _hidden() -> bool:
@@ -69,4 +77,5 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning clear of the bars, even with `--quiet`."""
-    tqdm.write(f"warning: {text}", file=sys.stderr)
+    if not _mute:
+        tqdm.write(f"warning: {text}", file=sys.stderr)

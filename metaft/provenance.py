@@ -18,10 +18,9 @@ import torch
 
 from metaft.build.workspace import Workspace
 from metaft.config.read import flatten
-from metaft.config.schema import Config
+from metaft.config.schema import MOVABLE, Config
 from metaft.tensors import digest
 
-MOVABLE = ("device", "out")  # settings that a run may have others of when it goes on
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
 
 

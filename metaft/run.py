@@ -11,43 +11,57 @@ if __name__ == "__main__":  # a signal during what follows would show as the tra
 import argparse
 import json
 import logging
+import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from metaft import ranks
 from metaft.errors import ConfigError, DivergedError, Fault
+from metaft.listings import LISTS
 from metaft.shell import answered, leave
 
+SEED = re.compile(r"[0-9]{1,10}")
+
 if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
-    from metaft.build.carried import Carried
-    from metaft.build.workspace import Workspace
     from metaft.config import Config
-    from metaft.objective.objective import Objective
-    from metaft.results import Results
-    from metaft.runfolder import RunFolder
+    from metaft.runs import Run, Source
 
 
 @dataclass
 class GoingOn:
-    """The command that goes on with what this process is at work on; empty without a folder, or if it was deleted."""
+    """The command that goes on with what this process is at work on; empty without a folder, or if it was deleted.
 
-    folder: RunFolder | None = None
+    Args:
+        earlier: the run that is made again, if one is.
+    """
+
+    earlier: Path | None = None
+    folder: Path | None = None
 
     def __call__(self) -> str:
         """The command."""
-        if self.folder is None or not self.folder.path.is_dir():
+        if self.folder is None or not self.folder.is_dir():
             return ""
-        return f"python -m metaft.run --resume {shlex.quote(str(self.folder.path))}"
+        words = [] if self.earlier is None else ["--reproduce", str(self.earlier)]
+        return shlex.join(["python", "-m", "metaft.run", *words, "--resume", str(self.folder)])
+
+    def begun(self, folder: Path) -> None:
+        """Learn of the folder."""
+        self.folder = folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     args = _parser().parse_intermixed_args(argv)
+    args.overrides += [word for word in args.seeds or () if "=" in word]  # --seeds 0 1 key=value
+    args.seeds = args.seeds and [word for word in args.seeds if "=" not in word]
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
-    going_on = GoingOn()
+    going_on = GoingOn(args.reproduce)
     return answered(lambda: _dispatch(args, going_on), going_on)
 
 
@@ -62,9 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=_place, metavar="FILE", help="YAML settings; default: toy CLIP on digits")
     parser.add_argument("--out", type=_place, metavar="DIR", help="run folder; default: a new one in runs/")
     parser.add_argument("--resume", type=_place, metavar="DIR", help="go on with an interrupted run")
+    parser.add_argument("--reproduce", type=_place, metavar="RUN", help="make a finished run again and compare the two")
     parser.add_argument("--objective", type=_place, metavar="PATH", help="use this file, or that of a run; no search")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--seeds", nargs="+", metavar="N", help="a run for each, and their mean and interval")
     parser.add_argument("--validate", action="store_true", help="check the settings and stop")
     parser.add_argument("--dry-run", action="store_true", help="open everything, try one step, estimate, write nothing")
     parser.add_argument("--print-config", action="store_true", help="print the settings as YAML and stop")
@@ -93,7 +109,7 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     if args.validate:
         print("the settings are valid")
         return 0
-    from metaft.progress import be_quiet
+    from metaft.progress import be_mute, be_quiet
 
     be_quiet(args.quiet)
     if args.dry_run:
@@ -101,38 +117,38 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
 
         print(dry_run(cfg))
         return 0
-    return _run(cfg, source, args.resume, going_on)
+    with ranks.joined(cfg.device), redirect_stdout(sys.stdout if ranks.leads() else None):
+        be_mute(not ranks.leads())
+        return _run(cfg, source, args, going_on)
 
 
-def _run(cfg: Config, source: Objective | Carried | None, resumed: Path | None, going_on: GoingOn) -> int:
-    """Open everything, then run in a new folder or a resumed one."""
-    from metaft import pipeline
-    from metaft.provenance import identity
-    from metaft.runfolder import RunFolder, refuse_other_settings, refuse_unusable
+def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingOn) -> int:
+    """Run as the command line says: once, once more, or for several seeds; print what came of it."""
+    from metaft import runs, seeds
 
-    if resumed is None:
-        refuse_unusable(cfg.out)
-    else:
-        refuse_other_settings(resumed, cfg)
-    work = pipeline.opened(cfg)
-    learned = pipeline.received(work, source)
-    folder = None if resumed is None else RunFolder.reopened(resumed, identity(work))
-    searching = learned is None and not (folder is not None and folder.objective.exists())
-    search = pipeline.prepared(work) if searching else None
-    folder = folder or RunFolder.create(cfg, identity(work))
-    going_on.folder = folder
-    with folder.claimed():
-        results = pipeline.run(work, folder, search, learned)
-    _tell(work, folder, results)
-    return DivergedError.exit_code if results.failed else 0
+    if args.reproduce:
+        run, found = runs.again(cfg, args.reproduce, args.resume, going_on.begun)
+        code = _told(run)
+        print(f"\n{args.reproduce}, made again in {run.folder.path}:\n\n{found.table()}")
+        return code if found.same else DivergedError.exit_code
+    if args.seeds or (args.resume and seeds.is_begun(args.resume)):
+        folder = args.resume or seeds.begin(cfg, source, [int(seed) for seed in args.seeds])
+        going_on.begun(folder)
+        codes = [_told(run) for run in runs.of_seeds(cfg, folder)]
+        summary = seeds.Summary.of(folder)
+        summary.write(folder)
+        print(f"\n{summary.table()}\n\nhanded back: {summary.choices()}\nsummary: {folder / seeds.SUMMARY}")
+        return max(codes)
+    return _told(runs.in_folder(cfg, source, args.resume, going_on.begun))
 
 
-def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
-    """Print a run's table, the search's cost, failures, and where the report and the model are."""
+def _told(run: Run) -> int:
+    """Print a run's table, the search's cost, failures, and where report and model are; gives the exit code."""
     from metaft.build.fits import finetune_cost
     from metaft.metrics import METRICS
     from metaft.report.tables import handed_back
 
+    work, folder, results = run.work, run.folder, run.results
     metric = work.search.metric
     if metric != "accuracy" and any(metric in score.metrics for by in results.scores.values() for score in by.values()):
         print(f"{METRICS[metric].title}:\n\n{results.table(metric)}\n\naccuracy:\n")
@@ -147,9 +163,10 @@ def _tell(work: Workspace, folder: RunFolder, results: Results) -> None:
     print(f"\nreport: {folder.path / 'report.html'}")
     if results.handed_back is not None:
         print(f"model:  {folder.model} ({results.handed_back.method}; load.py there opens it with open_clip)")
+    return DivergedError.exit_code if results.failed else 0
 
 
-def _settings(args: argparse.Namespace) -> tuple[Config, Objective | Carried | None]:
+def _settings(args: argparse.Namespace) -> tuple[Config, Source]:
     """The settings of the command line, checked for form and names together, and the objective that it names.
 
     Raises:
@@ -161,90 +178,82 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Objective | Carried | N
 
     flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
     overrides = [*args.overrides, *(f"{k}={json.dumps(v, default=str)}" for k, v in flags.items() if v is not None)]
-    path = args.resume / "config.yaml" if args.resume else args.config
-    if args.resume and not path.is_file():
-        raise ConfigError([Fault("--resume", f"{args.resume} holds no run", "the folder of a run that was begun")])
-    faults = _beside_resume(args) if args.resume else []
+    begun = _begun(args)
+    path = begun / "config.yaml" if begun else args.config
+    faults = _beside(args)
     try:
         cfg = load(path, overrides)
     except ConfigError as error:
         faults += error.faults
         cfg = error.partial
     faults += faults_of(cfg)
-    if args.resume and not faults:
+    if begun and not faults:
         faults += _changed(load(path), cfg)
-    needs_mode = not (args.objective or args.validate or args.print_config or args.resume)
+    needs_mode = not (args.objective or args.validate or args.print_config or begun)
     if needs_mode and cfg.search.mode is None and not faults:
         faults.append(Fault("--mode", "nothing given", "hypergrad, tpe, random"))
     if faults:
         raise ConfigError(faults)
+    if begun:
+        cfg = cfg.model_copy(update={"out": args.out})  # the folder that it began in is no place for another run
     return cfg, given(args.objective) if args.objective else None
 
 
-def _beside_resume(args: argparse.Namespace) -> list[Fault]:
-    """Faults of flags that a resumed run has no use for, since it has its own settings, folder and objective."""
-    given = {"--config": args.config, "--out": args.out, "--objective": args.objective}
-    allowed = "none, as a resumed run has its own"
-    return [Fault(flag, f"{value} beside --resume", allowed) for flag, value in given.items() if value is not None]
+def _begun(args: argparse.Namespace) -> Path | None:
+    """The folder whose settings this run has, where it goes on or is made again.
+
+    Raises:
+        ConfigError: it holds none.
+    """
+    for flag, folder in (("--resume", args.resume), ("--reproduce", args.reproduce)):
+        if folder is not None:
+            if not (folder / "config.yaml").is_file():
+                raise ConfigError([Fault(flag, f"{folder} holds no run", "the folder of a run that was begun")])
+            return Path(folder)
+    return None
+
+
+def _beside(args: argparse.Namespace) -> list[Fault]:
+    """Faults of flags beside others that leave them no meaning, and of seeds that no run can have."""
+    apart = {
+        "--resume": ("--config", "--out", "--objective", "--seeds"),
+        "--reproduce": ("--config", "--objective", "--seeds"),
+        "--seeds": ("--seed",),
+    }
+    value = {flag: getattr(args, flag.strip("-")) for flag in (*apart, *apart["--resume"], "--seed")}
+    faults = [
+        Fault(
+            other,
+            f"{_words(value[other])} beside {flag}",
+            "one of the two" if flag == "--seeds" else "none, as the run has its own",
+        )
+        for flag, others in apart.items()
+        for other in others
+        if None not in (value[flag], value[other])
+    ]
+    known = [str(int(seed)) if SEED.fullmatch(seed) else seed for seed in args.seeds or ()]
+    if args.seeds == []:
+        faults.append(Fault("--seeds", "nothing given", "whole numbers, each once"))
+    odd = [seed for seed in known if not SEED.fullmatch(seed) or int(seed) >= 2**31 or known.count(seed) > 1]
+    return faults + ([Fault("--seeds", _words(odd), "whole numbers from 0 to 2147483647, each once")] if odd else [])
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _changed(before: Config, after: Config) -> list[Fault]:
-    """Faults of settings that a resumed run would change; only the device may."""
+    """Faults of settings that a run would change that goes on or is made again; only the device and `out` may."""
     from metaft.config import flatten
+    from metaft.config.schema import MOVABLE
 
     old, new = flatten(before), flatten(after)
     return [
-        Fault(key, f"{new[key]!r} in a resumed run", f"{old[key]!r}, as the run began")
+        Fault(key, f"{new[key]!r} in a run that was begun", f"{old[key]!r}, as it began")
         for key in old
-        if old[key] != new[key] and key != "device"
+        if old[key] != new[key] and key not in MOVABLE
     ]
 
-
-def _listing(registry: str, cells: Callable[[Any], list[str]], *more: str) -> Callable[[], str]:
-    """A function that imports a registry and gives its names as a table."""
-
-    def table() -> str:
-        from metaft.lazy import Lazy
-        from metaft.report.tables import markdown
-
-        rows = [[name, *cells(kind)] for name, kind in Lazy(registry).target.items()]
-        return markdown(["name", "what", *more], rows, numbers=False)
-
-    return table
-
-
-def _described(kind: Any) -> list[str]:
-    return [kind.description]
-
-
-def _with_knobs(method: Any) -> list[str]:
-    """A method's description, and its hyperparameters with their defaults and allowed values."""
-    defaults = [(knob, "null" if knob.default is None else knob.default) for knob in method.knobs]
-    return [method.description, "; ".join(f"{knob.name} {default} ({knob.allowed})" for knob, default in defaults)]
-
-
-def _with_storages(kind: Any) -> list[str]:
-    return [f"{kind.description}; storage: {', '.join(kind.storages)}"]
-
-
-def _models() -> str:
-    from metaft.clip.names import EMBEDDED, architectures
-    from metaft.report.tables import markdown
-
-    rows = [[name, "embedded" if name in EMBEDDED else "open_clip"] for name in architectures()]
-    return markdown(["name", "what"], rows, numbers=False)
-
-
-LISTS: dict[str, Callable[[], str]] = {
-    "terms": _listing("metaft.objective.registry:TERMS", _described),
-    "methods": _listing(
-        "metaft.finetune.methods:METHODS", _with_knobs, "knobs under finetune.knobs.NAME: default (allowed)"
-    ),
-    "datasets": _listing("metaft.data.registry:FORMATS", _described),
-    "executors": _listing("metaft.search.executors.registry:EXECUTORS", _described),
-    "estimators": _listing("metaft.inner.registry:ESTIMATORS", _with_storages),
-    "models": _models,
-}
 
 if __name__ == "__main__":
     leave(main())

@@ -5,40 +5,41 @@ from __future__ import annotations
 import json
 import os
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from metaft import ranks
 from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import Classifier
-from metaft.clip.export import notes, restore, save
+from metaft.clip.export import export
 from metaft.config.read import dump
 from metaft.config.schema import Config
-from metaft.cost import Cost
-from metaft.errors import CheckpointError, ConfigError, DataError, Fault, first_line, on_a_line
-from metaft.files import TEMPORARY, append, claim, complete_lines, from_json, replacing, to_json, unwritable, write
-from metaft.finetune.fits import Fit
+from metaft.errors import ConfigError, DataError, Fault, on_a_line
+from metaft.files import TEMPORARY, append, claim, complete_lines, from_json, to_json, unwritable, write
+from metaft.objective.objective import Objective
 from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
 from metaft.results import Results
-from metaft.search.journal import Journal
-from metaft.texts import read_text, regular
+from metaft.search.journal import PLACE, Journal
+from metaft.texts import read_text
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
+FIRST = "identity.json"  # of what a run writes
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
-    *("config.yaml", "identity.json", "metrics.jsonl", "results.json", "objective.yaml"),
+    *("config.yaml", "seeds.json", FIRST, "metrics.jsonl", "results.json", "objective.yaml"),
     *("search", "checkpoints", "model"),
 )
+PARTS = ("settings", "data", "weights", "code")  # of an identity
 Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
 
 
 def refuse_unusable(out: Path | None) -> None:
     """Refuse a folder for a new run before anything is opened.
+
+    What a run wrote first, and nothing but that, is what is left of one that ended as it began, and is no hindrance.
 
     Raises:
         ConfigError: it holds a run already, or what is left of one, or cannot be written to.
@@ -49,7 +50,7 @@ def refuse_unusable(out: Path | None) -> None:
     found = [] if out is None else [name for name in OWN if (out / name).exists()]
     if "config.yaml" in found:
         raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
-    if found:
+    if set(found) - {FIRST}:
         raise ConfigError([Fault("out", f"{out} holds {', '.join(found)}, as a run does", "a new folder")])
 
 
@@ -60,7 +61,7 @@ def refuse_other_settings(path: Path, cfg: Config) -> None:
         ConfigError: they are others; each is named.
         DataError: what it began with cannot be read.
     """
-    _refuse_others(path, _identity_in(path), {"settings": fixed_settings(cfg)}, ("settings",))
+    _refuse(path, {"settings": _differences(_identity_in(path), {"settings": fixed_settings(cfg)}, "settings")})
 
 
 class RunFolder:
@@ -69,32 +70,34 @@ class RunFolder:
     Args:
         path: of the folder.
         identity: of the run.
+        earlier: the folder of a run that this one makes again.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, earlier: Path | None = None) -> None:
         self.path = path
         self.objective = path / "objective.yaml"
         self.model = path / "model"
-        self._run = run_id(identity)
+        self._run, self._earlier = run_id(identity), earlier
         self._events, self._logged = path / "metrics.jsonl", set[str]()
 
     @classmethod
-    def create(cls, cfg: Config, identity: Identity) -> RunFolder:
+    def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
         """Make a folder with identity.json and config.yaml: `out`, or one in runs/ named by the time and the settings.
 
         Raises:
             ConfigError: as for `refuse_unusable`.
         """
-        refuse_unusable(cfg.out)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-seed{cfg.seed}"
-        path.mkdir(parents=True, exist_ok=True)
-        write(path / "identity.json", to_json(identity, indent=1) + "\n")
-        write(path / "config.yaml", dump(cfg))
-        return cls(path, identity)
+
+        def begin() -> Path:
+            path = made(cfg, f"seed{cfg.seed}")
+            write(path / FIRST, to_json(identity, indent=1) + "\n")
+            write(path / "config.yaml", dump(cfg))
+            return path
+
+        return cls(ranks.alone(begin), identity, earlier)
 
     @classmethod
-    def reopened(cls, path: Path, identity: Identity) -> RunFolder:
+    def reopened(cls, path: Path, identity: Identity, earlier: Path | None = None) -> RunFolder:
         """The folder of a run that goes on with settings, data and weights of this identity.
 
         Other code is told of, and the run goes on with it.
@@ -103,11 +106,11 @@ class RunFolder:
             ConfigError: the run began with other ones; each is named.
             DataError: what it began with cannot be read.
         """
-        begun = _identity_in(path)
-        if begun["code"] != identity["code"]:
-            warn(f"{path}: {'; '.join(_differences(begun, identity, 'code'))}: its numbers may differ by rounding")
-        _refuse_others(path, begun, identity, ("settings", "data", "weights"))
-        return cls(path, identity)
+        found = departures(path, identity)
+        if code := found.pop("code"):
+            warn(f"{path}: {'; '.join(code)}: its numbers may differ by rounding")
+        _refuse(path, found)
+        return cls(path, identity, earlier)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -116,34 +119,60 @@ class RunFolder:
         Raises:
             BusyError: another process is at work in it.
         """
-        lock = claim(self.path)
+        lock = ranks.agreed(lambda: claim(self.path) if ranks.leads() else None)
         try:
-            for unfinished in self.path.rglob(f"*{TEMPORARY}"):
-                unfinished.unlink()
-            complete, torn = complete_lines(self._events) if os.path.lexists(self._events) else (b"", b"begin")
-            if torn:
-                write(self._events, complete)
-            self._logged = set(complete.decode(errors="replace").splitlines())
+            if ranks.leads():
+                self._mend()
             yield
         except OSError as error:
             error.filename = error.filename or str(self.path)  # torch and others leave it out
             raise
         finally:
-            lock.release()
+            if lock is not None:
+                lock.release()
+
+    def _mend(self) -> None:
+        """Remove what a crash has left half-written, and read which events there are."""
+        for unfinished in self.path.rglob(f"*{TEMPORARY}"):
+            unfinished.unlink()
+        complete, torn = complete_lines(self._events) if os.path.lexists(self._events) else (b"", b"begin")
+        if torn:
+            write(self._events, complete)
+        self._logged = set(complete.decode(errors="replace").splitlines())
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to metrics.jsonl, unless it was there before an interruption."""
         line = to_json(event)
-        if line not in self._logged:
+        if ranks.leads() and line not in self._logged:
             append(self._events, line)
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
-        return Journal(self.path / "search" / "trials.jsonl", run=self._run)
+        earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
+        with ranks.leader_first():
+            return Journal(self.path / PLACE, run=self._run, earlier=earlier, read_only=not ranks.leads())
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
         return Checkpoints(self.path / "checkpoints", work.fresh, work.device, self._run)
+
+    def write(self, results: Results) -> None:
+        """Write results.json."""
+        if ranks.leads():
+            results.write(self.path)
+
+    def settle(self, learned: Objective) -> None:
+        """Write objective.yaml, whose presence says that a search has ended."""
+        if ranks.leads():
+            learned.save(self.objective)
+
+    def finish(self, work: Workspace, results: Results, handed_back: Classifier | None) -> None:
+        """Write the model that is handed back, the results and their report."""
+        if ranks.leads():
+            if handed_back is not None:
+                export(handed_back, work.clip, work.splits.classes.names, self.model)
+            results.save(self.path)
+        ranks.meet()
 
     def results(self) -> Results | None:
         """The contents of results.json so far; None: there is none.
@@ -154,27 +183,47 @@ class RunFolder:
         return Results.load(self.path, unsealed=False) if os.path.lexists(self.path / "results.json") else None
 
 
+def made(cfg: Config, what: str) -> Path:
+    """A new folder: `out`, or one in runs/ named by the time, the settings and what it is for.
+
+    Raises:
+        ConfigError: as for `refuse_unusable`.
+    """
+    refuse_unusable(cfg.out)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-{what}"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def departures(path: Path, identity: Identity) -> dict[str, list[str]]:
+    """By part of an identity, in words, each value that is not what the run in a folder began with.
+
+    Raises:
+        DataError: what it began with cannot be read.
+    """
+    begun = _identity_in(path)
+    return {part: _differences(begun, identity, part) for part in PARTS}
+
+
 def _identity_in(path: Path) -> dict[str, dict[str, Any]]:
     """What the run in a folder began with.
 
     Raises:
         DataError: it cannot be read.
     """
-    file = path / "identity.json"
+    file = path / FIRST
     try:
         begun = from_json(read_text(file))
-        return {part: dict(begun[part]) for part in ("settings", "data", "weights", "code")}
+        return {part: dict(begun[part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = on_a_line(f"{type(error).__name__}: {error}")
         raise DataError(f"{file}: what the run began with cannot be read ({reason}); allowed: as it began") from error
 
 
-def _refuse_others(path: Path, begun: Identity, now: Identity, parts: Sequence[str]) -> None:
-    faults = [
-        Fault(f"{path}: {part}", difference, "as the run began; a new run takes others")
-        for part in parts
-        for difference in _differences(begun, now, part)
-    ]
+def _refuse(path: Path, found: Mapping[str, Sequence[str]]) -> None:
+    allowed = "as the run began; a new run takes others"
+    faults = [Fault(f"{path}: {part}", one, allowed) for part, several in found.items() for one in several]
     if faults:
         raise ConfigError(faults)
 
@@ -187,83 +236,3 @@ def _differences(begun: Identity, now: Identity, part: str) -> list[str]:
         for name in dict.fromkeys([*old, *new])
         if old.get(name) != new.get(name)
     ]
-
-
-class Checkpoints:
-    """Fitted classifiers and the states of trainings under way, in a folder.
-
-    Args:
-        folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
-        fresh: makes a classifier to load into.
-        device: onto which states of trainings are loaded.
-        run: what tells their run from others.
-    """
-
-    def __init__(
-        self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu", run: str = ""
-    ) -> None:
-        self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
-
-    def take(self, name: str) -> Fit | None:
-        """A fit; None: it is not in the folder.
-
-        Raises:
-            CheckpointError: it cannot be read, was changed, or is of another run.
-        """
-        path = self._folder / f"{name}.safetensors"
-        if not os.path.lexists(path):
-            return None
-        model, written = restore(self._fresh(), path), notes(path)
-        self._refuse_other(path, written.get("run"))
-        try:
-            costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
-            return Fit(model, costs, dict(json.loads(written["chosen"])))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{path}: {first_line(error)}; allowed: notes as metaft wrote them") from error
-
-    def put(self, name: str, fit: Fit) -> None:
-        """Write a fit, and delete the states of its trainings, which are no longer needed."""
-        costs = {other: asdict(cost) for other, cost in fit.costs.items()}
-        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
-        self._folder.mkdir(exist_ok=True)
-        save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
-        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
-            path.unlink(missing_ok=True)
-
-    def load(self, name: str) -> dict[str, Any] | None:
-        """The state of a training that was interrupted; None: there is none.
-
-        Raises:
-            CheckpointError: it cannot be read, was changed, or is of another run.
-        """
-        path = self._training(name)
-        if not os.path.lexists(path):
-            return None
-        try:
-            with zipfile.ZipFile(regular(path)) as parts:
-                changed = parts.testzip()  # compares checksums, which torch.load does not
-            if changed is not None:
-                raise ValueError(f"{changed} in it was changed")
-            state = dict(torch.load(path, map_location=self._device, weights_only=True))
-        except Exception as error:  # torch raises whatever the bytes lead it to
-            raise CheckpointError(
-                f"{path}: {first_line(error)}; allowed: a training's state, or no such file"
-            ) from error
-        self._refuse_other(path, state.pop("run", None))
-        return state
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write the state of a training, so that a reader sees a complete file."""
-        self._folder.mkdir(exist_ok=True)
-        with replacing(self._training(name)) as file:
-            try:
-                torch.save({**state, "run": self._run}, file)
-            except RuntimeError as error:  # torch's writer hides why a file could not be written
-                raise error.__context__ or error from None
-
-    def _refuse_other(self, path: Path, run: str | None) -> None:
-        if run != self._run:
-            raise CheckpointError(f"{path}: of another run; allowed: this run's own, or no such file")
-
-    def _training(self, name: str) -> Path:
-        return self._folder / f"{name}.training"

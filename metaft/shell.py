@@ -13,7 +13,16 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from metaft.errors import DataError, MetaftError, OutOfMemoryError, fault_of_system, first_line, out_of_memory
+from metaft import ranks
+from metaft.errors import (
+    DataError,
+    MetaftError,
+    OutOfMemoryError,
+    fault_of_system,
+    first_line,
+    out_of_memory,
+    undetermined,
+)
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -44,6 +53,10 @@ def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") 
     except Exception as error:
         if out_of_memory(error):
             return _told(OutOfMemoryError(f"{first_line(error)}; allowed: what fits in memory{_then(going_on)}"))
+        if fault := undetermined(error):
+            return _told(fault)
+        if ranks.lost_another(error):
+            return _told(DataError(f"another rank has ended; allowed: all to the end{_then(going_on)}"))
         if isinstance(error, OSError):
             allowed = "room" if error.errno in NO_ROOM else "files that can be read and written"
             return _told(DataError(f"{fault_of_system(error)}; allowed: {allowed}{_then(going_on)}"))
@@ -105,5 +118,7 @@ def _then(going_on: Callable[[], str]) -> str:
 
 
 def _told(error: MetaftError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    rank = ranks.started_as()
+    if not (rank and error.shared):
+        print(f"{f'rank {rank}: ' if rank else ''}error: {error}", file=sys.stderr)
     return error.exit_code

@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from metaft.config.schema import HypergradConfig
 from metaft.data.registry import SUITE_VERSION
+from metaft.files import append, write
 from metaft.inner import ESTIMATORS
 from metaft.search.bilevel import Budget
 from metaft.search.journal import Journal
@@ -37,6 +39,7 @@ QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
     *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "worlds", "ood_size"),
     *("throughput", "zero_shot", "judges", "memory", "landscape"),
+    *("chaos", "soak"),
 )
 MAKERS = ("figures", "pretrain", "results")
 PEERS = {"tpe": "hyperopt", "zero_shot": "clip_benchmark"}  # packages that a benchmark imports and the tests do without
@@ -272,6 +275,57 @@ def test_peers_and_plain_training_have_the_loop_that_is_measured(benchmarks):
     model = setting.plain()
     trained = ce_calibrated(model(setting.last.images).logits, setting.last.labels)
     torch.testing.assert_close(trained.detach(), value, rtol=1e-10, atol=0)
+
+
+@pytest.fixture
+def patchable(monkeypatch):
+    """What a watch patches for the rest of a process's life is given back after the test."""
+    for owner, name in ((Path, "replace"), (os, "open"), (os, "fsync")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+
+
+def test_every_write_to_a_folder_is_a_point(benchmarks, tmp_path, patchable):
+    from shared.strikes import Watch
+
+    run, seen = tmp_path / "run", list[str]()
+    run.mkdir()
+    Watch(run, lambda point, form, cut: seen.append(f"{point.number} {point.act} {point.file} {form}"))
+    for folder in (run, tmp_path):
+        write(folder / "a", "text")
+        append(folder / "a", "line")
+    forms = {"1 rename": ("before", "full", "after"), "2 append": ("before", "torn", "full", "after")}
+    assert seen == [f"{point} a {form}" for point in forms for form in forms[point]]
+
+
+def test_a_strike_of_a_full_disk_leaves_half_of_what_is_written(benchmarks, tmp_path, patchable):
+    from shared.strikes import Watch, strike
+
+    Watch(tmp_path, strike(2, "full"))
+    write(tmp_path / "a", "text\n")
+    with pytest.raises(OSError, match="No space left on device"):
+        append(tmp_path / "a", "a line")
+    assert (tmp_path / "a").read_text() == "text\na l"
+    append(tmp_path / "a", "ine")
+    assert (tmp_path / "a").read_text() == "text\na line\n"
+
+
+def test_runs_are_the_same_but_for_times(benchmarks, tmp_path):
+    from shared.sameness import difference
+
+    one, other = (tmp_path / name for name in ("one", "other"))
+    for folder, clock in ((one, 1.5), (other, 2.5)):
+        (folder / "search").mkdir(parents=True)
+        record = {"kind": "trial", "clock": clock, "outcome": {"value": 0.5, "seconds": clock}}
+        (folder / "search" / "trials.jsonl").write_text(json.dumps(record) + "\n")
+        save_file({"w": torch.ones(3)}, folder / "model.safetensors")
+    assert difference(one, other) == ""
+    save_file({"w": torch.tensor([1.0, 1.0, 1.0 + 1e-7])}, other / "model.safetensors")
+    assert difference(one, other).startswith("model.safetensors: w: ")
+    line = {"kind": "trial", "outcome": {"value": 0.6}}
+    (other / "search" / "trials.jsonl").write_text(json.dumps(line) + "\n")
+    assert difference(one, other) == "search/trials.jsonl: 0: outcome: value: 0.6 instead of 0.5"
+    (other / "more.tmp").touch()
+    assert difference(one, other) == "files: ['more.tmp'] more, [] missing"
 
 
 @pytest.mark.full

@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 
 from metaft import config, pipeline
 from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
 from metaft.clip.embedded import TOY, checkpoint
 from metaft.data.registry import SUITE_VERSION
 from metaft.objective import load_objective
 from metaft.run import main
-from metaft.runfolder import Checkpoints
 from metaft.search.problem.finetune import FinetuneProblem
 from tests.conftest import SMALL
 
@@ -294,12 +294,12 @@ def copied(ended, metaft, tmp_path):
 
 def test_resume_takes_no_other_settings(copied, metaft, capsys):
     assert main(["--resume", "run", "inner.steps=9"]) == 2
-    assert "inner.steps: 9 in a resumed run; allowed: 2, as the run began" in capsys.readouterr().err
+    assert "inner.steps: 9 in a run that was begun; allowed: 2, as it began" in capsys.readouterr().err
     assert main(["--resume", "run", "finetune.method=ftp"]) == 2
-    assert "finetune.method: 'ftp' in a resumed run; allowed: 'auto', as the run began" in capsys.readouterr().err
-    for flag in ("--config", "--out", "--objective"):
-        assert main(["--resume", "run", flag, "other"]) == 2
-        assert f"{flag}: other beside --resume; allowed: none, as a resumed run has its own" in capsys.readouterr().err
+    assert "finetune.method: 'ftp' in a run that was begun; allowed: 'auto', as it began" in capsys.readouterr().err
+    for flag, value in (("--config", "other"), ("--out", "other"), ("--objective", "other"), ("--seeds", "1")):
+        assert main(["--resume", "run", flag, value]) == 2
+        assert f"{flag}: {value} beside --resume; allowed: none, as the run has its own" in capsys.readouterr().err
     assert metaft("--mode", "random", "--out", "run") == 2
     assert "--resume run" in capsys.readouterr().err
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaft import config
+from metaft import config, runfolder
+from metaft.checkpoints import Checkpoints
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, ConfigError, DataError
 from metaft.finetune.fits import Fit
-from metaft.runfolder import Checkpoints, RunFolder
+from metaft.runfolder import RunFolder
 from metaft.tensors import digest
 from tests.results import RESULTS
 
@@ -79,11 +80,26 @@ def test_what_was_half_written_is_removed(tmp_path):
         assert not list(tmp_path.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("left", ["identity.json", "results.json", "objective.yaml", "search", "checkpoints", "model"])
+@pytest.mark.parametrize("left", ["seeds.json", "results.json", "objective.yaml", "search", "checkpoints", "model"])
 def test_what_is_left_of_a_run_is_no_folder_for_another(tmp_path, left):
     (tmp_path / left).mkdir()
     with pytest.raises(ConfigError, match=f"out: .* holds {left}, as a run does; allowed: a new folder"):
         RunFolder.create(config.load(None, [f"out={tmp_path}"]), IDENTITY)
+
+
+def test_a_run_that_ended_as_it_began_is_begun_anew(tmp_path, monkeypatch):
+    """By the same command: there is nothing to go on with."""
+    cfg = config.load(None, [f"out={tmp_path / 'run'}"])
+    with monkeypatch.context() as patched:
+        patched.setattr(runfolder, "dump", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            RunFolder.create(cfg, IDENTITY)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["identity.json"]
+    assert config.load(RunFolder.create(cfg, IDENTITY).path / "config.yaml") == cfg
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
@@ -161,6 +177,18 @@ def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
     assert checkpoints.load("soup") is None
 
 
+def test_a_crash_after_a_fit_leaves_no_state_of_its_training(work, checkpoints, tmp_path, monkeypatch):
+    """The fit is taken when the run goes on; its folds, whose trainings may be under way, are fits of their own."""
+    for name in ("ft", "ft.tried", "ft.fold0"):
+        checkpoints.save(name, {"step": 3})
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.put("ft", Fit(work.classifier))
+    assert checkpoints.take("ft") is not None
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"ft.safetensors", "ft.fold0.training"}
+
+
 def test_files_that_cannot_be_read_are_named(checkpoints, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "ft.training").write_bytes(b"torn")
@@ -229,6 +257,6 @@ def test_what_another_run_made_is_refused(work, checkpoints, tmp_path):
 def test_a_state_that_finds_no_room_says_so(checkpoints, tmp_path, scalars):
     checkpoints.save("ft", {"step": 1})
     (tmp_path / "checkpoints" / "ft.training.tmp").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*ft\.training'"):
         checkpoints.save("ft", {"step": 2, "variables": torch.zeros(scalars)})
     assert checkpoints.load("ft") == {"step": 1}, "the last state stays"

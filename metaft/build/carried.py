@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaft.config.read import load
+from metaft.config.read import dump, load
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, Fault
+from metaft.files import write
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.progress import tell
@@ -62,6 +63,21 @@ def given(place: Path) -> Objective | Carried:
         missing, allowed = f"{place} holds no run with an objective", "an objective.yaml, or the folder of such a run"
         raise ConfigError([Fault("--objective", missing, allowed)])
     return Carried(load_objective(file), load(settings))
+
+
+def keep(source: Objective | Carried, folder: Path) -> None:
+    """Write what was given into a folder, for `kept` to read again."""
+    folder.mkdir()
+    if isinstance(source, Carried):
+        write(folder / "config.yaml", dump(source.settings))
+    (source.objective if isinstance(source, Carried) else source).save(folder / "objective.yaml")
+
+
+def kept(folder: Path) -> Objective | Carried | None:
+    """What `keep` has written; None: nothing."""
+    if not folder.exists():
+        return None
+    return given(folder if (folder / "config.yaml").exists() else folder / "objective.yaml")
 
 
 def carried(objective: Objective, rate: float, depth: int) -> Objective:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from metaft import ranks
 from metaft.build.fits import servable
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
@@ -17,7 +18,7 @@ from metaft.objective.objective import Objective
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
-    return [*_method(work), *_patterns(work), *([] if learned is None else _objective(work, learned))]
+    return [*_method(work), *_patterns(work), *_ranks(work), *([] if learned is None else _objective(work, learned))]
 
 
 def _method(work: Workspace) -> list[Fault]:
@@ -26,6 +27,20 @@ def _method(work: Workspace) -> list[Fault]:
     if kept in (AUTO, *able):
         return []
     return [Fault("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))]
+
+
+def _ranks(work: Workspace) -> list[Fault]:
+    """Faults of what several ranks cannot share: batches that they do not divide, and trials of other processes."""
+    count, cfg = ranks.count(), work.cfg
+    sizes = {"inner.batch_size": cfg.inner.batch_size, "finetune.batch_size": cfg.finetune.batch_size}
+    faults = [
+        Fault(field, f"{size}, which {count} ranks do not divide", f"a multiple of {count}")
+        for field, size in sizes.items()
+        if size % count
+    ]
+    if count > 1 and cfg.search.executor != "serial":
+        faults.append(Fault("search.executor", f"{cfg.search.executor} on {count} ranks", "serial"))
+    return faults
 
 
 def _patterns(work: Workspace) -> list[Fault]:

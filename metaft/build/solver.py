@@ -11,7 +11,7 @@ from metaft.build.workspace import Workspace, devices
 from metaft.config.schema import Config
 from metaft.search.bilevel import Budget, Solver
 from metaft.search.executors.registry import EXECUTORS, Place
-from metaft.search.journal import Journal
+from metaft.search.journal import PLACE, Journal
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, SAMPLERS
 from metaft.search.solvers.blackbox import BlackBoxSolver
@@ -51,7 +51,7 @@ def budget(cfg: Config) -> Budget:
 def earlier_journal(cfg: Config) -> Path | None:
     """The path of the journal of the run that `search.warm_start` names, if any."""
     run = cfg.search.warm_start
-    return None if run is None else run / "search" / "trials.jsonl"
+    return None if run is None else run / PLACE
 
 
 def is_online(cfg: Config) -> bool:

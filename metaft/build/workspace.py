@@ -19,6 +19,7 @@ from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
 from metaft.data.duplicates import refuse_shared, with_copies
 from metaft.data.types import ImageView, Split, Splits
+from metaft.determinism import settle
 from metaft.errors import ConfigError, Fault
 from metaft.metrics import BY_SET, METRICS
 from metaft.progress import tell
@@ -94,6 +95,7 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     Raises:
         DataError: a picture that judges is among those to train on.
     """
+    settle(cfg.deterministic)
     if not _published(suite):
         refuse_shared(splits)
     if suite["version"] is None:

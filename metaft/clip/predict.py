@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.data.types import Split
 from metaft.progress import track
@@ -23,6 +24,11 @@ def image_features(classifier: Classifier, split: Split, batch_size: int, device
     return _over(split, classifier, lambda out: out.image_features, batch_size, device)
 
 
+def outputs(classifier: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
+    """A classifier's outputs on images, of which each rank computes its own; not differentiable by its parameters."""
+    return Outputs(*apart(lambda params, own, tokens: classifier(own), {}, images, None))  # type: ignore[arg-type]
+
+
 @torch.no_grad()
 def _over(
     split: Split,
@@ -32,7 +38,7 @@ def _over(
     device: torch.device | str,
 ) -> Tensor:
     batches = track(split.batches(batch_size, device), split.name, total=-(-len(split) // batch_size))
-    return torch.cat([part(classifier(batch.images)).cpu() for batch in batches])
+    return torch.cat([part(outputs(classifier, batch.images)).cpu() for batch in batches])
 
 
 def competing(logits: Tensor, answers: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ Parts = Annotated[int, Field(ge=1, le=limits.PARTS)]
 Positive = Annotated[float, Field(ge=limits.SMALL, le=limits.LARGE)]
 NotNegative = Annotated[float, Field(ge=0, le=limits.LARGE)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+MOVABLE = ("device", "out")  # settings that a run may have others of when it goes on
 
 
 class Section(BaseModel):
@@ -44,9 +45,7 @@ class DataConfig(Section):
     root: Place | None = None
     classnames: Place | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
     templates: Named | None = None  # simple | openai | a file with one template a line; None: the format's own
-    on_unreadable: Literal["stop", "skip", "late"] = (
-        "stop"  # late: as stop, but files are not tried before they are used
-    )
+    on_unreadable: Literal["stop", "skip", "late"] = "stop"  # late: as stop, but no file is tried before it is used
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
     cache_gib: NotNegative = 64.0  # of decoded pictures on disk that memory does not hold, all splits together
     shots: Images | None = None  # how many images of each class of id_train are used, drawn by the seed
@@ -144,9 +143,7 @@ class InnerConfig(StepConfig, TrainingConfig):
     steps: Count = 10
     batch_size: Batch = 32
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
-    stretch: float = Field(
-        4.0, ge=1, le=limits.LARGE
-    )  # the most by which T steps' rates are raised to go as far as finetune
+    stretch: float = Field(4.0, ge=1, le=limits.LARGE)  # the most by which rates rise to go as far as finetune
     warm_start: CountOr0 = 0  # steps of the recipe that give AdamW's first moments; 0: they start at zero
 
 
@@ -291,6 +288,7 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = "auto"
+    deterministic: Literal[True, False, "warn"] = False  # only kernels that give the same bits each time
     out: Place | None = None
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -302,6 +300,13 @@ class Config(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
+
+    @field_validator("deterministic", mode="before")
+    @classmethod
+    def _truth_or_warn(cls, value: Any) -> Any:
+        if not (isinstance(value, bool) or value == "warn"):
+            raise PydanticCustomError("literal_error", "{expected}", {"expected": "'true', 'false', 'warn'"})
+        return value
 
     @property
     def trains_on_ood_val(self) -> bool:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from metaft.clip.classifier import Classifier, grouped, holding, picked_parameters, trainable
+from metaft.apart import apart
+from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
 from metaft.config.schema import AdamWConfig
 from metaft.finetune.context import FitSettings
 from metaft.hooks.hook import PLAIN, Hook, State
@@ -78,13 +79,18 @@ class Trainee:
         """Take one step on an objective, at `pace` times its learning rates; gives the loss before it."""
         self.objective = objective
         parameters = dict(self.hook.parameters(self.variables, self.pretrained))
-        out = functional_call(self.model, parameters, (batch.all_images, batch.tokens))
+        out = Outputs(*apart(self._alone, parameters, batch.all_images, batch.tokens))  # type: ignore[arg-type]
         loss = self.loss(batch.observe(out, parameters, self.pretrained), objective.values())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._update(pace)
         self.step += 1
         return loss.item()
+
+    def _alone(self, parameters: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        """The model's outputs on these images, by this process."""
+        out: Outputs = functional_call(self.model, dict(parameters), (images, tokens))
+        return out
 
     @torch.no_grad()
     def _update(self, pace: float) -> None:

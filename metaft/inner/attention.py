@@ -1,4 +1,4 @@
-"""Attention that can be differentiated twice."""
+"""Which attention kernels torch may take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from contextlib import AbstractContextManager
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+ALL = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
+
 
 def second_order_attention() -> AbstractContextManager[None]:
     """A context with the attention kernel that has second derivatives; the fused ones have none."""
     return sdpa_kernel(SDPBackend.MATH)
+
+
+def any_attention() -> AbstractContextManager[None]:
+    """A context with the fastest kernel, also within one of `second_order_attention`.
+
+    Kernels round differently, so that what is kept may not hang on the context in which it is first asked for.
+    """
+    return sdpa_kernel(ALL)

@@ -25,6 +25,11 @@ class Dropout:
         self._switch(False)
         self._steady = not self._active  # whether running the model is known to change nothing in it
 
+    @property
+    def draws(self) -> bool:
+        """Whether there are any."""
+        return bool(self._active)
+
     @contextmanager
     def drawn(self, batch: TrainBatch) -> Iterator[None]:
         """Training mode, on randomness that is a function of the batch's seed.

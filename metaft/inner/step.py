@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, picked_parameters
 from metaft.config.schema import StepConfig
 from metaft.errors import ConfigError, Fault
@@ -23,6 +24,7 @@ from metaft.inner.optimizer import AdamWOnStates
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
 from metaft.names import ALPHA, Name, value_for
+from metaft.objective.registry import TERMS
 from metaft.objective.state import StepState
 from metaft.objective.weighted import WeightedLoss
 from metaft.tensors import with_zeros
@@ -77,7 +79,7 @@ class Step:
         self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
         variables = self._variables()
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
-        self._loss, self._accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
+        self._loss, self.accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
@@ -93,6 +95,17 @@ class Step:
             eps=settings.eps,
         )
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
+
+    def in_parts(self, count: int) -> Step:
+        """The same step with batches cut into so many parts; the model is shared."""
+        other = copy.copy(self)
+        other.accumulate = count
+        return other
+
+    def divisible(self, h: Mapping[str, Any]) -> bool:
+        """Whether the loss is the mean of those on a batch's parts: none compares images, and nothing is drawn."""
+        across = any(name in TERMS and TERMS[name].across and float(weight) != 0 for name, weight in h.items())
+        return not across and not self._dropout.draws
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:
         """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""
@@ -127,6 +140,10 @@ class Step:
         return self._hook.parameters(dict(zip(self.names, params, strict=True)), self.pretrained)
 
     def _at(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        return Outputs(*apart(self._alone, params, images, tokens))  # type: ignore[arg-type]
+
+    def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
+        """The model's outputs on these images, by this process."""
         full = list(self._rest)
         for name, p in params.items():
             full[self._slots[name]] = _without_gradient(p, self._dead[name]) if name in self._dead else p
@@ -135,7 +152,7 @@ class Step:
             out: Outputs = self._model(images, tokens)
         self._model.update_params(self._rest)  # so that no graph outlives its estimate
         dtype = next(iter(params.values())).dtype
-        return Outputs(*(None if t is None else t.to(dtype) for t in out))  # type: ignore[arg-type]
+        return [None if t is None else t.to(dtype) for t in out]
 
     def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
         """The inner loss [] at these parameters."""
@@ -154,7 +171,7 @@ class Step:
                 to anchors + alpha (variables - anchors), where h holds `alpha`.
         """
         with second_order_attention():
-            if self._accumulate == 1:
+            if self.accumulate == 1:
                 grads = self._gradient(state.params, batch, h, graph=True)
             else:
                 grads = self._recomputed(state.params, batch, h)
@@ -186,7 +203,7 @@ class Step:
 
     def parts(self, batch: TrainBatch) -> list[Part]:
         """The parts of a batch that are in memory one after the other; terms on it see the model's outputs alone."""
-        cut = batch.parts(self._accumulate)
+        cut = batch.parts(self.accumulate)
         return [Part(share, partial(self._outputs, part), partial(self._loss_of, part)) for share, part in cut]
 
     def _outputs(self, batch: TrainBatch, params: Sequence[Tensor]) -> list[Tensor]:
@@ -236,7 +253,7 @@ class Step:
         self, state: InnerState, grads: Sequence[Tensor | None], batch: TrainBatch, h: Mapping[str, Any]
     ) -> InnerState:
         """The state after a batch with these gradients of the whole loss; after the last one, `alpha` of the way on."""
-        end = self._updated(state, grads, _paced(h, batch))
+        end = self._updated(state, grads, batch.paced(h))
         return self.mixed(end, h[ALPHA]) if batch.last and ALPHA in h else end
 
     def _updated(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
@@ -267,7 +284,7 @@ class Step:
 
     def _gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
         """The mean gradient over a batch's parts, without a graph."""
-        parts = batch.parts(self._accumulate)
+        parts = batch.parts(self.accumulate)
         return mean((share, self._gradient(params, part, h, graph=False)) for share, part in parts)
 
     def _recomputed(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> list[Tensor | None]:
@@ -282,7 +299,7 @@ class Step:
 
             return recomputed(gradient, *params, *(h[n] for n in names))
 
-        return mean((share, gradient_on(part)) for share, part in batch.parts(self._accumulate))
+        return mean((share, gradient_on(part)) for share, part in batch.parts(self.accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
         parameters = self._parameters(params)
@@ -296,13 +313,6 @@ class Step:
         """The model's outputs on a batch, in training mode where theta_0 has it."""
         with self._dropout.drawn(batch):
             return self._at(parameters, batch.all_images, batch.tokens)
-
-
-def _paced(h: Mapping[str, Any], batch: TrainBatch) -> Mapping[str, Any]:
-    """h with its learning rates multiplied by the batch's pace."""
-    if batch.pace == 1:
-        return h
-    return {key: batch.pace * value if Name.parse(key).base == "lr" else value for key, value in h.items()}
 
 
 def _without_gradient(p: Tensor, part: slice) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from metaft import ranks
 from metaft.config.schema import StorageConfig
 from metaft.inner.loop import Footprint, HalvedStep, Loop
 from metaft.inner.sweep import Link
@@ -127,11 +128,14 @@ def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
 
 
 def free_memory(device: torch.device) -> float:
-    """The bytes that `auto` may take where no budget is given: a share of what is free on the device."""
+    """The bytes that `auto` may take where no budget is given: a share of what is free on the device.
+
+    Ranks take the same: what the least of them has, and main memory in equal parts.
+    """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
-    return SHARE * min(_available(), _allowed())
+        return SHARE * min(ranks.gathered(torch.cuda.mem_get_info(device)[0] + cached))
+    return SHARE * min(ranks.gathered(min(_available(), _allowed()))) / ranks.count()
 
 
 def _available() -> float:

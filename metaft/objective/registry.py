@@ -31,6 +31,7 @@ class Term:
         function: of a `StepState`, to a 0-d tensor; twice differentiable almost everywhere.
         penalty: whether it looks at parameters alone, so that each parameter group may have its own weight.
         needs_text: whether it needs captions, and so the text tower.
+        across: whether it compares the images of a batch, so that its mean over parts of one is another loss.
         scale: maps the number N of trained scalars to the factor that makes a penalty's weights comparable between
             models (see `metaft.objective.penalties`); losses on a batch need none.
     """
@@ -40,6 +41,7 @@ class Term:
     function: Callable[[StepState], Tensor]
     penalty: bool = False
     needs_text: bool = False
+    across: bool = False
     scale: Callable[[int], float] = _one
 
     def __call__(self, state: StepState) -> Tensor:
@@ -47,8 +49,8 @@ class Term:
         return self.function(state)
 
 
-def _loss(name: str, description: str, *, needs_text: bool = False) -> Term:
-    return Term(name, description, Lazy(f"metaft.objective.losses:{name}"), needs_text=needs_text)
+def _loss(name: str, description: str, *, needs_text: bool = False, across: bool = False) -> Term:
+    return Term(name, description, Lazy(f"metaft.objective.losses:{name}"), needs_text=needs_text, across=across)
 
 
 def _penalty(name: str, description: str, scale: Callable[[int], float]) -> Term:
@@ -60,7 +62,7 @@ _BUILT_IN = (
     _loss("dcm", "entropy of the misclassified samples"),
     _loss("entropy", "entropy of the predictions"),
     _loss("hinge", "multi-class hinge loss (Weston-Watkins)"),
-    _loss("flyp", "contrastive loss between images and captions (FLYP)", needs_text=True),
+    _loss("flyp", "contrastive loss between images and captions (FLYP)", needs_text=True, across=True),
     _loss("kd", "distillation from the zero-shot model"),
     _penalty("l1zero", "L1 norm of the parameters", _inverse_root),
     _penalty("l2zero", "squared L2 norm of the parameters", _one),

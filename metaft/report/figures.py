@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from metaft.files import replacing
 from metaft.report.document import Document
 from metaft.report.values import ood_mean, ood_splits
 
@@ -38,7 +39,8 @@ def id_against_ood(runs: Sequence[Document], path: Path) -> Path:
     if axes.containers:  # without OOD tests there is no point
         figure.legend(loc="outside upper center", ncols=min(3, len(names)), fontsize="small", frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
     return path
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from metaft import ranks
 from metaft.errors import DataError, fault_of_system, on_a_line
 from metaft.files import append, claim, complete_lines, to_json, write
 from metaft.progress import warn
@@ -20,6 +21,7 @@ __all__ = ["Journal", "Lost", "Record", "Start"]
 
 VERSION = 3
 BY_LINE = 2  # the version whose lines have checksums each of its own, or none
+PLACE = Path("search", "trials.jsonl")  # in the folder of a run
 
 
 class Journal:
@@ -30,6 +32,8 @@ class Journal:
     Args:
         path: of the file, which is made if there is none.
         run: what tells the run apart that the journal belongs to.
+        earlier: the records of a run that is made again: its clock is this one's, so that limits in seconds end both at
+            the same trial.
         read_only: read the file; write, repair and lock nothing.
 
     Raises:
@@ -37,8 +41,15 @@ class Journal:
         BusyError: another process writes to it.
     """
 
-    def __init__(self, path: Path | None = None, *, run: str | None = None, read_only: bool = False) -> None:
-        self.path, self._run = path, run
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        run: str | None = None,
+        earlier: Sequence[Record] = (),
+        read_only: bool = False,
+    ) -> None:
+        self.path, self._run, self._earlier = path, run, earlier
         self.space: list[dict[str, Any]] | None = None
         self.starts: list[Start] = []
         self.lost: list[Lost] = []
@@ -56,15 +67,21 @@ class Journal:
         if torn and self._file is not None:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
             write(self._file, complete)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._before, self._opened = max((r.clock for r in self.records), default=0.0), time.perf_counter()
+        self._last = time.perf_counter()  # when the last evaluation ended, or this sitting began
 
     @property
     def clock(self) -> float:
-        """Wall-clock seconds that the search has taken, since `bind` and in earlier sittings."""
-        return self._before + time.perf_counter() - self._opened
+        """Wall-clock seconds that the search had taken when the last evaluation ended, its earlier sittings included.
+
+        What a search decides by it hangs on what is written, so that one that goes on, or is made again, decides alike.
+        """
+        return self.records[-1].clock if self.records else 0.0
+
+    def _now(self) -> float:
+        """The clock of an evaluation that ends now, or that its like had in the run that is made again."""
+        done, last = len(self.records), self._last
+        self._last = time.perf_counter()
+        return self._earlier[done].clock if done < len(self._earlier) else self.clock + self._last - last
 
     @property
     def trials(self) -> list[Record]:
@@ -77,7 +94,7 @@ class Journal:
         Raises:
             DataError: the journal's points are of another one; names the first parameter that differs, or the point.
         """
-        self._begin()
+        self._last = time.perf_counter()
         described = space.described()
         if self.space is None:
             self.space = described
@@ -103,7 +120,8 @@ class Journal:
         self._write("lost", {"lost": lost.kind, "number": lost.number, "seed": lost.seed})
 
     def append(self, record: Record) -> None:
-        """Record an evaluation that ended."""
+        """Record an evaluation that ended now."""
+        record = replace(record, clock=ranks.told(self._now()))
         self.records.append(record)
         self._write(record.kind, asdict(record))
 

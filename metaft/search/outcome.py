@@ -10,7 +10,7 @@ Status = Literal["ok", "diverged", "oom", "stopped", "failed", "lost"]
 MIXES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # shares of the way from where a fine-tune begins to where it ends
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of one inner run: outer loss, accuracy on the outer set, the value that solvers minimise, and cost.
 

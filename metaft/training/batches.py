@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaft.clip.classifier import Outputs
+from metaft.clip.predict import outputs
 from metaft.data.types import Split
+from metaft.inner.attention import any_attention
+from metaft.names import Name
 from metaft.objective.state import SourceState, StepState
 from metaft.training.augment import Augment
 
@@ -82,6 +85,12 @@ class TrainBatch(NamedTuple):
             },
         )
 
+    def paced(self, h: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Hyperparameters with their learning rates multiplied by the batch's pace."""
+        if self.pace == 1:
+            return h
+        return {key: self.pace * value if Name.parse(key).base == "lr" else value for key, value in h.items()}
+
     def parts(self, count: int) -> list[tuple[float, TrainBatch]]:
         """The batch cut into at most `count` parts, each with its share of the images."""
         if count == 1:
@@ -130,9 +139,10 @@ def source_size(size: int) -> int:
 class Reference:
     """theta_0's logits and features of a split's images, computed once per image, when one is asked for.
 
-    How a batch is put together decides how its sums are rounded. So images are computed in blocks of the split's order,
-    whatever is asked for: a training that was interrupted gets the same bits as one that was not. Of a split of more
-    than `WHOLE` images, of which a search sees few, nothing is kept: they are computed as they are asked for.
+    How a batch is put together, and the attention kernel, decide how its sums are rounded. So images are computed in
+    blocks of the split's order and with the same kernels, whatever is asked for, and where: a training that was
+    interrupted gets the same bits as one that was not. Of a split of more than `WHOLE` images, of which a search sees
+    few, nothing is kept: they are computed as they are asked for.
 
     Args:
         classifier: theta_0; it is never changed.
@@ -164,7 +174,8 @@ class Reference:
 
     @torch.no_grad()
     def _computed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        out = self._classifier(self._split.batch(indices, self._device).images)
+        with any_attention():
+            out = outputs(self._classifier, self._split.batch(indices, self._device).images)
         return out.logits, out.image_features
 
 

@@ -83,7 +83,7 @@ def test_lora_in_the_inner_loop_moves_its_factors(work):
     cfg = config.load(None, [*SMALL, "search.method=lora", "finetune.knobs={lora: {rank: 2}}"])
     problem = problem_in(replace(work, cfg=cfg))
     assert len(problem.space) == 11
-    assert any(name.endswith(".lora_a") for name in problem.step.names)
+    assert any(name.endswith(".lora_a") for name in problem.inner.first.names)
     _, gradient = problem.hypergradient(problem.start, seed=0)
     assert torch.isfinite(gradient).all()
     assert objective_of(cfg, problem.space.plain(problem.start)).method == "lora"
@@ -177,7 +177,7 @@ def test_weights_can_be_in_units_of_each_terms_pull(work):
 
 def pull_at_theta_0(problem, term):
     """The length of a term's gradient at the end of its range."""
-    step, (batch,) = problem.step, problem.inner_batches(torch.Generator().manual_seed(1), [1.0])
+    step, (batch,) = problem.inner.first, problem.inner_batches(torch.Generator().manual_seed(1), [1.0])
     params = [p.detach().requires_grad_() for p in step.initial().params]
     high = next(d.high for d in problem.space if d.name == term)
     grads = torch.autograd.grad(step.loss(params, batch, {term: high}), params, allow_unused=True)
@@ -198,7 +198,7 @@ def test_no_loss_begins_above_ten_thousand_in_a_full_size_model(picture_tree):
     words = ("data.format=folder", f"data.root={picture_tree}", "model.name=ViT-B-32", "model.pretrained=random")
     small = ("objective.head=zero_shot", "search.id_drop_max=null", "inner.batch_size=4")
     problem = bilevel_problem(config.load(None, [*words, *small]))
-    step, (batch,) = problem.step, problem.inner_batches(torch.Generator().manual_seed(1), [1.0])
+    step, (batch,) = problem.inner.first, problem.inner_batches(torch.Generator().manual_seed(1), [1.0])
     highs = {d.name: d.high for d in problem.space if d.name in TERMS}
     assert sum(p.numel() for p in step.pretrained.values()) > 1e8
     loss = step.loss(step.initial().params, batch, {"ce": 1.0, **highs})
@@ -219,7 +219,7 @@ def test_a_search_begins_where_the_fine_tune_does(work):
     probed = replace(work, cfg=config.load(None, [*SMALL, "objective.head=linear_probe"]))
     first = problem_in(probed)
     probe = dict(fits(probed).model("linear_probe").named_parameters())
-    step = first.step_of({"head": "linear_probe"}, 0)
+    step = first.inner.of({"head": "linear_probe"}, 0)
     for ours, name in zip(step.initial().params, step.pretrained, strict=True):
         torch.testing.assert_close(ours, probe[name])
 

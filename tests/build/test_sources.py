@@ -59,7 +59,7 @@ def test_no_image_judges_what_was_trained_on_it(work, count, domains):
     u = problem.space.to_unit(problem.suggestions()[-1])
     problem._offsets  # noqa: B018  (measured once, over all parts)
     for head, fold in product(HEADS, range(count)):
-        problem.step_of({"head": head}, fold)  # heads choose their knobs on all parts; see the next test
+        problem.inner.of({"head": head}, fold)  # heads choose their knobs on all parts; see the next test
     for seed in range(count):
         for act in (
             lambda seed: problem.hypergradient(u, seed),

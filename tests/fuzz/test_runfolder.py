@@ -22,6 +22,7 @@ from metaft import config, pipeline, predict
 from metaft.build.carried import Carried, given
 from metaft.build.problem import problem_in
 from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
 from metaft.config import Config
 from metaft.cost import Cost
 from metaft.finetune.fits import Fit
@@ -33,7 +34,7 @@ from metaft.report import figures, html, tables
 from metaft.report.document import SUM, read, sealed
 from metaft.results import Results
 from metaft.run import main
-from metaft.runfolder import Checkpoints, Identity, RunFolder
+from metaft.runfolder import Identity, RunFolder
 from metaft.search.journal import Journal
 from metaft.search.solvers.blackbox import earlier
 from metaft.space import Space

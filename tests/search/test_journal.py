@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -199,7 +200,9 @@ def test_everything_comes_back(tmp_path):
     journal = Journal(path)
     journal.start(Start(0, {"x": 0.1, "kind": "a"}, 5))
     journal.lose(Lost("trial", 0, 5))
-    journal.append(Record("trial", 0, {"x": 0.1}, 5, record().outcome, None, ((1, 0.5), (2, math.nan)), clock=2.5))
+    before = [replace(record(), clock=2.5)]
+    journal = Journal(path, earlier=before)
+    journal.append(Record("trial", 0, {"x": 0.1}, 5, record().outcome, None, ((1, 0.5), (2, math.nan))))
     again = Journal(path)
     assert (again.starts, again.lost) == (journal.starts, journal.lost)
     (read,) = again.records

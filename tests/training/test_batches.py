@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from metaft.inner.attention import second_order_attention
 from metaft.training.augment import Augment
 from metaft.training.batches import Reference, TrainBatches
 
@@ -74,7 +75,8 @@ def test_theta_0_speaks_of_an_image_whatever_was_asked_before(work, whole, monke
     monkeypatch.setattr("metaft.training.batches.WHOLE", len(split) if whole else 10)
     before, fresh = (Reference(work.classifier, split, "cpu") for _ in range(2))
     for asked in ([3, 20], [4, 5, 6], [40, 21, 9]):
-        before(torch.tensor(asked))
+        with second_order_attention():  # as within a hypergradient
+            before(torch.tensor(asked))
     last = torch.tensor([5, 20, 41, 7, 3])
     for old, new in zip(before(last), fresh(last), strict=True):
         assert torch.equal(old, new)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from metaft.errors import DataError, MetaftError, fault_of_system, out_of_memory
+from metaft.errors import DataError, MetaftError, fault_of_system, out_of_memory, undetermined
 from metaft.search.bilevel import BilevelProblem, Maturing
 from metaft.search.outcome import Outcome, Status
 from metaft.search.stopping import MedianRule
@@ -114,7 +114,13 @@ class Worker:
 
 
 def failure(error: Exception, seconds: float) -> Outcome:
-    """The outcome of a run that an error ended after so many seconds."""
+    """The outcome of a run that an error ended after so many seconds.
+
+    Raises:
+        ConfigError: it is the settings' that an operation may not be run.
+    """
+    if fault := undetermined(error):
+        raise fault from error
     status: Status = "oom" if out_of_memory(error) else "failed"
     return Outcome(math.inf, 0.0, math.inf, 0, 0.0, seconds, status, f"{type(error).__name__}: {error}")
 

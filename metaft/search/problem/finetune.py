@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,25 +17,20 @@ from metaft.inner.forward import along
 from metaft.inner.loop import Estimator, Footprint, Loop
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
-from metaft.inner.step import Step
 from metaft.inner.storage import footprint_of, planned
-from metaft.names import ALPHA, HEAD, OOD_VAL, source_name
-from metaft.objective.heads import ZERO_SHOT
-from metaft.progress import note
+from metaft.names import ALPHA
+from metaft.progress import note, warn
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
+from metaft.search.problem.careful import careful
 from metaft.search.problem.judging import Judging
 from metaft.search.problem.outer import Floor
 from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
-from metaft.search.rates import at_rates
+from metaft.search.problem.steps import Steps
 from metaft.space import Float, Space
 from metaft.training.batches import DrawnBatches
-
-# Trains on ood_val as much as on id_train, keeps to theta_0's predictions as to labels, goes a fifth of the way.
-CAREFUL = {source_name(OOD_VAL): 1.0, "kd": 1.0, ALPHA: 0.2}
-SLOWER = 1 / 3  # times the recipe's learning rates, which a short inner loop raises (see `inner.stretch`)
 
 
 class FinetuneProblem:
@@ -59,12 +54,12 @@ class FinetuneProblem:
         fixed: Mapping[str, Any],
         hypergrad: HypergradConfig,
     ) -> None:
-        self.space, self.start, self.step = space, start, runs.step
+        self.space, self.start = space, start
         self.paces, self.steps = runs.paces, len(runs.paces)
-        self._folds, self._final, self._steps = runs.folds, runs.final, dict[tuple[str, int], Step]()
+        self._folds, self._final = runs.folds, runs.final
         self.batch_size = min(runs.batch_size, len(runs.folds[0].batches.split))
         self._judging, self._fixed = judging, dict(fixed)
-        self._warm_start, self._warmed = runs.warm_start, dict[int, InnerState]()
+        self.inner = Steps(runs, self.batch_size, {**fixed, **space.plain(start)})
         self._hypergrad = hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
 
@@ -80,10 +75,9 @@ class FinetuneProblem:
 
     def _evaluated(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
         h = {**self._fixed, **params}
-        run = self._rollout(seed, h)
 
-        def body() -> Outcome:
-            state = self._initial(run.step, seed)
+        def body(run: Rollout) -> Outcome:
+            state = self.inner.initial(run.step, seed % self.folds)
             for t, batch in enumerate(run.batches, 1):
                 state = run.step.plain(state, batch, h)
                 run.count_steps(1.0)
@@ -93,7 +87,7 @@ class FinetuneProblem:
                         return run.outcome(halfway, t, "stopped")
             return run.outcome(run.judge(state), self.steps)
 
-        return run.guard(body)
+        return self._within_memory(h, lambda: self._rollout(seed, h), body)
 
     @property
     def folds(self) -> int:
@@ -118,14 +112,18 @@ class FinetuneProblem:
         Source: Hoffer et al., Train longer, generalize better, NeurIPS 2017, section 3 (there even more slowly).
         """
         h, number = {**self._fixed, **params}, seed % self.folds
-        fold, step, paces = self._folds[number], self.step_of(h, number), self._final.paces(share)
+        fold, paces = self._folds[number], self._final.paces(share)
         as_final = replace(fold.batches, augment=self._final.augment)
         batches = as_final.drawn(len(paces), self.batch_size, torch.Generator().manual_seed(seed), paces)
-        run = Rollout(step, batches, *self._judging.whole(number), self.batch_size, self._judging.floor)
         shares = self._shares if ALPHA in params else ()
         whole = {**h, ALPHA: 1.0} if shares else h
 
-        def body() -> Outcome:
+        def begin() -> Rollout:
+            judged_by = self._judging.whole(number)
+            return Rollout(self.inner.of(h, number), batches, *judged_by, self.batch_size, self._judging.floor)
+
+        def body(run: Rollout) -> Outcome:
+            step = run.step
             state = step.initial()
             for batch in batches:
                 state = step.plain(state, batch, whole)
@@ -137,7 +135,7 @@ class FinetuneProblem:
             mixes = tuple(values.get(alpha, math.inf) for alpha in MIXES) if values else ()
             return replace(min(outcomes, key=lambda o: o.value), **bill, mixes=mixes)
 
-        return run.guard(body)
+        return self._within_memory(h, begin, body)
 
     @property
     def _shares(self) -> tuple[float, ...]:
@@ -152,49 +150,49 @@ class FinetuneProblem:
         the outcome's `reason` names the inner step and the term.
         """
         point = self._point(u)
-        run = self._rollout(seed, point.rest)
-        outcome, gradient = self._differentiated(point, run, self._initial(run.step, seed))
+        outcome, gradient = self._differentiated(point, seed)
         return self._compared(outcome, seed), gradient
 
     def window(self, u: Tensor, seed: int, state: InnerState, paces: Sequence[float]) -> tuple[Outcome, Tensor]:
         """As `hypergradient`, for an inner loop that starts from a state, with a pace for each of its steps."""
-        point = self._point(u)
-        return self._differentiated(point, self._rollout(seed, point.rest, paces), state)
+        return self._differentiated(self._point(u), seed, state, paces)
 
     def _point(self, u: Tensor) -> Point:
         return Point(self.space, u, self._fixed)
 
-    def _differentiated(self, point: Point, run: Rollout, state: InnerState) -> tuple[Outcome, Tensor]:
-        steps = len(run.batches)
+    def _differentiated(
+        self, point: Point, seed: int, state: InnerState | None = None, paces: Sequence[float] | None = None
+    ) -> tuple[Outcome, Tensor]:
         gradient = torch.full_like(point.u, math.nan)
+        h = {**point.rest, **point.h}
 
-        def body() -> Outcome:
-            loop = self._loop(run, point, state)
+        def body(run: Rollout) -> Outcome:
+            loop = self._loop(run, point, state or self.inner.initial(run.step, seed % self.folds))
             estimator, _ = self._ready
             _, by_name = estimator(loop)
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._hypergrad.explosion
-            h = {**point.rest, **point.h}
             reason = "" if sound else explanation(estimator, loop, run.step, h, length)
-            return replace(run.outcome(run.loss, steps), reason=reason)
+            return replace(run.outcome(run.loss, len(run.batches)), reason=reason)
 
-        return run.guard(body), gradient
+        return self._within_memory(h, lambda: self._rollout(seed, point.rest, paces), body), gradient
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
-        point = self._point(u)
-        run = self._rollout(seed, point.rest)
-        slopes: list[float] = []
+        point, slopes = self._point(u), list[float]()
 
-        def body() -> Outcome:
-            _, (slope,) = along(self._loop(run, point, self._initial(run.step, seed)), [point.push(direction)])
+        def body(run: Rollout) -> Outcome:
+            loop = self._loop(run, point, self.inner.initial(run.step, seed % self.folds))
+            _, (slope,) = along(loop, [point.push(direction)])
             slopes.append(float(slope))
             run.count(2 / 3 * run.outer_share)
             return run.outcome(run.loss, self.steps)
 
-        return self._compared(run.guard(body), seed), slopes[0] if slopes else math.nan
+        h = {**point.rest, **point.h}
+        outcome = self._within_memory(h, lambda: self._rollout(seed, point.rest), body)
+        return self._compared(outcome, seed), slopes[0] if slopes else math.nan
 
     def forecast(self) -> Forecast:
         """What one hypergradient will take, from one step's graph, which is built once."""
@@ -217,23 +215,16 @@ class FinetuneProblem:
     def _first(self) -> tuple[Rollout, Loop]:
         """The inner run of the recipe and the first seed, with theta_0 in the place of a plain fine-tune."""
         point = self._point(self.start)
-        step = self.step_of(point.rest, 0)
+        step = self.inner.of(point.rest, 0)
         theta_0 = step.initial().params
         with torch.no_grad():
             floor = self._judging.floor_under(lambda images: step.forward(theta_0, images).logits)
         run = self._rollout(0, point.rest, floor=floor)
-        return run, self._bare_loop(run, point, self._initial(run.step, 0))
+        return run, self._bare_loop(run, point, self.inner.initial(run.step, 0))
 
     def suggestions(self) -> list[dict[str, Any]]:
-        """The recipe from every head, slower and with what of `CAREFUL` is searched; none where there is no choice."""
-        recipe = self.space.plain(self.start)
-        careful = {name: value for name, value in CAREFUL.items() if name in recipe}
-        heads = [choice for d in self.space if d.name == HEAD for choice in getattr(d, "choices", ())]
-        if source_name(OOD_VAL) not in recipe and not heads:
-            return []
-        slower = (at_rates(self.space, {**recipe, **careful}, [SLOWER]) or [{**recipe, **careful}])[0]
-        points = [{**slower, **({HEAD: head} if heads else {})} for head in heads or [None]]
-        return [self.space.plain(self.space.to_unit(point)) for point in points]
+        """See `metaft.search.problem.careful`."""
+        return careful(self.space, self.space.plain(self.start))
 
     def _rollout(
         self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None, floor: Floor | None = None
@@ -241,8 +232,34 @@ class FinetuneProblem:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
         generator, fold = torch.Generator().manual_seed(seed), seed % self.folds
         judged_by = self._judging.drawn(fold, generator)
-        batches, step = self.inner_batches(generator, paces, fold), self.step_of(h, fold)
+        batches, step = self.inner_batches(generator, paces, fold), self.inner.of(h, fold)
         return Rollout(step, batches, *judged_by, self.batch_size, floor or self._judging.floor)
+
+    def _within_memory(
+        self, h: Mapping[str, Any], begin: Callable[[], Rollout], body: Callable[[Rollout], Outcome]
+    ) -> Outcome:
+        """The outcome of a run; where memory runs out it is begun again with batches cut into twice as many parts.
+
+        That is so where the loss is the same, and as often as it helps: what has helped stays for all later runs.
+        """
+        before = self.inner.parts
+        while True:
+            run = begin()
+            outcome = run.guard(partial(body, run))
+            if outcome.status != "oom" or self.inner.parts >= self.batch_size or not run.step.divisible(h):
+                break
+            self._cut(2 * self.inner.parts)
+        if outcome.status == "oom" and self.inner.parts > before:
+            self._cut(before)
+        elif self.inner.parts > before:
+            warn(f"search: memory ran out; goes on with inner.accumulate={self.inner.parts}")
+        return outcome
+
+    def _cut(self, parts: int) -> None:
+        """Cut batches into so many parts from now on; what was measured of others is measured again."""
+        self.inner.cut(parts)
+        for measured in ("_ready", "_forecast"):
+            self.__dict__.pop(measured, None)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
         """The outcome with a value that can be compared between folds, of which some are harder than others."""
@@ -259,13 +276,6 @@ class FinetuneProblem:
         return (
             tuple(loss - sum(losses) / count for loss in losses) if all(map(math.isfinite, losses)) else (0.0,) * count
         )
-
-    def step_of(self, h: Mapping[str, Any], fold: int) -> Step:
-        """The inner step from the head that a point names."""
-        head = h.get(HEAD, ZERO_SHOT)
-        if (head, fold) not in self._steps:
-            self._steps[head, fold] = self.step.begun_at(self._folds[fold].head(head))
-        return self._steps[head, fold]
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
@@ -287,24 +297,6 @@ class FinetuneProblem:
         if settled != self._estimator:
             note(f"hypergradients: {settled}")
         return settled, footprint_of(loop, graphs=settled.graphs) if self._hypergrad.storage == "auto" else None
-
-    def _initial(self, step: Step, seed: int) -> InnerState:
-        """Where the step of a seed's run begins, with zero moments, or with those of a warm start in its fold."""
-        start = step.initial()
-        if self._warm_start == 0:
-            return start
-        return replace(self._warm(seed % self.folds), params=start.params, extra=start.extra)
-
-    def _warm(self, fold: int) -> InnerState:
-        """The state after the steps of a warm start in a fold."""
-        if fold not in self._warmed:
-            recipe = {**self._fixed, **self.space.plain(self.start)}
-            step, generator = self.step_of(recipe, fold), torch.Generator().manual_seed(0)
-            state = step.initial()
-            for batch in self._folds[fold].batches.drawn(self._warm_start, self.batch_size, generator):
-                state = step.plain(state, batch, recipe)
-            self._warmed[fold] = state
-        return self._warmed[fold]
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""

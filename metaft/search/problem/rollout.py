@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft import ranks
 from metaft.errors import first_line, out_of_memory
 from metaft.inner.loop import Part
 from metaft.inner.state import InnerState
@@ -96,7 +97,7 @@ class Rollout:
         try:
             return body()
         except Exception as error:
-            if not out_of_memory(error):
+            if not out_of_memory(error) or ranks.count() > 1:  # others wait for what this one does not compute
                 raise
             return replace(self.outcome(math.inf, 0, "oom"), reason=f"out of memory ({first_line(error)})")
 

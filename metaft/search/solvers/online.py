@@ -95,8 +95,8 @@ class Online:
         paces = [max(warmup_cosine(t, self.total, self.warmup), 1e-3) for t in ahead]
         u, seed = self._descent.u, seed_for(self.seed, "window", self._seen)
         outcome, gradient = self.problem.window(u, seed, state, paces)
-        slopes, clock = tuple(gradient.tolist()), self.journal.clock
-        self.journal.append(Record("trial", self._seen, self._points[-1], seed, outcome, slopes, clock=clock))
+        slopes = tuple(gradient.tolist())
+        self.journal.append(Record("trial", self._seen, self._points[-1], seed, outcome, slopes))
 
     def _take(self, record: Record) -> None:
         assert record.gradient is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from statistics import fmean
 from types import TracebackType
 from typing import Any
@@ -306,7 +305,7 @@ class Session:
         return {n: [outcomes[n, seed] for seed in seeds] for n in chosen}
 
     def _record(self, record: Record) -> None:
-        self.journal.append(replace(record, clock=self.journal.clock))
+        self.journal.append(record)
         refuse_hopeless(r.outcome for r in self.journal.records if r.kind == "trial")
         best = min((r.outcome.value for r in self.trials), default=float("inf"))
         self._bar.set_postfix_str(f"{len(self.trials)} trials, best {best:.4f}")

@@ -44,7 +44,7 @@ def test_kd_keeps_to_what_the_model_says_that_it_begins_with(work, probed, conte
     fits.model("autoft")
     torch.testing.assert_close(teachers[-1], fits.model("linear_probe").head.weight)
     problem = problem_in(probed)
-    step, (batch, *_) = problem.step_of({"head": "linear_probe"}, 0), problem.inner_batches(torch.Generator())
-    kept, lost = (s.loss(step.initial().params, batch, {"kd": 1.0}).item() for s in (step, problem.step))
+    step, (batch, *_) = problem.inner.of({"head": "linear_probe"}, 0), problem.inner_batches(torch.Generator())
+    kept, lost = (s.loss(step.initial().params, batch, {"kd": 1.0}).item() for s in (step, problem.inner.first))
     assert abs(kept) < 1e-6
     assert lost > 0.01, "which is not what class names say"

@@ -12,6 +12,7 @@ from metaft import config
 from metaft.build.problem import problem_in
 from metaft.data.types import SearchData
 from metaft.hooks.registry import HOOKS
+from metaft.inner.step import Step
 from metaft.objective.registry import TERMS, Term
 from tests.conftest import SMALL
 
@@ -235,3 +236,52 @@ def test_few_ood_labels_do_not_make_the_floor_a_guess(work):
     problem = problem_in(replace(work, cfg=cfg, splits=few))
     recipe = problem.space.plain(problem.start)
     assert problem.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + (8 + 50) / 16 / 3)
+
+
+def room_for(images, monkeypatch):
+    """Memory for so many images of an inner batch at once: a pass over more finds none."""
+    run = Step._run
+
+    def within(step, parameters, batch):
+        if len(batch.labels) > images:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return run(step, parameters, batch)
+
+    monkeypatch.setattr(Step, "_run", within)
+
+
+APART = "objective.terms=[kd, hinge, l2init]"  # means over images, of which a batch's parts have their own
+
+
+def test_a_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch, capsys):
+    """With the bits that `inner.accumulate` would have given, from then on, and on no further bill."""
+    asked = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART, "inner.accumulate=4"])))
+    theirs, slopes = asked.hypergradient(asked.start, seed=3)
+    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART])))
+    room_for(5, monkeypatch)
+    ours, gradient = problem.hypergradient(problem.start, seed=3)
+    assert (ours.value, gradient.tolist(), ours.step_equivalents) == (
+        *(theirs.value, slopes.tolist(), theirs.step_equivalents),
+    )
+    again, _ = problem.hypergradient(problem.start, seed=3)
+    assert again.value == theirs.value
+    assert capsys.readouterr().err.count("memory ran out; goes on with inner.accumulate=4") == 1
+    point = problem.space.plain(problem.start)
+    for run in (
+        lambda p: p.evaluate(point, 3).value,
+        lambda p: p.become(point, 3, 0.5).value,
+        lambda p: p.slope(p.start, torch.ones(5, dtype=torch.float64), 3)[1],
+    ):
+        fresh = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART])))
+        assert run(fresh) == run(asked)
+
+
+@pytest.mark.parametrize(("terms", "images"), [("objective.terms=[flyp, l2init]", 8), (APART, 0)])
+def test_where_parts_do_not_help_it_is_a_bad_trial(work, monkeypatch, terms, images):
+    """flyp compares the images of a batch, so that its parts are another loss; one image may be too much too."""
+    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, terms])))
+    room_for(images, monkeypatch)
+    outcome = problem.evaluate(problem.space.plain(problem.start), seed=3)
+    assert (outcome.status, outcome.value) == ("oom", math.inf)
+    assert "out of memory" in outcome.reason
+    assert problem.inner.parts == 1

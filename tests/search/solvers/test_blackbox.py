@@ -100,6 +100,7 @@ def test_a_warm_start_is_observed_and_costs_nothing(tmp_path):
     assert (result.trials, result.step_equivalents) == (8, cold.step_equivalents)
     assert result.value < cold.value / 2
     assert [r.kind for r in journal.records[:60]] == ["prior"] * 60
+    assert max(r.clock for r in journal.records[:60]) < min(r.clock for r in journal.records[60:]), "it takes no time"
     earlier.unlink()
     resumed = warm.solve(Bowl(), Budget(trials=8), Journal(tmp_path / "t.jsonl"))
     assert resumed.params == result.params, "the journal keeps what it started from"

@@ -54,7 +54,7 @@ def steered(work, journal, stop_at=None):
 
 def test_a_window_at_the_start_is_a_hypergradient(work):
     problem = problem_in(work)
-    there = problem.window(problem.start, 3, problem.step.initial(), problem.paces)
+    there = problem.window(problem.start, 3, problem.inner.first.initial(), problem.paces)
     here = problem.hypergradient(problem.start, 3)
     assert there[0].value == here[0].value
     assert there[1].tolist() == here[1].tolist()
@@ -99,12 +99,12 @@ def test_windows_start_where_the_training_stands(online_work):
     generator = torch.Generator().manual_seed(settings.seed)
     batches = problem._folds[0].batches.drawn(4, settings.finetune.batch_size, generator)
     pace = warmup_cosine(2, 4, settings.finetune.warmup)
-    following = problem.step.plain(seen[2], batches[2]._replace(pace=pace), objective.values())
+    following = problem.inner.first.plain(seen[2], batches[2]._replace(pace=pace), objective.values())
     with torch.no_grad():  # outputs, as key biases, which move none, drift apart by rounding
         images = batches[0].images
-        ours, theirs = (problem.step.forward(state.params, images).logits for state in (following, seen[3]))
+        ours, theirs = (problem.inner.first.forward(state.params, images).logits for state in (following, seen[3]))
     assert torch.allclose(ours, theirs, atol=1e-3)
-    assert not torch.allclose(ours, problem.step.forward(seen[2].params, images).logits, atol=1e-2)
+    assert not torch.allclose(ours, problem.inner.first.forward(seen[2].params, images).logits, atol=1e-2)
 
 
 def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, through, tmp_path):
@@ -138,13 +138,13 @@ def test_an_inner_schedule_is_torchs(work, schedule):
     factors = [warmup_cosine(t, 5, 0.1) for t in range(5)] if schedule == "cosine" else [1.0] * 5
     assert paces(schedule, 5, 0.1, 12, 1.0) == tuple(factors)
     batches = problem.inner_batches(torch.Generator().manual_seed(0))
-    state = problem.step.initial()
+    state = problem.inner.first.initial()
     theirs = [p.detach().clone().requires_grad_() for p in state.params]
     adam = torch.optim.AdamW(theirs, lr=1e-3, weight_decay=0.1, eps=work.cfg.inner.eps)
     for batch, factor in zip(batches, factors, strict=True):
-        state = problem.step.plain(state, batch, h)
+        state = problem.inner.first.plain(state, batch, h)
         adam.param_groups[0]["lr"] = 1e-3 * factor
-        grads = torch.autograd.grad(problem.step.loss(theirs, batch, h), theirs, allow_unused=True)
+        grads = torch.autograd.grad(problem.inner.first.loss(theirs, batch, h), theirs, allow_unused=True)
         for p, g in zip(theirs, grads, strict=True):
             p.grad = g
         adam.step()

@@ -1,0 +1,155 @@
+"""What ranks compute apart: each its rows of a batch, and derivatives as if one process had computed all.
+
+Every rank holds all parameters and takes the same steps. Of a batch each runs the model on its own rows alone; then all
+have the outputs of all rows, and compute losses, penalties, updates and choices from them alike, as one process does:
+
+    rank r:   z_r = f(theta_r, x_r)      theta_r = each(theta)      z = together(z_r)      loss(z, theta, h)
+
+`each` is the identity, and its derivative sums over the ranks; `together` puts rows one after the other, and its
+derivative takes a rank's own; either's derivative is differentiable in the same way. So first and second derivatives,
+in reverse or forward mode, are those of one process up to the order of sums: with g the gradient and H the Hessian of
+the whole batch, every rank has g and H a in full.
+
+Source: the pair of operators f and g of Shoeybi et al., Megatron-LM, arXiv 1909.08053, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import Function, FunctionCtx
+
+from metaft.ranks import count, number
+
+
+def apart(
+    run: Callable[..., Sequence[Tensor | None]], params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None
+) -> list[Tensor | None]:
+    """The outputs of a model on a batch, of which every rank computes its own rows; as differentiable as the model.
+
+    Args:
+        run: (params, images, tokens) to outputs; those with rows have one for each image, or for each of the tokens.
+        params: what the outputs are differentiated by, by name.
+    """
+    least = len(images) if tokens is None else min(len(images), len(tokens))
+    if count() == 1 or least < count():
+        return list(run(params, images, tokens))
+    mine = dict(zip(params, _Each.apply(*params.values()), strict=True)) if params else {}
+    outputs = run(mine, _own(images), None if tokens is None else _own(tokens))
+    sizes = {len(_own(rows)): len(rows) for rows in (images, tokens) if rows is not None}
+    return [t if t is None else _mean(t) if t.dim() == 0 else _Together.apply(t, sizes[len(t)]) for t in outputs]
+
+
+def _own(rows: Tensor) -> Tensor:
+    """This rank's part of some rows."""
+    return rows.tensor_split(count())[number()]
+
+
+def _mean(value: Tensor) -> Tensor:
+    """A number that every rank has, as one: its derivative is theirs together."""
+    total: tuple[Tensor] = _Sum.apply(value / count())
+    return total[0]
+
+
+class _Each(Function):
+    """Tensors that every rank has, for it to compute with alone: the identity, whose derivative sums over the ranks."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(t.view_as(t) for t in tensors)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _where_any(_Sum, grads)
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        return tuple(None if t is None else t.view_as(t) for t in tangents)
+
+
+class _Sum(Function):
+    """The sum over the ranks of what each has computed alone; its derivative is the same for each."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return _summed(tensors)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _where_any(_Each, grads)
+
+    @staticmethod
+    def jvp(ctx: FunctionCtx, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _where_any(_Sum, tangents)
+
+
+class _Together(Function):
+    """All ranks' rows, one after the other; its derivative takes a rank's own."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor, total: int) -> Tensor:
+        ctx.total = total
+        return _rows_of_all(mine, total)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _Own.apply(grad), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, total: None) -> Tensor:
+        whole: Tensor = _Together.apply(tangent, ctx.total)
+        return whole
+
+
+class _Own(Function):
+    """This rank's part of rows that every rank has; its derivative puts those of all together."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.total = len(rows)
+        return _own(rows).clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        whole: Tensor = _Together.apply(grad, ctx.total)
+        return whole
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        part: Tensor = _Own.apply(tangent)
+        return part
+
+
+def _where_any(function: type[Function], tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    """A function of those tensors that are there, each in its place."""
+    there = [t for t in tensors if t is not None]
+    found = iter(function.apply(*there) if there else ())
+    return tuple(None if t is None else next(found) for t in tensors)
+
+
+def _summed(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The sum over the ranks of each tensor, by one exchange for each type of number."""
+    sums: dict[int, Tensor] = {}
+    for dtype in dict.fromkeys(t.dtype for t in tensors):
+        places = [i for i, t in enumerate(tensors) if t.dtype == dtype]
+        flat = torch.cat([tensors[i].reshape(-1) for i in places])
+        dist.all_reduce(flat)
+        parts = flat.split([tensors[i].numel() for i in places])
+        sums |= {i: part.view(tensors[i].shape) for i, part in zip(places, parts, strict=True)}
+    return tuple(sums[i] for i in range(len(tensors)))
+
+
+def _rows_of_all(mine: Tensor, total: int) -> Tensor:
+    """The rows of all ranks; those with one row less send one more that is left out."""
+    sizes = [len(part) for part in torch.arange(total).tensor_split(count())]
+    sent = mine.new_zeros((max(sizes), *mine.shape[1:]))
+    sent[: len(mine)] = mine
+    parts = [torch.empty_like(sent) for _ in sizes]
+    dist.all_gather(parts, sent)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

@@ -1,0 +1,116 @@
+"""Fitted classifiers and the states of trainings under way, as files of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaft import ranks
+from metaft.clip.classifier import Classifier
+from metaft.clip.export import notes, restore, save
+from metaft.cost import Cost
+from metaft.errors import CheckpointError, first_line
+from metaft.files import replacing, to_json
+from metaft.finetune.fits import Fit
+from metaft.texts import regular
+
+
+class Checkpoints:
+    """Fitted classifiers and the states of trainings under way, in a folder.
+
+    Args:
+        folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
+        fresh: makes a classifier to load into.
+        device: onto which states of trainings are loaded.
+        run: what tells their run from others.
+    """
+
+    def __init__(
+        self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu", run: str = ""
+    ) -> None:
+        self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
+
+    def take(self, name: str) -> Fit | None:
+        """A fit; None: it is not in the folder. States of its trainings, which a crash may have left, are deleted.
+
+        Raises:
+            CheckpointError: it cannot be read, was changed, or is of another run.
+        """
+        path = self._folder / f"{name}.safetensors"
+        ranks.meet()
+        if not os.path.lexists(path):
+            return None
+        self._forget(name)
+        model, written = restore(self._fresh(), path), notes(path)
+        self._refuse_other(path, written.get("run"))
+        try:
+            costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
+            return Fit(model, costs, dict(json.loads(written["chosen"])))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{path}: {first_line(error)}; allowed: notes as metaft wrote them") from error
+
+    def put(self, name: str, fit: Fit) -> None:
+        """Write a fit, and delete the states of its trainings, which are no longer needed."""
+        if not ranks.leads():
+            return
+        costs = {other: asdict(cost) for other, cost in fit.costs.items()}
+        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
+        self._folder.mkdir(exist_ok=True)
+        save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
+        self._forget(name)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """The state of a training that was interrupted; None: there is none.
+
+        Raises:
+            CheckpointError: it cannot be read, was changed, or is of another run.
+        """
+        path = self._training(name)
+        ranks.meet()
+        if not os.path.lexists(path):
+            return None
+        try:
+            with zipfile.ZipFile(regular(path)) as parts:
+                changed = parts.testzip()  # compares checksums, which torch.load does not
+            if changed is not None:
+                raise ValueError(f"{changed} in it was changed")
+            state = dict(torch.load(path, map_location=self._device, weights_only=True))
+        except Exception as error:  # torch raises whatever the bytes lead it to
+            raise CheckpointError(
+                f"{path}: {first_line(error)}; allowed: a training's state, or no such file"
+            ) from error
+        self._refuse_other(path, state.pop("run", None))
+        return state
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write the state of a training, so that a reader sees a complete file."""
+        if not ranks.leads():
+            return
+        self._folder.mkdir(exist_ok=True)
+        with replacing(self._training(name)) as file:
+            try:
+                torch.save({**state, "run": self._run}, file)
+            except RuntimeError as error:  # torch's writer hides why a file could not be written
+                raise error.__context__ or error from None
+
+    def _forget(self, name: str) -> None:
+        """Delete the states of a fit's trainings, but not those of its folds, which are fits of their own."""
+        if not ranks.leads():
+            return
+        for path in (self._training(name), *self._folder.glob(f"{name}.*.training")):
+            if not path.name.startswith(f"{name}.fold"):
+                path.unlink(missing_ok=True)
+
+    def _refuse_other(self, path: Path, run: str | None) -> None:
+        if run != self._run:
+            raise CheckpointError(f"{path}: of another run; allowed: this run's own, or no such file")
+
+    def _training(self, name: str) -> Path:
+        return self._folder / f"{name}.training"

@@ -1,0 +1,167 @@
+"""Ranks: processes that make one run together, as torchrun starts them.
+
+Each opens the same data and model, and decides alike, since all see the same numbers (see `metaft.apart`) and the clock
+of the first one. That one alone writes files and prints. A process alone is its own first rank, and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from metaft.errors import ConfigError, Fault, MetaftError
+
+T = TypeVar("T")
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")  # torch's words
+PATIENCE = timedelta(minutes=10)  # for what one rank does alone; a rank that dies is noticed at once
+
+
+def launched() -> bool:
+    """Whether this process is one of several that were started together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """A context in which the ranks that were started together work together; a process alone is as before.
+
+    Args:
+        device: auto, cpu or cuda; each rank of a machine takes a GPU of its own.
+    """
+    if not launched() or _group() is not None:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    on_gpus = device != "cpu" and torch.cuda.is_available()
+    if on_gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _group() -> Any:
+    """torch.distributed, where its ranks have met; it is not imported for a process alone."""
+    dist = sys.modules.get("torch.distributed")
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
+def count() -> int:
+    """The number of ranks; 1 for a process alone."""
+    group = _group()
+    return 1 if group is None else int(group.get_world_size())
+
+
+def number() -> int:
+    """This rank's number, from 0."""
+    group = _group()
+    return 0 if group is None else int(group.get_rank())
+
+
+def leads() -> bool:
+    """Whether this rank writes files and prints."""
+    return number() == 0
+
+
+def started_as() -> int:
+    """The number of this process among those that were started together, met or not."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error is that of one rank that waits for another which has ended."""
+    return launched() and isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)
+
+
+def meet() -> None:
+    """Wait until all ranks are here: what the first has written before can be read then."""
+    if count() > 1:
+        _group().barrier()
+
+
+@contextmanager
+def leader_first() -> Iterator[None]:
+    """A context that the first rank goes through before the others; nothing in it may need another rank."""
+    if not leads():
+        meet()
+    yield
+    if leads():
+        meet()
+
+
+def told(value: T) -> T:
+    """The first rank's value, on all."""
+    if count() == 1:
+        return value
+    held = [value]
+    _group().broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def gathered(value: T) -> list[T]:
+    """The values of all ranks, on all."""
+    if count() == 1:
+        return [value]
+    values: list[Any] = [None] * count()
+    _group().all_gather_object(values, value)
+    return values
+
+
+def agreed(body: Callable[[], T]) -> T:
+    """What a function gives on this rank, if none of them refuses.
+
+    Raises:
+        MetaftError: the first error of any rank, on all.
+    """
+    if count() == 1:
+        return body()
+    value, error = None, None
+    try:
+        value = body()
+    except MetaftError as refused:
+        error = refused
+    for refusal in gathered(error):
+        if refusal is not None:
+            refusal.shared = True
+            raise refusal
+    return value  # type: ignore[return-value]
+
+
+def alone(body: Callable[[], T]) -> T:
+    """What a function gives on the first rank, which alone calls it, on all.
+
+    Raises:
+        MetaftError: it refuses, on all.
+    """
+    return told(agreed(lambda: body() if leads() else None))  # type: ignore[return-value]
+
+
+def refuse_others(described: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse ranks that are not about to do the same as the first one.
+
+    Args:
+        described: what all must have in common, by part and name.
+
+    Raises:
+        ConfigError: they differ; names the rank and what differs first, on all.
+    """
+    first, *others = gathered(described)
+    faults = [
+        Fault(f"rank {number}: {part}", f"{name} is {other[part].get(name)}", f"{value}, as on rank 0")
+        for number, other in enumerate(others, 1)
+        for part, values in first.items()
+        for name, value in values.items()
+        if other[part].get(name) != value
+    ]
+    if faults:
+        error = ConfigError(faults)
+        error.shared = True
+        raise error

@@ -1,0 +1,98 @@
+"""Runs in their folders: a new one, one that goes on, one that is made again, several with different seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaft import pipeline, ranks, seeds
+from metaft.build.carried import Carried, kept
+from metaft.build.workspace import Workspace
+from metaft.config.schema import Config
+from metaft.errors import ConfigError, Fault
+from metaft.files import claim
+from metaft.objective.file import load_objective
+from metaft.objective.objective import Objective
+from metaft.progress import warn
+from metaft.provenance import identity
+from metaft.report.document import read
+from metaft.reproduction import Reproduction, reproduction
+from metaft.results import Results
+from metaft.runfolder import RunFolder, departures, refuse_other_settings, refuse_unusable
+
+Source = Objective | Carried | None
+Begun = Callable[[Path], None]  # told of a folder once there is something in it to go on with
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended."""
+
+    work: Workspace
+    folder: RunFolder
+    results: Results
+
+
+def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, earlier: Path | None = None) -> Run:
+    """Open everything, then run in a new folder or a resumed one.
+
+    Args:
+        source: the objective, which is otherwise searched for.
+        earlier: the folder of a run that is made again.
+    """
+    work = ranks.agreed(lambda: _opened(cfg, resumed))
+    learned = pipeline.received(work, source)
+    own = identity(work)
+    ranks.refuse_others(own)
+    for part, several in departures(earlier, own).items() if earlier else ():
+        if several:
+            warn(f"{earlier}: {part}: {'; '.join(several)}: what is made again may differ")
+    folder = None if resumed is None else RunFolder.reopened(resumed, own, earlier)
+    searching = learned is None and not (folder is not None and folder.objective.exists())
+    search = pipeline.prepared(work) if searching else None
+    folder = folder or RunFolder.create(cfg, own, earlier)
+    begun(folder.path)
+    with folder.claimed():
+        return Run(work, folder, pipeline.run(work, folder, search, learned))
+
+
+def _opened(cfg: Config, resumed: Path | None) -> Workspace:
+    """The workspace, if the folder for the run can be used."""
+    if resumed is None:
+        refuse_unusable(cfg.out)
+    else:
+        refuse_other_settings(resumed, cfg)
+    return pipeline.opened(cfg)
+
+
+def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tuple[Run, Reproduction]:
+    """Make a finished run again, with the objective that it was given or with its search, and compare the two.
+
+    Raises:
+        ConfigError: the run is not finished.
+        DataError: it cannot be read.
+    """
+    if not (earlier / "report.html").exists():
+        found = f"{earlier} is not finished"
+        raise ConfigError([Fault("--reproduce", found, f"a finished run; --resume {earlier} goes on with this one")])
+    searched = read(earlier).get("mode") is not None
+    run = in_folder(cfg, None if searched else load_objective(earlier / "objective.yaml"), resumed, begun, earlier)
+    compared = reproduction(earlier, run.folder.path)
+    if ranks.leads():
+        compared.write(run.folder.path)
+    return run, compared
+
+
+def of_seeds(cfg: Config, folder: Path) -> Iterator[Run]:
+    """The run of each seed of a folder (see `metaft.seeds`), one after the other, as they end."""
+    source = kept(folder / seeds.GIVEN)
+    lock = ranks.agreed(lambda: claim(folder) if ranks.leads() else None)
+    try:
+        for seed in seeds.seeds_in(folder):
+            out = seeds.place(folder, seed)
+            begun = out if (out / "config.yaml").exists() else None
+            yield in_folder(cfg.model_copy(update={"seed": seed, "out": out}), source, begun, lambda path: None)
+    finally:
+        if lock is not None:
+            lock.release()

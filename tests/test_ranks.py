@@ -1,0 +1,249 @@
+"""Many ranks make one run: values and derivatives are those of one process, whatever they are asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from metaft import config, pipeline, ranks
+from metaft.build.fits import fit_settings
+from metaft.build.workspace import workspace
+from metaft.config.schema import HypergradConfig
+from metaft.errors import DataError, MetaftError
+from metaft.finetune.context import FitContext
+from metaft.finetune.loop import train
+from metaft.inner.registry import ESTIMATORS
+from metaft.objective import Objective
+from tests.conftest import SMALL
+from tests.inner.problems import H, problem
+
+ROOT = Path(__file__).parent.parent
+
+
+def on_ranks(count: int, body: Callable[..., Any], folder: Path, *args: Any) -> list[Any]:
+    """What a function of this module gives on each of some ranks."""
+    spawn(_rank, (count, body, folder, args), nprocs=count)
+    return [torch.load(folder / f"{i}.pt", weights_only=False) for i in range(count)]
+
+
+def _rank(number: int, count: int, body: Callable[..., Any], folder: Path, args: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=number, world_size=count)
+    torch.save(body(*args), folder / f"{number}.pt")
+    dist.destroy_process_group()
+
+
+WAYS = {
+    "keep": ("unroll", {"storage": "keep"}),
+    "replay": ("unroll", {"storage": "replay"}),
+    "segments": ("unroll", {"storage": "segments"}),
+    "forward": ("forward", {}),
+    "truncated": ("truncated", {"last": 2}),
+    "one_step": ("one_step", {}),
+    "implicit": ("implicit", {"iterations": 3, "damping": 0.1}),
+    "differences": ("differences", {"spacing": 1e-4}),
+    "one side": ("differences", {"spacing": 1e-4, "sides": "one"}),
+}
+
+
+def hypergradients(settings: dict[str, Any]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+    """The value and the derivative by every estimator, on a problem with every term."""
+    case = problem("vit", by_group=True, **settings)
+    found = {}
+    for name, (estimator, options) in WAYS.items():
+        h = {k: v for k, v in case.h.items() if not (estimator == "implicit" and k.startswith(("lr", "wd")))}
+        fixed = {k: v for k, v in case.h.items() if k not in h}
+        loop = case.loop(h=h, step=Fixed(case.step, fixed)) if fixed else case.loop()
+        found[name] = ESTIMATORS[estimator].make(HypergradConfig(**options))(loop)
+    return found
+
+
+class Fixed:
+    """A step with some hyperparameters filled in."""
+
+    def __init__(self, step: Any, fixed: dict[str, Tensor]) -> None:
+        self._step, self._fixed = step, fixed
+
+    def __call__(self, state: Any, batch: Any, h: Any) -> Any:
+        return self._step(state, batch, {**self._fixed, **h})
+
+    def plain(self, state: Any, batch: Any, h: Any) -> Any:
+        return self._step.plain(state, batch, {**self._fixed, **h})
+
+    def loss(self, params: Any, batch: Any, h: Any) -> Tensor:
+        return self._step.loss(params, batch, {**self._fixed, **h})
+
+
+def same(ours: Any, theirs: Any) -> None:
+    for name, (value, gradient) in theirs.items():
+        assert float(ours[name][0]) == pytest.approx(float(value), rel=1e-12), name
+        length = max(abs(float(g)) for g in gradient.values())
+        for key, number in gradient.items():
+            assert abs(float(ours[name][1][key]) - float(number)) < 1e-9 * length, (name, key)
+
+
+STEPS = 50
+
+
+def tuned(objective: Objective) -> dict[str, Tensor]:
+    """The weights after a fine-tune of the toy CLIP in float32 on some terms; sources and captions have rows apart."""
+    cfg = config.load(None, [*SMALL, "finetune.batch_size=30", "data.options.id_train=90", "data.options.ood_val=40"])
+    work = workspace(cfg)
+    settings = replace(fit_settings(work), steps=STEPS)
+    data = replace(work.splits.search_data, more={"ood_val": work.splits.ood_val})
+    return dict(train(work.fresh(), objective, data, FitContext(settings), "tuned").state_dict())
+
+
+def refused() -> list[str]:
+    """What ranks say of an error of the second, of another run on it, and of batches that two do not divide."""
+    said = []
+    for body in (
+        lambda: ranks.agreed(one_refuses),
+        lambda: ranks.alone(refuses),
+        lambda: ranks.refuse_others({"data": {"id_train": {"n": 3 + ranks.number()}, "same": 1}}),
+        lambda: pipeline.checked(workspace(config.load(None, [*SMALL, "inner.batch_size=15"]))),
+    ):
+        with pytest.raises(MetaftError) as error:
+            body()
+        said.append(str(error.value))
+    assert ranks.told(ranks.number()) == 0
+    assert ranks.alone(lambda: 7 + ranks.number()) == 7
+    assert ranks.gathered(ranks.number()) == list(range(ranks.count()))
+    return said
+
+
+def one_refuses() -> int:
+    if ranks.number() == 1:
+        refuses()
+    return 3
+
+
+def refuses() -> None:
+    raise DataError("a picture is torn")
+
+
+def all_of_it(settings: dict[str, Any]) -> tuple[Any, ...]:
+    return hypergradients(settings), tuned(OBJECTIVE), refused()
+
+
+OBJECTIVE = Objective({"ce": 1.0, "flyp": 0.3, "kd": 0.5, "l2init": 0.1}, lr=1e-4, wd=0.1, sources={"ood_val": 0.5})
+
+
+def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    """To a millionth of the length of all weights."""
+    length = torch.stack([t.double().norm() for t in theirs.values()]).norm()
+    apart = torch.stack([(ours[k].double() - t.double()).norm() for k, t in theirs.items()]).norm()
+    assert 0 < apart < 1e-6 * length, float(apart / length)
+
+
+def test_two_ranks_are_one_process(tmp_path):
+    """Hypergradients in float64 by every estimator, a fine-tune in float32, and errors."""
+    alone, weights = hypergradients({}), tuned(OBJECTIVE)
+    first, second = on_ranks(2, all_of_it, tmp_path, {})
+    for found in (first, second):
+        same(found[0], alone)
+        close(found[1], weights)
+    assert all(torch.equal(t, second[1][name]) for name, t in first[1].items()), "ranks have the same bits"
+    assert (
+        first[2]
+        == second[2]
+        == [
+            "a picture is torn",
+            "a picture is torn",
+            "1 problem in the settings:\n  - rank 1: data: id_train is {'n': 4}; allowed: {'n': 3}, as on rank 0.",
+            "1 problem in the settings:\n"
+            "  - inner.batch_size: 15, which 2 ranks do not divide; allowed: a multiple of 2.",
+        ]
+    )
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("count", "settings"), [(3, {}), (4, {}), (2, {"accumulate": 2})])
+def test_a_hypergradient_is_that_of_one_process(count, settings, tmp_path):
+    """In float64, for a batch of six images: of four ranks, the last have rows to spare."""
+    alone = hypergradients(settings)
+    for found in on_ranks(count, hypergradients, tmp_path, settings):
+        same(found, alone)
+        assert set(found["keep"][1]) >= set(H)
+
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+RUN = ("--mode", "hypergrad", *SMALL, "search.trials=8", "evaluation.methods=[zero_shot, ft, autoft]")
+
+
+def torchrun(folder: Path, *words: str) -> subprocess.Popen[str]:
+    where = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [*TORCHRUN, "-m", "metaft.run", *words]
+    return subprocess.Popen(command, cwd=folder, env=where, text=True, start_new_session=True, **pipes)
+
+
+@pytest.mark.full
+def test_a_run_by_torchrun(tmp_path):
+    """It comes to what one process comes to; when a rank dies, so do the others, and any number of ranks goes on."""
+    alone = subprocess.run(
+        [sys.executable, "-m", "metaft.run", *RUN, "--out", "alone"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert alone.returncode == 0, alone.stderr
+    killed = torchrun(tmp_path, *RUN, "--out", "killed")
+    wait_for(tmp_path / "killed" / "checkpoints" / "linear_probe.safetensors")
+    children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    begun = time.monotonic()
+    killed.communicate()
+    assert time.monotonic() - begun < 60
+    whole = torchrun(tmp_path, *RUN, "--out", "two")
+    out, err = whole.communicate()
+    assert whole.returncode == 0, err
+    assert out.count("is handed back") == 1, "one rank prints"
+    resumed = subprocess.run(
+        [sys.executable, "-m", "metaft.run", "--resume", "killed"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    one = json.loads((tmp_path / "alone" / "results.json").read_text())
+    for name in ("two", "killed"):
+        other = json.loads((tmp_path / name / "results.json").read_text())
+        assert other["handed_back"]["method"] == one["handed_back"]["method"]
+        assert other["objective"]["lr"] == pytest.approx(one["objective"]["lr"], rel=1e-3)
+        theirs, ours = (load_file(tmp_path / run / "checkpoints" / "ft.safetensors") for run in ("alone", name))
+        close(ours, theirs)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("finetune.batch_size=51",), "finetune.batch_size: 51, which 2 ranks do not divide; allowed: a multiple of 2"),
+        (("search.executor=processes", "--mode", "tpe"), "search.executor: processes on 2 ranks; allowed: serial"),
+        (("data.format=folder", "data.root=nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_told_once(tmp_path, words, said):
+    run = torchrun(tmp_path, "--mode", "hypergrad", *SMALL, *words, "--out", "run")
+    _, err = run.communicate()
+    assert run.returncode != 0
+    told = [line for line in err.splitlines() if said in line and "command" not in line]
+    assert len(told) == 1, err
+    assert not (tmp_path / "run").exists()
+
+
+def wait_for(path: Path, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, path
+        time.sleep(0.1)
