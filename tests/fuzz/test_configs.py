@@ -19,7 +19,7 @@ from metaft.clip.load import load
 from metaft.clip.names import TOY
 from metaft.clip.weights import Target, _refuse_other_configuration
 from metaft.progress import be_quiet
-from tests.fuzz.cases import SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, SNIPPETS, end_of, fuzzed, mutated
 from tests.fuzz.test_journal import VALUES, places
 
 CONFIG = open_clip.get_model_config(TOY)
@@ -81,7 +81,7 @@ def test_of_open_clip(folder: Path, text: str) -> None:
         end_of(lambda: _refuse_other_configuration(target))
 
 
-@fuzzed(texts(HUGGING_FACE))
+@fuzzed(texts(HUGGING_FACE), few=FEWER)
 def test_of_hugging_face(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     found = end_of(lambda: trained_as.hugging_face_config(folder / "any.bin"))

