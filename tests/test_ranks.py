@@ -201,7 +201,7 @@ def test_a_run_by_torchrun(tmp_path):
     )
     assert alone.returncode == 0, alone.stderr
     killed = torchrun(tmp_path, *RUN, "--out", "killed")
-    wait_for(tmp_path / "killed" / "checkpoints" / "linear_probe.safetensors")
+    wait_for(tmp_path / "killed" / "search" / "trials.jsonl", lines=5)
     children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(children[1]), signal.SIGKILL)
     begun = time.monotonic()
@@ -242,8 +242,8 @@ def test_bad_input_is_told_once(tmp_path, words, said):
     assert not (tmp_path / "run").exists()
 
 
-def wait_for(path: Path, seconds: float = 300) -> None:
+def wait_for(path: Path, lines: int, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
-    while not path.exists():
+    while not path.exists() or path.read_text().count("\n") < lines:
         assert time.monotonic() < end, path
         time.sleep(0.1)

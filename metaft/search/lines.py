@@ -18,7 +18,7 @@ from metaft.space import LARGEST, WHOLE, Categorical, Dimension, Int, Space
 SUM = "crc"  # of a line and all before it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Start:
     """A trial that was proposed, its point in natural units."""
 
@@ -27,7 +27,7 @@ class Start:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A job whose worker died: the kind, number and seed of the record it was to become."""
 
@@ -36,7 +36,7 @@ class Lost:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """An evaluation that ended: a `trial`; under its number, a `final` one on a fresh seed or a derivative's `check`;
     or a trial of an earlier search (`prior`).
