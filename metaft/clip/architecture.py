@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import open_clip
@@ -23,14 +24,13 @@ TOWERS = {"vision_cfg": CLIPVisionCfg, "text_cfg": CLIPTextCfg}
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
     """The settings by dotted name in which two configurations of open_clip differ, with both values."""
-    left, right = _flat(one), _flat(other)
-    names = dict.fromkeys([*left, *right])
-    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
+    return _unlike(_flat(one), _flat(other))
 
 
 def same(config: Config) -> list[str]:
     """The architectures of open_clip with this configuration, the shortest name first."""
-    names = [name for name in open_clip.list_models() if not differences(config, _config(name))]
+    flat = _flat(config)
+    names = [name for name in open_clip.list_models() if not _unlike(flat, _known(name))]
     return sorted(names, key=lambda name: (len(name), name))
 
 
@@ -41,6 +41,16 @@ def fitting(state: dict[str, Tensor]) -> list[str]:
     """
     names = [name for name in open_clip.list_models() if _has_shapes(state, _config(name))]
     return sorted(names, key=lambda name: (len(name), name))
+
+
+def _unlike(left: Config, right: Config) -> dict[str, tuple[Any, Any]]:
+    names = dict.fromkeys([*left, *right])
+    return {name: (left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)}
+
+
+@cache
+def _known(name: str) -> Config:
+    return _flat(_config(name))
 
 
 def _config(name: str) -> Config:

@@ -283,7 +283,7 @@ def test_pages(folder: Path, text: str) -> None:
 WHOLE = st.sampled_from(KINDS).flatmap(lambda kind: st.tuples(st.just(kind), damages(lambda: files(kind))))
 
 
-@fuzzed(WHOLE, few=20, many=200)
+@fuzzed(WHOLE, few=10, many=200)
 def test_resumed_runs(folder: Path, case: tuple[str, Harm]) -> None:
     """The numbers are those of the run that was left alone."""
     kind, harm = case
