@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
-from metaft.clip.export import notes, restore, save
+from metaft.clip.export import notes, restored, save
 from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.cost import Cost
@@ -134,7 +134,7 @@ class RunFolder:
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
-        return Checkpoints(self.path / "checkpoints", work.fresh, work.device, self._run)
+        return Checkpoints(self.path / "checkpoints", work.classifier, work.device, self._run)
 
     def results(self) -> Results | None:
         """The contents of results.json so far; None: there is none."""
@@ -194,15 +194,15 @@ class Checkpoints:
 
     Args:
         folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
-        fresh: makes a classifier to load into.
+        theta_0: the classifier of which fits are variants; they share what is the same.
         device: onto which states of trainings are loaded.
         run: what tells their run from others.
     """
 
-    def __init__(
-        self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu", run: str = ""
-    ) -> None:
-        self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
+    keeps = True
+
+    def __init__(self, folder: Path, theta_0: Classifier, device: torch.device | str = "cpu", run: str = "") -> None:
+        self._folder, self._theta_0, self._device, self._run = folder, theta_0, device, run
 
     def take(self, name: str) -> Fit | None:
         """A fit; None: it is not in the folder.
@@ -213,7 +213,7 @@ class Checkpoints:
         path = self._folder / f"{name}.safetensors"
         if not path.exists():
             return None
-        model, written = restore(self._fresh(), path), notes(path)
+        model, written = restored(self._theta_0, path), notes(path)
         self._refuse_other(path, written.get("run"))
         costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
         return Fit(model, costs, json.loads(written["chosen"]))
@@ -257,6 +257,10 @@ class Checkpoints:
                 torch.save({**state, "run": self._run}, file)
             except RuntimeError as error:  # torch's writer hides why a file could not be written
                 raise error.__context__ or error from None
+
+    def drop(self, name: str) -> None:
+        """Delete the state of a training."""
+        self._training(name).unlink(missing_ok=True)
 
     def _refuse_other(self, path: Path, run: str | None) -> None:
         if run != self._run:
