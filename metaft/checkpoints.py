@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 
 from metaft import ranks
 from metaft.clip.classifier import Classifier
-from metaft.clip.export import notes, restore, save
+from metaft.clip.export import notes, restored, save
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, first_line
 from metaft.files import replacing, to_json
@@ -27,15 +26,15 @@ class Checkpoints:
 
     Args:
         folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
-        fresh: makes a classifier to load into.
+        theta_0: the classifier of which fits are variants; they share what is the same.
         device: onto which states of trainings are loaded.
         run: what tells their run from others.
     """
 
-    def __init__(
-        self, folder: Path, fresh: Callable[[], Classifier], device: torch.device | str = "cpu", run: str = ""
-    ) -> None:
-        self._folder, self._fresh, self._device, self._run = folder, fresh, device, run
+    keeps = True
+
+    def __init__(self, folder: Path, theta_0: Classifier, device: torch.device | str = "cpu", run: str = "") -> None:
+        self._folder, self._theta_0, self._device, self._run = folder, theta_0, device, run
 
     def take(self, name: str) -> Fit | None:
         """A fit; None: it is not in the folder. States of its trainings, which a crash may have left, are deleted.
@@ -48,7 +47,7 @@ class Checkpoints:
         if not os.path.lexists(path):
             return None
         self._forget(name)
-        model, written = restore(self._fresh(), path), notes(path)
+        model, written = restored(self._theta_0, path), notes(path)
         self._refuse_other(path, written.get("run"))
         try:
             costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
@@ -99,6 +98,11 @@ class Checkpoints:
                 torch.save({**state, "run": self._run}, file)
             except RuntimeError as error:  # torch's writer hides why a file could not be written
                 raise error.__context__ or error from None
+
+    def drop(self, name: str) -> None:
+        """Delete the state of a training."""
+        if ranks.leads():
+            self._training(name).unlink(missing_ok=True)
 
     def _forget(self, name: str) -> None:
         """Delete the states of a fit's trainings, but not those of its folds, which are fits of their own."""

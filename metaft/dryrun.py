@@ -163,19 +163,15 @@ def _measure(work: Workspace) -> _Measured:
 
 
 def _fine_tune(work: Workspace, objective: Objective) -> None:
-    """One step of a fine-tune, its check and a mix, for the sake of the memory that they take.
-
-    A run holds the model with the head that it begins with beside theta_0 and the one in training.
-    """
+    """One step of a fine-tune, its check and a mix, for the sake of the memory that they take."""
     splits = work.splits.search_data
     few = splits.id_val.subset(torch.arange(min(len(splits.id_val), work.cfg.evaluation.batch_size)))
     context = FitContext(replace(fit_settings(work), steps=1, checks=1))
-    begin = work.fresh()
     try:
-        tuned = train(work.fresh(), objective, replace(splits, id_val=few), context, "one step")
+        tuned = train(work.classifier, objective, replace(splits, id_val=few), context, "one step")
     except DivergedError:
         return
-    interpolate(begin, tuned, 0.5)
+    interpolate(work.classifier, tuned, 0.5)
 
 
 def _whole(measured: _Measured) -> float:

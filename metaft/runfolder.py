@@ -154,7 +154,7 @@ class RunFolder:
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
-        return Checkpoints(self.path / "checkpoints", work.fresh, work.device, self._run)
+        return Checkpoints(self.path / "checkpoints", work.classifier, work.device, self._run)
 
     def write(self, results: Results) -> None:
         """Write results.json."""

@@ -36,7 +36,12 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of tensors by name: of their names, types, shapes and bits."""
     total = hashlib.sha256()
     for name in sorted(tensors):
-        t = tensors[name].detach().cpu().contiguous()
+        t = tensors[name]
         total.update(f"{name} {t.dtype} {list(t.shape)}\n".encode())
-        total.update(t.reshape(-1).view(torch.uint8).numpy().data)
+        total.update(raw(t))
     return total.hexdigest()
+
+
+def raw(t: Tensor) -> memoryview:
+    """The bytes of a tensor's numbers in their order; of one on the CPU nothing is copied."""
+    return t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -30,7 +30,7 @@ IDENTITY = {
 
 @pytest.fixture
 def checkpoints(work, tmp_path):
-    return Checkpoints(tmp_path / "checkpoints", work.fresh)
+    return Checkpoints(tmp_path / "checkpoints", work.classifier)
 
 
 def test_a_folder_holds_one_run(tmp_path):
@@ -246,7 +246,7 @@ def taken(checkpoints: Checkpoints) -> tuple:
 def test_what_another_run_made_is_refused(work, checkpoints, tmp_path):
     checkpoints.save("kd", {"step": 1})
     checkpoints.put("ft", Fit(work.classifier))
-    others = Checkpoints(tmp_path / "checkpoints", work.fresh, run="another")
+    others = Checkpoints(tmp_path / "checkpoints", work.classifier, run="another")
     for attempt in (lambda: others.load("kd"), lambda: others.take("ft")):
         with pytest.raises(CheckpointError, match="of another run; allowed: this run's own"):
             attempt()

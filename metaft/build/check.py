@@ -54,6 +54,7 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
         *_solver(cfg),
         *_knobs(cfg),
         *_data(cfg),
+        *_parts(cfg),
         *device_faults(cfg),
     ]
 
@@ -192,6 +193,12 @@ def _values(cfg: Config) -> list[Fault]:
 
 def _data(cfg: Config) -> list[Fault]:
     return data.faults(cfg.data) if cfg.data.format in data.FORMATS else []
+
+
+def _parts(cfg: Config) -> list[Fault]:
+    """The fault of a batch that is to be cut into more parts than it has images."""
+    parts, most = cfg.finetune.accumulate, cfg.finetune.batch_size
+    return [] if parts <= most else [Fault("finetune.accumulate", str(parts), f"1 to finetune.batch_size, {most}")]
 
 
 def device_faults(cfg: Config) -> list[Fault]:

@@ -70,7 +70,7 @@ def fits(work: Workspace, context: FitContext | None = None, store: Store | None
     def fit(name: str, ood_val: Split, context: FitContext) -> Classifier:
         data = METHODS[name].sees(replace(work.splits, ood_val=ood_val))
         assert data is not None, f"{name} cannot be served by this data set, as `methods` knows"
-        return METHODS[name].fit(work.fresh(), data, context)
+        return METHODS[name].fit(work.classifier, data, context)
 
     context = context or FitContext(fit_settings(work))
     return Fits(fit, context, work.splits.ood_val, Memory() if store is None else store)

@@ -8,6 +8,7 @@ from metaft import ranks
 from metaft.build.fits import servable
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
+from metaft.clip.precision import served
 from metaft.errors import ConfigError, Fault, unknown
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
@@ -18,7 +19,19 @@ from metaft.objective.objective import Objective
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
-    return [*_method(work), *_patterns(work), *_ranks(work), *([] if learned is None else _objective(work, learned))]
+    faults = [*_compute(work), *_method(work), *_patterns(work), *_ranks(work)]
+    return faults if learned is None else [*faults, *_objective(work, learned)]
+
+
+def _compute(work: Workspace) -> list[Fault]:
+    """Faults of a precision that the device lacks, and of checkpointing in a model that cannot do it."""
+    how, able = work.cfg.finetune, served(work.device)
+    faults = []
+    if how.precision not in able:
+        faults.append(Fault("finetune.precision", f"{how.precision!r} on {work.device.type}", ", ".join(able)))
+    if how.checkpointing and not hasattr(work.clip.model, "set_grad_checkpointing"):
+        faults.append(Fault("finetune.checkpointing", "true, and the model has no set_grad_checkpointing", "false"))
+    return faults
 
 
 def _method(work: Workspace) -> list[Fault]:

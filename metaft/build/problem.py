@@ -110,7 +110,8 @@ def _fold(work: Workspace, fold: Fold, head: HeadOf, text: bool, reference: Refe
 
 def inner_step(work: Workspace, text: bool) -> Step:
     """One step of the inner loop, from theta_0."""
-    cfg, names, model = work.cfg, work.trained(text=text), work.classifier
+    cfg, names = work.cfg, work.trained(text=text)
+    model = work.classifier.in_precision("float32")  # within which a step has its own
     count = sum(model.get_parameter(name).numel() for name in names)
     loss = WeightedLoss(grouped(names), count, cfg.objective.penalty_scale)
     return Step(model, names, loss, cfg.inner, *search_hook(cfg, names))

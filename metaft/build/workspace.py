@@ -102,7 +102,7 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
         splits = replace(splits, ood_val=with_copies(splits.ood_val))
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
-    classifier = zero_shot(clip, splits.classes, chosen_device)
+    classifier = zero_shot(clip, splits.classes, chosen_device, cfg.finetune.precision)
     work = Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
     if cfg.search.metric == BY_SET and registry.metric(cfg.data) is not None:
         title = METRICS[work.search.metric].title

@@ -14,6 +14,7 @@ from timm.layers.attention import Attention as TimmAttention
 from torch import Tensor, nn
 
 from metaft.clip.load import Clip
+from metaft.clip.precision import autocast, matmuls
 from metaft.data.types import Classes
 from metaft.errors import ConfigError, DataError, Fault
 
@@ -32,11 +33,14 @@ class Classifier(nn.Module):
 
     logits = W f(x) + b, with f(x) of unit length. Everything happens in `forward`, because a model patched by
     `higher` keeps stale weights in every other method.
+
+    Args:
+        precision: that of the towers (see `metaft.clip.precision`); the head is of its weights', as outputs are.
     """
 
-    def __init__(self, clip: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, clip: nn.Module, weight: Tensor, bias: Tensor, precision: str = "float32") -> None:
         super().__init__()
-        self.clip = clip
+        self.clip, self.precision = clip, precision
         self.head = nn.Linear(weight.shape[1], weight.shape[0])
         with torch.no_grad():
             self.head.weight.copy_(weight)
@@ -44,10 +48,21 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor, tokens: Tensor | None = None) -> Outputs:
         """Normalised images [B, 3, S, S] and, for the text tower, one caption's tokens [B, L] per image."""
-        out = self.clip(images, tokens)
+        with matmuls(self.precision), autocast(self.precision, images.device):
+            out = self.clip(images, tokens)
+        dtype, text = self.head.weight.dtype, out["text_features"]
+        features = out["image_features"].to(dtype)
         return Outputs(
-            self.head(out["image_features"]), out["image_features"], out["text_features"], out["logit_scale"]
+            self.head(features), features, None if text is None else text.to(dtype), out["logit_scale"].to(dtype)
         )
+
+    def in_precision(self, precision: str) -> Classifier:
+        """The same model, with the same parameters, in another precision; itself where it has that."""
+        if precision == self.precision:
+            return self
+        other = holding(self, {})
+        other.precision = precision
+        return other
 
     def dead(self) -> dict[str, slice]:
         """The part of each parameter that moves no output: key biases, by parameter name.
@@ -100,7 +115,9 @@ def grouped(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {group: tuple(members) for group, members in groups.items()}
 
 
-def zero_shot(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Classifier:
+def zero_shot(
+    clip: Clip, classes: Classes, device: torch.device | str = "cpu", precision: str = "float32"
+) -> Classifier:
     """The zero-shot classifier: open_clip's head from class names and templates, times the logit scale."""
     directions = open_clip.build_zero_shot_classifier(
         clip.model, clip.tokenizer, list(classes.names), list(classes.templates), device=device
@@ -110,7 +127,7 @@ def zero_shot(clip: Clip, classes: Classes, device: torch.device | str = "cpu") 
     bias = (
         torch.zeros(len(classes.names), device=device) if shift is None else shift.detach().expand(len(classes.names))
     )
-    return Classifier(clip.model, directions.T * scale, bias).to(device).eval()
+    return Classifier(clip.model, directions.T * scale, bias, precision).to(device).eval()
 
 
 def trainable(classifier: Classifier, *, text: bool, freeze: Sequence[str]) -> tuple[str, ...]:

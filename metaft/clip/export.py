@@ -6,22 +6,28 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, holding
 from metaft.clip.load import Clip, load
 from metaft.errors import CheckpointError, ConfigError, Fault
-from metaft.files import write
-from metaft.tensors import digest
+from metaft.files import replacing, write
+from metaft.tensors import digest, raw
 from metaft.texts import regular
 
 OPENED = ("open_clip_config.json", "open_clip_model.safetensors", "head.safetensors", "classnames.txt")
 EXPORTED = (*OPENED, "load.py", "README.md")
 SUMS = "SHA256SUMS"
+DTYPES = {  # by their names in safetensors
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"},
+    torch.bool: "BOOL",
+}
 CHECKSUM = "sha256"  # the note on the tensors and the other notes of a checkpoint
 HEAD = (
     "The classifier is head.safetensors on the features of the image tower. A zero-shot evaluator builds a head of\n"
@@ -133,9 +139,22 @@ def _sum(path: Path) -> str:
 
 
 def save(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write tensors by name, with notes and a checksum as metadata; a reader sees a complete file or none."""
-    copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}  # none may share memory
-    write(path, safetensors.torch.save(copies, {**(notes or {}), CHECKSUM: _checksum(copies, notes or {})}))
+    """Write tensors by name, with notes and a checksum as metadata; a reader sees a complete file or none.
+
+    Tensors are written in the form of safetensors, one after the other, so that none is in memory twice.
+    """
+    ordered = dict(sorted(tensors.items(), key=lambda named: (-named[1].element_size(), named[0])))
+    header: dict[str, Any] = {"__metadata__": {**(notes or {}), CHECKSUM: _checksum(tensors, notes or {})}}
+    end = 0
+    for name, t in ordered.items():
+        begin, end = end, end + t.numel() * t.element_size()
+        header[name] = {"dtype": DTYPES[t.dtype], "shape": list(t.shape), "data_offsets": [begin, end]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    with replacing(path) as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for t in ordered.values():
+            file.write(raw(t))
 
 
 def _checksum(tensors: dict[str, Tensor], notes: dict[str, str]) -> str:
@@ -148,18 +167,20 @@ def notes(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def restore(classifier: Classifier, path: Path) -> Classifier:
-    """Load a checkpoint of `save` into a classifier of the same architecture, which is changed in place.
+def restored(classifier: Classifier, path: Path) -> Classifier:
+    """A checkpoint of `save`, of a classifier of the same architecture, which shares parameters that are the same.
 
     Raises:
         CheckpointError: it is missing, unreadable, of another architecture, or not what was written.
     """
+    model, shared = holding(classifier, {}), dict(classifier.named_parameters())
     try:
-        tensors, written = safetensors.torch.load_file(regular(path)), notes(path)
+        device = str(classifier.head.weight.device)
+        tensors, written = safetensors.torch.load_file(regular(path), device), notes(path)
         if written.pop(CHECKSUM, None) != _checksum(tensors, written):
             raise CheckpointError(f"{path}: its checksum is not that of its contents; allowed: as metaft wrote it")
-        classifier.load_state_dict(tensors)
+        model.load_state_dict(tensors, assign=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: {reason}; allowed: a checkpoint of this run's classifier") from error
-    return classifier
+    return holding(model, {n: shared[n] for n, p in model.named_parameters() if torch.equal(p, shared[n])})

@@ -22,7 +22,13 @@ Log = Callable[[dict[str, Any]], None]  # takes one event per call, as plain val
 
 
 class Keeper(Protocol):
-    """Storage for the state of a training at each check, from which an interrupted one is resumed."""
+    """Storage for the states of trainings, from which interrupted ones are resumed.
+
+    `keeps` says whether what is saved can be loaded.
+    """
+
+    @property
+    def keeps(self) -> bool: ...  # noqa: D102 (see above)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The state saved last under a name; None: there is none."""
@@ -32,15 +38,24 @@ class Keeper(Protocol):
         """Keep a copy of a state of tensors and plain values, in place of the last one of this name."""
         ...
 
+    def drop(self, name: str) -> None:
+        """Keep nothing under a name any more."""
+        ...
+
 
 class Forgetful:
     """A keeper that keeps nothing."""
+
+    keeps = False
 
     def load(self, name: str) -> None:
         """No state under any name."""
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Drop the state."""
+
+    def drop(self, name: str) -> None:
+        """There is nothing to drop."""
 
 
 def _unlogged(event: dict[str, Any]) -> None:

@@ -86,6 +86,11 @@ class Renamed:
     old: str
     new: str
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what is saved can be loaded."""
+        return self.keeper.keeps
+
     def load(self, name: str) -> dict[str, Any] | None:
         """The state saved last under a name; None: there is none."""
         return self.keeper.load(_renamed(name, self.old, self.new))
@@ -93,6 +98,10 @@ class Renamed:
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Keep a copy of a state of tensors and plain values, in place of the last one of this name."""
         self.keeper.save(_renamed(name, self.old, self.new), state)
+
+    def drop(self, name: str) -> None:
+        """Keep nothing under a name any more."""
+        self.keeper.drop(_renamed(name, self.old, self.new))
 
 
 @dataclass(frozen=True)

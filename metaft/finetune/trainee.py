@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
-from metaft.config.schema import AdamWConfig
+from metaft.clip.precision import matmuls
+from metaft.config.schema import AdamWConfig, ComputeConfig
 from metaft.finetune.context import FitSettings
+from metaft.finetune.gathered import cut, joined, pull, pulls
+from metaft.finetune.running import Running
+from metaft.finetune.scaling import Scale
 from metaft.hooks.hook import PLAIN, Hook, State
 from metaft.hooks.registry import hook_for
 from metaft.inner.state import InnerState
@@ -29,13 +31,15 @@ MakeHook = Callable[[Classifier, Sequence[str]], tuple[Hook, Mapping[str, Any]]]
 
 @dataclass
 class Trainee:
-    """A copy of a classifier, fine-tuned step by step on an objective.
+    """A classifier that is fine-tuned step by step on an objective.
 
-    The model stays in evaluation mode, so that batch norm keeps its statistics and the loss is the one searched.
+    Its model stays in evaluation mode, so that batch norm keeps its statistics and the loss is the one searched.
 
     Args:
-        model: the copy; `current` writes the trained parameters into another one.
-        pretrained: its trained parameters as they began, by name.
+        classifier: theta_0, which is not changed; what does not train is shared with it.
+        running: the model that runs on what trains.
+        how: how a step is computed; `scale` is the factor of its loss.
+        pretrained: the trained parameters as they began, by name.
         hook, knobs: what a method changes in a step.
         variables: what the optimizer moves, by name; `anchors` are their first values.
         optimizer: torch's AdamW, with a group for each parameter group.
@@ -45,7 +49,10 @@ class Trainee:
         step: the number of steps done.
     """
 
-    model: Classifier
+    classifier: Classifier
+    running: Running
+    how: ComputeConfig
+    scale: Scale
     pretrained: dict[str, Tensor]
     hook: Hook
     knobs: Mapping[str, Any]
@@ -62,40 +69,86 @@ class Trainee:
         cls, classifier: Classifier, objective: Objective, settings: FitSettings, make_hook: MakeHook | None
     ) -> Trainee:
         """A trainee at the classifier's parameters, with the given hook or the one that the objective names."""
-        model = copy.deepcopy(classifier)
-        names = trainable(model, text=objective.needs_text, freeze=settings.freeze)
-        pretrained = {name: p.detach() for name, p in picked_parameters(model, names).items()}
-        hook, knobs = make_hook(model, names) if make_hook else hook_of(objective, names, settings)
+        how, names = settings.finetune, trainable(classifier, text=objective.needs_text, freeze=settings.freeze)
+        pretrained = {name: p.detach() for name, p in picked_parameters(classifier, names).items()}
+        hook, knobs = make_hook(classifier, names) if make_hook else hook_of(objective, names, settings)
         first = hook.variables(pretrained, torch.Generator().manual_seed(settings.seed))
         anchors = [v.detach() for v in first.values()]
         variables = {name: v.detach().clone().requires_grad_() for name, v in first.items()}
-        optimizer = adamw(variables, objective.values(), settings.optimizer)
+        optimizer = adamw(variables, objective.values(), settings.optimizer, how.precision)
         count = sum(p.numel() for p in pretrained.values())
-        loss = WeightedLoss(grouped(names), count, settings.penalty_scale)
-        extra = hook.initial(anchors)
-        return cls(model, pretrained, hook, knobs, variables, anchors, optimizer, loss, objective, extra)
+        return cls(
+            classifier,
+            Running(classifier, how),
+            how,
+            Scale.of(how.precision),
+            pretrained,
+            hook,
+            knobs,
+            variables,
+            anchors,
+            optimizer,
+            WeightedLoss(grouped(names), count, settings.penalty_scale),
+            objective,
+            hook.initial(anchors),
+        )
 
     def advance(self, batch: TrainBatch, objective: Objective, pace: float) -> float:
         """Take one step on an objective, at `pace` times its learning rates; gives the loss before it."""
         self.objective = objective
-        parameters = dict(self.hook.parameters(self.variables, self.pretrained))
-        out = Outputs(*apart(self._alone, parameters, batch.all_images, batch.tokens))  # type: ignore[arg-type]
-        loss = self.loss(batch.observe(out, parameters, self.pretrained), objective.values())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with matmuls(self.how.precision):
+            loss = self.running.tried(lambda: self._descended(batch))
         self._update(pace)
         self.step += 1
+        return loss
+
+    def outputs(self, parameters: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        """The model's outputs at parameters by name: the forward pass of every step."""
+        return Outputs(*apart(self.running, parameters, images, tokens))  # type: ignore[arg-type]
+
+    def _descended(self, batch: TrainBatch) -> float:
+        """The loss on a batch, whose gradient the variables get; one part of the batch at a time is in memory."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.how.accumulate > 1 and self.objective.compares_images:
+            return self._gathered(batch)
+        total = torch.zeros(())
+        for share, part in batch.parts(self.how.accumulate):
+            parameters = self._parameters()
+            loss = share * self._loss(part, self.outputs(parameters, part.all_images, part.tokens), parameters)
+            (self.scale.factor * loss).backward()
+            total = total.to(loss) + loss.detach()
+        return total.item()
+
+    def _gathered(self, batch: TrainBatch) -> float:
+        """As `_descended`, for a loss that is no mean over parts: see `metaft.finetune.gathered`."""
+        parts = cut(batch.all_images, batch.tokens, min(self.how.accumulate, len(batch.labels)))
+        with torch.no_grad():
+            found = [self.outputs(self._parameters(), *part) for part in parts]
+        out, parameters = joined(found), self._parameters()
+        loss = self._loss(batch, out, parameters)
+        (self.scale.factor * loss).backward()
+        for part, by in zip(parts, pulls(out, found), strict=True):
+            pull(self.outputs(self._parameters(), *part), by)
         return loss.item()
 
-    def _alone(self, parameters: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
-        """The model's outputs on these images, by this process."""
-        out: Outputs = functional_call(self.model, dict(parameters), (images, tokens))
-        return out
+    def _parameters(self) -> dict[str, Tensor]:
+        return dict(self.hook.parameters(self.variables, self.pretrained))
+
+    def _loss(self, batch: TrainBatch, out: Outputs, parameters: dict[str, Tensor]) -> Tensor:
+        return self.loss(batch.observe(out, parameters, self.pretrained), self.objective.values())
 
     @torch.no_grad()
     def _update(self, pace: float) -> None:
-        """The optimizer's step, and what the hook does around it."""
+        """Move the variables by their gradients, where these are finite, and drop these."""
         variables = list(self.variables.values())
+        if self.scale.sound(v.grad for v in variables):
+            if self.how.clip is not None:
+                torch.nn.utils.clip_grad_norm_(variables, self.how.clip)
+            self._move(variables, pace)
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _move(self, variables: list[Tensor], pace: float) -> None:
+        """The optimizer's step, and what the hook does around it."""
         grads = [v.grad for v in variables]
         changed, extra = self.hook.before(with_zeros(grads, variables), variables, self.anchors, self.extra, self.knobs)
         for v, grad, replacement in zip(variables, grads, changed, strict=True):
@@ -110,10 +163,10 @@ class Trainee:
 
     @torch.no_grad()
     def current(self) -> Classifier:
-        """The model with copies of the parameters that the hook gives to be evaluated, after the last step."""
+        """The model with the parameters that the hook gives to be evaluated, in memory that the next step writes to."""
         values = self.hook.result(list(self.variables.values()), self.extra)
         parameters = self.hook.parameters(dict(zip(self.variables, values, strict=True)), self.pretrained)
-        return holding(self.model, {name: p.clone() for name, p in parameters.items()})
+        return holding(self.classifier, parameters)
 
     def inner_state(self) -> InnerState:
         """A copy of the state in the inner loop's form."""
@@ -132,6 +185,7 @@ class Trainee:
             "variables": {name: v.detach() for name, v in self.variables.items()},
             "optimizer": self.optimizer.state_dict(),
             "extra": list(self.extra),
+            "scale": self.scale.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,6 +195,7 @@ class Trainee:
                 v.copy_(state["variables"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.extra = tuple(t.to(like.device) for t, like in zip(state["extra"], self.extra, strict=True))
+        self.scale.load_state_dict(state["scale"])
         self.step = state["step"]
 
 
@@ -153,9 +208,18 @@ def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -
     return hook_for(method, names, finetune.model_copy(update={"knobs": knobs}))
 
 
-def adamw(variables: Mapping[str, Tensor], values: Mapping[str, Any], constants: AdamWConfig) -> torch.optim.AdamW:
-    """torch's AdamW over the variables, each group with its lr and weight decay from `values`."""
-    return torch.optim.AdamW(parameter_groups(variables, values), betas=constants.betas, eps=constants.eps)
+def adamw(
+    variables: Mapping[str, Tensor], values: Mapping[str, Any], constants: AdamWConfig, precision: str = "float32"
+) -> torch.optim.AdamW:
+    """torch's AdamW over the variables, each group with its lr and weight decay from `values`.
+
+    It is the one that goes through memory once, which on a CPU rounds otherwise than torch's default, and so is not
+    taken there at float32.
+    """
+    places = {v.device.type for v in variables.values()}
+    fused = places == {"cuda"} or (places == {"cpu"} and precision != "float32")
+    groups = parameter_groups(variables, values)
+    return torch.optim.AdamW(groups, betas=constants.betas, eps=constants.eps, fused=fused or None)
 
 
 def parameter_groups(variables: Mapping[str, Tensor], values: Mapping[str, Any]) -> list[dict[str, Any]]:

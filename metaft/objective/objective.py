@@ -92,6 +92,11 @@ class Objective:
         return now or any(stage.needs_text for _, stage in self.schedule)
 
     @property
+    def compares_images(self) -> bool:
+        """Whether a term with a weight compares the images of a batch, so that parts of one are another loss."""
+        return any(weight != 0 and TERMS[name].across for name, weight in self.terms.items())
+
+    @property
     def trained_sources(self) -> tuple[str, ...]:
         """The further sources with a weight, now or later."""
         stages = (self, *(stage for _, stage in self.schedule))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -95,9 +96,9 @@ class TrainBatch(NamedTuple):
         """The batch cut into at most `count` parts, each with its share of the images."""
         if count == 1:
             return [(1.0, self)]
-        b = len(self.labels)
+        b, whole = len(self.labels), self if self.reference is None else self._replace(reference=cache(self.reference))
         chunks = torch.arange(b).chunk(count)
-        return [(len(rows) / b, self._part(i, rows, len(chunks))) for i, rows in enumerate(chunks)]
+        return [(len(rows) / b, whole._part(i, rows, len(chunks))) for i, rows in enumerate(chunks)]
 
     def _part(self, number: int, rows: Tensor, count: int) -> TrainBatch:
         of_batch, part = self.reference, slice(int(rows[0]), int(rows[-1]) + 1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from metaft.clip.export import export, exported, restore, save
+from metaft.clip.export import export, exported, restored, save
 from metaft.clip.load import load
 from metaft.clip.names import TOY
 from metaft.errors import CheckpointError
@@ -59,9 +59,9 @@ def test_checkpoints_go_there_and_back(work, tmp_path):
     other = copy.deepcopy(work.classifier)
     with torch.no_grad():
         other.head.weight.zero_()
-    assert torch.equal(restore(other, tmp_path / "c.safetensors").head.weight, work.classifier.head.weight)
+    assert torch.equal(restored(other, tmp_path / "c.safetensors").head.weight, work.classifier.head.weight)
     with pytest.raises(CheckpointError, match="allowed"):
-        restore(other, tmp_path / "absent.safetensors")
+        restored(other, tmp_path / "absent.safetensors")
 
 
 @pytest.mark.parametrize("moved", [False, True])

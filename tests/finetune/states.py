@@ -23,6 +23,8 @@ def with_finetune(context: FitContext, **changes: Any) -> FitContext:
 class Keeper:
     """Keeps states as files would; stops a training like Ctrl-C after its first check."""
 
+    keeps = True
+
     def __init__(self, stop: bool) -> None:
         self.states: dict[str, bytes] = {}
         self.stop = stop
@@ -38,3 +40,6 @@ class Keeper:
         self.states[name] = buffer.getvalue()
         if self.stop and state.get("step") == 10:
             raise KeyboardInterrupt
+
+    def drop(self, name):
+        del self.states[name]

@@ -158,7 +158,8 @@ def test_a_fold_is_resumed(few, short):
         except KeyboardInterrupt:
             interruptions += 1
     assert interruptions == 3
-    assert set(keeper.states) == {"ft_ood_val", "ft_ood_val.fold0", "ft_ood_val.fold1"}
+    trainings = {"ft_ood_val", "ft_ood_val.fold0", "ft_ood_val.fold1"}
+    assert set(keeper.states) == trainings | {f"{name}.best20" for name in trainings}
     for one, other in zip(parts, whole.apart("ft_ood_val"), strict=True):
         assert same(one.model, other.model)
 
