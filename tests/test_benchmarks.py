@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
     *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "worlds", "ood_size"),
-    *("throughput", "zero_shot", "judges", "memory", "landscape"),
+    *("throughput", "zero_shot", "judges", "memory", "landscape", "scale"),
 )
 MAKERS = ("figures", "pretrain", "results")
 PEERS = {"tpe": "hyperopt", "zero_shot": "clip_benchmark"}  # packages that a benchmark imports and the tests do without
