@@ -18,79 +18,29 @@ Rows of three kinds (`what`):
 
 from __future__ import annotations
 
-import copy
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from shared.clock import seconds
 from shared.rows import Row, Rows, arguments
+from shared.training import bare, in_turns, ours, workspace
 
-from metaft import config, pipeline
-from metaft.build.fits import fit_settings
-from metaft.build.workspace import Workspace
-from metaft.clip.classifier import picked_parameters, trainable
-from metaft.clip.predict import predict
 from metaft.data.decode import Reading
 from metaft.data.decoded import in_memory, on_disk, when_asked
 from metaft.data.types import Split
-from metaft.finetune.context import FitContext
-from metaft.finetune.loop import train
 
 LOOPS = (("toy-clip", 64, 60), ("toy-clip", 256, 20), ("ViT-B-32", 16, 4))  # model, batch, steps
 JPEG = (500, 375)
 FILES = 130_000
-
-
-def workspace(model: str, device: str) -> Workspace:
-    """The embedded digits beside a model: the toy's own weights, or random ones at full size."""
-    random = () if model == "toy-clip" else ("model.pretrained=random",)
-    few = ("data.options.id_train=512", "data.options.id_val=64", "data.options.ood_val=64", "data.options.test=64")
-    return pipeline.opened(config.load(None, [f"model.name={model}", f"device={device}", *random, *few]))
-
-
-def ours(work: Workspace, split: Split, batch: int, steps: int) -> None:
-    """Plain fine-tuning as `ft` runs it."""
-    settings = replace(fit_settings(work), steps=steps, checks=1)
-    settings = replace(settings, finetune=settings.finetune.model_copy(update={"batch_size": batch}))
-    data = replace(work.splits.search_data, id_train=split)
-    train(work.classifier, settings.plain, data, FitContext(settings), "ft")
-
-
-def bare(work: Workspace, split: Split, batch: int, steps: int) -> None:
-    """The same in PyTorch alone: the same parameters, batches of the same loader, AdamW, and a look at id_val."""
-    settings, model = fit_settings(work), copy.deepcopy(work.classifier)
-    trained = picked_parameters(model, trainable(model, text=False, freeze=settings.freeze))
-    parameters = [p.requires_grad_() for p in trained.values()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.plain.lr, weight_decay=settings.plain.wd)
-    generator, size, step = torch.Generator().manual_seed(settings.seed), min(batch, len(split)), 0
-    while step < steps:
-        for rows in torch.randperm(len(split), generator=generator).split(size)[: steps - step]:
-            images = split.batch(rows, work.device)
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(images.images).logits, images.labels)
-            loss.backward()
-            optimizer.step()
-            loss.item()
-            step += 1
-    predict(model, work.splits.id_val, settings.eval_batch_size, work.device)
-
-
-def in_turns(runs: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, list[float]]:
-    """The seconds of runs that take turns, after one round that is not counted."""
-    rounds = [{name: seconds(run, device) for name, run in runs.items()} for _ in range(1 + repeats)]
-    return {name: [taken[name] for taken in rounds[1:]] for name in runs}
 
 
 def loop(model: str, batch: int, steps: int, repeats: int, device: str) -> Row:

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parent.parent
 QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
     *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "worlds", "ood_size"),
-    *("throughput", "zero_shot", "judges", "memory", "landscape"),
+    *("throughput", "zero_shot", "judges", "memory", "landscape", "scale"),
     *("chaos", "soak"),
 )
 MAKERS = ("figures", "pretrain", "results")

@@ -182,7 +182,7 @@ def test_a_hypergradient_is_that_of_one_process(count, settings, tmp_path):
         assert set(found["keep"][1]) >= set(H)
 
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 RUN = ("--mode", "hypergrad", *SMALL, "search.trials=8", "evaluation.methods=[zero_shot, ft, autoft]")
 
 

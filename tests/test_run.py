@@ -21,10 +21,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from metaft import config, pipeline
-from metaft.build.workspace import Workspace
 from metaft.checkpoints import Checkpoints
 from metaft.clip.embedded import TOY, checkpoint
 from metaft.data.registry import SUITE_VERSION
+from metaft.finetune.fits import Fits
 from metaft.objective import load_objective
 from metaft.run import main
 from metaft.search.problem.finetune import FinetuneProblem
@@ -179,7 +179,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_end(ended, metaft, tmp_path, 
 
     with monkeypatch.context() as patched:
         patched.setattr(FinetuneProblem, "evaluate", interrupt(FinetuneProblem.evaluate))
-        patched.setattr(Workspace, "fresh", interrupt(Workspace.fresh))
+        patched.setattr(Fits, "_fitted", interrupt(Fits._fitted))
         assert metaft("--mode", "tpe", FEW, "--out", "part", "--seed", "3") == 130
     assert "python -m metaft.run --resume part" in capsys.readouterr().err
     assert main(["--resume", "part"]) == 0
@@ -196,7 +196,7 @@ def whole_and_in_parts(metaft, words, monkeypatch) -> list[str]:
 
     def interrupt(self, name, state):
         save(self, name, state)
-        if name not in stopped:
+        if "training" in state and name not in stopped:
             stopped.append(name)
             raise KeyboardInterrupt
 
@@ -276,9 +276,10 @@ def test_a_training_state_that_cannot_be_read_is_named(metaft, tmp_path, monkeyp
 
     def torn(self, name, state):
         save(self, name, state)
-        path = tmp_path / "run" / "checkpoints" / f"{name}.training"
-        path.write_bytes(path.read_bytes()[:100])
-        raise KeyboardInterrupt
+        if "training" in state:
+            path = tmp_path / "run" / "checkpoints" / f"{name}.training"
+            path.write_bytes(path.read_bytes()[:100])
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoints, "save", torn)
     assert metaft("--mode", "random", "--out", "run") == 130

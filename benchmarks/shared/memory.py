@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -28,3 +29,18 @@ def peak_bytes(call: Callable[[], T], device: str) -> tuple[T, int]:
         alive += change
         peak = max(peak, alive)
     return result, peak
+
+
+def peak_resident(call: Callable[[], object], device: str) -> int:
+    """The most bytes that a process holds during a call, beside those before it: of a GPU, or resident ones (Linux)."""
+    if device.startswith("cuda"):
+        return peak_bytes(call, device)[1]
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _status("VmRSS")
+    call()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

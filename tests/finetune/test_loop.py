@@ -12,12 +12,13 @@ import torch
 from metaft.clip.classifier import picked_parameters, trainable
 from metaft.clip.predict import predict
 from metaft.errors import CheckpointError, DivergedError
+from metaft.finetune.context import Forgetful
 from metaft.finetune.loop import train
 from metaft.finetune.methods import METHODS
 from metaft.metrics import accuracy
 from metaft.objective import Objective
 from metaft.training.schedule import warmup_cosine
-from tests.finetune.states import Keeper
+from tests.finetune.states import Keeper, same
 
 
 def test_plain_fine_tuning_is_torch_and_nothing_else(work, data, context, tuned):
@@ -51,13 +52,60 @@ def test_captions_train_the_text_tower(work, data, context):
     assert "clip.token_embedding.weight" not in moved, "frozen by default"
 
 
-def test_the_best_check_by_id_validation_is_kept(work, data, context):
+@pytest.mark.parametrize("keeper", [Forgetful(), Keeper(stop=False)], ids=["in memory", "on disk"])
+def test_the_best_check_by_id_validation_is_kept(work, data, context, keeper):
+    """Wherever it is; nothing else is left of a training that has ended."""
     events: list[dict] = []
-    several = replace(context.varied(steps=11, checks=3), log=events.append)
+    several = replace(context.varied(steps=11, checks=3), log=events.append, keeper=keeper)
     model = train(work.classifier, Objective({"ce": 1.0}, 3e-2, 0.0), data, several, "x")
     kept = accuracy(predict(model, data.id_val, 64), data.id_val.labels)
     assert [e["step"] for e in events] == [4, 8, 11]
-    assert kept == max(e["id_val_accuracy"] for e in events)
+    scores = [e["id_val_accuracy"] for e in events]
+    assert kept == max(scores)
+    if keeper.keeps:
+        best = events[scores.index(kept)]["step"]
+        assert set(keeper.states) == {"x", f"x.best{best}"}
+        assert not {"variables", "optimizer"} & set(keeper.load("x"))
+        again = train(work.classifier, Objective({"ce": 1.0}, 3e-2, 0.0), data, several, "x")
+        assert same(again, model), "it is not trained again"
+        assert len(events) == 3
+
+
+def test_a_crash_between_two_files_loses_nothing(work, data, context):
+    """Stopped as the state of a second best check is about to be written, its parameters are there already."""
+
+    class Torn(Keeper):
+        def save(self, name, state):
+            if name == "x" and state["step"] == 3:
+                raise KeyboardInterrupt
+            super().save(name, state)
+
+    keeper, several = Torn(stop=False), context.varied(steps=6, checks=6)
+    whole = train(work.classifier, context.settings.plain, data, several, "x")
+    with pytest.raises(KeyboardInterrupt):
+        train(work.classifier, context.settings.plain, data, replace(several, keeper=keeper), "x")
+    rest = Keeper(stop=False)
+    rest.states = keeper.states
+    assert keeper.load("x")["step"] == 2
+    assert f"x.best{keeper.load('x')['best']}" in keeper.states
+    assert same(train(work.classifier, context.settings.plain, data, replace(several, keeper=rest), "x"), whole)
+
+
+def test_a_state_is_written_once(work, data, context):
+    """At a check that is the best, parameters and both moments, of which the parameters are not in the state."""
+
+    class Sizes(Keeper):
+        def save(self, name, state):
+            super().save(name, state)
+            sizes.setdefault(name, len(self.states[name]))
+
+    sizes: dict[str, int] = {}
+    short = replace(context.varied(steps=4, checks=2), keeper=Sizes(stop=False))
+    train(work.classifier, context.settings.plain, data, short, "x")
+    trained = picked_parameters(work.classifier, trainable(work.classifier, text=False, freeze=()))
+    weights = sum(p.numel() * p.element_size() for p in trained.values())
+    assert sizes["x.best2"] < 1.05 * weights
+    assert sizes["x"] < 1.05 * 2 * weights
 
 
 @pytest.mark.parametrize("lr", [1e9, math.inf])

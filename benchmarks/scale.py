@@ -1,0 +1,148 @@
+"""What a fine-tune costs at full size beside a bare loop of PyTorch, and a hypergradient beside plain steps.
+
+    python benchmarks/scale.py [--device cpu] [--models toy-clip ViT-B-32] [--precisions float32 bfloat16]
+        [--repeats 5] [--quick] [--out FILE]
+
+Rows of four kinds (`what`), each for a model and a precision; `ratio` is always ours over the other's:
+
+- `step`: seconds of a step of plain fine-tuning and of a bare loop on the same batches; the medians of steps of runs
+  that take turns.
+- `memory`: MiB at the peak above what is loaded before, in processes of their own: `ours`, with checks that are kept in
+  files; `bare`, on a copy, so that theta_0 is left as it is by ours; `in_place`, on theta_0 itself. And `disk`: MiB of
+  files after a check, and their share of weights and moments of what trains.
+- `check`: the seconds that one takes beyond its evaluation, also in steps.
+- `hypergradient` (toy alone): seconds of one over T steps, and of T plain steps.
+
+--quick: the toy alone, in the first precision, few steps, one repeat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from shared.innerloop import TOY, Cell, Setting
+from shared.memory import peak_resident
+from shared.rows import Row, Rows, arguments
+from shared.training import bare, in_turns, ours, workspace
+from shared.workers import in_workers
+
+from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
+from metaft.clip.classifier import picked_parameters
+from metaft.config.schema import HypergradConfig
+from metaft.inner import ESTIMATORS
+
+KEYS = ("what", "model", "precision", "batch")
+BATCH = {"toy-clip": 64, "ViT-B-32": 16}
+STEPS = {"toy-clip": 60, "ViT-B-32": 4}  # of a run
+LENGTH = 10  # T
+
+
+class Watched(Checkpoints):
+    """Files of states, with the seconds and the bytes of each check."""
+
+    def __init__(self, folder: Path, work: Workspace) -> None:
+        super().__init__(folder, work.classifier, work.device)
+        self.folder, self.seconds, self.bytes = folder, [0.0], list[int]()
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write a state; that of the training ends a check, and the best parameters, if they are new, begin it."""
+        start = time.perf_counter()
+        super().save(name, state)
+        self.seconds[-1] += time.perf_counter() - start
+        if "training" in state:
+            self.bytes.append(sum(file.stat().st_size for file in self.folder.iterdir()))
+            self.seconds.append(0.0)
+
+
+def opened(model: str, precision: str, device: str) -> Workspace:
+    return workspace(model, device, f"finetune.precision={precision}")
+
+
+def step(model: str, precision: str, batch: int, steps: int, repeats: int, device: str) -> Row:
+    work = opened(model, precision, device)
+    taken: dict[str, list[float]] = {"ours": [], "bare": []}
+    for number in range(1 + repeats):
+        for name, loop in (("ours", ours), ("bare", bare)):
+            found = loop(work, work.splits.id_train, batch, steps)
+            taken[name] += found if number else []  # a first round is slow
+    own, theirs = (median(taken[name]) for name in ("ours", "bare"))
+    figures = {"seconds": round(own, 5), "bare": round(theirs, 5), "ratio": round(own / theirs, 3)}
+    return {**figures, "images_per_second": round(batch / own, 1)}
+
+
+def memory(model: str, precision: str, batch: int, device: str) -> Row:
+    jobs = [(_peak, model, precision, batch, who, device) for who in ("ours", "bare", "in_place")]
+    (own, disk), (theirs, _), (in_place, _) = (next(in_workers([job], 1)) for job in jobs)
+    peaks = {"ours": own, "bare": theirs, "in_place": in_place, "disk": disk}
+    mib = {name: round(peak / 2**20, 1) for name, peak in peaks.items()}
+    share = round(disk / _least(opened(model, precision, device)), 3)
+    return {**mib, "ratio": round(own / theirs, 3), "disk_share": share}
+
+
+def _least(work: Workspace) -> int:
+    """Bytes of weights and moments of what trains."""
+    trained = picked_parameters(work.classifier, work.trained(text=False)).values()
+    return 3 * sum(p.numel() * p.element_size() for p in trained)
+
+
+def _peak(model: str, precision: str, batch: int, who: str, device: str) -> tuple[int, int]:
+    """Bytes at the peak of four steps, and on disk after the first of two checks; there are none in bare ones."""
+    work = opened(model, precision, device)
+    with TemporaryDirectory() as folder:
+        keeper = Watched(Path(folder), work)
+        loops: dict[str, Callable[..., object]] = {
+            "ours": partial(ours, checks=2, keeper=keeper),
+            "bare": bare,
+            "in_place": partial(bare, in_place=True),
+        }
+        peak = peak_resident(lambda: loops[who](work, work.splits.id_train, batch, 4), device)
+    return peak, next(iter(keeper.bytes), 0)
+
+
+def check(model: str, precision: str, batch: int, steps: int, device: str) -> Row:
+    work = opened(model, precision, device)
+    with TemporaryDirectory() as folder:
+        keeper = Watched(Path(folder), work)
+        taken = ours(work, work.splits.id_train, batch, 2 * steps, checks=2, keeper=keeper)
+    return {"seconds": round(keeper.seconds[0], 3), "steps": round(keeper.seconds[0] / median(taken), 2)}
+
+
+def hypergradient(precision: str, batch: int, length: int, repeats: int, device: str) -> Row:
+    setting = Setting(Cell(TOY, batch, length, dtype=precision), 0, device)
+    estimate = ESTIMATORS["unroll"].make(HypergradConfig())
+    taken = in_turns({"ours": lambda: estimate(setting.loop), "plain": setting.plain}, repeats, device)
+    own, plain = median(taken["ours"]), median(taken["plain"])
+    return {"T": length, "seconds": round(own, 4), "plain": round(plain, 4), "ratio": round(own / plain, 2)}
+
+
+def main() -> None:
+    lists = {"models": tuple(BATCH), "precisions": ("float32", "bfloat16")}
+    args = arguments("scale", __doc__, seeds=(0,), repeats=5, **lists)
+    rows = Rows("scale", args, KEYS)
+    models, repeats, length = (["toy-clip"], 1, 2) if args.quick else (args.models, args.repeats, LENGTH)
+    precisions = args.precisions[:1] if args.quick else args.precisions
+    for model in models:
+        batch, steps = BATCH.get(model, 16), 4 if args.quick else STEPS.get(model, 4)
+        for precision in precisions:
+            each: dict[str, Callable[[], Row]] = {
+                "memory": partial(memory, model, precision, batch, args.device),
+                "check": partial(check, model, precision, batch, steps, args.device),
+                "step": partial(step, model, precision, batch, steps, repeats, args.device),
+            }
+            if model == "toy-clip":
+                each["hypergradient"] = partial(hypergradient, precision, batch, length, repeats, args.device)
+            for what, measured in each.items():
+                cell = {"what": what, "model": model, "precision": precision, "batch": batch}
+                if cell not in rows:
+                    rows.add({**cell, **measured()})
+
+
+if __name__ == "__main__":
+    main()

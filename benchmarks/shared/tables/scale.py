@@ -1,0 +1,51 @@
+"""What fine-tunes cost at full size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metaft.report.tables import markdown
+from shared.rows import Row, committed
+
+KINDS = ("step", "memory", "check", "hypergradient")
+HEAD = (
+    *(
+        "model, batch",
+        "precision",
+        "images / s",
+        "step / bare",
+        "peak, MiB",
+        "bare, MiB",
+        "peak / bare",
+        "bare in place",
+    ),
+    *("check on disk, MiB", "/ weights and moments", "a check, steps", "hypergradient / T steps"),
+)
+
+
+def costs() -> str:
+    """Every model and precision with what has been measured of it."""
+    rows = committed("scale")
+    cells = dict.fromkeys((r["model"], r["batch"], r["precision"]) for r in rows)
+    found = {(*cell, r["what"]): r for cell in cells for r in rows if (r["model"], r["batch"], r["precision"]) == cell}
+    return markdown(
+        list(HEAD), [_line(*cell, {kind: found.get((*cell, kind), {}) for kind in KINDS}) for cell in cells]
+    )
+
+
+def _line(model: str, batch: int, precision: str, by_kind: Mapping[str, Row]) -> list[str]:
+    step, memory, check, hypergradient = (by_kind[kind] for kind in KINDS)
+    return [
+        f"{model}, {batch}",
+        precision,
+        *_told(step, ("images_per_second", "{:,.0f}"), ("ratio", "{:.2f}")),
+        *_told(memory, ("ours", "{:,.0f}"), ("bare", "{:,.0f}"), ("ratio", "{:.2f}"), ("in_place", "{:,.0f}")),
+        *_told(memory, ("disk", "{:,.0f}"), ("disk_share", "{:.2f}")),
+        *_told(check, ("steps", "{:.2f}")),
+        *_told(hypergradient, ("ratio", "{:.1f}")),
+    ]
+
+
+def _told(row: Row, *columns: tuple[str, str]) -> list[str]:
+    """Numbers of a row in their styles; nothing where it has not been measured."""
+    return [style.format(row[name]) if name in row else "" for name, style in columns]
