@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from metaft.build import Workspace
+from metaft.finetune.fits import Fits
 from metaft.objective import load_objective
 from metaft.report.document import read, sealed
 from metaft.reproduction import reproduction
@@ -166,16 +166,16 @@ def test_several_seeds_and_their_mean(first, tmp_path, monkeypatch, capsys):
     """Interrupted in the second; the objective that they were given stays theirs though its file is gone."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(first / "objective.yaml", "o.yaml")
-    calls, real = [], Workspace.fresh
+    calls, real = [], Fits._fitted
 
-    def interrupting(self):
-        calls.append(self.cfg.seed)
+    def interrupting(self, *args, **kwargs):
+        calls.append(self.context.settings.seed)
         if calls.count(4) == 1:
             calls.append(4)
             raise KeyboardInterrupt
-        return real(self)
+        return real(self, *args, **kwargs)
 
-    monkeypatch.setattr(Workspace, "fresh", interrupting)
+    monkeypatch.setattr(Fits, "_fitted", interrupting)
     assert main(["--objective", "o.yaml", "--out", "several", *QUICK, "--seeds", "3", "4", "inner.steps=3"]) == 130
     assert "--resume several" in capsys.readouterr().err
     Path("o.yaml").unlink()
