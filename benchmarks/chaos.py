@@ -7,9 +7,10 @@ many there are). Then each case disturbs one run and goes on with it until it en
 random moments of its length, one to three in a row. `before`, `after`: a SIGKILL around a write point, where a file
 takes its place or a line is added; `torn`: after half of a line; `full`: a disk without room there, which must end in
 exit code 3 and one line that names the file and how to go on. In `tpe` every write is struck, elsewhere those that
-differ from it: of the search, and in `hypergrad` (with folds) and `online` of checkpoints. `identical` compares
-journal, objective, weights, results and events with the undisturbed run, times aside; `difference` is the first thing
-that was otherwise. Linux. --quick: one kind, a handful of cases.
+differ from it: of the search, and in `hypergrad` (with folds) and `online` of checkpoints; every second one in
+`hypergrad`, every third where trials run in other processes. `identical` compares journal, objective, weights, results
+and events with the undisturbed run, times aside; `difference` is the first thing that was otherwise. Linux. --quick:
+one kind, a handful of cases.
 """
 
 from __future__ import annotations
@@ -45,11 +46,17 @@ KILLED = -signal.SIGKILL
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of run: its words, its share of random kills, and where the files are whose write points are struck."""
+    """A kind of run: its words, its share of random kills, and in which folders each `every`-th write is struck."""
 
     words: tuple[str, ...]
     share: float
     struck: tuple[str, ...]
+    every: int = 1
+
+    def points(self, lines: list[str]) -> list[tuple[int, str, str]]:
+        """The number, act and file of each write point that is struck, of all of them as they were listed."""
+        points = [(number, *line.split(" ", 1)) for number, line in enumerate(lines, start=1)]
+        return [point for point in points if point[2].startswith(self.struck)][:: self.every]
 
 
 TPE = ("--mode", "tpe", *JUDGE)
@@ -57,10 +64,10 @@ HYPERGRAD, ONLINE = ("--mode", "hypergrad"), ("hypergrad.regime=online", "hyperg
 ALL, SEARCH, FITS = "", "search/", "checkpoints/"
 KINDS = {
     "tpe": Kind((*TPE, "search.trials=4"), 0.25, (ALL,)),
-    "hypergrad": Kind((*HYPERGRAD, "search.trials=8"), 0.3, (SEARCH, FITS)),
+    "hypergrad": Kind((*HYPERGRAD, "search.trials=8"), 0.3, (SEARCH, FITS), every=2),
     "online": Kind((*HYPERGRAD, *ONLINE, "search.trials=99"), 0.25, (SEARCH, FITS)),
-    "processes": Kind((*TPE, "search.trials=2", "search.executor=processes"), 0.12, (SEARCH,)),
-    "ray": Kind((*TPE, "search.trials=2", "search.executor=ray"), 0.08, (SEARCH,)),
+    "processes": Kind((*TPE, "search.trials=2", "search.executor=processes"), 0.12, (SEARCH,), every=3),
+    "ray": Kind((*TPE, "search.trials=2", "search.executor=ray"), 0.08, (SEARCH,), every=3),
 }
 
 
@@ -167,8 +174,7 @@ def cases(row: Row, kills: float, struck: bool, quick: bool) -> Iterator[Case]:
         moments = tuple(draw.uniform(0, row["seconds"]) for _ in range(draw.choice((1, 1, 2, 3))))
         yield Case(kind, seed, "random", number, moments=moments)
         kills, number = kills - len(moments), number + 1
-    points = [(number, *point.split(" ", 1)) for number, point in enumerate(row["points"], start=1)]
-    wanted = [(n, act, file) for n, act, file in points if file.startswith(KINDS[kind].struck)] if struck else []
+    wanted = KINDS[kind].points(row["points"]) if struck else []
     for n, act, file in wanted[6:7] if quick else wanted:
         for form in FORMS[act]:
             yield Case(kind, seed, form, n, file)

@@ -3,11 +3,11 @@
     python benchmarks/soak.py [--seeds 0] [--trials 2000] [--quick] [--out FILE]
 
 A row is one search in a process of its own, with a real journal on the disk: TPE on a black box of eleven dimensions
-(`mixed11`), and both solvers on the smallest fine-tuning problem (`finetune`: one inner step, K = 11). `growth` is the
-slope of resident memory in bytes a trial, fitted by least squares over all trials and over the second half, each
-measured after a collection of garbage; `kept` is what the journal in memory holds of a trial, in bytes. `ask_ms` is the
-median processor time of the last 20 proposals before so many trials, `trial_ms` the wall-clock time of a trial
-around there. --quick: 60 trials of TPE on the black box.
+(`mixed11`), and both solvers on the smallest fine-tuning problem (`finetune`: one inner step, K = 11, frozen blocks).
+`growth` is the slope of resident memory in bytes a trial, by least squares over all trials and over the second half,
+measured after collections of garbage; `kept` is what the journal in memory holds of a trial, in bytes. `ask_ms` is the
+median processor time of the last 20 proposals before so many trials, `trial_ms` the wall-clock time of a trial around
+there. Linux. --quick: 60 trials of TPE on the black box.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SMALL = (
     *("data.options.id_train=40", "data.options.id_val=10", "data.options.ood_val=20", "data.options.test=10"),
     *("inner.steps=1", "inner.batch_size=4", "finetune.epochs=1", "finetune.batch_size=20"),
     *("search.use_ood_labels=judge", "search.id_drop_max=null", "objective.head=zero_shot", "objective.mix=false"),
-    "search.outer_batch_size=8",
+    *("search.outer_batch_size=8", "model.freeze=['*transformer*', '*token_embedding*']"),
 )
 
 

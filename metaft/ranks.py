@@ -26,11 +26,10 @@ def launched() -> bool:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def joined() -> Iterator[None]:
     """A context in which the ranks that were started together work together; a process alone is as before.
 
-    Args:
-        device: auto, cpu or cuda; each rank of a machine takes a GPU of its own.
+    Each rank of a machine takes a GPU of its own, where there are any.
     """
     if not launched() or _group() is not None:
         yield
@@ -38,10 +37,10 @@ def joined(device: str) -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
-    on_gpus = device != "cpu" and torch.cuda.is_available()
-    if on_gpus:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    gpus = torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

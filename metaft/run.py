@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.seeds = args.seeds and [word for word in args.seeds if "=" not in word]
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
     going_on = GoingOn(args.reproduce)
-    return answered(lambda: _dispatch(args, going_on), going_on)
+    return answered(lambda: _together(args, going_on), going_on)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,11 +96,22 @@ def _place(text: str) -> Path:
     return place(text)
 
 
+def _together(args: argparse.Namespace, going_on: GoingOn) -> int:
+    """Dispatch on all ranks that were started together, of which the first prints."""
+    if not ranks.launched():
+        return _dispatch(args, going_on)
+    from metaft.progress import be_mute
+
+    with ranks.joined(), redirect_stdout(sys.stdout if ranks.leads() else None):
+        be_mute(not ranks.leads())
+        return _dispatch(args, going_on)
+
+
 def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     if args.list:
         print(LISTS[args.list]())
         return 0
-    cfg, source = _settings(args)
+    cfg, source = ranks.agreed(lambda: _settings(args))
     if args.print_config:
         from metaft.config import dump
 
@@ -109,7 +120,7 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     if args.validate:
         print("the settings are valid")
         return 0
-    from metaft.progress import be_mute, be_quiet
+    from metaft.progress import be_quiet
 
     be_quiet(args.quiet)
     if args.dry_run:
@@ -117,9 +128,7 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
 
         print(dry_run(cfg))
         return 0
-    with ranks.joined(cfg.device), redirect_stdout(sys.stdout if ranks.leads() else None):
-        be_mute(not ranks.leads())
-        return _run(cfg, source, args, going_on)
+    return _run(cfg, source, args, going_on)
 
 
 def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingOn) -> int:

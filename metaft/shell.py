@@ -119,6 +119,7 @@ def _then(going_on: Callable[[], str]) -> str:
 
 def _told(error: MetaftError) -> int:
     rank = ranks.started_as()
-    if not (rank and error.shared):
-        print(f"{f'rank {rank}: ' if rank else ''}error: {error}", file=sys.stderr)
+    if rank and error.shared:  # the first rank tells; one that ended badly before it would have it killed
+        return 0
+    print(f"{f'rank {rank}: ' if rank else ''}error: {error}", file=sys.stderr)
     return error.exit_code

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from metaft.run import main
 MARK = "METAFT_CHILD"  # in the environment of all that a child starts
 LIMIT = 600.0  # seconds after which a child hangs
 GRACE = 30.0  # seconds in which what a killed child has started must end
+RAYS = (b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")  # which look for their node once a minute, and then end
 
 
 def preload() -> None:
@@ -111,12 +113,26 @@ class Child:
         return os.waitstatus_to_exitcode(status)
 
     def leftovers(self) -> list[int]:
-        """The processes that it has started and that have outlived it for a while; they are ended now."""
+        """The processes that it has started and that have outlived it for a while, Ray's own agents aside; all end now.
+
+        A worker that is at its work is given some seconds to find out.
+        """
         end = time.monotonic() + GRACE
-        while (found := _marked(self.mark)) and time.monotonic() < end:
+        while (found := self._started(but=RAYS)) and time.monotonic() < end:
             time.sleep(0.05)
-        for pid in found:
-            os.kill(pid, signal.SIGKILL)
+        for pid in self._started():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return found
+
+    def _started(self, but: tuple[bytes, ...] = ()) -> list[int]:
+        """The living processes that have this child's mark in their environment, which they have from their parents."""
+        found, mark = [], f"{MARK}={self.mark}".encode()
+        for folder in (entry for entry in Path("/proc").iterdir() if entry.name.isdigit()):
+            with suppress(OSError):  # it has ended, or is someone else's
+                marked = mark in (folder / "environ").read_bytes().split(b"\0")
+                if marked and not (folder / "cmdline").read_bytes().startswith(but):
+                    found.append(int(folder.name))
         return found
 
     @property
@@ -129,15 +145,3 @@ def _follow(watched: int) -> None:
     """End this session's group when the process that forked it ends."""
     os.read(watched, 1)
     os.killpg(0, signal.SIGKILL)
-
-
-def _marked(mark: str) -> list[int]:
-    """The living processes with a mark in their environment, which they have from whoever started them."""
-    found, wanted = [], f"{MARK}={mark}".encode()
-    for folder in (entry for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-        except OSError:
-            continue  # it has ended, or is someone else's
-    return found
