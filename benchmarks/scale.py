@@ -3,7 +3,7 @@
     python benchmarks/scale.py [--device cpu] [--models toy-clip ViT-B-32] [--precisions float32 bfloat16]
         [--repeats 5] [--quick] [--out FILE]
 
-Rows of four kinds (`what`), each for a model and a precision; `ratio` is always ours over the other's:
+Rows of five kinds (`what`), each for a model and a precision; `ratio` is always ours over the other's:
 
 - `step`: seconds of a step of plain fine-tuning and of a bare loop on the same batches; the medians of steps of runs
   that take turns.
@@ -11,6 +11,8 @@ Rows of four kinds (`what`), each for a model and a precision; `ratio` is always
   files; `bare`, on a copy, so that theta_0 is left as it is by ours; `in_place`, on theta_0 itself. And `disk`: MiB of
   files after a check, and their share of weights and moments of what trains.
 - `check`: the seconds that one takes beyond its evaluation, also in steps.
+- `ranks` (CPU): images a second of a step that 1, 2 and 4 ranks take together, one thread each, and the ratio of two to
+  one; more ranks than cores share these.
 - `hypergradient` (toy alone): seconds of one over T steps, and of T plain steps.
 
 --quick: the toy alone, in the first precision, few steps, one repeat.
@@ -28,6 +30,7 @@ from typing import Any
 
 from shared.innerloop import TOY, Cell, Setting
 from shared.memory import peak_resident
+from shared.ranked import step_on_ranks
 from shared.rows import Row, Rows, arguments
 from shared.training import bare, in_turns, ours, workspace
 from shared.workers import in_workers
@@ -114,6 +117,14 @@ def check(model: str, precision: str, batch: int, steps: int, device: str) -> Ro
     return {"seconds": round(keeper.seconds[0], 3), "steps": round(keeper.seconds[0] / median(taken), 2)}
 
 
+def ranked(model: str, precision: str, batch: int, steps: int, counts: tuple[int, ...]) -> Row:
+    rates = {n: batch / step_on_ranks(n, (model, precision, batch, steps)) for n in counts}
+    return {
+        "images_per_second": {str(n): round(r, 1) for n, r in rates.items()},
+        "ratio": round(rates[2] / rates[1], 2),
+    }
+
+
 def hypergradient(precision: str, batch: int, length: int, repeats: int, device: str) -> Row:
     setting = Setting(Cell(TOY, batch, length, dtype=precision), 0, device)
     estimate = ESTIMATORS["unroll"].make(HypergradConfig())
@@ -136,6 +147,8 @@ def main() -> None:
                 "check": partial(check, model, precision, batch, steps, args.device),
                 "step": partial(step, model, precision, batch, steps, repeats, args.device),
             }
+            if args.device == "cpu":
+                each["ranks"] = partial(ranked, model, precision, batch, steps, (1, 2) if args.quick else (1, 2, 4))
             if model == "toy-clip":
                 each["hypergradient"] = partial(hypergradient, precision, batch, length, repeats, args.device)
             for what, measured in each.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from metaft.report.tables import markdown
 from shared.rows import Row, committed
 
-KINDS = ("step", "memory", "check", "hypergradient")
+KINDS = ("step", "memory", "check", "ranks", "hypergradient")
 HEAD = (
     *(
         "model, batch",
@@ -19,7 +19,7 @@ HEAD = (
         "peak / bare",
         "bare in place",
     ),
-    *("check on disk, MiB", "/ weights and moments", "a check, steps", "hypergradient / T steps"),
+    *("check on disk, MiB", "/ weights and moments", "a check, steps", "two ranks / one", "hypergradient / T steps"),
 )
 
 
@@ -34,7 +34,7 @@ def costs() -> str:
 
 
 def _line(model: str, batch: int, precision: str, by_kind: Mapping[str, Row]) -> list[str]:
-    step, memory, check, hypergradient = (by_kind[kind] for kind in KINDS)
+    step, memory, check, ranks, hypergradient = (by_kind[kind] for kind in KINDS)
     return [
         f"{model}, {batch}",
         precision,
@@ -42,6 +42,7 @@ def _line(model: str, batch: int, precision: str, by_kind: Mapping[str, Row]) ->
         *_told(memory, ("ours", "{:,.0f}"), ("bare", "{:,.0f}"), ("ratio", "{:.2f}"), ("in_place", "{:,.0f}")),
         *_told(memory, ("disk", "{:,.0f}"), ("disk_share", "{:.2f}")),
         *_told(check, ("steps", "{:.2f}")),
+        *_told(ranks, ("ratio", "{:.2f}")),
         *_told(hypergradient, ("ratio", "{:.1f}")),
     ]
 
