@@ -187,20 +187,26 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 RUN = ("--mode", "hypergrad", *SMALL, "search.trials=8", "evaluation.methods=[zero_shot, ft, autoft]")
 
 
+def by_one_process(folder: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "metaft.run", *words]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
 def torchrun(folder: Path, *words: str) -> subprocess.Popen[str]:
-    where = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     command = [*TORCHRUN, "-m", "metaft.run", *words]
-    return subprocess.Popen(command, cwd=folder, env=where, text=True, start_new_session=True, **pipes)
+    return subprocess.Popen(command, cwd=folder, env=environment(), text=True, start_new_session=True, **pipes)
 
 
 @pytest.mark.full
 def test_a_run_by_torchrun(tmp_path):
     """It comes to what one process comes to; when a rank dies, so do the others, and any number of ranks goes on."""
-    alone = subprocess.run(
-        [sys.executable, "-m", "metaft.run", *RUN, "--out", "alone"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert alone.returncode == 0, alone.stderr
+    by_one_process(tmp_path, *RUN, "--out", "alone")
     killed = torchrun(tmp_path, *RUN, "--out", "killed")
     wait_for(tmp_path / "killed" / "search" / "trials.jsonl", lines=5)
     children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True).stdout.split()
@@ -212,10 +218,7 @@ def test_a_run_by_torchrun(tmp_path):
     out, err = whole.communicate()
     assert whole.returncode == 0, err
     assert out.count("is handed back") == 1, "one rank prints"
-    resumed = subprocess.run(
-        [sys.executable, "-m", "metaft.run", "--resume", "killed"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert resumed.returncode == 0, resumed.stderr
+    by_one_process(tmp_path, "--resume", "killed")
     one = json.loads((tmp_path / "alone" / "results.json").read_text())
     for name in ("two", "killed"):
         other = json.loads((tmp_path / name / "results.json").read_text())
