@@ -62,7 +62,7 @@ class Setting:
 def setting(seed: int) -> Setting:
     """The toy CLIP in float64, moved off the kinks of the l1 penalties, and batches of digits."""
     work = pipeline.opened(config.load(None, ["data.options.id_train=400", f"seed={seed}", "device=cpu"]))
-    classifier = work.fresh().double()
+    classifier = copy.deepcopy(work.classifier).double()
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in classifier.parameters():
