@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 
 from metaft.files import TEMPORARY
+from metaft.report.document import SUM
 from metaft.tensors import digest
 
 TIMES = ("seconds", "clock", "crc")  # a record's checksum covers its times
@@ -43,6 +44,7 @@ def _content(path: Path) -> Any:
         return [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
     if path.name == "results.json":
         results = _timeless(json.loads(path.read_text()))
+        del results[SUM]  # which covers times too
         return {**results, "provenance": {k: v for k, v in results["provenance"].items() if k not in OF_PROCESS}}
     if path.name == "config.yaml":
         return {key: value for key, value in yaml.safe_load(path.read_text()).items() if key != "out"}
