@@ -175,7 +175,7 @@ def restored(classifier: Classifier, path: Path) -> Classifier:
     """
     model, shared = holding(classifier, {}), dict(classifier.named_parameters())
     try:
-        device = str(classifier.head.weight.device)
+        device = str(next(classifier.parameters()).device)
         tensors, written = safetensors.torch.load_file(regular(path), device), notes(path)
         if written.pop(CHECKSUM, None) != _checksum(tensors, written):
             raise CheckpointError(f"{path}: its checksum is not that of its contents; allowed: as metaft wrote it")

@@ -202,7 +202,7 @@ def layer() -> torch.nn.Module:
 def kept() -> dict[str, bytes]:
     """The files of a fit and of a training of a small model."""
     with tempfile.TemporaryDirectory() as place:
-        checkpoints, model = Checkpoints(Path(place), layer, run="a"), layer()
+        checkpoints, model = Checkpoints(Path(place), layer(), run="a"), layer()
         torch.nn.init.ones_(model.weight)
         checkpoints.put("ft", Fit(model, {"ft": Cost(1.0, 0.5)}, {"alpha": 0.3}))
         checkpoints.save("kd", {"step": 3, "variables": {"w": torch.arange(3.0)}, "best": {}, "training": {"lr": 0.1}})
@@ -211,7 +211,7 @@ def kept() -> dict[str, bytes]:
 
 def taken(place: Path, name: str) -> str | None:
     """What is read of such a file, in words."""
-    checkpoints = Checkpoints(place, layer, run="a")
+    checkpoints = Checkpoints(place, layer(), run="a")
     if name == "kd.training":
         return str(checkpoints.load("kd"))
     fit = checkpoints.take("ft")
