@@ -127,6 +127,7 @@ def test_what_differs_is_told(first, run, change, part, said):
     assert f"| {part}" in found.table()
 
 
+@pytest.mark.full
 def test_another_result_ends_with_the_code_of_what_diverged(run, capsys):
     """Other data are told before it begins, another score at its end."""
     changed_score(run)

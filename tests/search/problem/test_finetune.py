@@ -266,7 +266,13 @@ def test_a_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch, capsys
     again, _ = problem.hypergradient(problem.start, seed=3)
     assert again.value == theirs.value
     assert capsys.readouterr().err.count("memory ran out; goes on with inner.accumulate=4") == 1
-    point = problem.space.plain(problem.start)
+
+
+@pytest.mark.full
+def test_every_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch):
+    asked = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART, "inner.accumulate=4"])))
+    room_for(5, monkeypatch)
+    point = asked.space.plain(asked.start)
     for run in (
         lambda p: p.evaluate(point, 3).value,
         lambda p: p.become(point, 3, 0.5).value,
