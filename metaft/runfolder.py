@@ -119,17 +119,14 @@ class RunFolder:
         Raises:
             BusyError: another process is at work in it.
         """
-        lock = ranks.agreed(lambda: claim(self.path) if ranks.leads() else None)
-        try:
-            if ranks.leads():
-                self._mend()
-            yield
-        except OSError as error:
-            error.filename = error.filename or str(self.path)  # torch and others leave it out
-            raise
-        finally:
-            if lock is not None:
-                lock.release()
+        with claimed(self.path):
+            try:
+                if ranks.leads():
+                    self._mend()
+                yield
+            except OSError as error:
+                error.filename = error.filename or str(self.path)  # torch and others leave it out
+                raise
 
     def _mend(self) -> None:
         """Remove what a crash has left half-written, and read which events there are."""
@@ -181,6 +178,21 @@ class RunFolder:
             DataError: it cannot be read, or is not what was written.
         """
         return Results.load(self.path, unsealed=False) if os.path.lexists(self.path / "results.json") else None
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """A context during which no other process, but for the ranks of this run, can claim a folder.
+
+    Raises:
+        BusyError: another process is at work in it.
+    """
+    lock = ranks.agreed(lambda: claim(path) if ranks.leads() else None)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def made(cfg: Config, what: str) -> Path:

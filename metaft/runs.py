@@ -11,7 +11,6 @@ from metaft.build.carried import Carried, kept
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, Fault
-from metaft.files import claim
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.progress import warn
@@ -19,7 +18,7 @@ from metaft.provenance import identity
 from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
 from metaft.results import Results
-from metaft.runfolder import RunFolder, departures, refuse_other_settings, refuse_unusable
+from metaft.runfolder import RunFolder, claimed, departures, refuse_other_settings, refuse_unusable
 
 Source = Objective | Carried | None
 Begun = Callable[[Path], None]  # told of a folder once there is something in it to go on with
@@ -87,12 +86,8 @@ def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tup
 def of_seeds(cfg: Config, folder: Path) -> Iterator[Run]:
     """The run of each seed of a folder (see `metaft.seeds`), one after the other, as they end."""
     source = kept(folder / seeds.GIVEN)
-    lock = ranks.agreed(lambda: claim(folder) if ranks.leads() else None)
-    try:
+    with claimed(folder):
         for seed in seeds.seeds_in(folder):
             out = seeds.place(folder, seed)
             begun = out if (out / "config.yaml").exists() else None
             yield in_folder(cfg.model_copy(update={"seed": seed, "out": out}), source, begun, lambda path: None)
-    finally:
-        if lock is not None:
-            lock.release()
