@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, picked_parameters
+from metaft.clip.precision import AUTOCAST
 from metaft.config.schema import StepConfig
 from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import PLAIN, Hook
@@ -24,7 +25,7 @@ from metaft.inner.optimizer import AdamWOnStates
 from metaft.inner.parts import mean, recomputed
 from metaft.inner.state import InnerState
 from metaft.names import ALPHA, Name, value_for
-from metaft.objective.registry import TERMS
+from metaft.objective.registry import compare_images
 from metaft.objective.state import StepState
 from metaft.objective.weighted import WeightedLoss
 from metaft.tensors import with_zeros
@@ -35,8 +36,6 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=SyntaxWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import higher
-
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class DifferentiableAdamW(AdamWOnStates, higher.optim.DifferentiableOptimizer):
@@ -79,7 +78,7 @@ class Step:
         self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
         variables = self._variables()
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
-        self._loss, self.accumulate, self._precision = loss, settings.accumulate, PRECISIONS[settings.precision]
+        self._loss, self.accumulate, self._precision = loss, settings.accumulate, AUTOCAST.get(settings.precision)
         self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
@@ -104,8 +103,7 @@ class Step:
 
     def divisible(self, h: Mapping[str, Any]) -> bool:
         """Whether the loss is the mean of those on a batch's parts: none compares images, and nothing is drawn."""
-        across = any(name in TERMS and TERMS[name].across and float(weight) != 0 for name, weight in h.items())
-        return not across and not self._dropout.draws
+        return not compare_images(h) and not self._dropout.draws
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:
         """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""

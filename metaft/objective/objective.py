@@ -14,7 +14,7 @@ from metaft.files import write
 from metaft.names import ALPHA, Name, source_name, source_of
 from metaft.objective.form import VERSION, faults_of
 from metaft.objective.heads import ZERO_SHOT
-from metaft.objective.registry import TERMS
+from metaft.objective.registry import TERMS, compare_images
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Objective:
     @property
     def compares_images(self) -> bool:
         """Whether a term with a weight compares the images of a batch, so that parts of one are another loss."""
-        return any(weight != 0 and TERMS[name].across for name, weight in self.terms.items())
+        return compare_images(self.terms)
 
     @property
     def trained_sources(self) -> tuple[str, ...]:

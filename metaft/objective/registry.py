@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metaft.lazy import Lazy
 
@@ -70,6 +70,15 @@ _BUILT_IN = (
     _penalty("l2init", "squared L2 distance to the pretrained parameters (L2-SP)", _one),
 )
 TERMS: dict[str, Term] = {term.name: term for term in _BUILT_IN}
+
+
+def compare_images(weights: Mapping[str, Any]) -> bool:
+    """Whether a term that has a weight compares the images of a batch, so that its parts are another loss.
+
+    Args:
+        weights: by term; other names are left out.
+    """
+    return any(name in TERMS and TERMS[name].across and float(weight) != 0 for name, weight in weights.items())
 
 
 def terms() -> tuple[str, ...]:
