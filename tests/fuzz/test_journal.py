@@ -147,6 +147,14 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(part, (*path, key))
 
 
+def drawn_place(draw: st.DrawFn, document: Any) -> tuple[Any, Any]:
+    """A map or list within a document, and a key or place of it."""
+    *way, last = draw(st.sampled_from(tuple(places(document))))
+    for key in way:
+        document = document[key]
+    return document, last
+
+
 @st.composite
 def changed(draw: st.DrawFn) -> bytes:
     """A journal of which some values, keys or lines are others, with checksums that are right or without any."""
@@ -155,10 +163,7 @@ def changed(draw: st.DrawFn) -> bytes:
     for number in range(draw(st.integers(1, 2))):
         at = draw(st.integers(0, len(lines) - 1))
         line = json.loads(json.dumps(lines[at]))
-        *way, last = draw(st.sampled_from(tuple(places(line))))
-        node = line
-        for key in way:
-            node = node[key]
+        node, last = drawn_place(draw, line)
         change = draw(st.sampled_from(("put", "put", "put", "take", "more")))
         if change == "take":
             del node[last]

@@ -40,7 +40,7 @@ from metaft.search.solvers.blackbox import earlier
 from metaft.space import Space
 from tests.conftest import JUDGE
 from tests.fuzz.cases import CODES, FEWER, answer_of, damage, damages, end_of, fuzzed
-from tests.fuzz.test_journal import VALUES, places, state
+from tests.fuzz.test_journal import VALUES, drawn_place, state
 from tests.results import DOCUMENT
 
 TINY = (
@@ -245,10 +245,7 @@ def documents(draw: st.DrawFn) -> str:
     document.pop(SUM, None)
     odd = {}
     for number in range(draw(st.integers(1, 2))):
-        *way, last = draw(st.sampled_from(tuple(places(document))))
-        node = document
-        for key in way:
-            node = node[key]
+        node, last = drawn_place(draw, document)
         change = draw(st.sampled_from(("put", "put", "put", "take", "more")))
         if change == "take":
             del node[last]
