@@ -1,9 +1,13 @@
-"""What more workers bring where trials wait: trials that sleep, on every executor.
+"""What more workers bring: to a search whose trials wait, and to a comparison of methods.
 
-    python benchmarks/executors.py [--sleep-ms 1000] [--quick] [--out FILE]
+    python benchmarks/executors.py [--sleep-ms 1000] [--repeats 2] [--quick] [--out FILE]
 
-A row is one executor and number of workers: trials that end in a second, once all workers are at work (each has ended
-two), and the ratio to one worker of the same executor.
+A row is one executor and number of workers at one kind of work, with `throughput`, in pieces of it a second, and the
+ratio to one worker of the same executor. Pieces are:
+
+- `trials`: each waits for a second; counted from when all workers are at work (each has ended two).
+- `methods`: nine, each fitted, judged and evaluated on digits; counted once every worker has opened model and data.
+  Each worker has one thread; workers take turns over the repeats, and the median is told.
 """
 
 from __future__ import annotations
@@ -11,12 +15,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from shared.rows import Rows, arguments
 from shared.workers import signals_leave
 
+from metaft import config, pipeline
+from metaft.build.comparison import Elsewhere, workers
+from metaft.build.fits import fit_settings, fits
+from metaft.build.workspace import workspace
+from metaft.checkpoints import Checkpoints
+from metaft.finetune.context import FitContext
 from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.journal import Journal
@@ -26,6 +39,9 @@ from metaft.search.tpe.tpe import TPE
 from metaft.space import Float, Space
 
 KINDS = (("serial", 1), ("processes", 1), ("processes", 8), ("ray", 1), ("ray", 8))
+COUNTS = (1, 2)  # of workers that compare
+METHODS = ("ft", "wise_ft", "l1_sp", "l2_sp", "kd", "lora", "ema", "ftp", "spd")
+QUICK = ("finetune.epochs=1", *(f"data.options.{split}=100" for split in ("id_train", "id_val", "ood_val", "test")))
 
 
 class Sleeping:
@@ -49,27 +65,53 @@ def sleeping(seconds: float, device: str) -> Sleeping:
     return Sleeping(seconds)
 
 
-def throughput(executor: str, workers: int, seconds: float, rounds: int) -> float:
+def trials(executor: str, count: int, seconds: float, rounds: int) -> float:
     """Trials a second after each worker's second."""
-    place, journal = Place(partial(sleeping, seconds), workers), Journal()
+    place, journal = Place(partial(sleeping, seconds), count), Journal()
     solver = BlackBoxSolver(TPE, executor=lambda problem: EXECUTORS[executor].make(problem, place))
-    solver.solve(Sleeping(seconds), Budget(trials=(rounds + 2) * workers), journal)
-    clocks = sorted(r.clock for r in journal.records if r.kind == "trial")[2 * workers - 1 :]
+    solver.solve(Sleeping(seconds), Budget(trials=(rounds + 2) * count), journal)
+    clocks = sorted(r.clock for r in journal.records if r.kind == "trial")[2 * count - 1 :]
     return (len(clocks) - 1) / (clocks[-1] - clocks[0])
 
 
+def methods(count: int, more: tuple[str, ...]) -> float:
+    """Methods a second that so many processes compare."""
+    where = ("evaluation.executor=processes", f"evaluation.workers={count}", "device=cpu")
+    cfg = config.load(None, [*where, *more])
+    work = workspace(cfg)
+    with TemporaryDirectory() as folder, workers(Elsewhere(cfg, Path(folder))) as several:
+        assert several is not None
+        kept = Checkpoints(Path(folder), work.classifier)
+        begun = fits(work, FitContext(fit_settings(work)), kept)
+        several.prepare(begun, ["zero_shot", "linear_probe"][:count])
+        start = time.perf_counter()
+        results = pipeline.compare(work, begun, METHODS, pipeline.blank(work), several=several)
+        assert set(results.methods) == set(METHODS)
+        return len(METHODS) / (time.perf_counter() - start)
+
+
 def main() -> None:
-    args = arguments("executors", __doc__, seeds=(0,), **{"sleep-ms": 1000})
-    rows = Rows("executors", args, ("executor", "workers"), more=("ray",))
+    args = arguments("executors", __doc__, seeds=(0,), repeats=2, **{"sleep-ms": 1000})
+    rows = Rows("executors", args, ("work", "executor", "workers"), more=("ray",))
     seconds = 0.2 if args.quick else args.sleep_ms / 1e3
+
+    def add(work: str, executor: str, count: int, rate: float) -> None:
+        first = {"work": work, "executor": executor, "workers": 1}
+        one = next((r["throughput"] for r in rows.rows if first.items() <= r.items()), rate)
+        rows.add({**first, "workers": count, "throughput": rate, "ratio": rate / one})
+
     for executor, most in KINDS:
-        workers = min(most, 2) if args.quick else most
-        if {"executor": executor, "workers": workers} not in rows:
+        count = min(most, 2) if args.quick else most
+        if {"work": "trials", "executor": executor, "workers": count} not in rows:
             with signals_leave():  # so that a stopped search closes its executor
-                rate = throughput(executor, workers, seconds, rounds=3 if args.quick else 12)
-            one = next((r["throughput"] for r in rows.rows if (r["executor"], r["workers"]) == (executor, 1)), rate)
-            speed = {"seconds": seconds, "throughput": rate, "ratio": rate / one}
-            rows.add({"executor": executor, "workers": workers, **speed})
+                add("trials", executor, count, trials(executor, count, seconds, rounds=3 if args.quick else 12))
+    counts = COUNTS[:1] if args.quick else COUNTS
+    if {"work": "methods", "executor": "processes", "workers": counts[-1]} not in rows:
+        torch.set_num_threads(1)
+        with signals_leave():
+            rates = [{n: methods(n, QUICK if args.quick else ()) for n in counts} for _ in range(args.repeats)]
+        for n in counts:
+            add("methods", "processes", n, median(turn[n] for turn in rates))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
 from metaft import pipeline
 from metaft.build import fits as fitting
 from metaft.build.carried import Carried, given
+from metaft.build.comparison import Elsewhere, workers
 from metaft.build.objects import Objects, workspace_of
 from metaft.build.workspace import Workspace
+from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import export
 from metaft.config.read import from_mapping
@@ -176,8 +179,11 @@ def compare(
     if learned is None and set(chosen) & set(LEARNED):
         searched = _searched(work, store)
         learned, results = searched.objective, replace(results, mode=work.cfg.search.mode, search=searched.to_dict())
-    fits = fitting.fits(work, FitContext(fitting.fit_settings(work, learned)), store)
-    return pipeline.compare(work, fits, chosen, pipeline.with_objective(results, learned))
+    results = pipeline.with_objective(results, learned)
+    context = FitContext(fitting.fit_settings(work, learned))
+    with TemporaryDirectory() as folder, workers(Elsewhere(work.cfg, Path(folder))) as several:
+        kept = store if several is None else _put(store, Checkpoints(Path(folder), work.classifier, work.device))
+        return pipeline.compare(work, fitting.fits(work, context, kept), chosen, results, several=several)
 
 
 def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Objects]) -> Results:
@@ -249,6 +255,13 @@ def _source(objective: Objective | str | Path | None) -> Objective | Carried | N
 
 def _searched(work: Workspace, store: Memory) -> SearchResult:
     return pipeline.find(work, pipeline.prepared(work), Journal(), fitting.fits(work, store=store))
+
+
+def _put(fits: Memory, kept: Checkpoints) -> Checkpoints:
+    """The folder with fits from memory, for workers to find them there."""
+    for name, fit in fits.kept.items():
+        kept.put(name, fit)
+    return kept
 
 
 def _opened(cfg: Config, objects: Objects) -> Workspace:

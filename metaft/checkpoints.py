@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from metaft import ranks
 from metaft.clip.classifier import Classifier
@@ -17,8 +20,10 @@ from metaft.clip.export import notes, restored, save
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, first_line
 from metaft.files import replacing, to_json
-from metaft.finetune.fits import Fit
+from metaft.finetune.fits import BusyFitError, Fit
 from metaft.texts import regular
+
+LOCK = ".lock"
 
 
 class Checkpoints:
@@ -29,12 +34,45 @@ class Checkpoints:
         theta_0: the classifier of which fits are variants; they share what is the same.
         device: onto which states of trainings are loaded.
         run: what tells their run from others.
+        shared: whether several processes make fits for this folder.
     """
 
     keeps = True
 
-    def __init__(self, folder: Path, theta_0: Classifier, device: torch.device | str = "cpu", run: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        theta_0: Classifier,
+        device: torch.device | str = "cpu",
+        run: str = "",
+        *,
+        shared: bool = False,
+    ) -> None:
         self._folder, self._theta_0, self._device, self._run = folder, theta_0, device, run
+        self._shared = shared
+
+    @contextmanager
+    def held(self, name: str, wait: bool) -> Iterator[None]:
+        """A context in which no other process makes the fit of this name.
+
+        The operating system holds the lock, so that a process that died holds none.
+
+        Raises:
+            BusyFitError: another one does, and is not to be waited for.
+        """
+        if not self._shared:
+            yield
+            return
+        self._folder.mkdir(exist_ok=True)
+        lock = FileLock(self._folder / f".{name}{LOCK}")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            raise BusyFitError(name) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def take(self, name: str) -> Fit | None:
         """A fit; None: it is not in the folder. States of its trainings, which a crash may have left, are deleted.

@@ -11,6 +11,7 @@ import torch
 
 from metaft.build import fits as fitting
 from metaft.build.carried import Carried
+from metaft.build.comparison import Comparison, Workers, workers
 from metaft.build.last_choice import settled
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
@@ -120,14 +121,15 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
     results = folder.results() or blank(work, work.cfg.search.mode if learned is None else None)
     folder.write(results)
     methods = fitting.methods(work)
-    try:
-        learned, results = _learned(work, folder, search, learned, results)
-    except DivergedError as error:
-        for name in [name for name in LEARNED if name in methods] or LEARNED[:1]:
-            results = results.with_failure(name, str(error))
-    folder.write(results)
-    fits = _fits(work, folder, learned)
-    results = compare(work, fits, methods, results, folder.write, folder.log)
+    with workers(folder.elsewhere(work)) as several:
+        try:
+            learned, results = _learned(work, folder, search, learned, results, several)
+        except DivergedError as error:
+            for name in [name for name in LEARNED if name in methods] or LEARNED[:1]:
+                results = results.with_failure(name, str(error))
+        folder.write(results)
+        fits = _fits(work, folder, learned, several)
+        results = compare(work, fits, methods, results, folder.write, folder.log, several)
     folder.finish(work, results, None if results.handed_back is None else fits.model(results.handed_back.method))
     return results
 
@@ -143,7 +145,12 @@ def with_objective(results: Results, learned: Objective | None) -> Results:
 
 
 def _learned(
-    work: Workspace, folder: RunFolder, search: Search | None, learned: Objective | None, results: Results
+    work: Workspace,
+    folder: RunFolder,
+    search: Search | None,
+    learned: Objective | None,
+    results: Results,
+    several: Workers | None,
 ) -> tuple[Objective, Results]:
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
@@ -152,7 +159,7 @@ def _learned(
         raise DataError(f"{folder.objective}: no such file; allowed: the objective that the run was given")
     if learned is None:
         assert search is not None, "without an objective there is a search"
-        result = find(work, search, folder.journal(), _fits(work, folder, None))
+        result = find(work, search, folder.journal(), _fits(work, folder, None, several))
         if results.objective is not None:
             _kept(result.objective, folder, results)
         results, learned = replace(results, search=result.to_dict()), result.objective
@@ -176,10 +183,12 @@ def _kept(kept: Objective, folder: RunFolder, results: Results) -> Objective:
     return kept
 
 
-def _fits(work: Workspace, folder: RunFolder, learned: Objective | None) -> Fits:
-    """The methods' fits, kept in a run folder."""
+def _fits(work: Workspace, folder: RunFolder, learned: Objective | None, several: Workers | None) -> Fits:
+    """The methods' fits, kept in a run folder, some made there by workers if there are any."""
     kept = folder.checkpoints(work)
-    return fitting.fits(work, FitContext(fitting.fit_settings(work, learned), keeper=kept, log=folder.log), kept)
+    context = FitContext(fitting.fit_settings(work, learned), keeper=kept, log=folder.log)
+    fits = fitting.fits(work, context, kept)
+    return fits if several is None else replace(fits, helpers=several.prepare)
 
 
 def find(work: Workspace, search: Search, journal: Journal, fits: Fits) -> SearchResult:
@@ -239,6 +248,7 @@ def compare(
     results: Results,
     keep: Callable[[Results], None] = lambda results: None,
     log: Callable[[dict[str, Any]], None] = lambda event: None,
+    several: Workers | None = None,
 ) -> Results:
     """Fit, evaluate, judge and measure each method once, and choose whose model is handed back.
 
@@ -246,19 +256,14 @@ def compare(
         results: the results so far; their methods are not fitted again.
         keep: is given the results after each method.
         log: takes each method's drift.
+        several: make what results say of each method; by default this process does, one after the other.
     """
-    drift = fitting.drift(work)
-    for name in methods:
-        if name in results.methods or name in results.failed:
-            continue
-        try:
-            fit = fits(name)
-            moved = drift(fit.model)
-            log({"method": name, "drift": moved})
-            judged = fits.judged(name)
-            accuracy = None if judged is None else judged.accuracy
-            results = results.with_method(name, fitting.scored(work, fit.model), fit.cost, moved, accuracy)
-        except DivergedError as error:
-            results = results.with_failure(name, str(error))
+    todo = [name for name in methods if name not in results.methods and name not in results.failed]
+    here = Comparison(work, fits, log)
+    for name, row in here.rows(todo) if several is None else several.rows(fits, todo):
+        if isinstance(row, str):
+            results = results.with_failure(name, row)
+        else:
+            results = results.with_method(name, row.scores, row.cost, row.drift, row.ood_val).in_order(methods)
         keep(results)
     return replace(results, handed_back=results.handed_back or fitting.choice(work, fits, results))

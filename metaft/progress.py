@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable
+from threading import RLock
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -14,6 +15,7 @@ MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
 _mute = False  # whether warnings are others' to print
 _told = time.monotonic()  # when the last line was printed, or this process began
+tqdm.set_lock(RLock())  # bars are of one process; tqdm's own lock for several would outlive a worker that is killed
 
 
 def be_quiet(quiet: bool = True) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import nan
 from pathlib import Path
@@ -215,6 +215,20 @@ class Results:
             cost={**self.cost, name: cost},
             drift={**self.drift, name: drift},
             ood_val=self.ood_val if ood_val is None else {**self.ood_val, name: ood_val},
+        )
+
+    def in_order(self, methods: Sequence[str]) -> Results:
+        """The results with what is known by method in this order."""
+
+        def ordered(known: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: known[name] for name in (*methods, *known) if name in known}
+
+        return replace(
+            self,
+            scores=ordered(self.scores),
+            cost=ordered(self.cost),
+            drift=ordered(self.drift),
+            ood_val=ordered(self.ood_val),
         )
 
     def with_failure(self, name: str, reason: str) -> Results:

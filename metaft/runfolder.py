@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metaft import ranks
+from metaft.build.comparison import Elsewhere
 from metaft.build.workspace import Workspace
 from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import Classifier
@@ -18,7 +19,8 @@ from metaft.clip.export import export
 from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, DataError, Fault, on_a_line
-from metaft.files import TEMPORARY, append, claim, complete_lines, from_json, to_json, unwritable, write
+from metaft.events import Events
+from metaft.files import TEMPORARY, claim, from_json, to_json, unwritable, write
 from metaft.objective.objective import Objective
 from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
@@ -28,9 +30,10 @@ from metaft.texts import read_text
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 FIRST = "identity.json"  # of what a run writes
+EVENTS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
-    *("config.yaml", "seeds.json", FIRST, "metrics.jsonl", "results.json", "objective.yaml"),
-    *("search", "checkpoints", "model"),
+    *("config.yaml", "seeds.json", FIRST, EVENTS, "results.json", "objective.yaml"),
+    *("search", CHECKPOINTS, "model"),
 )
 PARTS = ("settings", "data", "weights", "code")  # of an identity
 Identity = Mapping[str, Mapping[str, Any]]  # see `metaft.provenance.identity`
@@ -78,7 +81,7 @@ class RunFolder:
         self.objective = path / "objective.yaml"
         self.model = path / "model"
         self._run, self._earlier = run_id(identity), earlier
-        self._events, self._logged = path / "metrics.jsonl", set[str]()
+        self._events = Events(path / EVENTS)
 
     @classmethod
     def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
@@ -129,19 +132,19 @@ class RunFolder:
                 raise
 
     def _mend(self) -> None:
-        """Remove what a crash has left half-written, and read which events there are."""
+        """Remove what a crash has left half-written."""
         for unfinished in self.path.rglob(f"*{TEMPORARY}"):
             unfinished.unlink()
-        complete, torn = complete_lines(self._events) if os.path.lexists(self._events) else (b"", b"begin")
-        if torn:
-            write(self._events, complete)
-        self._logged = set(complete.decode(errors="replace").splitlines())
+        self._events.mend()
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Append an event to metrics.jsonl, unless it was there before an interruption."""
-        line = to_json(event)
-        if ranks.leads() and line not in self._logged:
-            append(self._events, line)
+        if ranks.leads():
+            self._events.add(event)
+
+    def elsewhere(self, work: Workspace) -> Elsewhere:
+        """The comparison of this run as workers make it."""
+        return Elsewhere(work.cfg, self.path / CHECKPOINTS, self._run, self.path / EVENTS)
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
@@ -151,7 +154,7 @@ class RunFolder:
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
-        return Checkpoints(self.path / "checkpoints", work.classifier, work.device, self._run)
+        return Checkpoints(self.path / CHECKPOINTS, work.classifier, work.device, self._run)
 
     def write(self, results: Results) -> None:
         """Write results.json."""

@@ -335,10 +335,14 @@ def test_arguments_that_belong_together(objects):
     refused(ConfigError, "classnames: a str; allowed: a list of texts", **{**objects, "classnames": "ab"})
     refused(ConfigError, "groups: given, but splits are not", groups={"ood_val": [0]})
     refused(ConfigError, "domains: a list; allowed: lists by the names of splits", **{**objects, "domains": ["sea"]})
-    settings = {**SMALL, "search.executor": "processes", "search.workers": 2}
-    refused(ConfigError, "search.executor: 'processes'", settings=settings, **objects)
     with pytest.raises(ConfigError, match="objective: none, and autoft trains with one"):
         metaft.finetune(EXAMPLE, method="autoft")
+
+
+@pytest.mark.parametrize("section", ["search", "evaluation"])
+def test_objects_stay_in_this_process(objects, section):
+    settings = {**SMALL, f"{section}.executor": "processes", f"{section}.workers": 2}
+    refused(ConfigError, f"{section}.executor: 'processes'", settings=settings, **objects)
 
 
 def test_bad_settings_are_named_at_once():

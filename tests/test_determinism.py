@@ -12,8 +12,8 @@ from metaft.build.workspace import workspace
 from metaft.determinism import CUBLAS, settle
 from metaft.errors import ConfigError
 from metaft.search.bilevel import Budget
+from metaft.search.evaluations import Evaluation
 from metaft.search.executors.serial import Serial
-from metaft.search.executors.work import Job
 from metaft.search.journal import Journal
 from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.shell import answered
@@ -71,7 +71,7 @@ def test_it_is_no_failed_trial():
     with pytest.raises(ConfigError, match=SAID):
         HypergradSolver().solve(Undetermined(), Budget(trials=9), Journal())
     serial = Serial(Undetermined())
-    serial.submit(Job("trial", 0, {"x": 0.1, "y": 0.2}, 0))
+    serial.submit(Evaluation("trial", 0, {"x": 0.1, "y": 0.2}, 0))
     with pytest.raises(ConfigError, match=SAID):
         serial.next()
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,12 @@ WAYS = {
 }
 
 
-def hypergradients(settings: dict[str, Any]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
-    """The value and the derivative by every estimator, on a problem with every term."""
+def hypergradients(settings: dict[str, Any], ways: Iterable[str]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+    """The value and the derivative in several ways, on a problem with every term."""
     case = problem("vit", by_group=True, **settings)
     found = {}
-    for name, (estimator, options) in WAYS.items():
+    for name in ways:
+        estimator, options = WAYS[name]
         h = {k: v for k, v in case.h.items() if not (estimator == "implicit" and k.startswith(("lr", "wd")))}
         fixed = {k: v for k, v in case.h.items() if k not in h}
         loop = case.loop(h=h, step=Fixed(case.step, fixed)) if fixed else case.loop()
@@ -137,8 +138,8 @@ def refuses() -> None:
     raise DataError("a picture is torn")
 
 
-def all_of_it(settings: dict[str, Any]) -> tuple[Any, ...]:
-    return hypergradients(settings), tuned(OBJECTIVE), refused()
+def all_of_it(ways: Iterable[str]) -> tuple[Any, ...]:
+    return hypergradients({}, ways), tuned(OBJECTIVE), refused()
 
 
 OBJECTIVE = Objective({"ce": 1.0, "flyp": 0.3, "kd": 0.5, "l2init": 0.1}, lr=1e-4, wd=0.1, sources={"ood_val": 0.5})
@@ -151,10 +152,13 @@ def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert apart < 1e-6 * length, float(apart / length)
 
 
-def test_two_ranks_are_one_process(tmp_path):
-    """Hypergradients in float64 by every estimator, a fine-tune in float32, and errors."""
-    alone, weights = hypergradients({}), tuned(OBJECTIVE)
-    first, second = on_ranks(2, all_of_it, tmp_path, {})
+@pytest.mark.parametrize(
+    "ways", [("replay", "one side"), pytest.param(tuple(WAYS), marks=pytest.mark.full)], ids=["two ways", "all ways"]
+)
+def test_two_ranks_are_one_process(tmp_path, ways):
+    """Hypergradients in float64 by estimators, a fine-tune in float32, and errors."""
+    alone, weights = hypergradients({}, ways), tuned(OBJECTIVE)
+    first, second = on_ranks(2, all_of_it, tmp_path, ways)
     for found in (first, second):
         same(found[0], alone)
         close(found[1], weights)
@@ -177,8 +181,8 @@ def test_two_ranks_are_one_process(tmp_path):
 @pytest.mark.parametrize(("count", "settings"), [(3, {}), (4, {}), (2, {"accumulate": 2})])
 def test_a_hypergradient_is_that_of_one_process(count, settings, tmp_path):
     """In float64, for a batch of six images: of four ranks, the last have rows to spare."""
-    alone = hypergradients(settings)
-    for found in on_ranks(count, hypergradients, tmp_path, settings):
+    alone = hypergradients(settings, WAYS)
+    for found in on_ranks(count, hypergradients, tmp_path, settings, tuple(WAYS)):
         same(found, alone)
         assert set(found["keep"][1]) >= set(H)
 

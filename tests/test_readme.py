@@ -63,6 +63,7 @@ def test_commands_in_order(small, tmp_path, monkeypatch, picture_tree, capsys):
 SCRIPTS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_python_scripts_run(script, tmp_path, monkeypatch, picture_tree, capsys):
     monkeypatch.chdir(tmp_path)

@@ -36,7 +36,7 @@ UNTRAINED = {"zero_shot", "linear_probe", "linear_probe_ood_val", "wise_probe"} 
 ALL = {*UNTRAINED, "ft", "wise_ft", "autoft", "autoft_wise", "ft_ood_val", "dfr", "best_by_ood_val", "oracle"}
 FEW = "evaluation.methods=[zero_shot, autoft]"
 NONE = ("evaluation.methods=[zero_shot]", "finetune.method=zero_shot")  # nothing is trained after the search
-TINY = (*SMALL, "data.options.ood_val=100")
+TINY = (*SMALL, "data.options.id_val=40", "data.options.ood_val=60", "data.options.test=30")
 
 
 @dataclass(frozen=True)
@@ -372,7 +372,6 @@ def test_a_run_deleted_under_way_is_noticed(metaft, tmp_path, monkeypatch, capsy
 
 HOLD = """
 import sys
-from pathlib import Path
 from metaft.files import claim
 lock = claim(Path(sys.argv[1]))
 print("held", flush=True)
@@ -391,7 +390,8 @@ def test_a_second_process_is_refused(copied, capsys):
     assert main(["--resume", "run"]) == 0
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("workers", [1, 2])
 def test_trials_in_processes_are_those_of_one(ended, workers):
     words = ("--mode", "random", *NONE, "--device", "cpu")
     one, other = ended(*words), ended(*words, "search.executor=processes", f"search.workers={workers}")
@@ -411,6 +411,37 @@ def test_a_warm_start_learns_from_an_earlier_run(ended, metaft, tmp_path, capsys
     assert not (tmp_path / "third").exists()
 
 
+CLUSTER = """
+import sys
+import ray
+from metaft.run import main
+
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+code = main(sys.argv[1:])
+ray.shutdown()
+sys.exit(code)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_comparison_on_a_cluster(metaft, tmp_path):
+    """Two workers of a cluster that is there already make what one process makes; Ray leaves threads behind."""
+    (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0, l2init: 0.01}\nlr: 1e-4\nwd: 0.1\n")
+    words = ("--objective", "o.yaml", "evaluation.methods=[zero_shot, ft, wise_ft, dfr, autoft]")
+    assert metaft(*words, "--out", "one") == 0
+    there = ("--out", "two", "evaluation.executor=ray", "evaluation.workers=2", *TINY)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", CLUSTER, *words, *there], env=environment, capture_output=True, text=True, timeout=540
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = results_of(tmp_path / "one"), results_of(tmp_path / "two")
+    for part in ("methods", "ood_val", "drift", "handed_back"):
+        assert two[part] == one[part]
+
+
+@pytest.mark.full
 def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
     sizes = ("inner.steps=2", "search.trials=10", "finetune.epochs=1", "inner.batch_size=8", "finetune.batch_size=8")
     compared = "evaluation.methods=[zero_shot, ft, autoft]"
@@ -443,11 +474,17 @@ def test_one_class_leaves_no_trace(metaft, picture_tree, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys):
-    assert metaft("--mode", "tpe", "--out", "run", "finetune.lr=1e9", "objective.bounds={lr: [1e-5, 1e-2]}") == 4
+@pytest.mark.parametrize(
+    "methods",
+    [{"zero_shot", "ft", "wise_ft", "autoft", "best_by_ood_val"}, pytest.param(ALL, marks=pytest.mark.full)],
+    ids=["5 methods", "all methods"],
+)
+def test_a_run_that_diverges_keeps_the_rest(metaft, tmp_path, capsys, methods):
+    words = ("--out", "run", f"evaluation.methods=[{', '.join(sorted(methods))}]")
+    assert metaft("--mode", "tpe", *words, "finetune.lr=1e9", "objective.bounds={lr: [1e-5, 1e-2]}") == 4
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    left = {*UNTRAINED, "autoft", "autoft_wise", "best_by_ood_val"}
-    assert (set(results["methods"]), set(results["failed"])) == (left, ALL - left)
+    left = methods & {*UNTRAINED, "autoft", "autoft_wise", "best_by_ood_val"}
+    assert (set(results["methods"]), set(results["failed"])) == (left, methods - left)
     assert results["handed_back"]["method"] in left
     assert "ft: diverged in step" in capsys.readouterr().err
     assert (tmp_path / "run" / "report.html").exists()
@@ -482,6 +519,8 @@ def wide_checkpoint(path) -> str:
         (["--resume", "absent"], 2, ["--resume: absent holds no run"]),
         (["--mode", "tpe", "search.executor=rai"], 2, ["search.executor: unknown name 'rai'", "'ray'"]),
         (["--mode", "tpe", "search.workers=2"], 2, ["search.workers: 2 with executor serial", "processes, ray"]),
+        (["--mode", "tpe", "evaluation.executor=rai"], 2, ["evaluation.executor: unknown name 'rai'", "'ray'"]),
+        (["--mode", "tpe", "evaluation.gpu_share=0.5"], 2, ["evaluation.gpu_share: 0.5 with executor serial", "ray"]),
         (["--mode", "hypergrad", "search.executor=ray"], 2, ["'ray' with hypergrad", "allowed: serial"]),
         (["--mode", "hypergrad", "search.stop_hopeless=true"], 2, ["search.stop_hopeless"]),
         (["--mode", "random", "search.warm_start=absent"], 2, ["search.warm_start: given with random"]),

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from metaft.clip.names import architectures
 from metaft.config.limits import admits, allowed
 from metaft.config.schema import Config
+from metaft.config.section import WorkersConfig
 from metaft.data import registry as data
 from metaft.errors import ConfigError, Fault, all_unknown
 from metaft.finetune.methods import METHODS
@@ -77,7 +78,7 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
         ("objective.recipe", objective.recipe, searched),
         ("search.metric", [search.metric], [BY_SET, *(name for name, metric in METRICS.items() if metric.sought_by)]),
         ("search.outer_loss", [search.outer_loss], (BY_METRIC, *OUTER_LOSSES)),
-        ("search.executor", [search.executor], EXECUTORS),
+        *((f"{section}.executor", [where.executor], EXECUTORS) for section, where in _workers(cfg)),
         ("search.method", [] if search.method is None else [search.method], HOOKS),
         ("hypergrad.linear_solver", [cfg.hypergrad.linear_solver], LINEAR_SOLVERS),
         ("finetune.method", [cfg.finetune.method], {AUTO, *METHODS}),
@@ -154,12 +155,27 @@ def _solver(cfg: Config) -> list[Fault]:
             search.mode in (HYPERGRAD, "random") and search.warm_start is not None,
             Fault("search.warm_start", f"given with {search.mode}", "null, or --mode tpe"),
         ),
-        (
-            search.executor == "serial" and search.workers != 1,
-            Fault("search.workers", f"{search.workers} with executor serial", f"1, or one of {others}"),
+        *(
+            (
+                where.executor == "serial" and where.workers != 1,
+                Fault(f"{section}.workers", f"{where.workers} with executor serial", f"1, or one of {others}"),
+            )
+            for section, where in _workers(cfg)
+        ),
+        *(
+            (
+                where.executor != "ray" and where.gpu_share != 1,
+                Fault(f"{section}.gpu_share", f"{where.gpu_share:g} with executor {where.executor}", "1, or ray"),
+            )
+            for section, where in _workers(cfg)
         ),
     ]
     return [fault for broken, fault in rules if broken]
+
+
+def _workers(cfg: Config) -> list[tuple[str, WorkersConfig]]:
+    """The sections that say where work runs, by name."""
+    return [("search", cfg.search), ("evaluation", cfg.evaluation)]
 
 
 def _bounds(cfg: Config) -> list[Fault]:

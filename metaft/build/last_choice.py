@@ -45,6 +45,7 @@ def settled(work: Workspace, learned: Objective, fits: Fits) -> tuple[Objective,
         return learned, None
     kept = fits
     fits = replace(fits, context=fits.context.varied(learned=learned)).aside(END, FOUND)
+    fits.helpers(fits, [END, *fits.context.settings.plain_methods])
     candidates: Candidates = {"autoft": (learned, way_of(learned)), **_on_all_labels(work, fits)}
     worths = {name: found for name, (_, way) in candidates.items() if (found := _worths(work, fits, way))}
     if not worths:

@@ -122,7 +122,8 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
         faults.append(Fault("splits", found, f"one of them, or only {', '.join(OF_CORRUPTIONS)} under data"))
     faults += _texts(objects, "templates", usable, TEMPLATE)
     faults += _texts(objects, "classnames", lambda name: isinstance(name, str) and not oddity(name), PLAIN)
-    if objects and cfg.search.executor != "serial":
-        elsewhere = f"{cfg.search.executor!r}, whose workers make the problem from settings"
-        faults.append(Fault("search.executor", elsewhere, "serial, where objects are given"))
+    for field, executor in (("search", cfg.search.executor), ("evaluation", cfg.evaluation.executor)):
+        if objects and executor != "serial":
+            elsewhere = f"{executor!r}, whose workers open data and model as settings say"
+            faults.append(Fault(f"{field}.executor", elsewhere, "serial, where objects are given"))
     return faults

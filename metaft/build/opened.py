@@ -51,8 +51,8 @@ def _ranks(work: Workspace) -> list[Fault]:
         for field, size in sizes.items()
         if size % count
     ]
-    if count > 1 and cfg.search.executor != "serial":
-        faults.append(Fault("search.executor", f"{cfg.search.executor} on {count} ranks", "serial"))
+    executors = {"search.executor": cfg.search.executor, "evaluation.executor": cfg.evaluation.executor}
+    faults += [Fault(f, f"{e} on {count} ranks", "serial") for f, e in executors.items() if count > 1 and e != "serial"]
     return faults
 
 

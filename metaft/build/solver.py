@@ -31,7 +31,7 @@ def solver(cfg: Config) -> Solver:
 def black_box(cfg: Config, sampler: str) -> BlackBoxSolver:
     """The solver that evaluates what a registered sampler proposes."""
     search, kind = cfg.search, SAMPLERS[sampler]
-    place = Place(problem_factory(cfg), search.workers, devices(cfg))
+    place = Place(problem_factory(cfg), search.workers, devices(cfg), search.gpu_share)
     options = {} if kind.section is None else getattr(cfg, kind.section).model_dump()
     return BlackBoxSolver(
         partial(kind.make, **options),

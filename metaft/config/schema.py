@@ -21,10 +21,13 @@ from metaft.config.searching import OuterConfig as OuterConfig
 from metaft.config.searching import SearchConfig as SearchConfig
 from metaft.config.searching import StorageConfig as StorageConfig
 from metaft.config.searching import TPEConfig as TPEConfig
-from metaft.config.section import Batch, Count, CountOr0, Images, NotNegative, Positive, Section, Share
+from metaft.config.section import Batch, Count, CountOr0, Images, NotNegative, Positive, Section, Share, WorkersConfig
 from metaft.objective.heads import AUTO
 
-MOVABLE = ("device", "out")  # settings that a run may have others of when it goes on
+MOVABLE = (  # settings that a run may have others of when it goes on
+    *("device", "out"),
+    *("evaluation.executor", "evaluation.workers", "evaluation.gpu_share"),
+)
 
 
 class DataConfig(Section):
@@ -173,8 +176,8 @@ class FinetuneConfig(HookConfig, TrainingConfig, ComputeConfig):
     warmup: float = Field(0.1, ge=0, lt=1)
 
 
-class EvaluationConfig(Section):
-    """The methods to compare, images per forward pass, and bootstrap resamples."""
+class EvaluationConfig(WorkersConfig):
+    """The methods to compare and where they are fitted, images per forward pass, and bootstrap resamples."""
 
     methods: tuple[str, ...] = (
         *("zero_shot", "linear_probe", "ft", "wise_ft", "autoft", "autoft_wise"),

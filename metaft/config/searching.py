@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from metaft.config import limits
 from metaft.config.paths import Place
-from metaft.config.section import Count, CountOr0, Images, NotNegative, Parts, Positive, Section
+from metaft.config.section import Count, CountOr0, Images, NotNegative, Parts, Positive, Section, WorkersConfig
 from metaft.search.registry import modes
 
 
@@ -33,7 +33,7 @@ class OuterConfig(Section):
     id_drop_max: float | None = Field(0.03, ge=0, le=1)  # how far id_val accuracy may be below plain fine-tuning's
 
 
-class SearchConfig(FinalChoice, OuterConfig):
+class SearchConfig(FinalChoice, OuterConfig, WorkersConfig):
     """How long to search, where, and what counts as better. The first budget reached ends the search."""
 
     mode: str | None = None  # hypergrad, or a sampler of the registry: tpe, random
@@ -43,8 +43,6 @@ class SearchConfig(FinalChoice, OuterConfig):
     init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE run first
     init_share: float = Field(0.3, gt=0, lt=1)  # the share of the budget for that TPE
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
-    executor: str = "serial"
-    workers: Parts = 1  # of the executor; each builds its own model
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
     warm_start: Place | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
 

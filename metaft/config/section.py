@@ -22,3 +22,11 @@ class Section(BaseModel):
     """Settings that are checked when they are made, and then do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class WorkersConfig(Section):
+    """Where independent pieces of work run."""
+
+    executor: str = "serial"
+    workers: Parts = 1  # of the executor; each builds its own model
+    gpu_share: float = Field(1.0, gt=0, le=1)  # of a GPU that each of `ray` asks for

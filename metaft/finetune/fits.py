@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -43,8 +44,20 @@ class Fit:
         return total
 
 
+class BusyFitError(Exception):
+    """Another process is making a fit that is asked for."""
+
+
 class Store(Protocol):
     """Where fitted classifiers are kept."""
+
+    def held(self, name: str, wait: bool) -> AbstractContextManager[None]:
+        """A context in which no other process makes the fit of this name, where several share what is stored.
+
+        Args:
+            wait: for another that does; otherwise that is a `BusyFitError`.
+        """
+        ...
 
     def take(self, name: str) -> Fit | None:
         """The stored fit of this name, or None."""
@@ -60,6 +73,10 @@ class Memory:
     """A store in memory, gone with the object."""
 
     kept: dict[str, Fit] = field(default_factory=dict)
+
+    def held(self, name: str, wait: bool) -> AbstractContextManager[None]:
+        """No other process sees what is in memory."""
+        return nullcontext()
 
     def take(self, name: str) -> Fit | None:
         """The stored fit of this name, or None."""
@@ -117,6 +134,8 @@ class Fits:
         fold: the fold on whose fitting part methods that train on ood_val are fitted; None: on all of ood_val.
         labels: under which other name the fits and trainings of a method are kept.
         asked: takes note of what this object is asked for.
+        patient: whether a fit that another process is making is waited for; otherwise that is a `BusyFitError`.
+        helpers: make fits for the store in other processes, given this object and names of methods.
     """
 
     fit: FitMethod
@@ -126,14 +145,19 @@ class Fits:
     fold: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
+    patient: bool = True
+    helpers: Callable[[Fits, Sequence[str]], None] = lambda fits, names: None
 
     def __call__(self, name: str) -> Fit:
         """A method's classifier, fitted unless it is stored, with its cost and what it has chosen."""
         start, label = time.perf_counter(), self._label(name)
         fit = self.store.take(label)
         if fit is None:
-            fit = self._fitted(name, label)
-            self.store.put(label, fit)
+            with self.store.held(label, self.patient):
+                fit = self.store.take(label)  # which another process may have made meanwhile
+                if fit is None:
+                    fit = self._fitted(name, label)
+                    self.store.put(label, fit)
         self.asked.costs.update(fit.costs)
         self.asked.seconds += time.perf_counter() - start
         return fit
@@ -151,7 +175,7 @@ class Fits:
         if not METHODS[name].fits_ood_val(self.context.settings):
             return [Apart(self.model(name), self.ood_val, torch.arange(len(self.ood_val)))]
         try:
-            models = [replace(self, fold=number).model(name) for number in range(len(self._rows()))]
+            models = [replace(self, fold=number).model(name) for number in self.folds_of(name)]
         except DivergedError:
             return None
         judging = [rows for _, rows in self._rows()]
@@ -164,6 +188,10 @@ class Fits:
         """
         parts, settings = self.apart(self(name).chosen.get("method", name)), self.context.settings
         return None if parts is None else judge(parts, settings.eval_batch_size, settings.device)
+
+    def folds_of(self, name: str) -> range:
+        """The numbers of the folds on which a method is fitted, too, to be judged; none where one model is for all."""
+        return range(len(self._rows()) if METHODS[name].fits_ood_val(self.context.settings) else 0)
 
     def within(self) -> FitContext:
         """The context in which a fit, or what judges fits, can ask for others."""

@@ -163,7 +163,7 @@ def test_weights_can_be_in_units_of_each_terms_pull(work):
     highs = {d.name: d.high for d in problem.space}
     assert highs["kd"] == 3.0, "a range that is given stays"
     assert {n: highs[n] for n in ("lr", "wd")} == {d.name: d.high for d in plain.space if d.name in ("lr", "wd")}
-    step, (batch,) = plain.step, plain.inner_batches(torch.Generator().manual_seed(1), [1.0])
+    step, (batch,) = plain.inner.first, plain.inner_batches(torch.Generator().manual_seed(1), [1.0])
     state = step.plain(step.initial(), batch, {"ce": 1.0, "lr": 1e-3, "wd": 0.1})
 
     def pull(term, weight):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from metaft.errors import ConfigError
 from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
@@ -224,6 +226,56 @@ def test_ray_workers_give_what_one_process_gives(tmp_path, monkeypatch):
     assert caught.value.exit_code == 3
 
 
+def test_ray_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"ray, which is not installed; allowed: serial, processes; or pip install"):
+        EXECUTORS["ray"].make(None, Place(bowl, 1))
+
+
+def test_a_share_of_a_gpu_is_asked_for(monkeypatch):
+    asked = []
+
+    class Stub(StubRay):
+        def remote(self, kind):
+            made = super().remote(kind)
+            made.options = lambda **wanted: asked.append(wanted) or made
+            return made
+
+    monkeypatch.setitem(sys.modules, "ray", Stub())
+    EXECUTORS["ray"].make(None, Place(bowl, 2, ["cuda:0"], gpu_share=0.5)).close()
+    assert asked == [{"num_gpus": 0.5}]
+
+
+STARTS = """
+import sys
+from tests.search.test_executors import EXECUTORS, Place, Slumber, bowl
+
+workers = EXECUTORS["processes"].make(None, Place(bowl, 1))
+workers.submit(Slumber())
+print(*(process._process.pid for process in workers._processes.values()), flush=True)
+sys.stdin.read()
+"""
+
+
+class Slumber:
+    """A job that lasts as long as the test."""
+
+    def perform(self, made):
+        time.sleep(60)
+
+
+def test_workers_end_with_whoever_started_them():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STARTS], cwd=ROOT, text=True, **pipes) as starter:
+        worker = int(starter.stdout.readline())
+        time.sleep(0.1)
+        starter.kill()
+    limit = time.monotonic() + 30
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_ray_gives_what_one_process_gives(tmp_path):
@@ -235,9 +287,8 @@ def test_ray_gives_what_one_process_gives(tmp_path):
     assert "as in one process" in run.stdout
 
 
-@pytest.mark.parametrize(
-    ("workers", "seconds"), [(2, 3.0), pytest.param(4, 0.5, marks=pytest.mark.full)], ids=["two", "four"]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("workers", "seconds"), [(2, 3.0), (4, 0.5)], ids=["two", "four"])
 def test_waiting_is_shared(workers, seconds):
     """Workers that sleep are together faster than one (by how much is measured in benchmarks/executors.py)."""
     journal = Journal()

@@ -1,4 +1,4 @@
-"""Trials in processes on this machine, each with its own device and problem."""
+"""Jobs in processes on this machine, each with a device of its own."""
 
 from __future__ import annotations
 
@@ -7,34 +7,37 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import Any
 
 import torch
 
-from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.executors.registry import Place
+from metaft.search.executors.registry import Factory, Place
 from metaft.search.executors.work import Done, Job, Raised, Worker
 
 
 class Processes:
-    """Worker processes, started when first needed; one that dies is replaced, its job returned without an outcome.
+    """Worker processes, started when first needed; one that dies is replaced, its job returned without an answer.
+
+    Each has as many threads as this process, or its part of the machine's cores.
 
     Args:
-        factory: makes the problem in a worker, from its device.
+        factory: makes what jobs need in a worker, from its device.
         workers: how many.
         devices: those that workers take in turn.
     """
 
-    def __init__(self, factory: ProblemFactory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
+    def __init__(self, factory: Factory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
         self.capacity = workers
         self._factory, self._devices = factory, devices
-        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // workers))
         self._processes: dict[int, _Process] = {}
 
     @classmethod
-    def of(cls, problem: BilevelProblem, place: Place) -> Processes:
-        """On the devices of a place; each worker makes its own problem."""
+    def of(cls, made: Any, place: Place) -> Processes:
+        """On the devices of a place; what is made here is not used."""
         return cls(place.factory, place.workers, place.devices)
 
     def submit(self, job: Job) -> None:
@@ -47,16 +50,16 @@ class Processes:
         processes[slot].begin(job)
 
     def next(self) -> Done:
-        """The result of whichever job ends first; without an outcome if its worker died.
+        """The result of whichever job ends first; without an answer if its worker died.
 
         Raises:
-            WorkerError: the problem could not be made or refused the job, in its words.
+            WorkerError: what jobs need could not be made, or refused the job, in its words.
             RuntimeError: a bug in a worker, with its trace.
         """
         busy = {p.connection: i for i, p in self._processes.items() if p.job is not None}
         slot = busy[wait(list(busy))[0]]  # type: ignore[index]
         done = self._processes[slot].end()
-        if done.outcome is None:
+        if done.answer is None:
             del self._processes[slot]
         return done
 
@@ -67,9 +70,9 @@ class Processes:
 
 
 class _Process:
-    """One worker process, seen from the search."""
+    """One worker process, seen from here."""
 
-    def __init__(self, factory: ProblemFactory, device: str, threads: int) -> None:
+    def __init__(self, factory: Factory, device: str, threads: int) -> None:
         context = get_context("spawn")
         self.connection, remote = context.Pipe()
         self.job: Job | None = None
@@ -100,9 +103,10 @@ class _Process:
         self.connection.close()
 
 
-def _serve(connection: Connection, factory: ProblemFactory, device: str, threads: int) -> None:
-    """Perform jobs until the connection is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides when to stop
+def _serve(connection: Connection, factory: Factory, device: str, threads: int) -> None:
+    """Perform jobs until the connection is closed, or the process at its other end has died."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when to stop
+    Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     worker = Worker(partial(factory, device))
     while True:
@@ -110,5 +114,13 @@ def _serve(connection: Connection, factory: ProblemFactory, device: str, threads
             job = connection.recv()
         except (EOFError, OSError):
             return
-        with suppress(BrokenPipeError):  # the search has ended, and so does this worker when it asks for more
+        with suppress(BrokenPipeError):  # nobody waits any more, and this worker ends as it asks for more
             connection.send(worker.perform(job))
+
+
+def _end_with_parent() -> None:
+    """End this process as the one that has started it does, lest it go on to write what nobody waits for."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,4 +1,4 @@
-"""Trials on Ray: an existing cluster (RAY_ADDRESS, or the one of this process), else a local one."""
+"""Jobs on Ray: an existing cluster (RAY_ADDRESS, or the one of this process), else a local one."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from functools import partial
 from typing import Any
 
 from metaft.errors import ConfigError, Fault
-from metaft.search.bilevel import BilevelProblem, ProblemFactory
-from metaft.search.executors.registry import Place
+from metaft.search.executors.registry import Factory, Place
 from metaft.search.executors.work import Done, Job, Raised, Worker
 
 
 class RayWorkers:
-    """Ray actors, one job each; one that dies is replaced, its job returned without an outcome.
+    """Ray actors, one job each; one that dies is replaced, its job returned without an answer.
 
-    A worker asks for one GPU where the devices are GPUs, else for one CPU, which it needs only to be placed.
+    A worker asks for a GPU, or a share of one, where the devices are GPUs, else for a CPU, which it needs only to be
+    placed.
 
     Raises:
         ConfigError: Ray is not installed.
     """
 
-    def __init__(self, factory: ProblemFactory, workers: int, devices: Sequence[str] = ("cpu",)) -> None:
+    def __init__(
+        self, factory: Factory, workers: int, devices: Sequence[str] = ("cpu",), gpu_share: float = 1.0
+    ) -> None:
         self._ray = _ray()
         self._started = not self._ray.is_initialized()
         if self._started:
@@ -30,26 +32,26 @@ class RayWorkers:
         gpu = devices[0].startswith("cuda")
         self._make = self._ray.remote(Worker)
         if gpu:  # an actor that names no resources needs a CPU to be placed and none to run
-            self._make = self._make.options(num_gpus=1)
-        self._problem = partial(factory, "cuda" if gpu else "cpu")
+            self._make = self._make.options(num_gpus=gpu_share)
+        self._factory = partial(factory, "cuda" if gpu else "cpu")
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Job, Any]] = {}
 
     @classmethod
-    def of(cls, problem: BilevelProblem, place: Place) -> RayWorkers:
-        """On the devices of a place; each worker makes its own problem."""
-        return cls(place.factory, place.workers, place.devices)
+    def of(cls, made: Any, place: Place) -> RayWorkers:
+        """On the devices of a place; what is made here is not used."""
+        return cls(place.factory, place.workers, place.devices, place.gpu_share)
 
     def submit(self, job: Job) -> None:
         """Hand a job to an idle actor, or to a new one."""
-        actor = self._idle.pop() if self._idle else self._make.remote(self._problem)
+        actor = self._idle.pop() if self._idle else self._make.remote(self._factory)
         self._busy[actor.perform.remote(job)] = (job, actor)
 
     def next(self) -> Done:
-        """The result of whichever job ends first; without an outcome if its actor died.
+        """The result of whichever job ends first; without an answer if its actor died.
 
         Raises:
-            WorkerError: the problem could not be made or refused the job, in its words.
+            WorkerError: what jobs need could not be made, or refused the job, in its words.
             RuntimeError: a bug in a worker, with its trace.
         """
         (ended, *_), _ = self._ray.wait(list(self._busy), num_returns=1)

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metaft.lazy import Lazy
 
-if TYPE_CHECKING:
-    from metaft.search.bilevel import ProblemFactory
+Factory = Callable[[str], Any]  # picklable; from the name of a device to what jobs need there
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where trials may run: the factory of the problem in other processes, the workers, and their devices in turn."""
+    """Where jobs may run.
 
-    factory: ProblemFactory
+    Args:
+        factory: of what they need in other processes.
+        devices: those that workers take in turn.
+        gpu_share: of a GPU that a worker on Ray asks for.
+    """
+
+    factory: Factory
     workers: int = 1
     devices: Sequence[str] = ("cpu",)
+    gpu_share: float = 1.0
 
 
 @dataclass(frozen=True)
 class ExecutorKind:
-    """A registered executor: `make` gives it (see `metaft.search.executors.work`) from the problem and a `Place`."""
+    """A registered executor: `make` gives it (see `metaft.search.executors.work`) from what jobs need and a place."""
 
     description: str
     make: Callable[[Any, Place], Any]
 
 
+SERIAL = "serial"  # the executor without workers
 EXECUTORS: dict[str, ExecutorKind] = {
-    "serial": ExecutorKind(
-        "one trial after the other, in this process", Lazy("metaft.search.executors.serial:Serial.of")
-    ),
+    SERIAL: ExecutorKind("one job after the other, in this process", Lazy("metaft.search.executors.serial:Serial.of")),
     "processes": ExecutorKind(
         "processes on this machine, a device each", Lazy("metaft.search.executors.processes:Processes.of")
     ),

@@ -1,25 +1,26 @@
-"""One trial after the other, in this process."""
+"""One job after the other, in this process."""
 
 from __future__ import annotations
 
-from metaft.search.bilevel import BilevelProblem
+from typing import Any
+
 from metaft.search.executors.registry import Place
-from metaft.search.executors.work import Done, Job, perform
+from metaft.search.executors.work import Done, Job
 
 
 class Serial:
-    """Evaluates a job when its result is asked for."""
+    """Does a job when its result is asked for."""
 
     capacity = 1
 
-    def __init__(self, problem: BilevelProblem) -> None:
-        self._problem = problem
+    def __init__(self, made: Any) -> None:
+        self._made = made
         self._job: Job | None = None
 
     @classmethod
-    def of(cls, problem: BilevelProblem, place: Place) -> Serial:
-        """On the search's own problem; the place is not used."""
-        return cls(problem)
+    def of(cls, made: Any, place: Place) -> Serial:
+        """With what is made here; the place is not used."""
+        return cls(made)
 
     def submit(self, job: Job) -> None:
         """Keep a job until its result is asked for."""
@@ -28,7 +29,7 @@ class Serial:
     def next(self) -> Done:
         """Perform the job that was submitted last."""
         assert self._job is not None
-        return perform(self._problem, self._job)
+        return Done(self._job, self._job.perform(self._made))
 
     def close(self) -> None:
         """Do nothing: there are no workers."""

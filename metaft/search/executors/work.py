@@ -1,45 +1,29 @@
-"""Jobs and their results, the interface of executors, and how a worker performs a job."""
+"""Jobs and what comes of them, the interface of executors, and how a worker performs a job."""
 
 from __future__ import annotations
 
-import math
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from metaft.errors import DataError, MetaftError, fault_of_system, out_of_memory, undetermined
-from metaft.search.bilevel import BilevelProblem, Maturing
-from metaft.search.outcome import Outcome, Status
-from metaft.search.stopping import MedianRule
-
-FAULTS = (ArithmeticError, RuntimeError, MemoryError)  # of arithmetic, of torch, of want of memory
+from metaft.errors import DataError, MetaftError, OutOfMemoryError, fault_of_system, first_line, out_of_memory
 
 
-@dataclass(frozen=True)
-class Job:
-    """An evaluation to do: a trial, or a finalist's on a fresh seed.
+class Job(Protocol):
+    """Something to do with what a worker has made once for all its jobs, such as a search problem."""
 
-    `medians` are the outer losses by inner step above which the trial is stopped; None: it runs to its end. `share` is
-    that of the final fine-tune's steps, of a finalist that is judged by what they make of it; None: the inner loop's.
-    """
-
-    kind: Literal["trial", "final"]
-    number: int
-    params: Mapping[str, Any]
-    seed: int
-    medians: Mapping[int, float] | None = None
-    share: float | None = None
+    def perform(self, made: Any, /) -> Any:
+        """What comes of it, which is not None."""
+        ...
 
 
 @dataclass(frozen=True)
 class Done:
-    """A job that ended, with its reports (inner step, outer loss); without an outcome if its worker died."""
+    """A job that ended, with what came of it; None: its worker died."""
 
-    job: Job
-    outcome: Outcome | None
-    reports: tuple[tuple[int, float], ...] = ()
+    job: Any
+    answer: Any
 
 
 class Executor(Protocol):
@@ -58,7 +42,7 @@ class Executor(Protocol):
         """Wait for any job to end.
 
         Raises:
-            MetaftError: the problem could not be made or refused the job.
+            MetaftError: what jobs need could not be made, or refused the job.
         """
         ...
 
@@ -67,7 +51,7 @@ class Executor(Protocol):
         ...
 
 
-MakeExecutor = Callable[[BilevelProblem], Executor]
+MakeExecutor = Callable[[Any], Executor]  # from what jobs need in this process
 
 
 class WorkerError(MetaftError):
@@ -93,51 +77,23 @@ class Raised:
 
 
 class Worker:
-    """Makes the problem at its first job, and evaluates; errors are returned, not raised."""
+    """Makes what jobs need at the first of them; errors are returned, not raised."""
 
-    def __init__(self, make: Callable[[], BilevelProblem]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._problem: BilevelProblem | None = None
+        self._made: Any = None
 
     def perform(self, job: Job) -> Done | Raised:
-        """Evaluate a job; an error is returned as `Raised`."""
+        """Do a job; an error is returned as `Raised`."""
         try:
-            if self._problem is None:
-                self._problem = self._make()
-            return perform(self._problem, job)
+            if self._made is None:
+                self._made = self._make()
+            return Done(job, job.perform(self._made))
         except MetaftError as error:
             return Raised(str(error), error.exit_code)
         except OSError as error:
             return Raised(fault_of_system(error), DataError.exit_code)
-        except Exception:
+        except Exception as error:
+            if out_of_memory(error):
+                return Raised(f"{first_line(error)}; allowed: what fits in memory", OutOfMemoryError.exit_code)
             return Raised(traceback.format_exc(), None)
-
-
-def failure(error: Exception, seconds: float) -> Outcome:
-    """The outcome of a run that an error ended after so many seconds.
-
-    Raises:
-        ConfigError: it is the settings' that an operation may not be run.
-    """
-    if fault := undetermined(error):
-        raise fault from error
-    status: Status = "oom" if out_of_memory(error) else "failed"
-    return Outcome(math.inf, 0.0, math.inf, 0, 0.0, seconds, status, f"{type(error).__name__}: {error}")
-
-
-def perform(problem: BilevelProblem, job: Job) -> Done:
-    """Evaluate a job; one of `FAULTS` makes a failed trial, any other error is raised."""
-    rule = None if job.medians is None else MedianRule(job.medians)
-    begin = time.perf_counter()
-    try:
-        outcome = _outcome(problem, job, rule)
-    except FAULTS as error:
-        outcome = failure(error, time.perf_counter() - begin)
-    return Done(job, outcome, () if rule is None else tuple(rule.reports))
-
-
-def _outcome(problem: BilevelProblem, job: Job, rule: MedianRule | None) -> Outcome:
-    if job.share is None:
-        return problem.evaluate(job.params, job.seed, rule)
-    assert isinstance(problem, Maturing), "jobs with a share are made for problems that can mature"
-    return problem.become(job.params, job.seed, job.share)

@@ -12,12 +12,13 @@ from typing import Any
 from metaft.config.schema import FinalChoice
 from metaft.errors import DataError, Fault
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, first_points, folds_of
+from metaft.search.evaluations import evaluated, pool
+from metaft.search.executors.pool import Pool
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import Journal, Record
 from metaft.search.outcome import Outcome
 from metaft.search.sampler import Failed, History, Sampler, Stopped, Told
-from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.solvers.session import Session
 from metaft.space import Space
 
@@ -55,11 +56,11 @@ class BlackBoxSolver:
         """
         session = Session(problem, budget, journal, self.seed, self.final)
         with session, closing(self.executor(problem)) as executor:
-            dispatch = Dispatch(executor, journal)
-            self.explore(session, dispatch)
-            return session.conclude(dispatch)
+            workers = pool(executor, journal)
+            self.explore(session, workers)
+            return session.conclude(workers)
 
-    def explore(self, session: Session, dispatch: Dispatch, share: float = 1.0) -> None:
+    def explore(self, session: Session, workers: Pool, share: float = 1.0) -> None:
         """Propose and evaluate until `share` of the budget is used; trials that never ended are run again first."""
         self._recall(session)
         problem, journal = session.problem, session.journal
@@ -68,22 +69,23 @@ class BlackBoxSolver:
         unfinished = deque(s for s in journal.starts if s.number not in ended)
         points, folds = first_points(problem), folds_of(problem)
         while True:
-            while dispatch.room and (unfinished or not session.exhausted(share)):
+            while workers.room and (unfinished or not session.exhausted(share)):
                 if unfinished:
-                    job = session.job(unfinished.popleft(), stopping=self.stopping)
+                    trial = session.begun(unfinished.popleft(), stopping=self.stopping)
                 else:
                     number = len(journal.starts)
                     known = number < folds * len(points)  # each is judged by every part, all on the same batches
                     params = points[number // folds] if known else sampler.propose(history, number)
                     beside = number % folds if known else None
-                    job = session.begin(number, params, stopping=self.stopping, beside=beside)
+                    trial = session.begin(number, params, stopping=self.stopping, beside=beside)
                     history = history.begun(params)
-                dispatch.submit(job)
-            if dispatch.busy == 0:
+                workers.submit(trial)
+            if workers.busy == 0:
                 return
-            job, outcome, reports = dispatch.next()
-            session.end(job, outcome, reports)
-            history = history.told(first + job.number, told(outcome))
+            done = workers.next()
+            found = evaluated(done)
+            session.end(done.job, found)
+            history = history.told(first + done.job.number, told(found.outcome))
 
     def _recall(self, session: Session) -> None:
         """Put an earlier search's trials at the beginning of a journal, those that an interruption has left out."""

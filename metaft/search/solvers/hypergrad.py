@@ -15,12 +15,12 @@ from metaft.config.schema import DescentConfig, FinalChoice, HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.progress import note, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, folds_of, seed_for
+from metaft.search.evaluations import evaluated, pool
 from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record
 from metaft.search.rates import at_rates
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent
-from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.solvers.session import Session, ranked
 from metaft.space import Float
 
@@ -122,19 +122,19 @@ class HypergradSolver:
             return
         if self.scout is not None:
             with closing(self.scout.solver.executor(session.problem)) as executor:
-                self.scout.solver.explore(session, Dispatch(executor, session.journal), self.scout.share)
+                self.scout.solver.explore(session, pool(executor, session.journal), self.scout.share)
             return
         problem, journal, folds = session.problem, session.journal, folds_of(session.problem)
-        dispatch, tried = Dispatch(Serial(problem), journal), len(points) + _slower(problem) if points else 0
+        workers, tried = pool(Serial(problem), journal), len(points) + _slower(problem) if points else 0
         for number in range(len(session.trials), folds * tried):
             which, fold = divmod(number, folds)
             best = ranked(session.trials[: folds * len(points)])[:1] if which >= len(points) else []
             lower = [point for params in best for point in at_rates(problem.space, params, LADDER)]
             known = number < len(journal.starts)  # begun by a search that was interrupted there
             start = journal.starts[number] if known else None
-            job = session.job(start) if start else session.begin(number, [*points, *lower][which], beside=fold)
-            for ended, outcome in dispatch.run([job]):
-                session.end(ended, outcome)
+            trial = session.begun(start) if start else session.begin(number, [*points, *lower][which], beside=fold)
+            for done in workers.run([trial]):
+                session.end(done.job, evaluated(done))
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
         """The best trial so far, or the recipe; then points around it, in the same categories."""

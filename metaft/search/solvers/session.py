@@ -17,12 +17,12 @@ from metaft.errors import DivergedError
 from metaft.names import ALPHA
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
+from metaft.search.evaluations import FAULTS, Evaluated, Evaluation, evaluated, failure, pool
+from metaft.search.executors.pool import Pool
 from metaft.search.executors.serial import Serial
-from metaft.search.executors.work import FAULTS, Job, failure
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.rates import at_rates
-from metaft.search.solvers.dispatch import Dispatch
 from metaft.search.stopping import medians, refuse_hopeless
 from metaft.space import Categorical, Space
 
@@ -130,8 +130,8 @@ class Session:
 
     def begin(
         self, number: int, params: Mapping[str, Any], *, stopping: bool = False, beside: int | None = None
-    ) -> Job:
-        """The job of a new trial at a point in natural units.
+    ) -> Evaluation:
+        """A new trial at a point in natural units.
 
         Args:
             stopping: whether the medians of others may stop it.
@@ -139,21 +139,21 @@ class Session:
         """
         start = Start(number, dict(params), self._seed_of("trial", number if beside is None else beside))
         self.journal.start(start)
-        return self.job(start, stopping=stopping)
+        return self.begun(start, stopping=stopping)
 
     def _seed_of(self, purpose: str, number: int) -> int:
         """The seed of one of many runs; where parts of the outer set judge in turn, runs in a row take each once."""
         seed, folds = seed_for(self._seed, purpose, number), folds_of(self.problem)
         return seed // folds * folds + number % folds
 
-    def job(self, start: Start, *, stopping: bool = False) -> Job:
-        """The job of a trial that has begun."""
+    def begun(self, start: Start, *, stopping: bool = False) -> Evaluation:
+        """A trial that has begun."""
         rule = medians(self.trials) if stopping else None
-        return Job("trial", start.number, start.params, start.seed, rule)
+        return Evaluation("trial", start.number, start.params, start.seed, rule)
 
-    def end(self, job: Job, outcome: Outcome, reports: tuple[tuple[int, float], ...] = ()) -> None:
-        """Journal the outcome of a job."""
-        self._record(Record(job.kind, job.number, job.params, job.seed, outcome, reports=reports))
+    def end(self, it: Evaluation, ended: Evaluated) -> None:
+        """Journal what came of an evaluation."""
+        self._record(Record(it.kind, it.number, it.params, it.seed, ended.outcome, reports=ended.reports))
 
     def hypergradient(self, u: Tensor) -> tuple[Outcome, Tensor]:
         """Run the next trial at a point of the unit cube, with its derivative."""
@@ -187,7 +187,7 @@ class Session:
             slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
-    def conclude(self, dispatch: Dispatch | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
+    def conclude(self, workers: Pool | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
         """Evaluate proposed points, the best trials and the recipe again; settle on the best mean.
 
         A problem that can tell what fine-tunes become is asked for that, by successive halving as far as the budget
@@ -208,8 +208,8 @@ class Session:
             reasons = [r.outcome.reason for r in trials if r.outcome.reason]
             last = f" (the last: {reasons[-1]})" if reasons else ""
             raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
-        dispatch = dispatch or Dispatch(Serial(self.problem), self.journal)
-        chosen, values = self._matured(proposed, dispatch) or self._repeated(ok, proposed, dispatch)
+        workers = workers or pool(Serial(self.problem), self.journal)
+        chosen, values = self._matured(proposed, workers) or self._repeated(ok, proposed, workers)
         means = {number: fmean(v) for number, v in values.items()}
         winner = min(means, key=means.__getitem__)
         if not math.isfinite(means[winner]):
@@ -223,7 +223,7 @@ class Session:
             finalists=[{"number": n, "mean": means[n], "values": v} for n, v in values.items()],
         )
 
-    def _repeated(self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch) -> Finals:
+    def _repeated(self, ok: Sequence[Record], proposed: Sequence[Mapping[str, Any]], workers: Pool) -> Finals:
         """Finalists, and the values of each after the inner loop on the same fresh seeds."""
         trials = self.trials
         evaluations = sum(1.0 if r.gradient is None else HYPERGRADIENT for r in trials)
@@ -231,10 +231,10 @@ class Session:
         again = ok[: max(0, count - len(proposed))]
         chosen: dict[int, Mapping[str, Any]] = {len(trials) + i: params for i, params in enumerate(proposed)}
         chosen |= {r.number: r.params for r in (*again, trials[0])}
-        outcomes = self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], dispatch)
+        outcomes = self._evaluated(chosen, [seed_for(self._seed, "final", i) for i in range(rounds)], workers)
         return chosen, {n: [o.value for o in ended] for n, ended in outcomes.items()}
 
-    def _matured(self, proposed: Sequence[Mapping[str, Any]], dispatch: Dispatch) -> Finals | None:
+    def _matured(self, proposed: Sequence[Mapping[str, Any]], workers: Pool) -> Finals | None:
         """Finalists, and what becomes of each in every fold after the longest fine-tune that it was granted.
 
         Each is tried with higher learning rates too, as short inner loops favour low ones. Half of them go on to twice
@@ -250,19 +250,19 @@ class Session:
         count = min(self._final.candidates, most // 2 if most >= 2 * FEWEST else most)
         points = self._candidates(proposed)[:count]
         chosen: dict[int, Mapping[str, Any]] = {len(self.trials) + i: point for i, point in enumerate(points)}
-        pool = list(chosen)
+        left_over = list(chosen)
         values: dict[int, list[float]] = {}
         for rung, share in enumerate(RUNGS):
-            left -= len(pool) * cost[share]
-            if len(pool) < 2 or left < 0:
+            left -= len(left_over) * cost[share]
+            if len(left_over) < 2 or left < 0:
                 break
             base = seed_for(self._seed, "rung", rung) // problem.folds * problem.folds
             seeds = [base + fold for fold in range(problem.folds)]
-            outcomes = self._evaluated({n: chosen[n] for n in pool}, seeds, dispatch, share)
+            outcomes = self._evaluated({n: chosen[n] for n in left_over}, seeds, workers, share)
             for number, ended in outcomes.items():
                 chosen[number], values[number] = _best_mix(chosen[number], ended)
-            pool = sorted(pool, key=lambda n: fmean(values[n]))[: math.ceil(len(pool) / 2)]
-            values = {n: values[n] for n in pool}
+            left_over = sorted(left_over, key=lambda n: fmean(values[n]))[: math.ceil(len(left_over) / 2)]
+            values = {n: values[n] for n in left_over}
         return (chosen, values) if values else None
 
     def _candidates(self, proposed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -288,20 +288,21 @@ class Session:
         self,
         chosen: Mapping[int, Mapping[str, Any]],
         seeds: Sequence[int],
-        dispatch: Dispatch,
+        workers: Pool,
         share: float | None = None,
     ) -> dict[int, list[Outcome]]:
         """Each finalist's outcomes on the same seeds; what the journal holds is not evaluated again."""
         outcomes = {(r.number, r.seed): r.outcome for r in self.journal.records if r.kind == "final"}
         jobs = [
-            Job("final", n, point, seed, share=share)
+            Evaluation("final", n, point, seed, share=share)
             for seed in seeds
             for n, point in chosen.items()
             if (n, seed) not in outcomes
         ]
-        for job, outcome in dispatch.run(jobs):
-            self.end(job, outcome)
-            outcomes[job.number, job.seed] = outcome
+        for done in workers.run(jobs):
+            ended = evaluated(done)
+            self.end(done.job, ended)
+            outcomes[done.job.number, done.job.seed] = ended.outcome
         return {n: [outcomes[n, seed] for seed in seeds] for n in chosen}
 
     def _record(self, record: Record) -> None:

@@ -1,0 +1,93 @@
+"""Evaluations of points: what executors run in a search."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from metaft.errors import out_of_memory, undetermined
+from metaft.progress import warn
+from metaft.search.bilevel import BilevelProblem, Maturing
+from metaft.search.executors.pool import TRIES, Pool
+from metaft.search.executors.work import Done, Executor
+from metaft.search.journal import Journal, Lost
+from metaft.search.outcome import Outcome, Status
+from metaft.search.stopping import MedianRule
+
+FAULTS = (ArithmeticError, RuntimeError, MemoryError)  # of arithmetic, of torch, of want of memory
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An outcome, and what was reported on the way to it: (inner step, outer loss)."""
+
+    outcome: Outcome
+    reports: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation to do: a trial, or a finalist's on a fresh seed.
+
+    `medians` are the outer losses by inner step above which the trial is stopped; None: it runs to its end. `share` is
+    that of the final fine-tune's steps, of a finalist that is judged by what they make of it; None: the inner loop's.
+    """
+
+    kind: Literal["trial", "final"]
+    number: int
+    params: Mapping[str, Any]
+    seed: int
+    medians: Mapping[int, float] | None = None
+    share: float | None = None
+
+    def perform(self, problem: BilevelProblem) -> Evaluated:
+        """Evaluate the point; one of `FAULTS` makes a failed trial, any other error is raised."""
+        rule = None if self.medians is None else MedianRule(self.medians)
+        begin = time.perf_counter()
+        try:
+            outcome = self._outcome(problem, rule)
+        except FAULTS as error:
+            outcome = failure(error, time.perf_counter() - begin)
+        return Evaluated(outcome, () if rule is None else tuple(rule.reports))
+
+    def _outcome(self, problem: BilevelProblem, rule: MedianRule | None) -> Outcome:
+        if self.share is None:
+            return problem.evaluate(self.params, self.seed, rule)
+        assert isinstance(problem, Maturing), "evaluations with a share are made for problems that can mature"
+        return problem.become(self.params, self.seed, self.share)
+
+
+def failure(error: Exception, seconds: float) -> Outcome:
+    """The outcome of a run that an error ended after so many seconds.
+
+    Raises:
+        ConfigError: it is the settings' that an operation may not be run.
+    """
+    if fault := undetermined(error):
+        raise fault from error
+    status: Status = "oom" if out_of_memory(error) else "failed"
+    return Outcome(math.inf, 0.0, math.inf, 0, 0.0, seconds, status, f"{type(error).__name__}: {error}")
+
+
+def pool(executor: Executor, journal: Journal) -> Pool:
+    """The workers of an executor; their deaths are journalled, so that none is tried more often by resuming."""
+
+    def deaths(evaluation: Evaluation) -> int:
+        lost = Lost(evaluation.kind, evaluation.number, evaluation.seed)
+        journal.lose(lost)
+        warn(f"search: the worker of {lost.kind} {lost.number} died")
+        return journal.lost.count(lost)
+
+    return Pool(executor, deaths)
+
+
+def evaluated(done: Done) -> Evaluated:
+    """What came of an evaluation; of one whose worker died each time, a lost outcome."""
+    if done.answer is None:
+        reason = f"its worker died {TRIES} times"
+        return Evaluated(Outcome(math.inf, 0.0, math.inf, 0, 0.0, 0.0, "lost", reason))
+    answer: Evaluated = done.answer
+    return answer
