@@ -7,6 +7,7 @@ import resource
 import sys
 import textwrap
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,10 +42,15 @@ WIDTH = 120  # of a line of text
 
 @dataclass(frozen=True)
 class _Gradient:
-    """One hypergradient through one step, and the forecast of one through the full inner loop."""
+    """One hypergradient through one step, and forecasts of one through the full inner loop: as set, and in other ways.
+
+    `room` is how many bytes are free.
+    """
 
     outcome: Outcome
     forecast: Forecast
+    ways: Mapping[tuple[str, str], Forecast]
+    room: float
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ def dry_run(cfg: Config) -> str:
     outcomes = [measured.step, *([measured.gradient.outcome] if measured.gradient else [])]
     bad = [outcome.status for outcome in outcomes if outcome.status != "ok"]
     warning = f"\n\nwarning: the first step ended as {', '.join(bad)}" if bad else ""
-    return f"{_counts(work)}\n\n{_classes(work)}\n\n{markdown(['dry run', 'value'], rows)}{warning}"
+    parts = [_counts(work), _classes(work), markdown(["dry run", "value"], rows), *_ways(measured)]
+    return "\n\n".join(parts) + warning
 
 
 def _gradient_rows(measured: _Measured, steps: int) -> list[list[str]]:
@@ -113,6 +120,23 @@ def _gradient_rows(measured: _Measured, steps: int) -> list[list[str]]:
         ["one hypergradient", f"{forecast.estimator}, {forecast.step_equivalents:,.0f} step equivalents"],
         ["graphs kept, of all inner steps", f"{forecast.graphs} of {steps}"],
     ]
+
+
+def _ways(measured: _Measured) -> list[str]:
+    """The table of the ways to a hypergradient, where the search takes them."""
+    if measured.gradient is None:
+        return []
+    rows = [
+        [
+            *(f"hypergrad.estimator={estimator} hypergrad.storage={storage}", f"{forecast.step_equivalents:,.0f}"),
+            *(
+                f"{(measured.peak + forecast.bytes) / 2**20:,.0f}",
+                "yes" if forecast.bytes <= measured.gradient.room else "no",
+            ),
+        ]
+        for (estimator, storage), forecast in measured.gradient.ways.items()
+    ]
+    return [markdown(["ways to a hypergradient", "step equivalents", "peak memory, MiB", "fits"], rows)]
 
 
 def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
@@ -184,7 +208,8 @@ def _whole(measured: _Measured) -> float:
 def _gradient(work: Workspace, problem: FinetuneProblem) -> _Gradient:
     """A hypergradient through the one step of a problem, and what one through all steps will take."""
     problem.hypergradient(problem.start, seed=0)  # a first call is slow
-    return _Gradient(problem.hypergradient(problem.start, seed=0)[0], _problem(work).forecast())
+    outcome, forecasts = problem.hypergradient(problem.start, seed=0)[0], _problem(work).forecasts
+    return _Gradient(outcome, forecasts.of(), forecasts.ways(), forecasts.room)
 
 
 def _problem(work: Workspace, **inner: Any) -> FinetuneProblem:

@@ -104,6 +104,8 @@ def prepared(work: Workspace) -> Search:
         faults = window_faults(problem, cfg.hypergrad, online_budget(work))
     else:
         faults = search.solver.faults(problem, search.budget)
+    if cfg.search.mode == HYPERGRAD:
+        faults += problem.forecasts.faults()
     if faults:
         raise ConfigError(faults)
     journal = earlier_journal(cfg)

@@ -17,12 +17,12 @@ from metaft.inner.forward import along
 from metaft.inner.loop import Estimator, Footprint, Loop
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
-from metaft.inner.storage import footprint_of, planned
 from metaft.names import ALPHA
 from metaft.progress import note, warn
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.problem.careful import careful
+from metaft.search.problem.forecasts import Forecasts
 from metaft.search.problem.judging import Judging
 from metaft.search.problem.outer import Floor
 from metaft.search.problem.point import Point
@@ -163,8 +163,9 @@ class FinetuneProblem:
     def _differentiated(
         self, point: Point, seed: int, state: InnerState | None = None, paces: Sequence[float] | None = None
     ) -> tuple[Outcome, Tensor]:
-        gradient = torch.full_like(point.u, math.nan)
-        h = {**point.rest, **point.h}
+        gradient, h = torch.full_like(point.u, math.nan), {**point.rest, **point.h}
+        if "_ready" not in vars(self):
+            self._cut_to_fit(h)
 
         def body(run: Rollout) -> Outcome:
             loop = self._loop(run, point, state or self.inner.initial(run.step, seed % self.folds))
@@ -196,20 +197,21 @@ class FinetuneProblem:
 
     def forecast(self) -> Forecast:
         """What one hypergradient will take, from one step's graph, which is built once."""
-        return self._forecast
+        return self.forecasts.of()
 
     @cached_property
-    def _forecast(self) -> Forecast:
+    def forecasts(self) -> Forecasts:
+        """What one hypergradient would take in other ways too."""
         run, loop = self._first
-        estimator = self._estimator.picked(loop)
-        footprint = footprint_of(loop, graphs=estimator.graphs)
-        loop = replace(loop, footprint=footprint)
-        cost, name = estimator.cost(loop) * run.step_share + run.outer_share, self._estimator.described(loop)
-        swept = estimator.swept(loop)
-        if swept is None:  # the state has a tangent for each number that is differentiated by
-            return Forecast(cost, (1 + sum(x.numel() for x in loop.h.values())) * footprint.state, 0, name)
-        plan = planned(swept, self._hypergrad, graphs=estimator.graphs)
-        return Forecast(cost, plan.peak(footprint, len(swept.batches)), plan.graphs, name)
+        return Forecasts(loop, self._hypergrad, run.step_share, run.outer_share)
+
+    def _cut_to_fit(self, h: Mapping[str, Any]) -> None:
+        """Cut batches until what is kept fits into what is free, where the loss stays the same."""
+        before, step = self.inner.parts, self.inner.of(h, 0)
+        while self.inner.parts < self.batch_size and step.divisible(h) and self.forecasts.beyond_memory:
+            self._cut(2 * self.inner.parts)
+        if self.inner.parts > before:
+            warn(f"search: a hypergradient does not fit into memory; goes on with inner.accumulate={self.inner.parts}")
 
     @property
     def _first(self) -> tuple[Rollout, Loop]:
@@ -258,7 +260,7 @@ class FinetuneProblem:
     def _cut(self, parts: int) -> None:
         """Cut batches into so many parts from now on; what was measured of others is measured again."""
         self.inner.cut(parts)
-        for measured in ("_ready", "_forecast"):
+        for measured in ("_ready", "forecasts"):
             self.__dict__.pop(measured, None)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
@@ -292,11 +294,10 @@ class FinetuneProblem:
 
         Both are of the first loop, and on no run's bill.
         """
-        _, loop = self._first
-        settled = self._estimator.settled(loop)
+        settled = self._estimator.settled(self.forecasts.loop)
         if settled != self._estimator:
             note(f"hypergradients: {settled}")
-        return settled, footprint_of(loop, graphs=settled.graphs) if self._hypergrad.storage == "auto" else None
+        return settled, self.forecasts.footprint(settled.graphs) if self._hypergrad.storage == "auto" else None
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""
