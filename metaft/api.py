@@ -17,11 +17,13 @@ from metaft.build.workspace import Workspace
 from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import export
+from metaft.config.paths import fault
 from metaft.config.read import from_mapping
 from metaft.config.read import load as load_settings
 from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import ConfigError, Fault
+from metaft.files import unwritable
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Memory
 from metaft.finetune.methods import LEARNED
@@ -73,8 +75,10 @@ class Fitted:
         """Write a folder that open_clip can open, with the head and a `load.py` that shows how to use both.
 
         Raises:
-            ConfigError: the model was given without its `architecture`.
+            ConfigError: the model was given without its `architecture`, or the folder cannot be made or written to.
         """
+        if wrong := fault(str(folder)) or unwritable(Path(folder)):
+            raise ConfigError([Fault("folder", wrong, "a folder that can be made and written to")])
         export(self.classifier, self.work.clip, self.classnames, Path(folder))
 
 
@@ -201,6 +205,8 @@ def evaluate(fitted: Fitted, settings: Settings = None, **objects: Unpack[Object
     >>> 0 <= results.metrics["zero_shot"]["id_test"]["accuracy"] <= 1
     True
     """
+    if not isinstance(fitted, Fitted):
+        raise ConfigError([Fault("fitted", f"a {type(fitted).__name__}", "what metaft.finetune returned")])
     work = fitted.work
     if settings is not None or objects:
         work = _opened(_config(settings), objects)
@@ -225,6 +231,8 @@ def _config(
     """The settings, overridden by the arguments of a call."""
     if not isinstance(settings, Config | Mapping | str | Path | None):
         raise ConfigError([Fault("settings", f"a {type(settings).__name__}", "a path, a mapping, a Config or None")])
+    if isinstance(methods, str) or not isinstance(methods, Sequence | None):
+        raise ConfigError([Fault("methods", f"a {type(methods).__name__}", "a list of names, or None")])
     if isinstance(settings, Mapping):
         cfg = from_mapping(settings)
     else:

@@ -86,7 +86,7 @@ class Checkpoints:
             return None
         self._forget(name)
         model, written = restored(self._theta_0, path), notes(path)
-        self._refuse_other(path, written.get("run"))
+        self._refuse_other(path, written.get("run"), written.get("name"))
         try:
             costs = {name: Cost(**cost) for name, cost in json.loads(written["costs"]).items()}
             return Fit(model, costs, dict(json.loads(written["chosen"])))
@@ -98,7 +98,7 @@ class Checkpoints:
         if not ranks.leads():
             return
         costs = {other: asdict(cost) for other, cost in fit.costs.items()}
-        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run}
+        written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run, "name": name}
         self._folder.mkdir(exist_ok=True)
         save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
         self._forget(name)
@@ -123,7 +123,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"{path}: {first_line(error)}; allowed: a training's state, or no such file"
             ) from error
-        self._refuse_other(path, state.pop("run", None))
+        self._refuse_other(path, state.pop("run", None), state.pop("name", None))
         return state
 
     def save(self, name: str, state: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ class Checkpoints:
         self._folder.mkdir(exist_ok=True)
         with replacing(self._training(name)) as file:
             try:
-                torch.save({**state, "run": self._run}, file)
+                torch.save({**state, "run": self._run, "name": name}, file)
             except RuntimeError as error:  # torch's writer hides why a file could not be written
                 raise error.__context__ or error from None
 
@@ -150,9 +150,11 @@ class Checkpoints:
             if not path.name.startswith(f"{name}.fold"):
                 path.unlink(missing_ok=True)
 
-    def _refuse_other(self, path: Path, run: str | None) -> None:
+    def _refuse_other(self, path: Path, run: str | None, name: str | None) -> None:
         if run != self._run:
             raise CheckpointError(f"{path}: of another run; allowed: this run's own, or no such file")
+        if name != path.stem:
+            raise CheckpointError(f"{path}: it is {name}; allowed: {path.stem}, or no such file")
 
     def _training(self, name: str) -> Path:
         return self._folder / f"{name}.training"

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory")  # torch's words
+NO_MEMORY = (  # words of torch, and of oneDNN
+    *("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory"),
+    "could not create a primitive",
+)
 SHOWN = 20  # faults of one kind, or of one file: a person mends no more at a time
 NO_KERNEL = "does not have a deterministic implementation"  # torch's words
 LENGTH = 500  # letters of what was found

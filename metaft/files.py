@@ -12,7 +12,7 @@ from typing import IO, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from metaft.errors import BusyError
+from metaft.errors import BusyError, ConfigError, Fault
 from metaft.texts import regular
 
 TEMPORARY = ".tmp"  # behind the name of a file that is being written
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def write(path: Path, content: str | bytes) -> None:
     """Write a file into a folder that exists; a reader sees all of it or none."""
     with replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
 def append(path: Path, line: str) -> None:
@@ -94,10 +94,25 @@ def nearest_existing(path: Path) -> Path:
 
 def unwritable(folder: Path) -> str | None:
     """Why a folder cannot be made, or written to; None: it can."""
-    place = nearest_existing(folder)
+    place = next(place for place in (folder, *folder.parents, Path()) if os.path.lexists(place))
     if not place.is_dir():
-        return f"{place} is a file"
+        return f"{place} is a {'link to nowhere' if place.is_symlink() else 'file'}"
     return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
+
+
+def refuse_unwritable(out: Path) -> None:
+    """Refuse a file that a command is to write before it does anything else.
+
+    Raises:
+        ConfigError: its folder does not exist, or what is there is no file: a folder, a device, a pipe.
+    """
+    if not out.parent.is_dir():
+        found = f"{out}, in a folder that does not exist"
+    elif out.exists() and not out.is_file():
+        found = f"{out}, {'a folder' if out.is_dir() else 'which is no regular file'}"
+    else:
+        return
+    raise ConfigError([Fault("--out", found, "a file in a folder that is there")])
 
 
 def claim(path: Path) -> FileLock:

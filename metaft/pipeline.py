@@ -157,6 +157,8 @@ def _learned(
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
         return _kept(load_objective(folder.objective), folder, results), results
+    if learned is not None and results.objective is not None:
+        return _kept(learned, folder, results), results
     if learned is None and results.mode is None:
         raise DataError(f"{folder.objective}: no such file; allowed: the objective that the run was given")
     if learned is None:

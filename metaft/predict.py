@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from metaft.config.paths import place
-from metaft.errors import ConfigError, DataError, Fault
+from metaft.errors import DataError
+from metaft.files import refuse_unwritable
 from metaft.shell import answered, leave
 from metaft.texts import PLAIN, oddity
 
@@ -44,26 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _written(args: argparse.Namespace) -> int:
     """Predict, and write what was found."""
-    _refuse_unwritable(args.out)
+    if args.out is not None:
+        refuse_unwritable(args.out)
     found = predictions(args.run, args.images, args.classnames, args.templates, args.device, args.skip)
     text = FORMS[args.format](found)
     if args.out is None:
-        coding = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(text.encode(coding, "backslashreplace").decode(coding))
+        sys.stdout.write(text)
     else:
         args.out.write_text(text, encoding="utf-8", errors="backslashreplace")
     return 0
-
-
-def _refuse_unwritable(out: Path | None) -> None:
-    """Refuse a file that cannot be written before anything is predicted.
-
-    Raises:
-        ConfigError: its folder does not exist, or it is a folder.
-    """
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        found = f"{out}, a folder" if out.is_dir() else f"{out}, in a folder that does not exist"
-        raise ConfigError([Fault("--out", found, "a file in a folder that is there")])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -42,13 +42,18 @@ def provenance(work: Workspace) -> dict[str, Any]:
 
 
 def identity(work: Workspace) -> dict[str, dict[str, Any]]:
-    """What a run must have in common with itself when it goes on, as JSON types: settings, data, weights and code."""
-    classes = hashlib.sha256("\n".join(work.splits.classes.names).encode()).hexdigest()[:16]
+    """What a run must have in common with itself when it goes on, as JSON types: settings, data, weights and code.
+
+    Code, with the threads that it runs on, may be other: what it makes of the rest differs by rounding.
+    """
+    known = work.splits.classes
+    classes = hashlib.sha256("\n".join([*known.names, "", *known.templates]).encode()).hexdigest()[:16]
+    code = {p: _version(p) for p in PACKAGES if p != "metaft"}
     return {
         "settings": fixed_settings(work.cfg),
-        "data": {"classes": {"n": len(work.splits.classes.names), "sha256": classes}, **work.fingerprints},
-        "weights": {"theta_0": digest(work.classifier.state_dict())},
-        "code": {"metaft": _source(), **{p: _version(p) for p in PACKAGES if p != "metaft"}},
+        "data": {"classes": {"n": len(known.names), "sha256": classes}, **work.fingerprints},
+        "weights": {"theta_0": digest(work.classifier.clip.state_dict())},  # the head rounds as threads do
+        "code": {"metaft": _source(), **code, "threads": torch.get_num_threads()},
     }
 
 

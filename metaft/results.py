@@ -13,7 +13,7 @@ from metaft.cost import Cost
 from metaft.errors import DataError
 from metaft.files import to_json, write
 from metaft.objective.objective import Objective
-from metaft.report.document import BESIDE_METRICS, read, sealed
+from metaft.report.document import BESIDE_METRICS, RUN, read, sealed
 from metaft.report.tables import methods_table
 from metaft.report.values import ood_mean
 from metaft.search.journal import Record
@@ -265,32 +265,37 @@ class Results:
             **{key: raw[key] for key in unchanged if key in raw},
         )
 
-    def write(self, folder: str | Path) -> None:
-        """Write results.json, sealed by its checksum, and provenance.json into a folder that exists."""
-        contents = json.loads(to_json(self.to_dict()))
+    def write(self, folder: str | Path, run: str | None = None) -> None:
+        """Write results.json, sealed by its checksum, and provenance.json into a folder that exists.
+
+        Args:
+            run: what tells the run apart whose results they are.
+        """
+        contents = json.loads(to_json(self.to_dict() | ({} if run is None else {RUN: run})))
         write(Path(folder) / "results.json", to_json(sealed(contents), indent=2) + "\n")
         write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")
 
-    def save(self, folder: str | Path) -> None:
-        """Write results.json and its report: results.md, report.html and figures/."""
+    def save(self, folder: str | Path, run: str | None = None) -> None:
+        """Write results.json and its report: results.md, report.html and figures/; `run` as for `write`."""
         from metaft.report.write import write_run  # matplotlib, which reading results does not need
 
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self.write(folder)
+        self.write(folder, run)
         write_run(self.to_dict(), Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, *, unsealed: bool = True) -> Results:
+    def load(cls, folder: str | Path, *, unsealed: bool = True, run: str | None = None) -> Results:
         """Read the results.json of a run folder.
 
         Args:
             unsealed: whether it may be without a checksum, as those of earlier versions are.
+            run: what tells the run apart whose results they have to be; then they need a checksum.
 
         Raises:
-            DataError: it is missing or unreadable, or is not what was written.
+            DataError: it is missing or unreadable, is not what was written, or is of another run.
         """
         try:
-            return cls.from_dict(read(Path(folder), unsealed=unsealed))
+            return cls.from_dict(read(Path(folder), unsealed=unsealed, run=run))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__} {error}"
             raise DataError(f"{folder}: results.json is damaged ({reason}); allowed: as metaft wrote it") from error

@@ -241,6 +241,8 @@ def _beside(args: argparse.Namespace) -> list[Fault]:
         if None not in (value[flag], value[other])
     ]
     known = [str(int(seed)) if SEED.fullmatch(seed) else seed for seed in args.seeds or ()]
+    if args.reproduce and args.resume and args.resume.resolve() == args.reproduce.resolve():
+        faults.append(Fault("--resume", f"{args.resume}, the run that is made again", "the folder that it is made in"))
     if args.seeds == []:
         faults.append(Fault("--seeds", "nothing given", "whole numbers, each once"))
     odd = [seed for seed in known if not SEED.fullmatch(seed) or int(seed) >= 2**31 or known.count(seed) > 1]

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,9 @@ class RunFolder:
         """
 
         def begin() -> Path:
-            path = made(cfg, f"seed{cfg.seed}")
-            write(path / FIRST, to_json(identity, indent=1) + "\n")
-            write(path / "config.yaml", dump(cfg))
+            with made(cfg, f"seed{cfg.seed}") as path:
+                write(path / FIRST, to_json(identity, indent=1) + "\n")
+                write(path / "config.yaml", dump(cfg))
             return path
 
         return cls(ranks.alone(begin), identity, earlier)
@@ -159,7 +160,7 @@ class RunFolder:
     def write(self, results: Results) -> None:
         """Write results.json."""
         if ranks.leads():
-            results.write(self.path)
+            results.write(self.path, self._run)
 
     def settle(self, learned: Objective) -> None:
         """Write objective.yaml, whose presence says that a search has ended."""
@@ -171,16 +172,16 @@ class RunFolder:
         if ranks.leads():
             if handed_back is not None:
                 export(handed_back, work.clip, work.splits.classes.names, self.model)
-            results.save(self.path)
+            results.save(self.path, self._run)
         ranks.meet()
 
     def results(self) -> Results | None:
         """The contents of results.json so far; None: there is none.
 
         Raises:
-            DataError: it cannot be read, or is not what was written.
+            DataError: it cannot be read, is not what was written, or is of another run.
         """
-        return Results.load(self.path, unsealed=False) if os.path.lexists(self.path / "results.json") else None
+        return Results.load(self.path, run=self._run) if os.path.lexists(self.path / "results.json") else None
 
 
 @contextmanager
@@ -198,17 +199,38 @@ def claimed(path: Path) -> Iterator[None]:
             lock.release()
 
 
-def made(cfg: Config, what: str) -> Path:
-    """A new folder: `out`, or one in runs/ named by the time, the settings and what it is for.
+@contextmanager
+def made(cfg: Config, what: str) -> Iterator[Path]:
+    """A new folder, which no other process can claim meanwhile: `out`, or one in runs/ named by the time, the settings
+    and what it is for.
 
     Raises:
+        BusyError: another process has claimed `out`.
         ConfigError: as for `refuse_unusable`.
     """
     refuse_unusable(cfg.out)
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    path = cfg.out or RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-{what}"
+    path = cfg.out or _unused(RUNS / f"{stamp}-{cfg.search.mode or 'objective'}-{cfg.data.format}-{what}")
     path.mkdir(parents=True, exist_ok=True)
-    return path
+    lock = claim(path)
+    try:
+        refuse_unusable(path)  # whoever was here before it was claimed may have begun a run
+        yield path
+    finally:
+        lock.release()
+
+
+def _unused(path: Path) -> Path:
+    """A folder that this process makes, numbered where others have made the ones before it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        mine = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            mine.mkdir()
+        except FileExistsError:
+            continue
+        return mine
+    raise AssertionError("there is always another number")
 
 
 def departures(path: Path, identity: Identity) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaft import pipeline, ranks, seeds
-from metaft.build.carried import Carried, kept
+from metaft.build.carried import Carried
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, Fault
@@ -72,6 +72,9 @@ def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tup
         ConfigError: the run is not finished.
         DataError: it cannot be read.
     """
+    if seeds.is_begun(earlier):
+        one = seeds.place(earlier, seeds.seeds_in(earlier)[0])
+        raise ConfigError([Fault("--reproduce", f"{earlier}, which holds several runs", f"one of them, such as {one}")])
     if not (earlier / "report.html").exists():
         found = f"{earlier} is not finished"
         raise ConfigError([Fault("--reproduce", found, f"a finished run; --resume {earlier} goes on with this one")])
@@ -85,7 +88,7 @@ def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tup
 
 def of_seeds(cfg: Config, folder: Path) -> Iterator[Run]:
     """The run of each seed of a folder (see `metaft.seeds`), one after the other, as they end."""
-    source = kept(folder / seeds.GIVEN)
+    source = seeds.given_in(folder)
     with claimed(folder):
         for seed in seeds.seeds_in(folder):
             out = seeds.place(folder, seed)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy.stats import t as student
 
 from metaft import ranks
-from metaft.build.carried import Carried, keep
+from metaft.build.carried import Carried, keep, kept
 from metaft.config.read import dump
 from metaft.config.schema import Config
-from metaft.errors import DataError
-from metaft.files import to_json, write
+from metaft.errors import DataError, first_line, on_a_line
+from metaft.files import from_json, to_json, write
 from metaft.objective.objective import Objective
 from metaft.report.document import Document, read
 from metaft.report.tables import markdown
 from metaft.report.values import metrics_of, ood_mean, ood_splits, splits_of, title, written
 from metaft.runfolder import made
+from metaft.texts import read_text
 
 FILE, GIVEN, SUMMARY = "seeds.json", "given", "summary.json"
 KEPT = "handed back"  # beside the methods: of each run the model that it hands back
@@ -37,11 +39,11 @@ def begin(cfg: Config, source: Objective | Carried | None, seeds: Sequence[int])
     """
 
     def begin_alone() -> Path:
-        folder = made(cfg, "seeds")
-        write(folder / FILE, to_json({"seeds": list(seeds)}) + "\n")
-        if source is not None:
-            keep(source, folder / GIVEN)
-        write(folder / "config.yaml", dump(cfg))
+        with made(cfg, "seeds") as folder:
+            if source is not None:
+                keep(source, folder / GIVEN)
+            write(folder / FILE, to_json({"seeds": list(seeds), GIVEN: _given_in(folder)}) + "\n")
+            write(folder / "config.yaml", dump(cfg))
         return folder
 
     return ranks.alone(begin_alone)
@@ -58,15 +60,53 @@ def seeds_in(folder: Path) -> list[int]:
     Raises:
         DataError: they cannot be read.
     """
+    return list(_begun(folder).seeds)
+
+
+def given_in(folder: Path) -> Objective | Carried | None:
+    """The objective that all runs of a folder are given; None: each searches for its own.
+
+    Raises:
+        DataError: it is not what the runs began with.
+    """
+    if _begun(folder).given != _given_in(folder):
+        raise DataError(f"{folder / GIVEN}: not the objective that the runs were given; allowed: as they began")
+    return kept(folder / GIVEN)
+
+
+class _Begun(BaseModel):
+    """What seeds.json says: the seeds, and a hash of the objective that was given."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    given: str | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed twice")
+        return seeds
+
+
+def _begun(folder: Path) -> _Begun:
+    """What the runs of a folder began with.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     path = folder / FILE
     try:
-        seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"]
-        if not all(type(seed) is int for seed in seeds):
-            raise ValueError(f"seeds {seeds}")
-        return list(seeds)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        return _Begun.model_validate(from_json(read_text(path)))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = on_a_line(first_line(error))
         raise DataError(f"{path}: the seeds cannot be read ({reason}); allowed: as the runs began") from error
+
+
+def _given_in(folder: Path) -> str | None:
+    """A hash of the files of the objective that was given, 64 hexadecimal digits; None: there are none."""
+    files = sorted((folder / GIVEN).glob("*.yaml"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() if files else None
 
 
 def place(folder: Path, seed: int) -> Path:

@@ -23,9 +23,10 @@ from metaft.errors import (
     out_of_memory,
     undetermined,
 )
+from metaft.streams import forgiving
 
 INTERRUPTED = 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 2.0  # seconds after a signal in which further ones are taken for the same
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
 IMPORTS = "<frozen importlib._bootstrap>"
@@ -37,6 +38,11 @@ def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") 
     Args:
         going_on: how to go on after a signal or a fault of the machine; empty: there is nothing to go on with.
     """
+    with forgiving():
+        return _answered(body, going_on)
+
+
+def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
     try:
         with _signals(going_on):
             code = body()
@@ -44,9 +50,6 @@ def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") 
             return code
     except MetaftError as error:
         return _told(error)
-    except BrokenPipeError:  # whoever read the output has left; what is still to be written goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         print(f"\n{_interrupted(going_on)}", file=sys.stderr)
         return INTERRUPTED
@@ -72,10 +75,11 @@ def leave(code: int) -> NoReturn:
 
 @contextmanager
 def _signals(going_on: Callable[[], str]) -> Iterator[None]:
-    """A context in which the first SIGINT or SIGTERM raises KeyboardInterrupt, and one that comes later ends at once.
+    """A context in which the first of `SIGNALS` raises KeyboardInterrupt, and one that comes later ends at once.
 
-    Within an import the first ends at once too, since what is imported might make another error of it. Nothing is
-    lost: files are written whole. Beside the main thread, which alone gets signals, nothing is changed.
+    One that is ignored, as SIGHUP is by nohup, stays so. Within an import the first ends at once too, since what is
+    imported might make another error of it. Nothing is lost: files are written whole. Beside the main thread, which
+    alone gets signals, nothing is changed.
     """
     first: list[float] = []
 
@@ -92,7 +96,8 @@ def _signals(going_on: Callable[[], str]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:

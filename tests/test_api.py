@@ -345,6 +345,32 @@ def test_objects_stay_in_this_process(objects, section):
     refused(ConfigError, f"{section}.executor: 'processes'", settings=settings, **objects)
 
 
+def test_arguments_of_other_types_are_named(objects, tmp_path):
+    refused(ConfigError, "splits: a list; allowed: datasets by the names", **{**objects, "splits": [1]})
+    alike = {**objects, "classnames": ["same", "same"]}
+    refused(DataError, "the name of class same is 'same', as that of same", **alike)
+    for tokenizer, said in ((lambda texts: None, "gives a NoneType"), ([], "cannot take captions ('list' object")):
+        refused(ConfigError, f"tokenizer: one that {said}", **{**objects, "tokenizer": tokenizer})
+    for methods in (3, "ft"):
+        with pytest.raises(ConfigError, match=f"methods: a {type(methods).__name__}; allowed: a list of names"):
+            metaft.compare(EXAMPLE, methods=methods)
+    with pytest.raises(ConfigError, match=r"fitted: a str; allowed: what metaft\.finetune returned"):
+        metaft.evaluate("x")
+    (tmp_path / "file").write_text("")
+    fitted = metaft.finetune(EXAMPLE, method="zero_shot")
+    for folder in (tmp_path / "file", f"{tmp_path}/a\0b", ""):
+        with pytest.raises(ConfigError, match=r"folder: .*allowed: a folder that can be made and written to"):
+            fitted.save(folder)
+
+
+def test_preprocessing_that_fails_names_its_item(objects):
+    def refuse(image):
+        raise ZeroDivisionError("no pixels")
+
+    said = "item 0 has an image that preprocess cannot take (no pixels)"
+    refused(DataError, said, **{**objects, "preprocess": refuse})
+
+
 def test_bad_settings_are_named_at_once():
     with pytest.raises(ConfigError) as caught:
         metaft.search({"inner": {"stepps": 3}, "search.trials": 0})

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import torch
 from metaft import config, runfolder
 from metaft.checkpoints import Checkpoints
 from metaft.cost import Cost
-from metaft.errors import CheckpointError, ConfigError, DataError
+from metaft.errors import BusyError, CheckpointError, ConfigError, DataError
 from metaft.finetune.fits import Fit
 from metaft.runfolder import RunFolder
 from metaft.tensors import digest
@@ -47,10 +49,73 @@ def test_a_folder_without_a_name_says_what_is_in_it(tmp_path, monkeypatch):
         assert RunFolder.create(config.load(None, words), IDENTITY).path.match(f"runs/*-{name}")
 
 
+def test_runs_that_begin_together_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runfolder.time, "strftime", lambda form: "now")
+    cfg = config.load(None, ["search.mode=tpe"])
+    paths = [RunFolder.create(cfg, IDENTITY).path for _ in range(3)]
+    assert [path.name for path in paths] == [f"now-tpe-digits-seed0{n}" for n in ("", "-2", "-3")]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from metaft.files import claim
+
+lock = claim(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_in_which_another_run_begins_is_refused(tmp_path):
+    """Before anything is written: the other's identity stays its own."""
+    (tmp_path / "run").mkdir()
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match="run: another process is at work on it"):
+            RunFolder.create(config.load(None, [f"out={tmp_path / 'run'}"]), IDENTITY)
+        assert not list((tmp_path / "run").glob("[!.]*"))
+        other.kill()
+
+
+def test_a_run_that_began_meanwhile_is_found(tmp_path, monkeypatch):
+    """Between the first look and the claim."""
+    cfg, claim = config.load(None, [f"out={tmp_path / 'run'}"]), runfolder.claim
+
+    def late(path):
+        (path / "config.yaml").write_text("seed: 1")
+        return claim(path)
+
+    monkeypatch.setattr(runfolder, "claim", late)
+    with pytest.raises(ConfigError, match="run holds a run; allowed: a new folder"):
+        RunFolder.create(cfg, IDENTITY)
+    assert not (tmp_path / "run" / "identity.json").exists()
+
+
+@pytest.mark.parametrize("link", ["nowhere", "run"])
+def test_a_link_to_nowhere_is_refused_first(tmp_path, link):
+    (tmp_path / "run").symlink_to(tmp_path / link)
+    with pytest.raises(ConfigError, match="run is a link to nowhere; allowed: a folder that can be made"):
+        runfolder.refuse_unusable(tmp_path / "run")
+
+
+def test_results_of_another_run_are_refused(tmp_path):
+    other = {**IDENTITY, "settings": {"inner.steps": 9}}
+    RunFolder(tmp_path, other).write(RESULTS)
+    with pytest.raises(DataError, match=r"results\.json: no readable results \(they are of another run\)"):
+        RunFolder(tmp_path, IDENTITY).results()
+    RESULTS.write(tmp_path)
+    with pytest.raises(DataError, match="of another run"):
+        RunFolder(tmp_path, IDENTITY).results()
+
+
 def test_results_and_events(tmp_path):
     folder = RunFolder(tmp_path, IDENTITY)
     assert folder.results() is None
-    RESULTS.write(tmp_path)
+    folder.write(RESULTS)
     assert folder.results() == RESULTS
     with folder.claimed():
         folder.log({"step": 1})
@@ -94,7 +159,7 @@ def test_a_run_that_ended_as_it_began_is_begun_anew(tmp_path, monkeypatch):
         patched.setattr(runfolder, "dump", interrupted)
         with pytest.raises(KeyboardInterrupt):
             RunFolder.create(cfg, IDENTITY)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["identity.json"]
+    assert [path.name for path in (tmp_path / "run").glob("[!.]*")] == ["identity.json"]
     assert config.load(RunFolder.create(cfg, IDENTITY).path / "config.yaml") == cfg
 
 
@@ -161,6 +226,18 @@ def test_a_fit_comes_back(work, checkpoints):
     assert (kept.costs, kept.chosen, kept.cost) == (fit.costs, fit.chosen, Cost(12.5, 0.1))
     for name, tensor in kept.model.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_fits_that_were_exchanged_are_refused(work, checkpoints, tmp_path):
+    for name in ("ft", "kd"):
+        checkpoints.put(name, Fit(work.classifier))
+        checkpoints.save(f"{name}.1", {"step": 3})
+    for suffix in ("safetensors", "1.training"):
+        (tmp_path / "checkpoints" / f"kd.{suffix}").replace(tmp_path / "checkpoints" / f"ft.{suffix}")
+    with pytest.raises(CheckpointError, match=r"ft\.1\.training: it is kd\.1; allowed: ft\.1, or no such file"):
+        checkpoints.load("ft.1")
+    with pytest.raises(CheckpointError, match=r"ft\.safetensors: it is kd; allowed: ft, or no such file"):
+        checkpoints.take("ft")
 
 
 def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):

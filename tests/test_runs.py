@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from metaft import config
 from metaft.finetune.fits import Fits
 from metaft.objective import load_objective
 from metaft.report.document import read, sealed
@@ -19,6 +20,7 @@ from metaft.run import main
 from metaft.search.journal import PLACE
 from metaft.search.lines import SUM, checksum
 from metaft.search.problem.finetune import FinetuneProblem
+from metaft.seeds import begin
 from tests.conftest import SMALL
 
 QUICK = (*SMALL, "data.options.ood_val=100", "evaluation.methods=[zero_shot, autoft]")
@@ -97,7 +99,7 @@ def changed_score(run: Path) -> None:
 
 
 def changed_choice(run: Path) -> None:
-    changed(run, lambda results: results["handed_back"].update(method="nobody"))
+    changed(run, lambda results: results["handed_back"].update(reason="luck"))
 
 
 def changed_weight(run: Path) -> None:
@@ -113,7 +115,7 @@ def changed_weight(run: Path) -> None:
         (changed_trial, "trials", "1 of [0-9]+ evaluations differ, first trial 0: 1 of [0-9]+ differ, outcome value"),
         (one_trial_less, "trials", "[0-9]+ evaluations, not [0-9]+"),
         (changed_score, "methods", "1 of [0-9]+ differ, autoft id_test accuracy: 0\\.[0-9]+ and [01]\\.[0-9]+"),
-        (changed_choice, "handed_back", "1 of 3 differ, method: .* and nobody"),
+        (changed_choice, "handed_back", "1 of 3 differ, reason: .* and luck"),
         (changed_weight, "model", "weights differ by at most 0.12, in bias"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -151,15 +153,21 @@ def test_an_objective_that_was_given_is_given_again(run, capsys):
 
 def test_only_finished_runs_are_made_again(run, capsys):
     (run / "report.html").unlink()
+    begin(config.load(None, ["out=several"]), None, [4, 5])
     for words, said in [
         (["--reproduce", "first"], "first is not finished; allowed: a finished run; --resume first goes on"),
         (["--reproduce", "none"], "--reproduce: none holds no run"),
         (["--reproduce", "first", "--objective", "x"], "--objective: x beside --reproduce; allowed: none, as the run"),
         (["--reproduce", "first", "inner.steps=9"], "inner.steps: 9 in a run that was begun; allowed: 2"),
         (["--reproduce", "first", "--seeds", "1", "2"], "--seeds: 1 2 beside --reproduce"),
+        (["--reproduce", "several"], "--reproduce: several, which holds several runs; allowed: one of them, such as"),
     ]:
         assert main([*words, "--out", "again"]) == 2
         assert said in capsys.readouterr().err
+    assert main(["--reproduce", "first", "--resume", "./first"]) == 2
+    assert (
+        "--resume: first, the run that is made again; allowed: the folder that it is made in" in capsys.readouterr().err
+    )
     assert not Path("again").exists()
 
 

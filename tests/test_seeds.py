@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from metaft import config
 from metaft.errors import DataError
-from metaft.seeds import Summary, half_width, seeds_in
+from metaft.objective import Objective
+from metaft.seeds import Summary, begin, given_in, half_width, seeds_in
 from tests.results import DOCUMENT
 
 
@@ -54,10 +58,36 @@ def test_a_method_that_one_seed_lacks_is_told():
     assert "80.0 (1 none)" in summary.table()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"seeds": 3}', '{"seeds": ["a"]}', '{"seeds": [true]}', "[" * 10**5])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", '{"seeds": 3}', '{"seeds": ["a"]}', '{"seeds": [true]}', "[" * 10**5),
+        *('{"seeds": []}', '{"seeds": [-1]}', '{"seeds": [1, 1]}', '{"seeds": [99999999999999999999]}'),
+    ],
+)
 def test_seeds_that_cannot_be_read(tmp_path, content):
     (tmp_path / "seeds.json").write_text(content)
     with pytest.raises(DataError, match=r"seeds\.json: the seeds cannot be read"):
         seeds_in(tmp_path)
     (tmp_path / "seeds.json").write_text(json.dumps({"seeds": [3, 1]}))
     assert seeds_in(tmp_path) == [3, 1]
+
+
+def test_seeds_that_are_no_file_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "seeds.json")
+    with pytest.raises(DataError, match=r"seeds\.json: the seeds cannot be read"):
+        seeds_in(tmp_path)
+
+
+@pytest.mark.parametrize("change", ["edited", "gone", "new"])
+def test_what_runs_were_given_stays(tmp_path, change):
+    found = Objective({"ce": 1.0}, 1e-3, 0.1)
+    folder = begin(config.load(None, [f"out={tmp_path / 'several'}"]), None if change == "new" else found, [1, 2])
+    assert given_in(folder) == (None if change == "new" else found)
+    if change == "gone":
+        shutil.rmtree(folder / "given")
+    else:
+        (folder / "given").mkdir(exist_ok=True)
+        (folder / "given" / "objective.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-2\nwd: 0.1\n")
+    with pytest.raises(DataError, match="given: not the objective that the runs were given; allowed: as they began"):
+        given_in(folder)

@@ -57,6 +57,7 @@ def raising(error):
             2,
             "can't allocate memory: 9 bytes;",
         ),
+        (RuntimeError("could not create a primitive"), 2, "could not create a primitive; allowed: what fits in memory"),
         (KeyboardInterrupt(), 130, "\ninterrupted; go on with: CMD\n"),
     ],
     ids=str,
@@ -80,6 +81,51 @@ def test_a_bug_is_not_hidden():
         answered(raising(RuntimeError("a bug")))
 
 
+NOWHERE = "print('ü ±'); print('ö', file=sys.stderr)"
+
+
+def piped(body: str, how: str, **env: str) -> subprocess.CompletedProcess:
+    """A process of this body in a shell, with its streams as `how` says."""
+    root = str(Path(__file__).parent.parent)
+    env = {**os.environ, "PYTHONPATH": root, "SCRIPT": GOING.format(body=body), **env}
+    command = ["bash", "-o", "pipefail", "-c", f'{sys.executable} -c "$SCRIPT" {how}']
+    return subprocess.run(command, capture_output=True, env=env, check=False)
+
+
+@pytest.mark.parametrize("how", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
+def test_streams_that_take_nothing_stop_no_work(how, tmp_path):
+    done = piped(f"{NOWHERE}; open({str(tmp_path / 'done')!r}, 'w').close()", how)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / "done").exists()
+
+
+def test_letters_that_a_stream_lacks_are_written_out():
+    done = piped(NOWHERE, "", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"begun\n\\xfc \\xb1\n", b"\\xf6\n")
+
+
+def test_work_goes_on_when_the_reader_leaves(tmp_path):
+    body = f"print('x' * 10**6, flush=True); print('more', flush=True); open({str(tmp_path / 'done')!r}, 'w').close()"
+    done = piped(body, "| head -1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"begun\n", b"")
+    assert (tmp_path / "done").exists()
+
+
+def test_a_full_disk_under_the_output_itself_is_told():
+    done = piped("print('x' * 10**6)", ">/dev/full")
+    assert done.returncode == 3
+    assert b"No space left on device; allowed: room, and then CMD" in done.stderr
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert answered(lambda: int(signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_handlers_are_as_they_were():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert answered(lambda: 0) == 0
@@ -101,7 +147,7 @@ def ended(body: str, *after: float, number: int = signal.SIGINT, cwd: Path | Non
     return process.returncode, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_five_signals_in_five_milliseconds_are_one(number):
     code, err = ended("time.sleep(9)", 0.1, 0.101, 0.102, 0.103, 0.105, number=number)
     assert (code, err) == (130, "\ninterrupted; go on with: CMD\n")
@@ -121,9 +167,5 @@ def test_a_signal_within_an_import_shows_no_trace(tmp_path):
 
 
 def test_whoever_leaves_early_gets_no_trace():
-    script = GOING.format(body="print('x' * 10**6)")
-    root = str(Path(__file__).parent.parent)
-    pipe = f'{sys.executable} -c "$SCRIPT" | head -1'
-    env = {**os.environ, "PYTHONPATH": root, "SCRIPT": script}
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", pipe], capture_output=True, text=True, env=env, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
+    done = piped("print('x' * 10**6)", "| head -1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"begun\n", b"")

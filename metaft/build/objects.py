@@ -122,6 +122,8 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
         faults.append(Fault("splits", found, f"one of them, or only {', '.join(OF_CORRUPTIONS)} under data"))
     faults += _texts(objects, "templates", usable, TEMPLATE)
     faults += _texts(objects, "classnames", lambda name: isinstance(name, str) and not oddity(name), PLAIN)
+    if not isinstance(objects.get("splits", {}), Mapping):
+        faults.append(Fault("splits", f"a {type(objects['splits']).__name__}", "datasets by the names of splits"))
     for field, executor in (("search", cfg.search.executor), ("evaluation", cfg.evaluation.executor)):
         if objects and executor != "serial":
             elsewhere = f"{executor!r}, whose workers open data and model as settings say"

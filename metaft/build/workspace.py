@@ -55,7 +55,7 @@ class Workspace:
 
     @cached_property
     def fingerprints(self) -> dict[str, dict[str, Any]]:
-        """By split, the number of its images and a hash of labels and of some images, as JSON types."""
+        """By split, the number of its images and a hash of what is known of them, as JSON types."""
         return {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in self.splits.parts.items()}
 
     def trained(self, *, text: bool) -> tuple[str, ...]:
@@ -111,8 +111,11 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
 
 
 def _fingerprint(split: Split) -> str:
-    """A hash of all labels and of some images, evenly spread, 16 hexadecimal digits."""
+    """A hash of all labels, domains and groups and of some images, evenly spread, 16 hexadecimal digits."""
     total = hashlib.sha256(split.labels.numpy().tobytes())
+    for kind, parts in (("domains", split.domains), ("groups", split.groups)):
+        if parts is not None:
+            total.update("\n".join([kind, *parts.names]).encode() + parts.numbers.numpy().tobytes())
     total.update(split.source.pixels(range(0, len(split), -(-len(split) // SAMPLE))).numpy().tobytes())
     return total.hexdigest()[:16]
 

@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import open_clip
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from metaft.clip.load import Clip
 from metaft.clip.precision import autocast, matmuls
 from metaft.data.types import Classes
-from metaft.errors import ConfigError, DataError, Fault
+from metaft.errors import ConfigError, DataError, Fault, first_line
 
 
 class Outputs(NamedTuple):
@@ -170,13 +170,32 @@ def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "c
         DataError: a caption is too long for the text tower, which would see its beginning alone.
     """
     captions = [template.format(name) for name in classes.names for template in classes.templates]
-    tokens = clip.tokenizer(captions).to(device)
+    tokens = _tokenised(clip, captions).to(device)
     length = tokens.shape[1]
     for caption, row in zip(captions, tokens.cpu(), strict=True):
         if len(caption.encode()) + 2 > length and not torch.equal(_tokens(clip, caption, 2 * length)[:length], row):
             what = f"the caption {caption[:80]!r}, which is cut after {length} tokens"
             raise DataError(f"data: {what}; allowed: shorter class names or templates")
     return tokens.reshape(len(classes.names), len(classes.templates), -1)
+
+
+def _tokenised(clip: Clip, captions: list[str]) -> Tensor:
+    """The tokens of captions, [N, L].
+
+    Raises:
+        ConfigError: the tokenizer, which may be a person's own, gives something else.
+    """
+    try:
+        tokens: Any = clip.tokenizer(captions)
+    except Exception as error:
+        raise _wrong_tokenizer(f"one that cannot take captions ({first_line(error)})") from error
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(captions):
+        raise _wrong_tokenizer(f"one that gives a {type(tokens).__name__}")
+    return tokens
+
+
+def _wrong_tokenizer(found: str) -> ConfigError:
+    return ConfigError([Fault("tokenizer", found, "open_clip.get_tokenizer: captions to a tensor [captions, tokens]")])
 
 
 def _tokens(clip: Clip, caption: str, length: int) -> Tensor:

@@ -31,6 +31,8 @@ def expanded(value: Any) -> Any:
 
 def fault(text: str) -> str | None:
     """What is wrong with a text that no file can have as its path; None where one can."""
+    if not text:
+        return "an empty one"
     if "\0" in text:
         return "one with the letter \\0"
     if len(os.fsencode(text)) > WHOLE:

@@ -12,6 +12,7 @@ from metaft.config.read import load
 from metaft.config.schema import DataConfig
 from metaft.data import registry, wilds
 from metaft.errors import ConfigError, DataError, unknown
+from metaft.files import refuse_unwritable
 from metaft.report.tables import markdown
 from metaft.shell import answered, leave
 
@@ -31,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _shown(args: argparse.Namespace) -> int:
     """Print what the data set has and write its sheet."""
-    data = settings(args.name, args.root, args.settings)
+    data, seed = settings(args.name, args.root, args.settings), load(None, [f"seed={args.seed}"]).seed
     print(_declared(data), end="")
-    splits = _opened(data, args.seed)
+    splits = _opened(data, seed)
     print(splits_table(splits))
-    _write_sheet(splits, args.seed, args.out)
+    _write_sheet(splits, seed, args.out)
     print(f"\nwrote {args.out}")
     return 0
 
@@ -123,6 +124,7 @@ def _write_sheet(splits: Splits, seed: int, out: Path) -> None:
     sheet = contact_sheet(splits, seed)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        refuse_unwritable(out)
         sheet.save(out, format="PNG")
     except OSError as error:
         raise DataError(f"--out: {out}: {error.strerror}; allowed: a file that can be written") from error

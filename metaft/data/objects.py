@@ -20,7 +20,7 @@ from metaft.data.grouping import Beside, Given, whole
 from metaft.data.sources import MORE, usable
 from metaft.data.sources import NAMES as OF_SOURCES
 from metaft.data.types import Classes, ImageView, Ready, Split, Splits, concatenated
-from metaft.errors import ConfigError, DataError, Fault, nearest
+from metaft.errors import ConfigError, DataError, Fault, first_line, nearest
 from metaft.texts import PLAIN, oddity
 
 NEEDED = ("id_train", "ood_val")
@@ -69,7 +69,7 @@ class _Reader:
 
     def _pixels(self, number: int, image: Any) -> Tensor:
         if isinstance(image, Image):
-            image = self._plain(number, image) if self.preprocess is None else self.preprocess(image)
+            image = self._plain(number, image) if self.preprocess is None else self._prepared(number, image)
         shape = (3, self.view.size, self.view.size)
         if not isinstance(image, Tensor):
             origin = "what preprocess makes of an image" if self.preprocess else "an image"
@@ -81,6 +81,15 @@ class _Reader:
             allowed = "uint8 in 0 to 255, or floats as the model takes them"
             raise self._error(number, f"an image of {image.dtype}", allowed)
         return image
+
+    def _prepared(self, number: int, image: Image) -> Any:
+        """What a person's own preprocessing makes of a picture."""
+        assert self.preprocess is not None
+        try:
+            return self.preprocess(image)
+        except Exception as error:  # of a person's own code
+            reason = first_line(error)
+            raise self._error(number, f"an image that preprocess cannot take ({reason})", "a PIL image") from error
 
     def _plain(self, number: int, image: Image) -> Tensor:
         """A picture of any kind at the model's size, as one of a file is."""

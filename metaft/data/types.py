@@ -233,12 +233,14 @@ def refuse_unusable(classes: Classes, splits: Sequence[Split] = ()) -> None:
     if len(classes.names) < 2:
         names = ", ".join(classes.names)
         raise DataError(f"data: {len(classes.names)} class found ({names}); allowed: at least two classes")
-    by_name: dict[str, str] = {}
-    for name, folder in zip(classes.names, classes.folders or classes.names, strict=True):
-        alike = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), folder)
-        if not name.strip() or alike != folder:
-            what = f"{name!r}, as that of {alike}" if name.strip() else "empty"
-            raise DataError(f"data: the name of class {folder} is {what}; allowed: a name of its own for each class")
+    by_name, known = dict[str, int](), classes.folders or classes.names
+    for number, name in enumerate(classes.names):
+        first = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), number)
+        if not name.strip() or first != number:
+            what = f"{name!r}, as that of {known[first]}" if name.strip() else "empty"
+            raise DataError(
+                f"data: the name of class {known[number]} is {what}; allowed: a name of its own for each class"
+            )
     for split in splits:
         if len(split) == 0:
             raise DataError(f"{split.name}: no images found; allowed: at least one")

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaft.config.paths import place
+from metaft.files import refuse_unwritable
 from metaft.report.document import read
 from metaft.report.tables import methods_table
 from metaft.report.write import write_page
@@ -15,13 +17,14 @@ from metaft.shell import answered, leave
 def main(argv: list[str] | None = None) -> int:
     """Print each run's table and write the page."""
     parser = argparse.ArgumentParser(prog="python -m metaft.report", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="run folders")
+    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="default: report.html")
     args = parser.parse_args(argv)
     return answered(lambda: _compared(args.runs, args.out))
 
 
 def _compared(runs: Sequence[Path], out: Path) -> int:
+    refuse_unwritable(out)
     for folder in runs:
         print(f"{folder}\n\n{methods_table(read(folder))}\n")
     write_page(runs, out)

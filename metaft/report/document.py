@@ -16,6 +16,7 @@ from metaft.space import LARGEST
 from metaft.texts import read_text
 
 SUM = "sha256"  # of all else in a results.json that a run or `Results.save` wrote
+RUN = "run"  # what tells the run apart whose results they are
 Document = Mapping[str, Any]  # the contents of a results.json
 BESIDE_METRICS = ("n", "ci95", "groups", "by_domain")  # what the score of a split holds beside its metrics
 
@@ -116,6 +117,12 @@ class _Results(_Form):
     provenance: _Provenance
     failed: dict[str, str] = {}
 
+    @model_validator(mode="after")
+    def _handed_back(self) -> _Results:
+        if self.handed_back is not None and self.handed_back.method not in self.methods:
+            raise ValueError(f"{self.handed_back.method!r} is handed back, and is none of its methods")
+        return self
+
 
 def sealed(document: Document) -> Document:
     """A document with its checksum."""
@@ -126,22 +133,25 @@ def _sum(document: Document) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
-def read(folder: Path, *, unsealed: bool = True) -> Document:
+def read(folder: Path, *, unsealed: bool = True, run: str | None = None) -> Document:
     """A run's results, as they were written.
 
     Args:
         unsealed: whether they may be without a checksum, as those of earlier versions are.
+        run: what tells the run apart whose results they have to be; then they need a checksum.
 
     Raises:
-        DataError: they are missing or unreadable, or their checksum is that of others.
+        DataError: they are missing or unreadable, their checksum is that of others, or they are of another run.
     """
     path = folder / "results.json"
     try:
         document = from_json(read_text(path))
         claimed = document.pop(SUM, None) if isinstance(document, dict) else None
         _Results.model_validate_json(json.dumps(document))
-        if claimed != _sum(document) and not (unsealed and claimed is None):
+        if claimed != _sum(document) and not (unsealed and run is None and claimed is None):
             raise ValueError(f"its {SUM} is {claimed!r}, not that of its contents")
+        if run is not None and document.pop(RUN, None) != run:
+            raise ValueError("they are of another run")
         return dict(document)
     except (OSError, ValueError, RecursionError) as error:
         reason = _first(error) if isinstance(error, ValidationError) else on_a_line(str(error))

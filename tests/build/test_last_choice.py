@@ -92,6 +92,7 @@ def test_it_is_the_best_of_both_ways_by_folds_and_id(both_work):
     assert [(e["candidate"], e["alpha"]) for e in events if e.get("chosen") and "candidate" in e] == [(name, alpha)]
 
 
+@pytest.mark.full
 def test_where_plain_fine_tuning_is_better_its_objective_is_taken_and_not_trained_again(both_work):
     """A found objective whose rate destroys the model loses; the fits are those that autoft would have trained."""
     fits = fits_in(both_work)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
 from metaft import build, config
 from metaft.build.workspace import device, workspace
 from metaft.data import registry
+from metaft.data.types import Domains
 from metaft.errors import ConfigError
+from metaft.provenance import identity, run_id
 from tests.data import test_wilds
 
 
@@ -17,6 +22,43 @@ def test_a_device_that_is_not_there_is_refused():
     build.check(cfg)
     with pytest.raises(ConfigError, match=r"device: 'cuda:99' \(.*\); allowed: auto, cpu, cuda, cuda:N"):
         workspace(cfg)
+
+
+def test_whatever_is_known_of_images_is_in_their_fingerprint(work):
+    ood_val = work.splits.ood_val
+    numbers = torch.arange(len(ood_val)) % 2
+
+    def fingerprint(**known):
+        splits = replace(work.splits, ood_val=replace(ood_val, **known))
+        return replace(work, splits=splits).fingerprints["ood_val"]["sha256"]
+
+    ways = [
+        {},
+        {"domains": Domains(("a", "b"), numbers)},
+        {"domains": Domains(("a", "c"), numbers)},
+        {"domains": Domains(("a", "b"), 1 - numbers)},
+        {"groups": Domains(("a", "b"), numbers)},
+        {"labels": ood_val.labels.flip(0)},
+    ]
+    assert len({fingerprint(**known) for known in ways}) == len(ways)
+
+
+def test_other_threads_are_other_code_alone(work):
+    """They round otherwise, in a head of class names too."""
+    before, threads = identity(work), torch.get_num_threads()
+    other = replace(work, classifier=copy.deepcopy(work.classifier))
+    with torch.no_grad():
+        other.classifier.head.weight.add_(1e-7)
+    try:
+        torch.set_num_threads(threads + 1)
+        after = identity(other)
+    finally:
+        torch.set_num_threads(threads)
+    assert run_id(after) == run_id(before)
+    assert {part for part in before if after[part] != before[part]} == {"code"}
+    with torch.no_grad():
+        next(other.classifier.clip.parameters()).add_(1e-3)
+    assert run_id(identity(other)) != run_id(before)
 
 
 def test_a_fresh_model_is_a_copy_of_theta_0(work):

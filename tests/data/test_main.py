@@ -85,6 +85,8 @@ def test_exit_codes(tmp_path, capsys):
     assert "Did you mean 'cifar10'?" in said(capsys, "cifar-10", "--root", ".", code=2)
     assert "data.root: nothing given" in said(capsys, "cifar10", code=2)
     assert "data.options.severty: unknown key" in said(capsys, "cifar10", "--root", ".", "severty=3", code=2)
+    assert "seed: -1" in said(capsys, "digits", "--seed", "-1", code=2)
+    assert "seed: 99999999999999999999" in said(capsys, "digits", "--seed", "99999999999999999999", code=2)
     text = said(capsys, "cifar10", "--root", ".", code=3)
     assert "id_train: no cifar-10-batches-py in ." in text
     assert "https://www.cs.toronto.edu/~kriz/cifar.html" in text

@@ -64,7 +64,9 @@ def test_exports(work, fits, name, tmp_path):
         torch.testing.assert_close(theirs, model(batch.images).image_features, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full if name == "best_by_ood_val" else ()) for name in METHODS]
+)
 def test_goes_on_to_the_same_end(few, short, fits, name):
     """20 steps are 10, a file, and 10 more, bit for bit; a method of several trainings is interrupted in each."""
     keeper, shelf = Keeper(stop=True), Memory()

@@ -49,7 +49,7 @@ def test_a_number_that_is_not_finite_comes_back_as_none(tmp_path):
             {"accuracy": 0.5, "nll": float("inf")}, 4, {"accuracy": (0.0, 1.0), "nll": (0.0, float("nan"))}
         )
     }
-    replace(RESULTS, scores={"ft": odd}).write(tmp_path)
+    replace(RESULTS, scores={"ft": odd}, handed_back=None).write(tmp_path)
     assert "- [0.000, -] |" in Results.load(tmp_path).table("nll")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from metaft.finetune.methods import METHODS
@@ -12,7 +14,7 @@ from metaft.report.__main__ import main
 from metaft.report.figures import id_against_ood
 from metaft.report.tables import page
 from metaft.report.write import write_run
-from tests.results import DOCUMENT
+from tests.results import DOCUMENT, RESULTS
 
 
 def test_a_run_is_written(tmp_path):
@@ -60,6 +62,27 @@ def test_runs_are_compared(tmp_path, capsys):
 def test_no_results_is_a_clear_error(tmp_path, capsys):
     assert main([str(tmp_path / "absent")]) == 3
     assert "no readable results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir])
+def test_only_files_are_replaced(tmp_path, capsys, made):
+    """A page that was to take the place of a device would end it for all who use it."""
+    (tmp_path / "a").mkdir()
+    RESULTS.write(tmp_path / "a")
+    made(tmp_path / "out")
+    mode = (tmp_path / "out").lstat().st_mode
+    assert main([str(tmp_path / "a"), "--out", str(tmp_path / "out")]) == 2
+    assert "--out: " in capsys.readouterr().err
+    assert (tmp_path / "out").lstat().st_mode == mode
+    assert main([str(tmp_path / "a"), "--out", str(tmp_path / "none" / "page.html")]) == 2
+
+
+def test_a_name_that_is_no_utf8_is_written_out(tmp_path):
+    folder = tmp_path / os.fsdecode(b"r\xff")
+    folder.mkdir()
+    RESULTS.write(folder)
+    assert main([str(folder), "--out", str(tmp_path / "page.html")]) == 0
+    assert "r\\udcff" in (tmp_path / "page.html").read_text()
 
 
 def test_versions_of_a_suite_never_share_a_page(tmp_path, capsys):

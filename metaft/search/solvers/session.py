@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metaft.config.schema import FinalChoice
-from metaft.errors import DivergedError
+from metaft.errors import DivergedError, MetaftError, OutOfMemoryError
 from metaft.names import ALPHA
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
@@ -45,6 +45,16 @@ def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -
     allowed = final.final_share / (1 - final.final_share) * evaluations
     count = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
     return count, max(1, math.floor(allowed / (count + 1)))
+
+
+def none_left(trials: Sequence[Record]) -> MetaftError:
+    """The error of a search that has no trial to choose from."""
+    reasons = [r.outcome.reason for r in trials if r.outcome.reason]
+    last = f" (the last: {reasons[-1]})" if reasons else ""
+    if all(r.outcome.status == "oom" for r in trials):
+        less = "more memory, or a smaller inner.batch_size or model, in a new run"
+        return OutOfMemoryError(f"search: memory ran out in all {len(trials)} trials{last}; allowed: {less}")
+    return DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
 
 
 def ranked(trials: Iterable[Record]) -> list[Mapping[str, Any]]:
@@ -205,9 +215,7 @@ class Session:
         trials = self.trials
         ok = sorted((r for r in trials if r.outcome.status == "ok"), key=lambda r: r.outcome.value)
         if not ok:
-            reasons = [r.outcome.reason for r in trials if r.outcome.reason]
-            last = f" (the last: {reasons[-1]})" if reasons else ""
-            raise DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
+            raise none_left(trials)
         workers = workers or pool(Serial(self.problem), self.journal)
         chosen, values = self._matured(proposed, workers) or self._repeated(ok, proposed, workers)
         means = {number: fmean(v) for number, v in values.items()}
