@@ -74,7 +74,7 @@ def trials(executor: str, count: int, seconds: float, rounds: int) -> float:
     return (len(clocks) - 1) / (clocks[-1] - clocks[0])
 
 
-def methods(count: int, more: tuple[str, ...]) -> float:
+def methods(count: int, names: tuple[str, ...], more: tuple[str, ...] = ()) -> float:
     """Methods a second that so many processes compare."""
     where = ("evaluation.executor=processes", f"evaluation.workers={count}", "device=cpu")
     cfg = config.load(None, [*where, *more])
@@ -85,9 +85,9 @@ def methods(count: int, more: tuple[str, ...]) -> float:
         begun = fits(work, FitContext(fit_settings(work)), kept)
         several.prepare(begun, ["zero_shot", "linear_probe"][:count])
         start = time.perf_counter()
-        results = pipeline.compare(work, begun, METHODS, pipeline.blank(work), several=several)
-        assert set(results.methods) == set(METHODS)
-        return len(METHODS) / (time.perf_counter() - start)
+        results = pipeline.compare(work, begun, names, pipeline.blank(work), several=several)
+        assert set(results.methods) == set(names)
+        return len(names) / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -105,11 +105,11 @@ def main() -> None:
         if {"work": "trials", "executor": executor, "workers": count} not in rows:
             with signals_leave():  # so that a stopped search closes its executor
                 add("trials", executor, count, trials(executor, count, seconds, rounds=3 if args.quick else 12))
-    counts = COUNTS[:1] if args.quick else COUNTS
+    counts, repeats, cell = (COUNTS[:1], 1, (METHODS[:2], QUICK)) if args.quick else (COUNTS, args.repeats, (METHODS,))
     if {"work": "methods", "executor": "processes", "workers": counts[-1]} not in rows:
         torch.set_num_threads(1)
         with signals_leave():
-            rates = [{n: methods(n, QUICK if args.quick else ()) for n in counts} for _ in range(args.repeats)]
+            rates = [{n: methods(n, *cell) for n in counts} for _ in range(repeats)]
         for n in counts:
             add("methods", "processes", n, median(turn[n] for turn in rates))
 

@@ -375,6 +375,7 @@ def test_a_run_deleted_under_way_is_noticed(metaft, tmp_path, monkeypatch, capsy
 
 HOLD = """
 import sys
+from pathlib import Path
 from metaft.files import claim
 lock = claim(Path(sys.argv[1]))
 print("held", flush=True)

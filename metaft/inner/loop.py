@@ -91,11 +91,15 @@ class HalvedStep(StepFunction, Protocol):
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph."""
+    """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph.
+
+    `part` is the graph of a part of a batch that is run again as a step's is gone through; 0: batches are whole.
+    """
 
     state: int
     graph: int
     outer: int
+    part: int = 0
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,11 @@ class Plan:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
         States wait from the forward to the reverse sweep, beside the one at hand and two adjoints. A graph needs its
-        size again while it is differentiated, and so does the outer loss's.
+        size again while it is differentiated, and so do that of a part and the outer loss's.
         """
         waiting = 0 if self.host else self.span + math.ceil(steps / self.span) - 1
         kept = self.graphs * footprint.graph + 2 * footprint.outer
-        graphs = max(kept, (max(self.graphs, 1) + 1) * footprint.graph)
+        graphs = max(kept, (max(self.graphs, 1) + 1) * footprint.graph + 2 * footprint.part)
         return (waiting + 3) * footprint.state + graphs
 
 
@@ -84,10 +84,12 @@ def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
         return cast(HalvedStep, loop.step).parts(loop.batches[0])[0].outputs(state.leaves().params), None
 
     kept = state.tensors if graphs else (*state.tensors, *state.params)
+    parted = graphs and isinstance(loop.step, HalvedStep) and len(loop.step.parts(loop.batches[0])) > 1
     return Footprint(
         sum(t.numel() * t.element_size() for t in kept),
         graph_bytes(inner_graph if graphs else outputs_graph),
         graph_bytes(lambda: (loop.outer(state.leaves()), None)),
+        graph_bytes(outputs_graph) if parted else 0,
     )
 
 

@@ -52,11 +52,11 @@ def choices() -> str:
 
 
 def workers() -> str:
-    """Trials a second by executor."""
-    return markdown(
-        ["executor", "workers", "trials a second", "ratio to one"],
-        [
-            [r["executor"], str(r["workers"]), f"{r['throughput']:.2f}", f"{r['ratio']:.2f}"]
-            for r in committed("executors")
-        ],
-    )
+    """Pieces of work by executor, a second or a minute."""
+    units = {"trials": (1, "a second"), "methods": (60, "a minute")}
+    rows = []
+    for r in committed("executors"):
+        seconds, unit = units[r["work"]]
+        rate = f"{seconds * r['throughput']:.2f} {r['work']} {unit}"
+        rows.append([r["executor"], str(r["workers"]), rate, f"{r['ratio']:.2f}"])
+    return markdown(["executor", "workers", "done", "ratio to one"], rows)

@@ -206,12 +206,16 @@ class FinetuneProblem:
         return Forecasts(loop, self._hypergrad, run.step_share, run.outer_share)
 
     def _cut_to_fit(self, h: Mapping[str, Any]) -> None:
-        """Cut batches until what is kept fits into what is free, where the loss stays the same."""
-        before, step = self.inner.parts, self.inner.of(h, 0)
-        while self.inner.parts < self.batch_size and step.divisible(h) and self.forecasts.beyond_memory:
-            self._cut(2 * self.inner.parts)
-        if self.inner.parts > before:
-            warn(f"search: a hypergradient does not fit into memory; goes on with inner.accumulate={self.inner.parts}")
+        """Cut batches until what is kept fits into what is free, if that helps and the loss stays the same."""
+        before = parts = self.inner.parts
+        able = self.inner.of(h, 0).divisible(h)
+        while able and parts < self.batch_size and self.forecasts.beyond_memory:
+            parts *= 2
+            self._cut(parts)
+        if parts > before and self.forecasts.beyond_memory:
+            self._cut(before)
+        elif parts > before:
+            warn(f"search: a hypergradient does not fit into memory; goes on with inner.accumulate={parts}")
 
     @property
     def _first(self) -> tuple[Rollout, Loop]:

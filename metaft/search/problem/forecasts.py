@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from metaft.config.schema import HypergradConfig
-from metaft.errors import Fault
+from metaft.errors import Fault, out_of_memory
 from metaft.inner.loop import Footprint, Loop
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.storage import GIB, SHARE, footprint_of, free_memory, planned
@@ -61,9 +61,18 @@ class Forecasts:
 
     @property
     def beyond_memory(self) -> bool:
-        """Whether `auto`, left to itself, would have to take more than its share of what is free."""
-        settings = self._settings
-        return settings.storage == "auto" and settings.memory is None and self.of().bytes > SHARE * self.room
+        """Whether `auto`, left to itself, would have to take more than its share of what is free.
+
+        Where memory runs out as that is measured, whoever runs the loop will find out.
+        """
+        if self._settings.storage != "auto" or self._settings.memory is not None:
+            return False
+        try:
+            return self.of().bytes > SHARE * self.room
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return False
 
     def faults(self) -> list[Fault]:
         """Faults of a storage that asks for more memory than is free, with the ways that would do; none for `auto`."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from metaft.config.schema import FinalChoice, HypergradConfig
-from metaft.errors import ConfigError, DivergedError
+from metaft.errors import ConfigError, DivergedError, OutOfMemoryError
 from metaft.search.bilevel import Budget
 from metaft.search.journal import Journal, Record
 from metaft.search.outcome import Outcome
@@ -110,6 +110,23 @@ def test_the_last_choice_has_its_share():
 def test_a_search_where_all_diverges_says_so(solver):
     with pytest.raises(DivergedError, match=r"all 3 trials diverged; narrow objective\.bounds"):
         solver().solve(Cliff(), Budget(trials=3), Journal())
+
+
+class Starved(Bowl):
+    """No run finds the memory that it takes."""
+
+    def evaluate(self, params, seed, report=None):
+        raise MemoryError("9 GiB")
+
+    def hypergradient(self, u, seed):
+        raise MemoryError("9 GiB")
+
+
+@each_solver
+def test_a_search_without_memory_says_so(solver):
+    said = r"memory ran out in all 3 trials \(the last: MemoryError: 9 GiB\); allowed: more memory, or a smaller"
+    with pytest.raises(OutOfMemoryError, match=said):
+        solver().solve(Starved(), Budget(trials=3), Journal())
 
 
 class Sloped(Bowl):
