@@ -1,10 +1,14 @@
-"""Whether the peak memory that a dry run forecasts is that of the run.
+"""Whether the peak memory that is forecast is what is taken.
 
     python benchmarks/memory.py [--device cpu] [--seeds 0] [--quick] [--out FILE]
 
-Whole processes on small splits of digits: a search through two steps, `ft` and `autoft`, with the toy CLIP and a
-ViT-B/32 as open_clip initialises it (126 million parameters with the text tower). A row is a model and a mode;
-`forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process, in MiB.
+Rows of two kinds (`what`), with the toy CLIP and a ViT-B/32 as open_clip initialises it (126 million parameters with
+the text tower); `forecast` and `taken` are in MiB:
+
+- `run`: a whole process on small splits of digits: a search through two steps, `ft` and `autoft`; by `way`, the mode.
+  `forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process.
+- `hypergradient`: one through eight steps of 16 images (ViT-B/32: four of 4), by `way`, estimator and storage, each in
+  a process of its own that has made a plain step; beside what is loaded then.
 """
 
 from __future__ import annotations
@@ -16,15 +20,22 @@ from pathlib import Path
 from subprocess import run
 from tempfile import TemporaryDirectory
 
-from shared.rows import Rows, arguments
+from shared.memory import peak_resident
+from shared.rows import Row, Rows, arguments
+from shared.workers import in_workers
 
-KEYS = ("model", "mode", "seed")
+from metaft import config, pipeline
+from metaft.build.problem import problem_in
+from metaft.search.problem.forecasts import WAYS
+
+KEYS = ("what", "model", "way", "seed")
 MODELS = {"toy-clip": (), "ViT-B-32": ("model.pretrained=random", "inner.batch_size=4", "finetune.batch_size=4")}
 SIZES = ("data.options.id_train=16", "data.options.id_val=20", "data.options.ood_val=40", "data.options.test=20")
 SMALL = (
     *SIZES,
     *("inner.steps=2", "search.trials=8", "search.seconds=null", "finetune.epochs=1", "evaluation.bootstrap=100"),
 )
+LOOPS = {"toy-clip": ("inner.steps=8", "inner.batch_size=16"), "ViT-B-32": ("inner.steps=4", "inner.batch_size=4")}
 METHODS = "evaluation.methods=[zero_shot, ft, autoft]"
 CHILD = "import resource, sys; from metaft.run import main; code = main(sys.argv[1:]); "
 CHILD += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
@@ -34,16 +45,43 @@ def main() -> None:
     args = arguments("memory", __doc__, seeds=(0,))
     rows = Rows("memory", args, KEYS)
     models, modes = (["toy-clip"], ["tpe"]) if args.quick else (list(MODELS), ["tpe", "hypergrad"])
-    for seed, model, mode in product(args.seeds, models, modes):
-        cell = {"model": model, "mode": mode, "seed": seed}
-        if cell in rows:
-            continue
-        words = ["--mode", mode, *SMALL, METHODS, f"model.name={model}", *MODELS[model], f"seed={seed}"]
-        words.append(f"device={args.device}")
-        forecast = number(r"the whole run +\| +([\d,]+) MiB", said([*words, "--dry-run"]))
-        with TemporaryDirectory() as folder:
-            taken = number(r"peak (\d+)", said([*words, "--out", str(Path(folder) / "run")])) / 1024
-        rows.add({**cell, "forecast": forecast, "taken": round(taken), "ratio": round(forecast / taken, 3)})
+    ways = WAYS[:1] if args.quick else WAYS
+    for seed, model in product(args.seeds, models):
+        words = [f"model.name={model}", *MODELS[model], f"seed={seed}", f"device={args.device}"]
+        jobs = {
+            **{("hypergradient", f"{estimator} {storage}"): (estimator, storage) for estimator, storage in ways},
+            **{("run", mode): (mode,) for mode in modes},
+        }
+        for (what, way), job in jobs.items():
+            cell = {"what": what, "model": model, "way": way, "seed": seed}
+            if cell not in rows:
+                measured = hypergradient if what == "hypergradient" else whole
+                forecast, taken = next(in_workers([(measured, *job, model, words)], 1))
+                rows.add({**cell, **in_mib(forecast, taken)})
+
+
+def in_mib(forecast: float, taken: float) -> Row:
+    return {"forecast": round(forecast / 2**20), "taken": round(taken / 2**20), "ratio": round(forecast / taken, 3)}
+
+
+def whole(mode: str, model: str, words: list[str]) -> tuple[float, float]:
+    """Bytes that a dry run forecasts for a run, and those of its process."""
+    words = ["--mode", mode, *SMALL, METHODS, *words]
+    forecast = number(r"the whole run +\| +([\d,]+) MiB", said([*words, "--dry-run"])) * 2**20
+    with TemporaryDirectory() as folder:
+        return forecast, number(r"peak (\d+)", said([*words, "--out", str(Path(folder) / "run")])) * 2**10
+
+
+def hypergradient(estimator: str, storage: str, model: str, words: list[str]) -> tuple[float, float]:
+    """Bytes that are forecast for a hypergradient, and those that it takes."""
+    way = (f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.spacing=1e-3")
+    plain = ("search.mode=hypergrad", "search.use_ood_labels=judge", "objective.head=zero_shot")
+    sizes = ("data.options.id_train=64", *SIZES[1:], "search.id_drop_max=null")
+    cfg = config.load(None, [*words, *sizes, *plain, *way, *LOOPS[model]])
+    problem = problem_in(pipeline.opened(cfg))
+    problem.evaluate(problem.space.plain(problem.start), 0)
+    forecast = problem.forecasts.of().bytes
+    return forecast, peak_resident(lambda: problem.hypergradient(problem.start, 0), cfg.device)
 
 
 def said(words: list[str]) -> str:

@@ -33,14 +33,14 @@ def zero_shot() -> str:
 
 
 def memory() -> str:
-    """The peak memory that a dry run forecasts, and what the run took."""
-    head = ["model", "mode", "forecast, MiB", "taken, MiB", "forecast / taken"]
+    """The peak memory that is forecast, and what was taken."""
+    head = ["what", "model", "way", "forecast, MiB", "taken, MiB", "forecast / taken"]
     return markdown(head, [_memory(row) for row in committed("memory")])
 
 
 def _memory(row: Row) -> list[str]:
     sizes = [f"{row[what]:,.0f}" for what in ("forecast", "taken")]
-    return [row["model"], row["mode"], *sizes, f"{row['ratio']:.2f}"]
+    return [row["what"], row["model"], row["way"], *sizes, f"{row['ratio']:.2f}"]
 
 
 def _loop(row: Row) -> list[str]:
