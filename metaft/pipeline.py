@@ -263,7 +263,7 @@ def compare(
         several: make what results say of each method; by default this process does, one after the other.
     """
     todo = [name for name in methods if name not in results.methods and name not in results.failed]
-    here = Comparison(work, fits, log)
+    here = Comparison.of(work, fits, log)
     for name, row in here.rows(todo) if several is None else several.rows(fits, todo):
         if isinstance(row, str):
             results = results.with_failure(name, row)

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from metaft.clip.names import architectures
 from metaft.config.limits import admits, allowed
 from metaft.config.schema import Config
-from metaft.config.section import WorkersConfig
 from metaft.data import registry as data
-from metaft.errors import ConfigError, Fault, all_unknown
+from metaft.errors import ConfigError, Fault, all_unknown, unknown
 from metaft.finetune.methods import METHODS
 from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
@@ -23,7 +22,7 @@ from metaft.metrics import BY_SET, METRICS
 from metaft.names import ALPHA, OOD_VAL, Name, source_name
 from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
-from metaft.search.executors.registry import EXECUTORS
+from metaft.search.executors.registry import EXECUTORS, SERIAL
 from metaft.search.registry import AUTO as BY_METRIC
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 from metaft.space import SCALES
@@ -53,6 +52,7 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
         *_bounds(cfg),
         *_values(cfg),
         *_solver(cfg),
+        *_workers(cfg),
         *_knobs(cfg),
         *_data(cfg),
         *_parts(cfg),
@@ -78,7 +78,6 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
         ("objective.recipe", objective.recipe, searched),
         ("search.metric", [search.metric], [BY_SET, *(name for name, metric in METRICS.items() if metric.sought_by)]),
         ("search.outer_loss", [search.outer_loss], (BY_METRIC, *OUTER_LOSSES)),
-        *((f"{section}.executor", [where.executor], EXECUTORS) for section, where in _workers(cfg)),
         ("search.method", [] if search.method is None else [search.method], HOOKS),
         ("hypergrad.linear_solver", [cfg.hypergrad.linear_solver], LINEAR_SOLVERS),
         ("finetune.method", [cfg.finetune.method], {AUTO, *METHODS}),
@@ -119,7 +118,6 @@ def _knobs(cfg: Config) -> list[Fault]:
 def _solver(cfg: Config) -> list[Fault]:
     """Faults of search settings that the solver of `search.mode` cannot use."""
     search, gradients = cfg.search, cfg.search.mode == HYPERGRAD
-    others = ", ".join(name for name in EXECUTORS if name != "serial")
     sampled, head = search.mode not in (None, HYPERGRAD), cfg.objective.head
     apart = ", ".join((AUTO, *(name for name, registered in HEADS.items() if not registered.fits_ood_val)))
     rules = [
@@ -155,27 +153,26 @@ def _solver(cfg: Config) -> list[Fault]:
             search.mode in (HYPERGRAD, "random") and search.warm_start is not None,
             Fault("search.warm_start", f"given with {search.mode}", "null, or --mode tpe"),
         ),
-        *(
-            (
-                where.executor == "serial" and where.workers != 1,
-                Fault(f"{section}.workers", f"{where.workers} with executor serial", f"1, or one of {others}"),
-            )
-            for section, where in _workers(cfg)
-        ),
-        *(
-            (
-                where.executor != "ray" and where.gpu_share != 1,
-                Fault(f"{section}.gpu_share", f"{where.gpu_share:g} with executor {where.executor}", "1, or ray"),
-            )
-            for section, where in _workers(cfg)
-        ),
     ]
     return [fault for broken, fault in rules if broken]
 
 
-def _workers(cfg: Config) -> list[tuple[str, WorkersConfig]]:
-    """The sections that say where work runs, by name."""
-    return [("search", cfg.search), ("evaluation", cfg.evaluation)]
+def _workers(cfg: Config) -> list[Fault]:
+    """Faults of where work runs."""
+    faults, others = [], [name for name in EXECUTORS if name != SERIAL]
+    for section, where in (("search", cfg.search), ("evaluation", cfg.evaluation)):
+        name, known = where.executor, EXECUTORS.get(where.executor)
+        if known is None:
+            faults.append(unknown(f"{section}.executor", name, EXECUTORS))
+        elif not known.installed:
+            allowed = ", ".join([*(n for n in EXECUTORS if n != name), f"or pip install 'metaft[{name}]'"])
+            faults.append(Fault(f"{section}.executor", f"{name!r}, which is not installed", allowed))
+        if name == SERIAL and where.workers != 1:
+            allowed = f"1, or one of {', '.join(others)}"
+            faults.append(Fault(f"{section}.workers", f"{where.workers} with executor {name}", allowed))
+        if name != "ray" and where.gpu_share != 1:
+            faults.append(Fault(f"{section}.gpu_share", f"{where.gpu_share:g} with executor {name}", "1, or ray"))
+    return faults
 
 
 def _bounds(cfg: Config) -> list[Fault]:

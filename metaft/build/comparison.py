@@ -46,17 +46,24 @@ class Comparison:
 
     Args:
         log: takes each method's drift.
+        drift: measures that; what it knows of theta_0 is shared with other variants.
     """
 
     work: Workspace
     fits: Fits
     log: Log
+    drift: Drift
+
+    @classmethod
+    def of(cls, work: Workspace, fits: Fits, log: Log) -> Comparison:
+        """Of these fits, by a workspace's settings."""
+        return cls(work, fits, log, drift(work))
 
     def row(self, name: str) -> Row | str:
         """What a method comes to; where it diverges, why."""
         try:
             fit = self.fits(name)
-            moved = self._drift(fit.model)
+            moved = self.drift(fit.model)
             self.log({"method": name, "drift": moved})
             judged = self.fits.judged(name)
             return Row(scored(self.work, fit.model), fit.cost, moved, None if judged is None else judged.accuracy)
@@ -67,10 +74,6 @@ class Comparison:
         """The rows of several methods, one after the other."""
         for name in names:
             yield name, self.row(name)
-
-    @cached_property
-    def _drift(self) -> Drift:
-        return drift(self.work)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Elsewhere:
         kept = Checkpoints(self.folder, work.classifier, work.device, self.run, shared=True)
         log = (lambda event: None) if self.events is None else Events(self.events).add
         context = FitContext(fit_settings(work), keeper=kept, log=log)
-        return Comparison(work, fits(work, context, kept), log)
+        return Comparison.of(work, fits(work, context, kept), log)
 
 
 @dataclass(frozen=True)

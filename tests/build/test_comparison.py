@@ -77,7 +77,7 @@ def test_workers_make_what_one_process_makes(opened, tmp_path):
 
 def test_a_fit_of_another_process_is_waited_for_or_put_off(opened, tmp_path):
     kept, fits = kept_in(tmp_path, opened, shared=True)
-    mine = Comparison(opened, fits, lambda event: None)
+    mine = Comparison.of(opened, fits, lambda event: None)
     with kept.held("ft", wait=True):
         with pytest.raises(BusyFitError), Checkpoints(tmp_path, opened.classifier, shared=True).held("ft", wait=False):
             pass
@@ -143,7 +143,7 @@ def test_fits_under_another_name_are_made_as_asked(opened, tmp_path):
     with scripted(tmp_path, []) as (several, executor):
         several.prepare(aside, ["autoft_end"])
     (job,) = executor.seen
-    mine = Comparison(opened, fits, lambda event: None)
+    mine = Comparison.of(opened, fits, lambda event: None)
     assert job.perform(mine)
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["autoft_found.safetensors"]
     made, again = Checkpoints(tmp_path, opened.classifier).take("autoft_found"), aside.model("autoft_end")
@@ -165,7 +165,7 @@ def test_a_divergence_is_told_by_the_row(opened, tmp_path):
     def diverge(name, ood_val, context):
         raise DivergedError(f"{name} diverged")
 
-    mine = Comparison(opened, replace(fits, fit=diverge), lambda event: None)
+    mine = Comparison.of(opened, replace(fits, fit=diverge), lambda event: None)
     assert fitting("ft").perform(mine)
     assert Rating("ft", OURS).perform(mine) == "ft diverged"
 

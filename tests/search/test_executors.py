@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from metaft.errors import ConfigError
+from metaft import config
+from metaft.build.check import faults_of
 from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
@@ -226,10 +227,14 @@ def test_ray_workers_give_what_one_process_gives(tmp_path, monkeypatch):
     assert caught.value.exit_code == 3
 
 
-def test_ray_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"ray, which is not installed; allowed: serial, processes; or pip install"):
-        EXECUTORS["ray"].make(None, Place(bowl, 1))
+@pytest.mark.parametrize("section", ["search", "evaluation"])
+def test_ray_that_is_missing_is_named(monkeypatch, section):
+    """Before anything is opened."""
+    monkeypatch.setattr("metaft.search.executors.registry.find_spec", lambda name: None)
+    (fault,) = faults_of(config.load(None, ["search.mode=tpe", f"{section}.executor=ray"]))
+    assert str(fault) == (
+        f"{section}.executor: 'ray', which is not installed; allowed: serial, processes, or pip install 'metaft[ray]'."
+    )
 
 
 def test_a_share_of_a_gpu_is_asked_for(monkeypatch):

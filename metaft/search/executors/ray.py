@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from metaft.errors import ConfigError, Fault
 from metaft.search.executors.registry import Factory, Place
 from metaft.search.executors.work import Done, Job, Raised, Worker
 
@@ -16,15 +15,14 @@ class RayWorkers:
 
     A worker asks for a GPU, or a share of one, where the devices are GPUs, else for a CPU, which it needs only to be
     placed.
-
-    Raises:
-        ConfigError: Ray is not installed.
     """
 
     def __init__(
         self, factory: Factory, workers: int, devices: Sequence[str] = ("cpu",), gpu_share: float = 1.0
     ) -> None:
-        self._ray = _ray()
+        import ray
+
+        self._ray: Any = ray
         self._started = not self._ray.is_initialized()
         if self._started:
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
@@ -71,12 +69,3 @@ class RayWorkers:
             self._ray.kill(actor)
         if self._started:
             self._ray.shutdown()
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        allowed = 'serial, processes; or pip install "metaft[ray]"'
-        raise ConfigError([Fault("search.executor", "ray, which is not installed", allowed)]) from None
-    return ray

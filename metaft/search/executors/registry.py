@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from metaft.lazy import Lazy
@@ -29,10 +30,19 @@ class Place:
 
 @dataclass(frozen=True)
 class ExecutorKind:
-    """A registered executor: `make` gives it (see `metaft.search.executors.work`) from what jobs need and a place."""
+    """A registered executor: `make` gives it (see `metaft.search.executors.work`) from what jobs need and a place.
+
+    `package` is one that it needs beside metaft's own.
+    """
 
     description: str
     make: Callable[[Any, Place], Any]
+    package: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there."""
+        return self.package is None or find_spec(self.package) is not None
 
 
 SERIAL = "serial"  # the executor without workers
@@ -42,6 +52,8 @@ EXECUTORS: dict[str, ExecutorKind] = {
         "processes on this machine, a device each", Lazy("metaft.search.executors.processes:Processes.of")
     ),
     "ray": ExecutorKind(
-        "actors on the Ray cluster at RAY_ADDRESS, or on a local one", Lazy("metaft.search.executors.ray:RayWorkers.of")
+        "actors on the Ray cluster at RAY_ADDRESS, or on a local one",
+        Lazy("metaft.search.executors.ray:RayWorkers.of"),
+        "ray",
     ),
 }
