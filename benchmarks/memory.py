@@ -7,8 +7,8 @@ the text tower); `forecast` and `taken` are in MiB:
 
 - `run`: a whole process on small splits of digits: a search through two steps, `ft` and `autoft`; by `way`, the mode.
   `forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process.
-- `hypergradient`: one through eight steps of 16 images (ViT-B/32: four of 4), by `way`, estimator and storage, each in
-  a process of its own that has made a plain step; beside what is loaded then.
+- `hypergradient`: one through eight steps of 16 images (ViT-B/32: four of 4), by `way`, estimator and storage;
+  `taken` is the most bytes of tensors alive at once, beside those that were before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from subprocess import run
 from tempfile import TemporaryDirectory
 
-from shared.memory import peak_resident
+from shared.memory import peak_bytes
 from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
 
@@ -79,9 +79,8 @@ def hypergradient(estimator: str, storage: str, model: str, words: list[str]) ->
     sizes = ("data.options.id_train=64", *SIZES[1:], "search.id_drop_max=null")
     cfg = config.load(None, [*words, *sizes, *plain, *way, *LOOPS[model]])
     problem = problem_in(pipeline.opened(cfg))
-    problem.evaluate(problem.space.plain(problem.start), 0)
-    forecast = problem.forecasts.of().bytes
-    return forecast, peak_resident(lambda: problem.hypergradient(problem.start, 0), cfg.device)
+    problem.hypergradient(problem.start, 0)  # which measures and keeps what all others find there
+    return problem.forecasts.of().bytes, peak_bytes(lambda: problem.hypergradient(problem.start, 0), cfg.device)[1]
 
 
 def said(words: list[str]) -> str:

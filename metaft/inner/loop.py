@@ -93,13 +93,15 @@ class HalvedStep(StepFunction, Protocol):
 class Footprint:
     """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph.
 
-    `part` is the graph of a part of a batch that is run again as a step's is gone through; 0: batches are whole.
+    `seen` is what waits with each state for the reverse sweep, and `part` the graph of a part of a batch that is run
+    again as a step's is gone through; 0: nothing, or batches are whole.
     """
 
     state: int
     graph: int
     outer: int
     part: int = 0
+    seen: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,13 +46,14 @@ class Plan:
     def peak(self, footprint: Footprint, steps: int) -> float:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
-        States wait from the forward to the reverse sweep, beside the one at hand and two adjoints. A graph needs its
-        size again while it is differentiated, and so do that of a part and the outer loss's.
+        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints. A graph needs
+        its size again while it is differentiated, and so do that of a part and the outer loss's.
         """
-        waiting = 0 if self.host else self.span + math.ceil(steps / self.span) - 1
-        kept = self.graphs * footprint.graph + 2 * footprint.outer
-        graphs = max(kept, (max(self.graphs, 1) + 1) * footprint.graph + 2 * footprint.part)
-        return (waiting + 3) * footprint.state + graphs
+        apart = math.ceil(steps / self.span) - 1
+        waiting = 0 if self.host else self.span * (footprint.state + footprint.seen) + apart * footprint.state
+        at_the_end = footprint.state + self.graphs * footprint.graph + 2 * footprint.outer
+        within = 3 * footprint.state + (max(self.graphs, 1) + 1) * footprint.graph + 2 * footprint.part
+        return waiting + max(at_the_end, within)
 
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
@@ -83,14 +84,18 @@ def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
     def outputs_graph() -> tuple[object, object]:
         return cast(HalvedStep, loop.step).parts(loop.batches[0])[0].outputs(state.leaves().params), None
 
-    kept = state.tensors if graphs else (*state.tensors, *state.params)
     parted = graphs and isinstance(loop.step, HalvedStep) and len(loop.step.parts(loop.batches[0])) > 1
     return Footprint(
-        sum(t.numel() * t.element_size() for t in kept),
+        _bytes(state.tensors),
         graph_bytes(inner_graph if graphs else outputs_graph),
         graph_bytes(lambda: (loop.outer(state.leaves()), None)),
         graph_bytes(outputs_graph) if parted else 0,
+        0 if graphs else _bytes(state.params),
     )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budget: float | None, host: bool) -> Plan:
