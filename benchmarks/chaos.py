@@ -8,7 +8,7 @@ random moments of its length, one to three in a row. `before`, `after`: a SIGKIL
 takes its place or a line is added; `torn`: after half of a line; `full`: a disk without room there, which must end in
 exit code 3 and one line that names the file and how to go on. In `tpe` every write is struck, elsewhere those that
 differ from it: of the search, and in `hypergrad` (with folds) and `online` of checkpoints; every second one in
-`hypergrad`, every third in `processes`. `identical` compares journal, objective, weights, results
+`hypergrad`, every third in `processes`; in `compared`, whose methods two workers fit, none. `identical` compares journal, objective, weights, results
 and events with the undisturbed run, times aside; `difference` is the first thing that was otherwise. Linux. --quick:
 one kind, a handful of cases.
 """
@@ -61,6 +61,10 @@ class Kind:
 
 TPE = ("--mode", "tpe", *JUDGE)
 HYPERGRAD, ONLINE = ("--mode", "hypergrad"), ("hypergrad.regime=online", "hypergrad.share=12")
+COMPARED = (
+    "evaluation.methods=[zero_shot, ft, wise_ft, dfr, autoft]",
+    *("evaluation.executor=processes", "evaluation.workers=2"),
+)
 ALL, SEARCH, FITS = "", "search/", "checkpoints/"
 KINDS = {
     "tpe": Kind((*TPE, "search.trials=4"), 0.25, (ALL,)),
@@ -68,6 +72,7 @@ KINDS = {
     "online": Kind((*HYPERGRAD, *ONLINE, "search.trials=99"), 0.25, (SEARCH, FITS)),
     "processes": Kind((*TPE, "search.trials=2", "search.executor=processes"), 0.12, (SEARCH,), every=3),
     "ray": Kind((*TPE, "search.trials=2", "search.executor=ray"), 0.08, (SEARCH,)),
+    "compared": Kind((*TPE, "search.trials=1", *COMPARED), 0.12, ()),
 }
 
 
@@ -92,7 +97,7 @@ def words(kind: str, seed: int, run: Path) -> list[str]:
     """The command line that goes on with a run, or begins it while there is none."""
     if (run / "config.yaml").exists():
         return ["--resume", str(run), "--quiet"]
-    return [*KINDS[kind].words, *SMALL, "--seed", str(seed), "--out", str(run), "--quiet"]
+    return [*SMALL, *KINDS[kind].words, "--seed", str(seed), "--out", str(run), "--quiet"]
 
 
 def undisturbed(kind: str, seed: int, folder: Path) -> Row:

@@ -10,8 +10,11 @@ from typing import Any
 import yaml
 from safetensors.torch import load_file
 
-from metaft.files import TEMPORARY
+from metaft.config import load
+from metaft.files import TEMPORARY, to_json
 from metaft.report.document import SUM
+from metaft.runfolder import EVENTS
+from metaft.search.executors.registry import SERIAL
 from metaft.tensors import digest
 
 TIMES = ("seconds", "clock", "crc")  # a record's checksum covers its times
@@ -22,11 +25,15 @@ UNLIKE = ("provenance.json", "results.md", "report.html")  # made of results.jso
 def difference(reference: Path, other: Path) -> str:
     """The first difference between two run folders, in words; empty: there is none."""
     wanted, found = _files(reference), _files(other)
+    several = load(reference / "config.yaml").evaluation.executor != SERIAL
     if wanted != found:
         return f"files: {sorted(set(found) - set(wanted))} more, {sorted(set(wanted) - set(found))} missing"
     for name in wanted:
         if Path(name).name not in UNLIKE:
-            said = _between(*(_content(folder / name) for folder in (reference, other)))
+            contents = [_content(folder / name) for folder in (reference, other)]
+            if several and name == EVENTS:  # which workers add as they happen
+                contents = [sorted(content, key=to_json) for content in contents]
+            said = _between(*contents)
             if said:
                 return f"{name}: {said}"
     return ""
