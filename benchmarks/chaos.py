@@ -8,9 +8,9 @@ random moments of its length, one to three in a row. `before`, `after`: a SIGKIL
 takes its place or a line is added; `torn`: after half of a line; `full`: a disk without room there, which must end in
 exit code 3 and one line that names the file and how to go on. In `tpe` every write is struck, elsewhere those that
 differ from it: of the search, and in `hypergrad` (with folds) and `online` of checkpoints; every second one in
-`hypergrad`, every third in `processes`; in `compared`, whose methods two workers fit, none. `identical` compares journal, objective, weights, results
-and events with the undisturbed run, times aside; `difference` is the first thing that was otherwise. Linux. --quick:
-one kind, a handful of cases.
+`hypergrad`, every third in `processes`; in `compared`, whose methods two workers fit, none. `identical` compares
+journal, objective, weights, results and events with the undisturbed run, times aside; `difference` is the first thing
+that was otherwise. Linux. --quick: one kind, a handful of cases.
 """
 
 from __future__ import annotations
