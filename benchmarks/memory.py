@@ -7,7 +7,7 @@ the text tower); `forecast` and `taken` are in MiB:
 
 - `run`: a whole process on small splits of digits: a search through two steps, `ft` and `autoft`; by `way`, the mode.
   `forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process.
-- `hypergradient`: one through eight steps of 16 images (ViT-B/32: four of 4), by `way`, estimator and storage;
+- `hypergradient`: one through eight steps of 16 images (ViT-B/32: three of 4), by `way`, estimator and storage;
   `taken` is the most bytes of tensors alive at once, beside those that were before.
 """
 
@@ -35,7 +35,7 @@ SMALL = (
     *SIZES,
     *("inner.steps=2", "search.trials=8", "search.seconds=null", "finetune.epochs=1", "evaluation.bootstrap=100"),
 )
-LOOPS = {"toy-clip": ("inner.steps=8", "inner.batch_size=16"), "ViT-B-32": ("inner.steps=4", "inner.batch_size=4")}
+LOOPS = {"toy-clip": ("inner.steps=8", "inner.batch_size=16"), "ViT-B-32": ("inner.steps=3", "inner.batch_size=4")}
 METHODS = "evaluation.methods=[zero_shot, ft, autoft]"
 CHILD = "import resource, sys; from metaft.run import main; code = main(sys.argv[1:]); "
 CHILD += "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
