@@ -37,6 +37,11 @@ SMALL = (
 )
 
 
+def by_default(kept, values):
+    """Parameters, of which all but these are for `full` runs."""
+    return [pytest.param(value, marks=() if value in kept else pytest.mark.full) for value in values]
+
+
 @pytest.fixture(autouse=True)
 def heard():
     """Lines are told again after a test that was quiet."""

@@ -20,6 +20,7 @@ import metaft
 from metaft.api import EXAMPLE
 from metaft.errors import ConfigError, DataError
 from metaft.run import main
+from tests.conftest import by_default
 
 ROOT = Path(__file__).parent.parent
 CLASSES = ("dark", "light")
@@ -97,7 +98,9 @@ DOCUMENTED += ("Unroll", "Truncated", "Forward", "Implicit", "search", "finetune
 DOCUMENTED += ("Results", "SearchResult", "Config", "Differences")
 
 
-@pytest.mark.parametrize("name", DOCUMENTED)
+@pytest.mark.parametrize(
+    "name", by_default(set(DOCUMENTED) - {"search", "SearchResult", "Results", "evaluate"}, DOCUMENTED)
+)
 def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     public = getattr(metaft, name)
@@ -112,6 +115,7 @@ def test_all_public_names_have_an_example():
     assert set(DOCUMENTED) == set(metaft.__all__)
 
 
+@pytest.mark.full
 def test_settings_in_every_form_mean_the_same(tmp_path):
     path = tmp_path / "c.yaml"
     options = {"id_train": 100, "id_val": 40, "ood_val": 60, "test": 40}

@@ -315,6 +315,7 @@ def test_runs_are_the_same_but_for_times(benchmarks, tmp_path):
     one, other = (tmp_path / name for name in ("one", "other"))
     for folder, clock in ((one, 1.5), (other, 2.5)):
         (folder / "search").mkdir(parents=True)
+        (folder / "config.yaml").write_text("{}\n")
         record = {"kind": "trial", "clock": clock, "outcome": {"value": 0.5, "seconds": clock}}
         (folder / "search" / "trials.jsonl").write_text(json.dumps(record) + "\n")
         save_file({"w": torch.ones(3)}, folder / "model.safetensors")

@@ -16,6 +16,7 @@ SMALL = {"inner.steps": 2, "inner.batch_size": 8, "search.trials": 2, "search.ca
 WAYS = {"data.corruptions": ["fog", "contrast", "jpeg_compression", "shot_noise"], "data.corrupted": 8}
 
 
+@pytest.mark.full
 def test_from_settings(picture_tree, tmp_path, monkeypatch, capsys):
     rmtree(picture_tree / "ood_val")
     monkeypatch.chdir(tmp_path)

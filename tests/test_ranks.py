@@ -152,6 +152,7 @@ def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert apart < 1e-6 * length, float(apart / length)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "ways", [("replay", "one side"), pytest.param(tuple(WAYS), marks=pytest.mark.full)], ids=["two ways", "all ways"]
 )

@@ -166,6 +166,7 @@ def test_by_values(tmp_path):
     assert 0.1 <= objective.knobs["pull"] <= 1
 
 
+@pytest.mark.full
 def test_by_gradients(tmp_path):
     words = ("evaluation.methods=[autoft]", "objective.terms=[dummy]", "search.trials=5", *SMALL)
     assert main(["--mode", "hypergrad", "--out", "exact", "hypergrad.estimator=dummy", *words]) == 0

@@ -58,6 +58,7 @@ def told(results):
     return {**{part: found[part] for part in ("methods", "ood_val", "handed_back", "drift", "failed")}, "costs": costs}
 
 
+@pytest.mark.full
 def test_workers_make_what_one_process_makes(opened, tmp_path):
     (tmp_path / "events.jsonl").touch()
     one, several = tmp_path / "one", tmp_path / "several"

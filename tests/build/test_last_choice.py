@@ -120,6 +120,7 @@ def test_where_the_labels_tell_nothing_what_was_searched_stays(both_work, monkey
     assert kept == replace(FOUND, alpha=0.7)
 
 
+@pytest.mark.full
 def test_one_that_diverges_loses(both_work, monkeypatch):
     fits = fits_in(both_work)
     kept, choice = settled(both_work, replace(FOUND, lr=1e6), fits)

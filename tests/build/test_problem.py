@@ -114,6 +114,7 @@ def spread(problem, names, shares=(0.0, 0.75, 1.0)) -> dict[str, float]:
     return moves
 
 
+@pytest.mark.full
 def test_few_steps_show_most_ranges_alive(work):
     """As below in four steps, but for weight decay and l1zero, which take more to show."""
 

@@ -170,6 +170,7 @@ def test_a_source_of_the_data_set_has_a_weight_in_either_protocol(work):
     assert problem_in(judging).space.names[-1] == "ce:sketches"
 
 
+@pytest.mark.full
 def test_the_worst_domain_judges(work):
     """In trials and finalists alike."""
     two_each = Domains(("ink", "chalk", "pencil", "pen"), torch.arange(60) % 4)

@@ -183,7 +183,7 @@ def test_a_compiled_step_is_the_same_but_for_rounding(in_float64, even, capsys):
     "how",
     [
         {"accumulate": 3, "clip": 0.5},
-        {"precision": "bfloat16"},
+        pytest.param({"precision": "bfloat16"}, marks=pytest.mark.full),
         {"precision": "float16", "clip": 1.0},
     ],
     ids=lambda how: ", ".join(how),

@@ -13,6 +13,7 @@ from metaft.errors import DivergedError
 from metaft.finetune import loop
 from metaft.finetune.methods import METHODS
 from metaft.objective import Objective
+from tests.conftest import by_default
 from tests.finetune.states import Keeper, same, with_finetune
 from tests.finetune.test_crossfit import with_domains
 
@@ -39,7 +40,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("domains", [None, 3], ids=["by image", "by domain"])
-@pytest.mark.parametrize("name", ON_OOD_VAL)
+@pytest.mark.parametrize("name", by_default(("ft_ood_val", "wise_probe", "autoft"), ON_OOD_VAL))
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.full)])
 def test_no_image_judges_a_model_trained_on_it(few, short, name, domains, count):
     """All images of ood_val that a fit on a fold looks at, for whatever reason, are apart from those that judge it."""

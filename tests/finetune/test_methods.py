@@ -15,6 +15,7 @@ from metaft.errors import ConfigError
 from metaft.finetune.fits import Memory
 from metaft.finetune.methods import METHODS
 from metaft.metrics import accuracy
+from tests.conftest import by_default
 from tests.finetune.states import Keeper, same, with_finetune
 
 NO_BETTER_IN_DISTRIBUTION = ("zero_shot", "dfr", "oracle")  # untrained, or trained on other images
@@ -64,9 +65,7 @@ def test_exports(work, fits, name, tmp_path):
         torch.testing.assert_close(theirs, model(batch.images).image_features, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.full if name == "best_by_ood_val" else ()) for name in METHODS]
-)
+@pytest.mark.parametrize("name", by_default(("ft", "ft_ood_val", "soup", "autoft_wise", "zero_shot"), METHODS))
 def test_goes_on_to_the_same_end(few, short, fits, name):
     """20 steps are 10, a file, and 10 more, bit for bit; a method of several trainings is interrupted in each."""
     keeper, shelf = Keeper(stop=True), Memory()

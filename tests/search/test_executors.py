@@ -74,6 +74,7 @@ def test_a_worker_may_die_once(tmp_path, capsys, trial_count, workers):
     assert f"the worker of trial {died[0]} died" in capsys.readouterr().err
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("sampler", "trial_count", "workers"),
     [(Uniform, 5, 1), pytest.param(TPE, 16, 2, marks=pytest.mark.full)],

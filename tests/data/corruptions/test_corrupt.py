@@ -10,6 +10,7 @@ import pytest
 from metaft.data.corruptions import photographs, weather
 from metaft.data.corruptions.corrupt import FUNCTIONS, corrupt
 from metaft.data.corruptions.levels import LEVELS, NAMES, SEVERITIES, SIZES, level
+from tests.conftest import by_default
 from tests.data.corruptions.pictures import ice, picture, sampled
 
 GROWING = (  # whose constants are one strength; others' are several, and depend on where a random angle or place falls
@@ -38,7 +39,7 @@ def test_the_fifteen():
         assert all(len(of_size) == len(SEVERITIES) for of_size in levels.values())
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", by_default(SIZES[:2], SIZES))
 @pytest.mark.parametrize("name", NAMES)
 def test_as_published(name, size):
     """To a level of 255: filters of different libraries are rounded down on either side of a whole number."""

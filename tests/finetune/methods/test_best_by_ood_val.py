@@ -49,6 +49,7 @@ def test_theta_0_is_left_where_all_fail(work, data, context):
     assert given.chosen == {"method": "zero_shot"}
 
 
+@pytest.mark.full
 def test_it_is_judged_as_what_it_chose(fits):
     chosen = fits(NAME).chosen["method"]
     assert chosen in fits.context.settings.plain_methods

@@ -33,6 +33,7 @@ def test_logits_are_mixed_each_at_its_temperature(work, data, context, alpha):
     assert fits(NAME).chosen == {}
 
 
+@pytest.mark.full
 def test_the_mix_is_chosen_by_images_apart(work, context):
     fits = fits_of(work, context)
     chosen = fits(NAME).chosen["alpha"]

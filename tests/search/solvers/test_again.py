@@ -12,6 +12,7 @@ from metaft.search.journal import Journal
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.hypergrad import HypergradSolver, Scout
 from metaft.search.tpe.tpe import TPE
+from tests.conftest import by_default
 from tests.search.problems import Bowl, Ripening
 
 LIMIT = Budget(seconds=0.4)
@@ -54,7 +55,7 @@ def kept(journal: Journal):
     ],
     ids=["tpe", "hypergrad", "scout"],
 )
-@pytest.mark.parametrize("problem", [Slowed, SlowlyRipening])
+@pytest.mark.parametrize("problem", by_default((SlowlyRipening,), [Slowed, SlowlyRipening]))
 def test_seconds_end_it_where_they_ended_it_before(solver, problem):
     first, again = Journal(), None
     choice = solver.solve(problem(0.004), LIMIT, first)
