@@ -96,11 +96,10 @@ def test_search_and_finetune_are_packages_too():
 DOCUMENTED = ("Objective", "load_objective", "Space", "Float", "Int", "Categorical", "TPE", "FTPAdamW", "differentiate")
 DOCUMENTED += ("Unroll", "Truncated", "Forward", "Implicit", "search", "finetune", "compare", "evaluate", "Fitted")
 DOCUMENTED += ("Results", "SearchResult", "Config", "Differences")
+SLOW = {"search", "SearchResult", "Results", "evaluate"}
 
 
-@pytest.mark.parametrize(
-    "name", by_default(set(DOCUMENTED) - {"search", "SearchResult", "Results", "evaluate"}, DOCUMENTED)
-)
+@pytest.mark.parametrize("name", by_default(set(DOCUMENTED) - SLOW, DOCUMENTED))
 def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     public = getattr(metaft, name)
