@@ -93,8 +93,9 @@ class HalvedStep(StepFunction, Protocol):
 class Footprint:
     """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph.
 
-    `seen` is what waits with each state for the reverse sweep, and `part` the graph of a part of a batch that is run
-    again as a step's is gone through; 0: nothing, or batches are whole.
+    `seen` is what waits with each state for the reverse sweep, `part` the graph of a part of a batch that is run again
+    as a step's is gone through, and `params` the parameters alone; 0: nothing, batches are whole, or nothing but a
+    state's own size comes and goes.
     """
 
     state: int
@@ -102,6 +103,7 @@ class Footprint:
     outer: int
     part: int = 0
     seen: int = 0
+    params: int = 0
 
 
 @dataclass(frozen=True)

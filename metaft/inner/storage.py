@@ -21,6 +21,7 @@ from metaft.inner.sweep import Link
 
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
+KEPT, REBUILT = 2, 5  # times the parameters that come and go with a step (benchmarks/memory.py; toy and ViT-B/32)
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,16 @@ class Plan:
     def peak(self, footprint: Footprint, steps: int) -> float:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
-        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints. A graph needs
-        its size again while it is differentiated, and so do that of a part and the outer loss's.
+        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints. What comes and
+        goes as a step is gone through (gradients, directions, what the optimizer makes of them) is of the size of the
+        parameters, several times, and more often where its graph is built again.
         """
         apart = math.ceil(steps / self.span) - 1
         waiting = 0 if self.host else self.span * (footprint.state + footprint.seen) + apart * footprint.state
-        at_the_end = footprint.state + self.graphs * footprint.graph + 2 * footprint.outer
-        within = 3 * footprint.state + (max(self.graphs, 1) + 1) * footprint.graph + 2 * footprint.part
-        return waiting + max(at_the_end, within)
+        at_the_end = footprint.state + self.graphs * footprint.graph + footprint.outer
+        kept = self.graphs * footprint.graph + KEPT * footprint.params
+        built = footprint.graph + REBUILT * footprint.params if self.graphs < steps else 0
+        return waiting + max(at_the_end, 3 * footprint.state + footprint.part + max(kept, built))
 
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
@@ -91,6 +94,7 @@ def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
         graph_bytes(lambda: (loop.outer(state.leaves()), None)),
         graph_bytes(outputs_graph) if parted else 0,
         0 if graphs else _bytes(state.params),
+        _bytes(state.params),
     )
 
 

@@ -53,6 +53,16 @@ def test_peak_grows_with_the_root_of_the_steps_in_segments_alone():
     assert len(set(hosted)) == 1
 
 
+def test_what_comes_and_goes_with_a_step_is_counted():
+    """Adjoints wait within the sweep and not at its beginning; gradients only where they wait for it."""
+    whole = Footprint(state=30, graph=7, outer=1, seen=10, params=10)
+    assert Plan(0, 4).peak(whole, 4) == 4 * 40 + 3 * 30 + 7 + 5 * 10
+    assert Plan(4, 4).peak(whole, 4) == 4 * 40 + 3 * 30 + 4 * 7 + 2 * 10
+    assert Plan(0, 2).peak(whole, 4) == 2 * 40 + 30 + 3 * 30 + 7 + 5 * 10
+    late = Footprint(state=30, graph=7, outer=500, params=10)
+    assert Plan(0, 4).peak(late, 4) == 4 * 30 + 30 + 500, "the outer loss's graph is gone by then"
+
+
 @pytest.mark.parametrize(("chosen", "cost"), [(Plan(9, 9), 27), (Plan(0, 9), 36), (Plan(4, 9), 32), (Plan(0, 3), 42)])
 def test_cost_in_step_equivalents(chosen, cost):
     assert chosen.cost(9) == cost
@@ -90,7 +100,7 @@ def loop(footprint: Footprint | None = None) -> Loop:
 
 
 def test_a_loops_footprint_is_measured_once_unless_it_is_known():
-    assert footprint_of(loop()) == Footprint(state=4000, graph=8000, outer=4000)
+    assert footprint_of(loop()) == Footprint(state=4000, graph=8000, outer=4000, params=4000)
     assert footprint_of(loop(FOOTPRINT)) is FOOTPRINT
 
 
@@ -107,7 +117,7 @@ def test_a_budget_is_in_gib():
     """A footprint of gigabytes, and as many of them as two of five graphs need, or one byte less."""
     large = Footprint(state=GIB, graph=2 * GIB, outer=0)
     room = Plan(2, 5).peak(large, 5) / GIB
-    assert room == (5 + 1 - 1 + 3) + 6
+    assert room == (5 + 3) + 2 * 2
     chosen = [planned(loop(large), StorageConfig(memory=memory)).graphs for memory in (room, room - 1e-9)]
     assert chosen == [2, 1]
     assert planned(loop(), StorageConfig()) == Plan(5, 5), "all, where there is room"
