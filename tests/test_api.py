@@ -137,6 +137,7 @@ def test_settings_in_every_form_mean_the_same(tmp_path):
         results[0].value = 0.0
 
 
+@pytest.mark.full
 def test_the_command_line_and_the_api_agree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = [f"{key}={json.dumps(value)}" for key, value in EXAMPLE.items()]
@@ -153,6 +154,7 @@ def test_the_command_line_and_the_api_agree(tmp_path, monkeypatch):
     assert "| autoft" in ours.table()
 
 
+@pytest.mark.full
 def test_a_comparison_tells_what_to_hand_back():
     results = metaft.compare(EXAMPLE, methods=["zero_shot", "linear_probe_ood_val", "best_by_ood_val", "oracle"])
     kept = results.handed_back

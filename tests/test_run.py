@@ -247,6 +247,7 @@ def test_a_run_with_fits_on_folds_is_resumed(metaft, tmp_path, monkeypatch):
     assert not list((tmp_path / "part" / "checkpoints").glob("*.training"))
 
 
+@pytest.mark.full
 def test_the_model_that_the_settings_name_is_handed_back(metaft, tmp_path):
     words = ("--mode", "random", "search.trials=2", "evaluation.methods=[zero_shot]", "finetune.method=autoft")
     assert metaft(*words, "--out", "run") == 0
@@ -334,6 +335,7 @@ def test_what_was_changed_in_a_run_is_named(copied, capsys, file, old, new, said
     assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file() and p.name != ".lock"} == before
 
 
+@pytest.mark.full
 def test_an_objective_that_was_given_is_not_searched_for(metaft, tmp_path, capsys):
     """Where its file is gone, whether the settings would know how to or not."""
     (tmp_path / "o.yaml").write_text("version: 1\nterms: {ce: 1.0}\nlr: 1e-4\nwd: 0.1\n")

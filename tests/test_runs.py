@@ -171,6 +171,7 @@ def test_only_finished_runs_are_made_again(run, capsys):
     assert not Path("again").exists()
 
 
+@pytest.mark.full
 def test_several_seeds_and_their_mean(first, tmp_path, monkeypatch, capsys):
     """Interrupted in the second; the objective that they were given stays theirs though its file is gone."""
     monkeypatch.chdir(tmp_path)

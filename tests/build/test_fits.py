@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from metaft import config
 from metaft.build.fits import choice, fits, head_in_fold, methods
 from metaft.build.workspace import workspace
@@ -24,6 +26,7 @@ def test_the_head_that_a_search_begins_with_is_fitted_once(work):
     assert head_in_fold(begun, None, "zero_shot") == {}
 
 
+@pytest.mark.full
 def test_what_trains_on_labels_that_may_only_judge_is_not_handed_back(work):
     """`ft_ood_val` and `dfr` are compared all the same, and handed back where the settings name them."""
     rivals = ["zero_shot", "ft", "ft_ood_val", "dfr"]

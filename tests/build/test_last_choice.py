@@ -75,6 +75,7 @@ def by_hand(work, fits, begin, end, share):
     return (float((z.argmax(1) == y).double().mean()) + by_loss) / 2 - 2 * lost
 
 
+@pytest.mark.full
 def test_it_is_the_best_of_both_ways_by_folds_and_id(both_work):
     events: list[dict] = []
     fits = fits_in(both_work, events)

@@ -98,6 +98,7 @@ def test_a_method_that_does_not_train_on_it_has_one_model(few, fits):
     assert "ft.fold0" not in fits.store.kept
 
 
+@pytest.mark.full
 def test_folds_hold_what_was_chosen_and_share_what_is_shared(few, short):
     events: list[dict] = []
     fits = fits_of(few, replace(short, log=events.append))

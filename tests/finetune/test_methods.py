@@ -20,6 +20,7 @@ from tests.finetune.states import Keeper, same, with_finetune
 
 NO_BETTER_IN_DISTRIBUTION = ("zero_shot", "dfr", "oracle")  # untrained, or trained on other images
 MAY_STAY = ("wise_ft", "autoft_wise", "soup")  # may choose to stay near theta_0 by ood_val
+FEW = ("zero_shot", "ft", "ft_ood_val", "lora", "soup", "autoft_wise")  # of which the others are variations
 UNINTERRUPTED = ("zero_shot", "linear_probe", "linear_probe_ood_val", "wise_probe")  # train nothing that takes steps
 
 
@@ -42,7 +43,7 @@ def before(work):
     return on_id_train(work, work.classifier)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", by_default(FEW, METHODS))
 def test_does_better_in_distribution(work, fits, before, name):
     after = on_id_train(work, fits.model(name))
     if name in MAY_STAY:
@@ -54,7 +55,7 @@ def test_does_better_in_distribution(work, fits, before, name):
     assert cost.seconds > 0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", by_default(FEW, METHODS))
 def test_exports(work, fits, name, tmp_path):
     model = fits.model(name)
     export(model, work.clip, work.splits.classes.names, tmp_path)
@@ -65,7 +66,7 @@ def test_exports(work, fits, name, tmp_path):
         torch.testing.assert_close(theirs, model(batch.images).image_features, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", by_default(("ft", "ft_ood_val", "soup", "autoft_wise", "zero_shot"), METHODS))
+@pytest.mark.parametrize("name", by_default(FEW, METHODS))
 def test_goes_on_to_the_same_end(few, short, fits, name):
     """20 steps are 10, a file, and 10 more, bit for bit; a method of several trainings is interrupted in each."""
     keeper, shelf = Keeper(stop=True), Memory()

@@ -270,6 +270,7 @@ class Slumber:
         time.sleep(60)
 
 
+@pytest.mark.full
 def test_workers_end_with_whoever_started_them():
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", STARTS], cwd=ROOT, text=True, **pipes) as starter:

@@ -47,6 +47,7 @@ def test_it_learns_from_ood_val_in_as_many_steps(work, data, logged):
     assert {e["step"] for e in events if e["method"] == NAME} == {e["step"] for e in events if e["method"] == "ft"}
 
 
+@pytest.mark.full
 def test_its_knobs_are_chosen_by_cross_validation(work, data, logged):
     context, events = logged
     METHODS[NAME].fit(work.fresh(), data, context)
@@ -84,6 +85,7 @@ def test_values_that_diverge_are_passed_over(work, data, logged, monkeypatch):
     assert [e["ood_val_accuracy"] for e in events if e.get("weight", 0) > 0.3] == [DIVERGED[0]] * 4
 
 
+@pytest.mark.full
 def test_an_interrupted_choice_is_resumed(few, short, fits):
     class Halting(Keeper):
         def save(self, name, state):
