@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from metaft.errors import DivergedError, OutOfMemoryError
+from metaft.errors import DivergedError, MetaftError, OutOfMemoryError
 from metaft.search.journal import Record
 from metaft.search.outcome import Outcome
 
@@ -59,3 +59,18 @@ def refuse_hopeless(outcomes: Iterable[Outcome]) -> None:
     if last[-1].status == "oom":
         raise OutOfMemoryError(f"{said}; allowed: smaller inner.batch_size or inner.steps, larger inner.accumulate")
     raise DivergedError(said)
+
+
+def last_reason(trials: Iterable[Record]) -> str:
+    """In brackets the last reason that a trial gave; empty where none did."""
+    reasons = [r.outcome.reason for r in trials if r.outcome.reason]
+    return f" (the last: {reasons[-1]})" if reasons else ""
+
+
+def none_left(trials: Sequence[Record]) -> MetaftError:
+    """The error of a search that has no trial to choose from."""
+    last = last_reason(trials)
+    if all(r.outcome.status == "oom" for r in trials):
+        less = "more memory, or a smaller inner.batch_size or model, in a new run"
+        return OutOfMemoryError(f"search: memory ran out in all {len(trials)} trials{last}; allowed: {less}")
+    return DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")

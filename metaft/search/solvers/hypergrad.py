@@ -22,6 +22,7 @@ from metaft.search.rates import at_rates
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent
 from metaft.search.solvers.session import Session, ranked
+from metaft.search.stopping import last_reason
 from metaft.space import Float
 
 LADDER = (1 / 3, 1 / 10)  # of the learning rates, tried before the first descent
@@ -151,8 +152,7 @@ class HypergradSolver:
         """Tell the user of explosions, and of whether the descents settled or the budget ended first."""
         trials = session.trials
         if descents.explosions:
-            reasons = [r.outcome.reason for r in trials if r.outcome.reason]
-            last = f" (the last: {reasons[-1]})" if reasons else ""
+            last = last_reason(trials)
             warn(f"search: {descents.explosions} of {len(trials)} hypergradients exploded and were skipped{last}")
         if descents.settled:
             note(f"search: settled after {len(trials)} trials: further steps promise less than the noise")

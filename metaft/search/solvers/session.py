@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metaft.config.schema import FinalChoice
-from metaft.errors import DivergedError, MetaftError, OutOfMemoryError
+from metaft.errors import DivergedError
 from metaft.names import ALPHA
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
@@ -23,7 +23,7 @@ from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.rates import at_rates
-from metaft.search.stopping import medians, refuse_hopeless
+from metaft.search.stopping import medians, none_left, refuse_hopeless
 from metaft.space import Categorical, Space
 
 DISAGREEMENT = 0.05  # between a derivative and a slope, from which a check is reported
@@ -45,16 +45,6 @@ def finalists(final: FinalChoice, evaluations: float, most: int | None = None) -
     allowed = final.final_share / (1 - final.final_share) * evaluations
     count = min(max(1, math.floor(allowed) - 1), most or final.candidates, final.candidates)
     return count, max(1, math.floor(allowed / (count + 1)))
-
-
-def none_left(trials: Sequence[Record]) -> MetaftError:
-    """The error of a search that has no trial to choose from."""
-    reasons = [r.outcome.reason for r in trials if r.outcome.reason]
-    last = f" (the last: {reasons[-1]})" if reasons else ""
-    if all(r.outcome.status == "oom" for r in trials):
-        less = "more memory, or a smaller inner.batch_size or model, in a new run"
-        return OutOfMemoryError(f"search: memory ran out in all {len(trials)} trials{last}; allowed: {less}")
-    return DivergedError(f"search: all {len(trials)} trials diverged{last}; narrow objective.bounds")
 
 
 def ranked(trials: Iterable[Record]) -> list[Mapping[str, Any]]:
