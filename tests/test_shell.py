@@ -16,9 +16,11 @@ from metaft.errors import DataError
 from metaft.shell import answered
 
 GOING = """
-import sys, time
+import signal, sys, time
 from metaft import shell
 shell.PATIENCE = 0.2
+for number in shell.SIGNALS:  # in tests that are run by nohup or in the background some are ignored
+    signal.signal(number, signal.SIG_DFL)
 def body():
     print("begun", flush=True)
     {body}
