@@ -92,7 +92,7 @@ def metaft(tmp_path, monkeypatch):
         ("hypergrad", ("zero_shot", "wise_ft", "autoft", "linear_probe_ood_val", "best_by_ood_val")),
         pytest.param("hypergrad", ALL, marks=pytest.mark.full),
         ("tpe", ("zero_shot", "autoft")),
-        ("random", ("zero_shot", "autoft")),
+        pytest.param("random", ("zero_shot", "autoft"), marks=pytest.mark.full),
         pytest.param("tpe", ALL, marks=pytest.mark.full),
         pytest.param("random", ALL, marks=pytest.mark.full),
     ],

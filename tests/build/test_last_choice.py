@@ -132,6 +132,7 @@ def test_one_that_diverges_loses(both_work, monkeypatch):
     assert settled(both_work, destroyed, fits_in(both_work)) == (destroyed, None)
 
 
+@pytest.mark.full
 def test_where_plain_fine_tuning_diverges_what_was_found_is_left(both_work):
     wild = replace(both_work, cfg=config.load(None, [*SMALL, *TRAINS, "finetune.lr=1e5"]))
     kept, choice = settled(wild, FOUND, fits_in(wild))

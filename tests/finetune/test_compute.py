@@ -184,7 +184,7 @@ def test_a_compiled_step_is_the_same_but_for_rounding(in_float64, even, capsys):
     [
         {"accumulate": 3, "clip": 0.5},
         pytest.param({"precision": "bfloat16"}, marks=pytest.mark.full),
-        {"precision": "float16", "clip": 1.0},
+        pytest.param({"precision": "float16", "clip": 1.0}, marks=pytest.mark.full),
     ],
     ids=lambda how: ", ".join(how),
 )

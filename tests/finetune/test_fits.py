@@ -146,6 +146,7 @@ def test_a_fold_that_diverges_judges_nothing(few, short, monkeypatch):
     assert fits.judged("ft_ood_val") is None
 
 
+@pytest.mark.full
 def test_a_fold_is_resumed(few, short):
     """Its state goes by its own name, so that neither the whole fit's nor another fold's is taken for it."""
     keeper = Keeper(stop=True)
@@ -166,6 +167,7 @@ def test_a_fold_is_resumed(few, short):
         assert same(one.model, other.model)
 
 
+@pytest.mark.full
 def test_a_fit_is_shared_under_a_second_name_with_its_folds(few, short):
     fits = fits_of(few, with_finetune(short, knobs=FIXED))
     fits.apart("ft_ood_val")
@@ -177,6 +179,7 @@ def test_a_fit_is_shared_under_a_second_name_with_its_folds(few, short):
         assert shared.costs == kept.costs
 
 
+@pytest.mark.full
 def test_fits_are_kept_aside_with_their_trainings(few, short):
     keeper = Keeper(stop=False)
     fits = fits_of(few, replace(with_finetune(short, knobs=FIXED), keeper=keeper))

@@ -20,7 +20,7 @@ from tests.finetune.states import Keeper, same, with_finetune
 
 NO_BETTER_IN_DISTRIBUTION = ("zero_shot", "dfr", "oracle")  # untrained, or trained on other images
 MAY_STAY = ("wise_ft", "autoft_wise", "soup")  # may choose to stay near theta_0 by ood_val
-FEW = ("zero_shot", "ft", "ft_ood_val", "lora", "soup", "autoft_wise")  # of which the others are variations
+FEW = ("zero_shot", "ft", "lora", "soup")  # of which the others are variations
 UNINTERRUPTED = ("zero_shot", "linear_probe", "linear_probe_ood_val", "wise_probe")  # train nothing that takes steps
 
 

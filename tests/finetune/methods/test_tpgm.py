@@ -20,6 +20,7 @@ def test_its_kinds(work, data, short, fits, changes):
     assert 0 < distance < drift(work)(fits.model("ft"))["weights"]["all"]
 
 
+@pytest.mark.full
 def test_in_training_it_goes_on_to_the_same_end(work, data, short):
     context = with_finetune(short, knobs={"tpgm": {"when": "training"}})
     through = METHODS["tpgm"].fit(work.fresh(), data, context)

@@ -13,7 +13,7 @@ from metaft.errors import ConfigError
 from metaft.inner.storage import GIB, Plan, footprint_of
 from metaft.search.problem import forecasts
 from metaft.search.problem.forecasts import WAYS
-from tests.conftest import SMALL
+from tests.conftest import SMALL, by_default
 
 STEPS = 4
 
@@ -63,6 +63,7 @@ def test_a_storage_that_does_not_fit_is_refused_with_those_that_do(work, ways, m
     pipeline.prepared(settled(work, "hypergrad.storage=replay"))
 
 
+@pytest.mark.full
 def test_auto_cuts_batches_first(work, monkeypatch, capsys):
     """As often as it takes, with the derivative of the whole batch."""
     whole = problem_in(settled(work, *DIVISIBLE))
@@ -80,7 +81,9 @@ def test_auto_cuts_batches_first(work, monkeypatch, capsys):
     assert torch.allclose(gradient, expected, rtol=1e-2, atol=1e-3 * float(expected.norm()))
 
 
-@pytest.mark.parametrize("words", [(), DIVISIBLE], ids=["flyp compares all images", "nothing would do"])
+@pytest.mark.parametrize(
+    "words", by_default([()], [(), DIVISIBLE]), ids=["flyp compares all images", "nothing would do"]
+)
 def test_batches_stay_whole_where_parts_do_not_help(work, monkeypatch, words):
     with_room(monkeypatch, 1.0)
     problem = problem_in(settled(work, *words))

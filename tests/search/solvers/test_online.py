@@ -107,6 +107,7 @@ def test_windows_start_where_the_training_stands(online_work):
     assert not torch.allclose(ours, problem.inner.first.forward(seen[2].params, images).logits, atol=1e-2)
 
 
+@pytest.mark.full
 def test_an_interrupted_training_goes_on_to_the_same_schedule(online_work, through, tmp_path):
     *_, expected = through
     part = tmp_path / "trials.jsonl"
