@@ -1,4 +1,4 @@
-"""What more workers bring: to a search whose trials wait, and to a comparison of methods.
+"""What more workers bring: to searches whose trials wait, and to a comparison of methods.
 
     python benchmarks/executors.py [--sleep-ms 1000] [--repeats 2] [--quick] [--out FILE]
 
@@ -6,6 +6,7 @@ A row is one executor and number of workers at one kind of work, with `throughpu
 ratio to one worker of the same executor. Pieces are:
 
 - `trials`: each waits for a second; counted from when all workers are at work (each has ended two).
+- `hypergradients`: the same, of as many descents as there are workers.
 - `methods`: nine, each fitted, judged and evaluated on digits; counted once every worker has opened model and data.
   Each worker has one thread; workers take turns over the repeats, and the median is told.
 """
@@ -35,10 +36,14 @@ from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.journal import Journal
 from metaft.search.outcome import Outcome
 from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.search.tpe.tpe import TPE
 from metaft.space import Float, Space
 
-KINDS = (("serial", 1), ("processes", 1), ("processes", 8), ("ray", 1), ("ray", 8))
+KINDS = (
+    *(("trials", *kind) for kind in (("serial", 1), ("processes", 1), ("processes", 8), ("ray", 1), ("ray", 8))),
+    *(("hypergradients", "processes", count) for count in (1, 4)),
+)
 COUNTS = (1, 2)  # of workers that compare
 METHODS = ("ft", "wise_ft", "l1_sp", "l2_sp", "kd", "lora", "ema", "ftp", "spd")
 QUICK = ("finetune.epochs=1", *(f"data.options.{split}=100" for split in ("id_train", "id_val", "ood_val", "test")))
@@ -58,17 +63,19 @@ class Sleeping:
         return Outcome(value, 0.0, value, 1, 1.0, self._seconds)
 
     def hypergradient(self, u: torch.Tensor, seed: int) -> tuple[Outcome, torch.Tensor]:
-        raise NotImplementedError
+        return self.evaluate(self.space.plain(u), seed), 2 * u
 
 
 def sleeping(seconds: float, device: str) -> Sleeping:
     return Sleeping(seconds)
 
 
-def trials(executor: str, count: int, seconds: float, rounds: int) -> float:
+def trials(work: str, executor: str, count: int, seconds: float, rounds: int) -> float:
     """Trials a second after each worker's second."""
     place, journal = Place(partial(sleeping, seconds), count), Journal()
-    solver = BlackBoxSolver(TPE, executor=lambda problem: EXECUTORS[executor].make(problem, place))
+    make = partial(EXECUTORS[executor].make, place=place)
+    tpe, descents = BlackBoxSolver(TPE, executor=make), HypergradSolver(executor=make, abreast=count)
+    solver = tpe if work == "trials" else descents
     solver.solve(Sleeping(seconds), Budget(trials=(rounds + 2) * count), journal)
     clocks = sorted(r.clock for r in journal.records if r.kind == "trial")[2 * count - 1 :]
     return (len(clocks) - 1) / (clocks[-1] - clocks[0])
@@ -100,11 +107,11 @@ def main() -> None:
         one = next((r["throughput"] for r in rows.rows if first.items() <= r.items()), rate)
         rows.add({**first, "workers": count, "throughput": rate, "ratio": rate / one})
 
-    for executor, most in KINDS:
+    for work, executor, most in KINDS:
         count = min(most, 2) if args.quick else most
-        if {"work": "trials", "executor": executor, "workers": count} not in rows:
+        if {"work": work, "executor": executor, "workers": count} not in rows:
             with signals_leave():  # so that a stopped search closes its executor
-                add("trials", executor, count, trials(executor, count, seconds, rounds=3 if args.quick else 12))
+                add(work, executor, count, trials(work, executor, count, seconds, rounds=3 if args.quick else 12))
     counts, repeats, cell = (COUNTS[:1], 1, (METHODS[:2], QUICK)) if args.quick else (COUNTS, args.repeats, (METHODS,))
     if {"work": "methods", "executor": "processes", "workers": counts[-1]} not in rows:
         torch.set_num_threads(1)

@@ -400,9 +400,9 @@ def test_a_second_process_is_refused(copied, capsys):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("workers", [1, 2])
-def test_trials_in_processes_are_those_of_one(ended, workers):
-    words = ("--mode", "random", *NONE, "--device", "cpu")
+@pytest.mark.parametrize(("mode", "workers"), [("random", 1), ("random", 2), ("hypergrad", 1)])
+def test_trials_in_processes_are_those_of_one(ended, mode, workers):
+    words = ("--mode", mode, *NONE, "--device", "cpu")
     one, other = ended(*words), ended(*words, "search.executor=processes", f"search.workers={workers}")
     assert one.code == other.code == 0
     assert other.results["objective"]["lr"] == one.results["objective"]["lr"]
@@ -530,7 +530,11 @@ def wide_checkpoint(path) -> str:
         (["--mode", "tpe", "search.workers=2"], 2, ["search.workers: 2 with executor serial", "processes, ray"]),
         (["--mode", "tpe", "evaluation.executor=rai"], 2, ["evaluation.executor: unknown name 'rai'", "'ray'"]),
         (["--mode", "tpe", "evaluation.gpu_share=0.5"], 2, ["evaluation.gpu_share: 0.5 with executor serial", "ray"]),
-        (["--mode", "hypergrad", "search.executor=ray"], 2, ["'ray' with hypergrad", "allowed: serial"]),
+        (
+            ["--mode", "hypergrad", "hypergrad.regime=online", "search.executor=ray"],
+            2,
+            ["'ray' with the online regime", "allowed: serial"],
+        ),
         (["--mode", "hypergrad", "search.stop_hopeless=true"], 2, ["search.stop_hopeless"]),
         (["--mode", "random", "search.warm_start=absent"], 2, ["search.warm_start: given with random"]),
         (["--mode", "tpe", "search.warm_start=absent"], 3, ["absent/search/trials.jsonl: no such journal"]),

@@ -126,8 +126,8 @@ def _solver(cfg: Config) -> list[Fault]:
             Fault("objective.head", f"{head!r}, which trains on ood_val, though the search may not", apart),
         ),
         (
-            gradients and search.executor != "serial",
-            Fault("search.executor", f"{search.executor!r} with hypergrad, which goes step by step", "serial"),
+            gradients and cfg.hypergrad.regime == "online" and search.executor != SERIAL,
+            Fault("search.executor", f"{search.executor!r} with the online regime, one training long", SERIAL),
         ),
         (
             gradients and search.stop_hopeless,

@@ -211,7 +211,7 @@ class Workers:
 
         pool = Pool(self._executor, died)
         while waiting or pool.busy:
-            while waiting and pool.room:
+            while waiting and pool.idle:
                 pool.submit(waiting.popleft())
             done = pool.next()
             if done.answer is False:

@@ -11,6 +11,7 @@ from metaft.build.workspace import Workspace, devices
 from metaft.config.schema import Config
 from metaft.search.bilevel import Budget, Solver
 from metaft.search.executors.registry import EXECUTORS, Place
+from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import PLACE, Journal
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.registry import HYPERGRAD, SAMPLERS
@@ -25,22 +26,28 @@ def solver(cfg: Config) -> Solver:
         assert cfg.search.mode is not None, "run.py and the API require a mode"
         return black_box(cfg, cfg.search.mode)
     scout = Scout(black_box(cfg, "tpe"), cfg.search.init_share) if cfg.search.init == "tpe" else None
-    return HypergradSolver(cfg.seed, cfg.hypergrad, cfg.search, scout)
+    abreast = min(cfg.search.workers, cfg.hypergrad.starts)
+    return HypergradSolver(cfg.seed, cfg.hypergrad, cfg.search, scout, _executor(cfg), abreast)
 
 
 def black_box(cfg: Config, sampler: str) -> BlackBoxSolver:
     """The solver that evaluates what a registered sampler proposes."""
     search, kind = cfg.search, SAMPLERS[sampler]
-    place = Place(problem_factory(cfg), search.workers, devices(cfg), search.gpu_share)
     options = {} if kind.section is None else getattr(cfg, kind.section).model_dump()
     return BlackBoxSolver(
         partial(kind.make, **options),
         seed=cfg.seed,
         final=search,
-        executor=lambda problem: EXECUTORS[search.executor].make(problem, place),
+        executor=_executor(cfg),
         stopping=search.stop_hopeless,
         warm_start=earlier_journal(cfg) if search.mode == sampler else None,
     )
+
+
+def _executor(cfg: Config) -> MakeExecutor:
+    """What makes the executor that runs a search's trials."""
+    place = Place(problem_factory(cfg), cfg.search.workers, devices(cfg), cfg.search.gpu_share)
+    return lambda problem: EXECUTORS[cfg.search.executor].make(problem, place)
 
 
 def budget(cfg: Config) -> Budget:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
 
 from metaft.errors import out_of_memory, undetermined
 from metaft.progress import warn
@@ -22,10 +25,14 @@ FAULTS = (ArithmeticError, RuntimeError, MemoryError)  # of arithmetic, of torch
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An outcome, and what was reported on the way to it: (inner step, outer loss)."""
+    """An outcome, what was reported on the way to it, (inner step, outer loss), and its derivative if it was asked for.
+
+    The derivative of a run that failed is not known: None.
+    """
 
     outcome: Outcome
     reports: tuple[tuple[int, float], ...] = ()
+    gradient: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,7 @@ class Evaluation:
     def perform(self, problem: BilevelProblem) -> Evaluated:
         """Evaluate the point; one of `FAULTS` makes a failed trial, any other error is raised."""
         rule = None if self.medians is None else MedianRule(self.medians)
-        begin = time.perf_counter()
-        try:
-            outcome = self._outcome(problem, rule)
-        except FAULTS as error:
-            outcome = failure(error, time.perf_counter() - begin)
+        outcome = _tried(lambda: self._outcome(problem, rule))
         return Evaluated(outcome, () if rule is None else tuple(rule.reports))
 
     def _outcome(self, problem: BilevelProblem, rule: MedianRule | None) -> Outcome:
@@ -58,6 +61,38 @@ class Evaluation:
             return problem.evaluate(self.params, self.seed, rule)
         assert isinstance(problem, Maturing), "evaluations with a share are made for problems that can mature"
         return problem.become(self.params, self.seed, self.share)
+
+
+@dataclass(frozen=True)
+class Differentiation:
+    """A trial at a point u of the unit cube, with its derivative, to do; `params` is u in natural units."""
+
+    number: int
+    u: tuple[float, ...]
+    params: Mapping[str, Any]
+    seed: int
+    kind: ClassVar[Literal["trial"]] = "trial"
+
+    def perform(self, problem: BilevelProblem) -> Evaluated:
+        """The outcome and its derivative at u; one of `FAULTS` makes a failed trial, any other error is raised."""
+        found: list[Tensor] = []
+
+        def body() -> Outcome:
+            outcome, gradient = problem.hypergradient(torch.tensor(self.u, dtype=torch.float64), self.seed)
+            found.append(gradient)
+            return outcome
+
+        outcome = _tried(body)
+        return Evaluated(outcome, gradient=tuple(found[0].tolist()) if found else None)
+
+
+def _tried(body: Callable[[], Outcome]) -> Outcome:
+    """What comes of a run; one of `FAULTS` makes a failed outcome."""
+    begin = time.perf_counter()
+    try:
+        return body()
+    except FAULTS as error:
+        return failure(error, time.perf_counter() - begin)
 
 
 def failure(error: Exception, seconds: float) -> Outcome:
@@ -75,7 +110,7 @@ def failure(error: Exception, seconds: float) -> Outcome:
 def pool(executor: Executor, journal: Journal) -> Pool:
     """The workers of an executor; their deaths are journalled, so that none is tried more often by resuming."""
 
-    def deaths(evaluation: Evaluation) -> int:
+    def deaths(evaluation: Evaluation | Differentiation) -> int:
         lost = Lost(evaluation.kind, evaluation.number, evaluation.seed)
         journal.lose(lost)
         warn(f"search: the worker of {lost.kind} {lost.number} died")

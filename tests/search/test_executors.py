@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -21,7 +22,9 @@ from metaft.search.journal import Journal, Start
 from metaft.search.lines import SUM, Line, made, parsed
 from metaft.search.random import Uniform
 from metaft.search.solvers.blackbox import BlackBoxSolver
+from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.search.tpe.tpe import TPE
+from tests.conftest import by_default
 from tests.search.problems import Bowl, Faulty, bowl, faulty, mortal, sleeper, unmakeable
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,6 +94,32 @@ def test_a_trial_that_kills_twice_is_bad_and_nothing_else_is_lost(tmp_path, samp
     assert lost[0].outcome.reason == "its worker died 2 times"
     assert len(journal.lost) == 2 * len(lost)
     assert len(trials(journal)) == trial_count
+    assert result.params["x"] <= 0.8
+
+
+def descents(executor: str, factory, workers: int, abreast: int = 2) -> HypergradSolver:
+    return HypergradSolver(executor=on(executor, factory, workers), abreast=abreast)
+
+
+@pytest.mark.parametrize("workers", by_default([2], [1, 2, 3]))
+def test_descents_abreast_are_the_same_on_any_number_of_workers(workers):
+    here, there = Journal(), Journal()
+    one = HypergradSolver(abreast=2).solve(Bowl(noise=0.1), Budget(trials=15), here)
+    other = descents("processes", bowl, workers).solve(Bowl(), Budget(trials=15), there)
+    assert trials(here) == trials(there)
+    assert (one.params, one.value, one.finalists) == (other.params, other.value, other.finalists)
+
+
+def test_a_hypergradient_that_kills_twice_is_an_explosion(tmp_path, capsys):
+    journal, executor = Journal(), descents("processes", partial(mortal, tmp_path, True), workers=1, abreast=4)
+    problem = Bowl()
+    problem.start[0] = 0.75
+    result = executor.solve(problem, Budget(trials=8), journal)
+    lost = [r for r in trials(journal) if r.outcome.status == "lost"]
+    assert lost
+    assert all(r.params["x"] > 0.8 and all(map(math.isnan, r.gradient)) for r in lost)
+    assert [r.number for r in trials(journal)] == list(range(8))
+    assert f"{len(lost)} of 8 hypergradients exploded" in capsys.readouterr().err
     assert result.params["x"] <= 0.8
 
 

@@ -53,7 +53,7 @@ def choices() -> str:
 
 def workers() -> str:
     """Pieces of work by executor, a second or a minute."""
-    units = {"trials": (1, "a second"), "methods": (60, "a minute")}
+    units = {"trials": (1, "a second"), "hypergradients": (1, "a second"), "methods": (60, "a minute")}
     rows = []
     for r in committed("executors"):
         seconds, unit = units[r["work"]]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from metaft.search.executors.work import Done, Executor, Job
@@ -24,9 +24,9 @@ class Pool:
         self.busy = 0
 
     @property
-    def room(self) -> bool:
-        """Whether a worker is idle."""
-        return self.busy < self._executor.capacity
+    def idle(self) -> int:
+        """How many workers have nothing to do."""
+        return self._executor.capacity - self.busy
 
     def submit(self, job: Job) -> None:
         """Begin a job."""
@@ -43,9 +43,11 @@ class Pool:
             self.submit(done.job)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Done]:
-        """Run all these jobs; gives each as it ends."""
-        waiting = deque(jobs)
-        while waiting or self.busy:
-            while waiting and self.room:
-                self.submit(waiting.popleft())
+        """Run all these jobs, each asked for when a worker is idle; gives each as it ends."""
+        waiting = iter(jobs)
+        while True:
+            for job in islice(waiting, self.idle):
+                self.submit(job)
+            if not self.busy:
+                return
             yield self.next()

@@ -69,7 +69,7 @@ class BlackBoxSolver:
         unfinished = deque(s for s in journal.starts if s.number not in ended)
         points, folds = first_points(problem), folds_of(problem)
         while True:
-            while workers.room and (unfinished or not session.exhausted(share)):
+            while workers.idle and (unfinished or not session.exhausted(share)):
                 if unfinished:
                     trial = session.begun(unfinished.popleft(), stopping=self.stopping)
                 else:

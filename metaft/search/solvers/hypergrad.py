@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from metaft.config.schema import DescentConfig, FinalChoice, HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.progress import note, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Forecasting, first_points, folds_of, seed_for
-from metaft.search.evaluations import evaluated, pool
+from metaft.search.evaluations import Evaluation, evaluated, pool
+from metaft.search.executors.pool import Pool
 from metaft.search.executors.serial import Serial
+from metaft.search.executors.work import MakeExecutor
 from metaft.search.journal import Journal, Record
 from metaft.search.rates import at_rates
 from metaft.search.solvers.blackbox import BlackBoxSolver
@@ -51,17 +54,22 @@ class HypergradSolver:
 
     Args:
         seed: of the trials' inner and outer batches, and of further starts.
-        settings: how a descent moves; `starts` descents go one after the other as each settles, the later ones from
-            points around the first's, and the search ends when the last one has settled; every `check_every` trials the
+        settings: how a descent moves; each of `starts` descents begins as another settles, the later ones from points
+            around the first's, and the search ends when the last one has settled; every `check_every` trials the
             derivative is compared with a slope along a random direction, where the problem offers one (0: never).
         final: how the last choice is made.
         scout: a black-box search before the first descent.
+        executor: makes the executor that runs trials, from the problem.
+        abreast: how many descents are under way at once, each waiting for the slowest after every hypergradient, so
+            that what is found does not hang on who was faster.
     """
 
     seed: int = 0
     settings: HypergradConfig = field(default_factory=HypergradConfig)
     final: FinalChoice = field(default_factory=FinalChoice)
     scout: Scout | None = None
+    executor: MakeExecutor = Serial
+    abreast: int = 1
 
     def solve(self, problem: BilevelProblem, budget: Budget, journal: Journal) -> Choice:
         """Descend until the budget is used or every descent has settled; then choose.
@@ -72,19 +80,26 @@ class HypergradSolver:
         faults = self.faults(problem, budget)
         if faults:
             raise ConfigError(faults)
-        with Session(problem, budget, journal, self.seed, self.final) as session:
-            self._explore(session, self._first(problem, budget))
-            descents = _Descents(self._starts(problem, session.trials), self.settings)
-            for record in session.trials:
-                descents.take(record)
-            while not descents.settled and not session.exhausted():
-                u = descents.now.u
-                _, gradient = session.hypergradient(u)
-                descents.take(session.trials[-1])
-                if self.settings.check_every and len(session.trials) % self.settings.check_every == 0:
-                    session.check(u, gradient)
+        session = Session(problem, budget, journal, self.seed, self.final)
+        with session, closing(self.executor(problem)) as executor:
+            workers = pool(executor, journal)
+            self._explore(session, workers, self._first(problem, budget))
+            descents = _Descents(self._starts(problem, session.trials), self.settings, self.abreast)
+            number = 1 + max((trial.number for trial in session.trials if trial.gradient is None), default=-1)
+            while not descents.settled:
+                points = dict(enumerate(descents.points, number))
+                if budget.trials is not None:
+                    points = {number: u for number, u in points.items() if number < budget.trials}
+                if not points or (not any(map(session.has_ended, points)) and session.exhausted()):
+                    break
+                trials = session.hypergradients(points, workers)
+                descents.take(trials)
+                number += len(trials)
+                for trial in trials:
+                    if self.settings.check_every and (trial.number + 1) % self.settings.check_every == 0:
+                        session.check(points[trial.number], trial)
             self._tell(descents, session)
-            return session.conclude(proposed=[problem.space.plain(u) for u in descents.ends])
+            return session.conclude(workers, [problem.space.plain(u) for u in descents.ends])
 
     def faults(self, problem: BilevelProblem, budget: Budget) -> list[Fault]:
         """The limits that do not hold the hypergradients of one outer step."""
@@ -105,8 +120,8 @@ class HypergradSolver:
 
     @property
     def _needed(self) -> int:
-        """The hypergradients of the first outer step."""
-        return max(PILOT, self.settings.average)
+        """The hypergradients of the first outer step, of all descents that begin with it."""
+        return max(PILOT, self.settings.average) * self.abreast
 
     def _first(self, problem: BilevelProblem, budget: Budget) -> list[dict[str, Any]]:
         """What is tried before lower learning rates: as much as trials allow; nothing without a choice or a rate."""
@@ -117,25 +132,31 @@ class HypergradSolver:
             return points
         return points[: max(1, (budget.trials - self._needed) // folds_of(problem) - slower)]
 
-    def _explore(self, session: Session, points: Sequence[Mapping[str, Any]]) -> None:
+    def _explore(self, session: Session, workers: Pool, points: Sequence[Mapping[str, Any]]) -> None:
         """Run the scout's trials, or the first points and the ladder, unless the first descent has begun."""
         if any(r.gradient is not None for r in session.trials):
             return
         if self.scout is not None:
-            with closing(self.scout.solver.executor(session.problem)) as executor:
-                self.scout.solver.explore(session, pool(executor, session.journal), self.scout.share)
-            return
-        problem, journal, folds = session.problem, session.journal, folds_of(session.problem)
-        workers, tried = pool(Serial(problem), journal), len(points) + _slower(problem) if points else 0
-        for number in range(len(session.trials), folds * tried):
+            self.scout.solver.explore(session, workers, self.scout.share)
+        elif points:
+            self._try(session, workers, points, 0)
+            best = ranked(session.trials[: folds_of(session.problem) * len(points)])[:1]
+            lower = [point for params in best for point in at_rates(session.problem.space, params, LADDER)]
+            self._try(session, workers, lower, len(points))
+
+    def _try(self, session: Session, workers: Pool, points: Sequence[Mapping[str, Any]], before: int) -> None:
+        """Run points after so many others, each judged by every part of the outer set, all on the same batches."""
+        folds, starts = folds_of(session.problem), session.journal.starts
+
+        def trial(number: int) -> Evaluation:
+            if number < len(starts):  # begun by a search that was interrupted there
+                return session.begun(starts[number])
             which, fold = divmod(number, folds)
-            best = ranked(session.trials[: folds * len(points)])[:1] if which >= len(points) else []
-            lower = [point for params in best for point in at_rates(problem.space, params, LADDER)]
-            known = number < len(journal.starts)  # begun by a search that was interrupted there
-            start = journal.starts[number] if known else None
-            trial = session.begun(start) if start else session.begin(number, [*points, *lower][which], beside=fold)
-            for done in workers.run([trial]):
-                session.end(done.job, evaluated(done))
+            return session.begin(number, points[which - before], beside=fold)
+
+        numbers = range(folds * before, folds * (before + len(points)))
+        for done in workers.run(trial(number) for number in numbers if not session.has_ended(number)):
+            session.end(done.job, evaluated(done))
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
         """The best trial so far, or the recipe; then points around it, in the same categories."""
@@ -166,32 +187,47 @@ def _slower(problem: BilevelProblem) -> int:
 
 
 class _Descents:
-    """Descents one after the other, as each settles: a function of the records it was given."""
+    """Descents, some of them under way, the next of which begins as one settles: a function of the trials it was given.
 
-    def __init__(self, starts: Iterator[Tensor], settings: DescentConfig) -> None:
-        self._starts, self._settings = starts, settings
-        self._past: list[Descent] = []
-        self.now = Descent(next(starts), settings)
-        self.settled = False
+    Args:
+        abreast: how many are under way at once, while there are starts.
+    """
 
-    def take(self, record: Record) -> None:
-        """Learn from a trial; those without a derivative tell nothing."""
-        if record.gradient is None:
-            return
-        self.now.take(torch.tensor(record.gradient, dtype=torch.float64), record.outcome.value)
-        if self.now.settled:
-            start = next(self._starts, None)
-            self.settled = start is None
-            if start is not None:
-                self._past.append(self.now)
-                self.now = Descent(start, self._settings)
+    def __init__(self, starts: Iterator[Tensor], settings: DescentConfig, abreast: int) -> None:
+        self._starts, self._settings, self._abreast = starts, settings, abreast
+        self._begun: list[Descent] = []
+        self._under_way: list[Descent] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        missing = self._abreast - len(self._under_way)
+        new = [Descent(start, self._settings) for start in islice(self._starts, missing)]
+        self._begun += new
+        self._under_way += new
+
+    @property
+    def points(self) -> list[Tensor]:
+        """Where each descent under way asks for its next hypergradient, [K]."""
+        return [d.u for d in self._under_way]
+
+    @property
+    def settled(self) -> bool:
+        """Whether no descent is under way any more."""
+        return not self._under_way
+
+    def take(self, trials: Iterable[Record]) -> None:
+        """Learn from trials at `points`, in their order; some of the last may be missing."""
+        for descent, trial in zip(self._under_way, trials, strict=False):
+            descent.take(torch.tensor(trial.gradient, dtype=torch.float64), trial.outcome.value)
+        self._under_way = [d for d in self._under_way if not d.settled]
+        self._begin()
 
     @property
     def explosions(self) -> int:
         """The number of explosions in all descents."""
-        return sum(d.explosions for d in (*self._past, self.now))
+        return sum(d.explosions for d in self._begun)
 
     @property
     def ends(self) -> list[Tensor]:
         """The end [K] of each descent that has moved, as its mean."""
-        return [d.mean for d in (*self._past, self.now) if d.points]
+        return [d.mean for d in self._begun if d.points]

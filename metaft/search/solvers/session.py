@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from types import TracebackType
 from typing import Any
@@ -17,7 +17,7 @@ from metaft.errors import DivergedError
 from metaft.names import ALPHA
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
-from metaft.search.evaluations import FAULTS, Evaluated, Evaluation, evaluated, failure, pool
+from metaft.search.evaluations import Differentiation, Evaluated, Evaluation, evaluated, pool
 from metaft.search.executors.pool import Pool
 from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record, Start
@@ -151,31 +151,39 @@ class Session:
         rule = medians(self.trials) if stopping else None
         return Evaluation("trial", start.number, start.params, start.seed, rule)
 
-    def end(self, it: Evaluation, ended: Evaluated) -> None:
+    def end(self, it: Evaluation | Differentiation, ended: Evaluated) -> None:
         """Journal what came of an evaluation."""
-        self._record(Record(it.kind, it.number, it.params, it.seed, ended.outcome, reports=ended.reports))
+        outcome, gradient, reports = ended.outcome, ended.gradient, ended.reports
+        self._record(Record(it.kind, it.number, it.params, it.seed, outcome, gradient, reports))
 
-    def hypergradient(self, u: Tensor) -> tuple[Outcome, Tensor]:
-        """Run the next trial at a point of the unit cube, with its derivative."""
-        number = len(self.trials)
-        seed = self._seed_of("trial", number)
-        begin = time.perf_counter()
-        try:
-            outcome, gradient = self.problem.hypergradient(u, seed)
-        except FAULTS as error:
-            outcome, gradient = failure(error, time.perf_counter() - begin), torch.full_like(u, math.nan)
-        params = self.problem.space.plain(u)
-        self._record(Record("trial", number, params, seed, outcome, tuple(gradient.tolist())))
-        return outcome, gradient
+    def hypergradients(self, points: Mapping[int, Tensor], workers: Pool) -> list[Record]:
+        """Trials at points of the unit cube by number, with their derivatives: NaN where a run failed.
 
-    def check(self, u: Tensor, gradient: Tensor) -> None:
-        """Compare the last trial's derivative with the slope along a random direction; a disagreement is reported.
+        Those that the journal holds are not run again.
+        """
+        absent = tuple(math.nan for _ in self.problem.space)
+        for done in workers.run([self._at(number, u) for number, u in points.items() if not self.has_ended(number)]):
+            ended = evaluated(done)
+            self.end(done.job, replace(ended, gradient=ended.gradient or absent))
+        return [trial for trial in self.trials if trial.number in points]
+
+    def _at(self, number: int, u: Tensor) -> Differentiation:
+        params, seed = self.problem.space.plain(u), self._seed_of("trial", number)
+        return Differentiation(number, tuple(u.tolist()), params, seed)
+
+    def has_ended(self, number: int) -> bool:
+        """Whether the journal holds the outcome of a trial."""
+        return any(r.number == number and r.kind == "trial" for r in self.journal.records)
+
+    def check(self, u: Tensor, trial: Record) -> None:
+        """Compare a trial's derivative with the slope along a random direction, once; a disagreement is reported.
 
         Problems without a method `slope` are left unchecked. The journal keeps (claimed, measured) as a `check`.
         """
-        if not isinstance(self.problem, Sloped):
+        checked = any(r.number == trial.number and r.kind == "check" for r in self.journal.records)
+        if checked or not isinstance(self.problem, Sloped):
             return
-        trial = self.trials[-1]
+        gradient = torch.tensor(trial.gradient, dtype=torch.float64)
         generator = torch.Generator().manual_seed(seed_for(self._seed, "check", trial.number))
         direction = torch.randn(len(u), generator=generator, dtype=torch.float64)
         direction /= direction.norm()

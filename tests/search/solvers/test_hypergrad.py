@@ -148,6 +148,42 @@ def test_the_mean_of_the_path_is_a_finalist():
     assert len(numbers) == 3
 
 
+def test_descents_abreast_begin_at_different_points_and_settle_apart():
+    journal = Journal()
+    settings = HypergradConfig(starts=3)
+    result = HypergradSolver(seed=3, settings=settings, abreast=2).solve(Flat(noise=100.0), Budget(trials=500), journal)
+    assert journal.trials[0].params != journal.trials[1].params
+    assert 33 <= result.trials < 90, "all three settled"
+    assert len(result.finalists) >= 4, "an end of each, and the recipe"
+
+
+def test_descents_abreast_find_the_bottom_from_each_start():
+    journal = Journal()
+    result = HypergradSolver(abreast=3).solve(Bowl(), Budget(trials=120), journal)
+    assert [result.params["x"], result.params["y"]] == pytest.approx([0.7, 0.7], abs=0.02)
+    for trial in journal.trials[-3:]:
+        assert list(trial.params.values()) == pytest.approx([0.7, 0.7], abs=0.1)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3, 4, 5, 6, 12, 13, 14])
+def test_descents_abreast_go_on_wherever_they_were_interrupted(kept):
+    """A part of what was under way at once may be missing, the first of it too."""
+    budget, whole = Budget(trials=13), Journal()
+    solver = HypergradSolver(seed=1, abreast=3)
+    expected = solver.solve(Bowl(noise=0.1), budget, whole)
+    order = sorted(whole.records, key=lambda r: (r.kind != "trial", r.number // 3, -r.number))
+    part = Journal()
+    part.records = order[:kept]
+    found = solver.solve(Bowl(noise=0.1), budget, part)
+    assert part.trials == whole.trials
+    assert (found.params, found.value, found.finalists) == (expected.params, expected.value, expected.finalists)
+
+
+def test_every_descent_abreast_has_room_for_its_first_step():
+    with pytest.raises(ConfigError, match=r"search\.trials: 5, but an outer step takes 6 hypergradients"):
+        HypergradSolver(abreast=3).solve(Bowl(), Budget(trials=5), Journal())
+
+
 class Rates(Bowl):
     """The bowl, its second coordinate a learning rate that is far too high in the recipe."""
 
