@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from metaft.config.paths import place
-from metaft.errors import DataError
+from metaft.errors import ConfigError, DataError, Fault
 from metaft.files import refuse_unwritable
 from metaft.shell import answered, leave
 from metaft.texts import PLAIN, oddity
@@ -59,22 +59,25 @@ def _written(args: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m metaft.predict", description=__doc__)
     parser.add_argument("run", type=place, metavar="RUN", help="a run, or a folder that open_clip opens")
-    parser.add_argument("images", nargs="+", type=place, metavar="IMAGES", help="image files, and folders of them")
+    parser.add_argument("images", nargs="+", type=_image, metavar="IMAGES", help="image files, and folders of them")
     parser.add_argument("--format", choices=sorted(FORMS), default="csv", help="default: csv")
     parser.add_argument("--out", type=place, metavar="FILE", help="default: standard output")
     parser.add_argument(
         "--classnames", type=place, metavar="FILE", help="class names, one a line, for a model without a head"
     )
-    parser.add_argument(
-        "--templates", default="simple", metavar="T", help="simple, openai or a file; with --classnames"
-    )
+    parser.add_argument("--templates", metavar="T", help="simple (the default), openai or a file; with --classnames")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--skip", action="store_true", help="leave out files that cannot be read")
     return parser
 
 
+def _image(text: str) -> Path:
+    """The path that a word means: of a file as it is named, if there is one, as where a shell has written it."""
+    return Path(text) if os.path.lexists(text) else place(text)
+
+
 def predictions(
-    run: Path, images: Sequence[Path], classnames: Path | None, templates: str, device: str, skip: bool
+    run: Path, images: Sequence[Path], classnames: Path | None, templates: str | None, device: str, skip: bool
 ) -> list[Prediction]:
     """What a model makes of images, in their order.
 
@@ -87,7 +90,7 @@ def predictions(
 
     Raises:
         CheckpointError, DataError: a model, or an image, that cannot be opened.
-        ConfigError: the device does not exist.
+        ConfigError: the device does not exist, or there are templates without class names.
     """
     from metaft.build.workspace import device as device_of
     from metaft.config.read import load
@@ -107,7 +110,7 @@ def predictions(
 
 
 def _classifier(
-    folder: Path, classnames: Path | None, templates: str, device: str
+    folder: Path, classnames: Path | None, templates: str | None, device: str
 ) -> tuple[Clip, Classifier, tuple[str, ...]]:
     """The model of a folder with its head, or with a zero-shot one of class names."""
     from metaft.clip.classifier import caption_tokens, zero_shot
@@ -115,10 +118,13 @@ def _classifier(
     from metaft.data import captions
     from metaft.data.types import Classes, refuse_unusable
 
+    if templates is not None and classnames is None:
+        fault = Fault("--templates", f"{templates!r} without --classnames", "both, for a head of class names, or none")
+        raise ConfigError([fault])
     clip, classifier, names = exported(folder, device)
     if classnames is not None:
         names = captions.listed(classnames)
-        classes = Classes(names, captions.templates(templates))
+        classes = Classes(names, captions.templates(templates or "simple", "--templates"))
         refuse_unusable(classes)
         caption_tokens(clip, classes)
         classifier = zero_shot(clip, classes, device)
@@ -167,7 +173,7 @@ def _decoded(files: Sequence[Path], reading: Reading, skip: bool) -> tuple[list[
     for fault in checked.faults.values():
         if not skip:
             raise DataError(fault.replace("data.on_unreadable=skip", "--skip"))
-        warn(f"skipped: {fault}")
+        warn(f"skipped: {fault.replace(', or data.on_unreadable=skip', '')}")
     kept = [number for number in range(len(files)) if number not in checked.faults]
     return [files[number] for number in kept], source(kept).pixels(range(len(kept)))
 

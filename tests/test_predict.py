@@ -6,6 +6,8 @@ import copy
 import csv
 import io
 import json
+import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from metaft.clip.export import export
 from metaft.predict import main
@@ -125,11 +128,16 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
         (["run", "images/bad.png"], 3, "allowed: a picture, or --skip"),
         (["run", "images/\udcff.png"], 3, "a path with bytes that are not UTF-8"),
         (["run", "images", "--device", "meta"], 2, "device: 'meta'; allowed: auto, cpu"),
+        (["run", "images", "--templates", "openai"], 2, "--templates: 'openai' without --classnames; allowed: both"),
+        (["run", "images", "--classnames", "ok.txt", "--templates", "opnai"], 3, "--templates: cannot read opnai"),
+        (["run", "images", "--classnames", "pairs.txt"], 3, "pairs.txt, line 1: 'c1 = cat'"),
     ],
 )
 def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "ok.txt").write_text("cat\ndog\n")
+    (tmp_path / "pairs.txt").write_text("c1 = cat\nc2 = dog\n")
     (tmp_path / "twice.txt").write_text("cat\nCat\n")
     (tmp_path / "long.txt").write_text("cat\n" + "dog " * 200 + "\n")
     (images / "bad.png").write_bytes(b"no picture")
@@ -143,6 +151,17 @@ def test_skipping_says_so(run, images, capsys):
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 4
     assert "skipped: " in told.err
+    assert "on_unreadable" not in told.err
+
+
+def test_files_are_as_a_shell_names_them(run, images, monkeypatch, capsys):
+    monkeypatch.setenv("THERE", str(images))
+    shutil.copy(images / "a.png", images / "a$HOME.png")
+    monkeypatch.chdir(images)
+    assert main([str(run), "a$HOME.png", "$THERE/a.png"]) == 0
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert first.split(",")[0] == "a$HOME.png"
+    assert second.split(",")[0] == str(images / "a.png")
 
 
 def test_parts_that_do_not_belong_together(run, images, capsys):
@@ -156,3 +175,23 @@ def test_parts_that_do_not_belong_together(run, images, capsys):
     (run / "model" / "head.safetensors").write_bytes(b"")
     assert main([str(run), str(images)]) == 3
     assert "allowed: a head that metaft exported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shape", "value", "said"),
+    [((3, 5), 0.0, "a head of 5 features, of a model that gives"), (None, math.nan, "a head that is not finite")],
+)
+def test_a_head_of_another_model(run, images, capsys, shape, value, said):
+    head = run / "model" / "head.safetensors"
+    whole = load_file(head)
+    weight = whole["weight"] + value if shape is None else torch.zeros(shape)
+    save_file({"weight": weight, "bias": whole["bias"]}, head)
+    (run / "model" / "SHA256SUMS").unlink()
+    assert main([str(run), str(images)]) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_a_head_alone_is_no_model(run, images, capsys):
+    (run / "model" / "open_clip_model.safetensors").unlink()
+    assert main([str(run), str(images)]) == 3
+    assert "no open_clip_model.safetensors beside head.safetensors; allowed: both" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from metaft.clip.classifier import Classifier, holding
 from metaft.clip.load import Clip, load
@@ -20,7 +20,8 @@ from metaft.files import replacing, write
 from metaft.tensors import digest, raw
 from metaft.texts import regular
 
-OPENED = ("open_clip_config.json", "open_clip_model.safetensors", "head.safetensors", "classnames.txt")
+WEIGHTS, LAYER = "open_clip_model.safetensors", "head.safetensors"
+OPENED = ("open_clip_config.json", WEIGHTS, LAYER, "classnames.txt")
 EXPORTED = (*OPENED, "load.py", "README.md")
 SUMS = "SHA256SUMS"
 DTYPES = {  # by their names in safetensors
@@ -29,7 +30,7 @@ DTYPES = {  # by their names in safetensors
     torch.bool: "BOOL",
 }
 CHECKSUM = "sha256"  # the note on the tensors and the other notes of a checkpoint
-HEAD = (
+ABOUT = (
     "The classifier is head.safetensors on the features of the image tower. A zero-shot evaluator builds a head of\n"
     "its own from the text tower, another one where the head was trained: use the file, or `logits` of load.py.\n"
 )
@@ -40,10 +41,10 @@ CARD = f"""# A CLIP model that metaft fine-tuned
 
 or, with its classifier, `from load import model, preprocess, logits, classnames` in this folder.
 
-{HEAD}"""
+{ABOUT}"""
 LOADER = f'''"""Load this model: `from load import model, preprocess, logits, classnames`.
 
-{HEAD}"""
+{ABOUT}"""
 
 from pathlib import Path
 
@@ -82,8 +83,8 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     (folder / SUMS).unlink(missing_ok=True)
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
-    save(classifier.clip.state_dict(), folder / "open_clip_model.safetensors")
-    save(classifier.head.state_dict(), folder / "head.safetensors")
+    save(classifier.clip.state_dict(), folder / WEIGHTS)
+    save(classifier.head.state_dict(), folder / LAYER)
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     write(folder / "load.py", LOADER)
     write(folder / "README.md", CARD)
@@ -101,8 +102,10 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
     """
     if not (folder / "open_clip_config.json").is_file():
         raise CheckpointError(f"{folder}: no open_clip_config.json; allowed: a run, or a folder that open_clip opens")
+    listed, head = folder / "classnames.txt", folder / LAYER
+    if head.is_file() and not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"{folder}: no {WEIGHTS} beside {LAYER}; allowed: both, as metaft wrote them")
     clip = load(f"local-dir:{folder}", None, device)
-    listed, head = folder / "classnames.txt", folder / "head.safetensors"
     try:
         names = tuple(listed.read_text(encoding="utf-8").split("\n")[:-1]) if listed.is_file() else ()
     except UnicodeDecodeError as error:
@@ -113,7 +116,8 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
     try:
         layer = safetensors.torch.load_file(head)
         classifier = Classifier(clip.model, layer["weight"], layer["bias"]).to(device).eval()
-    except (OSError, SafetensorError, KeyError, IndexError, RuntimeError) as error:
+        _refuse_unlike(classifier.head, clip.config["embed_dim"])
+    except (OSError, SafetensorError, KeyError, IndexError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{head}: {str(error).splitlines()[0]}; allowed: a head that metaft exported") from error
     if len(names) != len(layer["bias"]):
         raise CheckpointError(
@@ -121,6 +125,18 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
         )
     _refuse_changed(folder)  # after faults that have names of their own
     return clip, classifier, names
+
+
+def _refuse_unlike(head: nn.Linear, width: int) -> None:
+    """Refuse a head of features of another width, or one that is not finite.
+
+    Raises:
+        ValueError: it is such a head.
+    """
+    if head.weight.shape[1] != width:
+        raise ValueError(f"a head of {head.weight.shape[1]} features, of a model that gives {width}")
+    if not all(p.isfinite().all() for p in head.parameters()):
+        raise ValueError("a head that is not finite")
 
 
 def _refuse_changed(folder: Path) -> None:

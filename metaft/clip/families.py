@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from metaft.clip.architecture import Config
 from metaft.errors import CheckpointError
 
 DECODER = "text_decoder"
+LARGEST_SCALE = (
+    10**4
+)  # of logits, which CLIP trains with at most 100: some files hold the scale itself for its logarithm
 
 
 def towers(config: Config) -> Config:
@@ -48,24 +52,31 @@ def preprocessing(model: nn.Module) -> dict[str, Any]:
 
 @torch.no_grad()
 def refuse_unusable(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], name: str) -> None:
-    """Pass one blank image and one caption through a model.
+    """Pass one image and one caption through a model.
 
     Raises:
-        CheckpointError: it does not give image features [1, D], text features [1, D] and one logit scale.
+        CheckpointError: it does not give image features [1, D], text features [1, D] and one logit scale, or what its
+            weights give of them is of no use.
     """
     needed = "a model that gives image features [B, D], text features [B, D] and one logit scale"
     side = preprocessing(model)["size"]
     height, width = (side, side) if isinstance(side, int) else side
     device = next(model.parameters()).device
     try:
-        out: Any = model(torch.zeros(1, 3, height, width, device=device), tokenizer(["a word"]).to(device))
+        image = torch.linspace(-1, 1, 3 * height * width, device=device).view(1, 3, height, width)
+        out: Any = model(image, tokenizer(["a word"]).to(device))
         shapes = [list(out[key].shape) for key in ("image_features", "text_features")]
-        scales = out["logit_scale"].numel()
+        scales = out["logit_scale"].flatten().tolist()
+        lengths = [float(out[key].norm()) for key in ("image_features", "text_features")]
     except Exception as error:  # a family that does not fit fails anywhere
         reason = (str(error).splitlines() or [""])[0]
         found = f"{type(model).__name__} cannot be used ({type(error).__name__}: {reason})"
         raise CheckpointError(f"model.name: {name!r}: {found}; allowed: {needed}") from error
-    image, text = shapes
-    if image != text or image[:1] != [1] or len(image) != 2 or scales != 1:
-        found = f"image features {image}, text features {text}, {scales} logit scales"
+    seen, read = shapes
+    if seen != read or seen[:1] != [1] or len(seen) != 2 or len(scales) != 1:
+        found = f"image features {seen}, text features {read}, {len(scales)} logit scales"
         raise CheckpointError(f"model.name: {name!r}: {found}; allowed: {needed}")
+    if not all(0 < length < math.inf for length in lengths) or not 0 < scales[0] < LARGEST_SCALE:
+        found = f"features of lengths {lengths[0]:g} and {lengths[1]:g}, and a logit scale of {scales[0]:g}"
+        allowed = f"trained weights: finite features other than 0, and exp(logit_scale) below {LARGEST_SCALE:,}"
+        raise CheckpointError(f"model.pretrained: {found}; allowed: {allowed}")

@@ -13,14 +13,16 @@ from metaft.texts import PLAIN, oddity, read_text, whole
 
 TEMPLATE = "a template with one {} and no other brace"
 SIZE = 2**26  # bytes of a list of names or templates
+CODE = re.compile(r"""^[\[{]|[,}]$|^(["']).*\1$|^["']?\w+["']?\s*:\s*["'\[]""")  # of a list or a mapping
 BLANKS = " \t\u00a0\u3000"  # around a line, which are none of it
 
 
-def templates(setting: str) -> tuple[str, ...]:
+def templates(setting: str, field: str = "data.templates") -> tuple[str, ...]:
     """Caption templates, each with one `{}`.
 
     Args:
         setting: `simple` or `openai` (open_clip's lists), or a file with one template a line.
+        field: where it is set, for errors.
 
     Raises:
         DataError: no such file, a line without exactly one `{}` (or `{c}`), or one of a list of Python.
@@ -30,7 +32,7 @@ def templates(setting: str) -> tuple[str, ...]:
     known = {"simple": open_clip.SIMPLE_IMAGENET_TEMPLATES, "openai": open_clip.OPENAI_IMAGENET_TEMPLATES}
     if setting in known:
         return tuple(t("{}") for t in known[setting])
-    lines = _lines(Path(setting), "data.templates", "simple, openai or a file")
+    lines = _lines(Path(setting), field, "simple, openai or a file")
     return tuple(_template(f"{setting}, line {number}", line) for number, line in lines)
 
 
@@ -61,12 +63,13 @@ def class_names(path: Path | None, folders: Sequence[str]) -> tuple[str, ...]:
     """
     if path is None:
         return tuple(folder.replace("_", " ") for folder in folders)
-    lines = _lines(path, "data.classnames", "a text file")
+    lines = _names(path, "data.classnames", "a text file")
     if not any("=" in line for _, line in lines):
         return _in_order_of(path, [line for _, line in lines], folders)
     pairs: dict[str, str] = {}
     for number, line in lines:
         folder, equals, name = (part.strip() for part in line.partition("="))
+        _refuse_code(f"{path}, line {number}", name)
         if not (equals and folder and name) or folder in pairs:
             raise DataError(f"{path}, line {number}: {line!r}; allowed: one line `folder = name` for each class folder")
         pairs[folder] = name
@@ -81,16 +84,28 @@ def class_names(path: Path | None, folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(pairs[f] for f in folders)
 
 
+def count(path: Path) -> int:
+    """How many class names a file holds, in either form.
+
+    Raises:
+        DataError: the file cannot be read, or has no line.
+    """
+    return len(_names(path, "data.classnames", "a text file"))
+
+
 def listed(path: Path) -> tuple[str, ...]:
     """Class names, one a line.
 
     Raises:
-        DataError: the file cannot be read, has no line, or an empty one before the last.
+        DataError: the file cannot be read, has no line, or an empty one before the last, or one `folder = name`.
     """
-    lines = _lines(path, "class names", "a text file with one name a line")
-    for expected, (number, _) in enumerate(lines, 1):
-        if number != expected:
-            raise DataError(f"{path}, line {expected}: empty; allowed: a name in each line, whose number is its class")
+    lines = _names(path, "class names", "a text file with one name a line")
+    for expected, (number, line) in enumerate(lines, 1):
+        if number != expected or "=" in line:
+            found = "empty" if number != expected else f"{line!r}"
+            raise DataError(
+                f"{path}, line {expected}: {found}; allowed: a name in each line, whose number is its class"
+            )
     return tuple(line for _, line in lines)
 
 
@@ -106,10 +121,37 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
     if all(map(_is_number, folders)) and int(folders[-1]) - int(folders[0]) >= len(folders):
         raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {_few(folders)}{instead}")
     plain = [_plain(folder) for folder in folders]
-    for name, folder in zip(names, folders, strict=True):
-        if _plain(name) in plain and _plain(name) != _plain(folder):
-            raise DataError(f"{path}: {name!r} in the line of the folder {folder!r}, though it is another's{instead}")
+    for name, own in zip(names, plain, strict=True):
+        if _plain(name) in plain and _plain(name) != own:
+            raise DataError(f"{path}: {name!r} in the line of the folder {own!r}, though it is another's{instead}")
+    begun = [_begins_with(name, folders) for name in names]
+    for name, folder, own in zip(names, begun, folders, strict=True):
+        if folder is not None and (folder != own or None not in begun):
+            raise DataError(f"{path}: {name!r}, which begins with the folder {folder!r}{instead}")
     return tuple(names)
+
+
+def _begins_with(name: str, folders: Sequence[str]) -> str | None:
+    """The folder whose name and a separator a text begins with; None where there is none."""
+    first = re.split(r"[\s,;:]", name, maxsplit=1)[0]
+    return first if first != name and first in folders else None
+
+
+def _names(path: Path, setting: str, allowed: str) -> list[tuple[int, str]]:
+    """The lines of a file of class names by their numbers.
+
+    Raises:
+        DataError: as `_lines`, or a line is of a list or mapping of Python or JSON.
+    """
+    lines = _lines(path, setting, allowed)
+    for number, line in lines:
+        _refuse_code(f"{path}, line {number}", line)
+    return lines
+
+
+def _refuse_code(where: str, name: str) -> None:
+    if CODE.search(name):
+        raise DataError(f"{where}: {name!r}, as in Python or JSON; allowed: the name alone, or `folder = name`")
 
 
 def _is_number(folder: str) -> bool:
@@ -127,8 +169,8 @@ def _by_numbers(name: str) -> list[tuple[tuple[int, str, str], str]]:
 
 
 def _plain(name: str) -> str:
-    """A name as it is compared: small letters, blanks for what stands for them."""
-    return re.sub(r"[\s_-]+", " ", name).strip().lower()
+    """A name as it is compared: small letters, blanks for what stands for them, without the s of a plural."""
+    return re.sub(r"[\s_-]+", " ", name).strip().lower().removesuffix("s")
 
 
 def _lines(path: Path, setting: str, allowed: str) -> list[tuple[int, str]]:

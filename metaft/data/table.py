@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -34,6 +35,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: no table that can be read ({error}); allowed: columns with a tab or comma") from error
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise DataError(f"{path}: {count} columns {name!r}; allowed: one")
     for name in columns:
         if name not in header:
             near = nearest(name, header)

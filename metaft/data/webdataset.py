@@ -57,7 +57,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a shard that is missing, damaged or ends early, a sample without a picture or a label, a label
             without a class, an unreadable image.
     """
-    from metaft.data.captions import class_names, listed, templates
+    from metaft.data.captions import class_names, count, listed, templates
     from metaft.data.pictures import opened
     from metaft.data.types import Classes
 
@@ -67,7 +67,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     if source is None:
         where = f"{base / options.id_train}: no {NAMES} there or above"
         raise DataError(f"{where}; allowed: one, with a name a line for each class number, or data.classnames")
-    numbers = [str(number) for number in range(len(listed(source)))]
+    numbers = [str(number) for number in range(count(source))]
     names = listed(source) if data.classnames is None else class_names(data.classnames, numbers)
     classes = listed(own) if own else names
     written = _nearest(TEMPLATES, base / options.id_train, base)

@@ -110,6 +110,22 @@ def test_the_users_own_weights_are_finite():
         clip_of(model, open_clip.get_tokenizer(TOY), TOY, "cpu")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (torch.zeros_like, "features of lengths 0 and 0"),
+        (lambda t: t.exp() if t.ndim == 0 else t, r"a logit scale of 1\.6.*e\+06; allowed: .* below 10,000"),
+        (lambda t: t + 100 if t.ndim == 0 else t, "a logit scale of inf"),
+    ],
+    ids=["zeros", "the scale for its logarithm", "a large scale"],
+)
+def test_weights_that_are_of_no_use_are_refused(tmp_path, change, said):
+    weights = open_clip.create_model(TOY).state_dict()
+    torch.save({name: change(t) for name, t in weights.items()}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=f"model.pretrained: .*{said}"):
+        load(TOY, str(tmp_path / "c.pt"))
+
+
 def test_others_stay_as_they_are():
     model, config = torch.nn.Linear(1, 1), {"embed_dim": 1}
     assert contrastive(model, config) == (model, config)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from metaft.data.captions import class_names, templates
+from metaft.data.captions import class_names, listed, templates
 from metaft.errors import DataError
 
 BOM = b"\xef\xbb\xbf"
@@ -44,7 +44,18 @@ def test_numbered_folders_have_the_names_of_their_numbers(tmp_path):
         ([f"class_{i}" for i in sorted(TEN)], WORDS, "not in the order of their numbers: class_10"),
         (["0", "1", "3"], WORDS[:3], "whose numbers have gaps: 0, 1, 3"),
         (["cat", "dog"], ["dog", "cat"], "'dog' in the line of the folder 'cat'"),
-        (["hot_dog", "ice_cream"], ["Ice cream", "hot dog"], "'Ice cream' in the line of the folder 'hot_dog'"),
+        (["cat", "dog"], ["dogs", "cats"], "'dogs' in the line of the folder 'cat'"),
+        (["cat", "dog"], ["dog, a", "cat, b"], "'dog, a', which begins with the folder 'dog'"),
+        (["n01", "n02"], ["n02 fish", "n01 bird"], "'n02 fish', which begins with the folder 'n02'"),
+        (["n01", "n02"], ["n01 fish", "n02 bird"], "'n01 fish', which begins with the folder 'n01'"),
+        (["n01", "n02"], ["n01: fish", "n02: bird"], "'n01: fish', which begins with the folder 'n01'"),
+        (["0", "1"], ["1 fish", "0 bird"], "'1 fish', which begins with the folder '1'"),
+        (["a", "b"], ["{0: 'fish',", "1: 'bird'}"], "line 1: \"{0: 'fish',\", as in Python or JSON"),
+        (["a", "b"], ["0: 'fish'", "1: 'bird'"], "line 1: \"0: 'fish'\", as in Python or JSON"),
+        (["a", "b"], ['"0": ["n01", "fish"],', "x"], "as in Python or JSON"),
+        (["a", "b"], ["'fish',", "'bird',"], "line 1: \"'fish',\", as in Python or JSON"),
+        (["a", "b"], ['b = "bird"', 'a = "fish"'], "line 1: '\"bird\"', as in Python or JSON"),
+        (["hot_dog", "ice_cream"], ["Ice cream", "hot dog"], "'Ice cream' in the line of the folder 'hot dog'"),
         (["cat", "dog"], ["cat"], "1 class names; allowed: 2"),
         (["①", "1²"], ["one", "two", "three"], "3 class names; allowed: 2"),
         (["cat", "dog"], ["cat =", "dog = dog"], "line 1: 'cat ='"),
@@ -57,6 +68,19 @@ def test_doubt_is_an_error(tmp_path, folders, lines, words):
         names(tmp_path, "\n".join(lines), folders)
     assert words in str(caught.value)
     assert "folder = name" in str(caught.value) or "one for each class folder" in str(caught.value)
+
+
+def test_names_may_hold_what_lists_do(tmp_path):
+    odd = ("dog (animal), small", "rock 'n' roll")
+    assert names(tmp_path, "\n".join(odd), ("dog", "music")) == odd
+    assert names(tmp_path, "glass\ncross", ("cup", "sign")) == ("glass", "cross")
+
+
+def test_names_by_number_are_names_alone(tmp_path):
+    for line in ("cat = tabby", '"cat",'):
+        (tmp_path / "names.txt").write_text(f"{line}\ndog\n")
+        with pytest.raises(DataError, match=r"names\.txt, line 1"):
+            listed(tmp_path / "names.txt")
 
 
 @pytest.mark.parametrize("text", ["a photo of a {}.\n", "a photo of a {c}.\r\n", "\n  a photo of a {}.\n\n"])
