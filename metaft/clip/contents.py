@@ -42,15 +42,15 @@ def contents_of(found: Any) -> Contents:
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     classes = set()
-    for number, (path, leaf) in enumerate(_leaves(found, (), frozenset())):
+    for number, (path, entry) in enumerate(_entries(found, (), frozenset())):
         if number == MOST_ENTRIES:
             raise ValueError(f"more than {MOST_ENTRIES} entries")
-        if isinstance(leaf, Tensor):
-            tensors[".".join(path)] = leaf
-        elif isinstance(leaf, Inert):
-            classes.add(leaf.origin)
-        else:
-            settings[".".join(path)] = leaf
+        if isinstance(entry, Tensor):
+            tensors[".".join(path)] = entry
+        elif isinstance(entry, Inert) and entry.origin:
+            classes.add(entry.origin)
+        elif isinstance(entry, (str, int, float)):
+            settings[".".join(path)] = entry
     arrays = any(origin.endswith("multiarray._reconstruct") for origin in classes) and not tensors
     kind = described(found) + (" with numpy arrays" if arrays else "")
     return Contents(tensors, settings, frozenset(classes), kind)
@@ -73,25 +73,22 @@ def described(found: Any) -> str:
     return f"{found!r:.40} ({type(found).__name__})"
 
 
-def _leaves(found: Any, path: tuple[str, ...], within: frozenset[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Tensors, texts, numbers and classes of modules with the path to each; objects within themselves are left out."""
-    if isinstance(found, (Tensor, str, int, float)):
-        yield path, found
+def _entries(found: Any, path: tuple[str, ...], within: frozenset[int]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """An object with its path, and all that lies in it; objects within themselves are left out."""
     if id(found) in within:
         return
+    yield path, found
     within |= {id(found)}
     if isinstance(found, Inert):
-        if found.origin:
-            yield path, found
         for name, value in _attributes(found).items():
-            yield from _leaves(value, (*path, str(name)), within)
+            yield from _entries(value, (*path, str(name)), within)
     if isinstance(found, Mapping):
         for name, value in found.items():
-            yield from _leaves(value, (*path, str(name)), within)
+            yield from _entries(value, (*path, str(name)), within)
     if isinstance(found, (list, tuple)) and not isinstance(found, torch.Size):
         for number, value in enumerate(found):
             if not isinstance(value, (str, int, float)):
-                yield from _leaves(value, (*path, str(number)), within)
+                yield from _entries(value, (*path, str(number)), within)
 
 
 def _attributes(found: Inert) -> dict[str, Any]:

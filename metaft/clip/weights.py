@@ -18,7 +18,7 @@ from metaft.clip.checkpoint import read
 from metaft.clip.contents import Contents
 from metaft.clip.families import preprocessing, towers
 from metaft.clip.positions import Misfit, misfits, resized
-from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, State, Unwrapped, unwrap
+from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, SeveralModelsError, State, Unwrapped, unwrap
 from metaft.errors import CheckpointError, first_line
 from metaft.progress import tell
 
@@ -83,6 +83,8 @@ def non_finite(state: State) -> str | None:
 def _unwrapped(contents: Contents, target: Target) -> Unwrapped:
     try:
         return unwrap(contents.tensors, target.model)
+    except SeveralModelsError as error:
+        target.refuse(str(error), "one model: save the one that is meant in a file of its own")
     except Exception as error:  # translators of other libraries' names fail in every way on names that are incomplete
         reason = first_line(error)
         target.refuse(f"its names are another library's and cannot be translated ({type(error).__name__}: {reason})")

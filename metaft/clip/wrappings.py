@@ -7,10 +7,11 @@ names lie is taken away, be it a key of the file, a wrapper's `module.` or an at
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 
+import torch
 from open_clip.convert import convert_state_dict
 from torch import Tensor, nn
 
@@ -26,12 +27,17 @@ WRAPPERS = {
     "_checkpoint_wrapped_module": "activation checkpointing",
     "_forward_module": "Lightning Fabric",
 }
+USUAL = frozenset({"model", "model_state_dict", "state_dict", "weights"})  # keys under which trainers save a model
 HUGGING_FACE = "Hugging Face"
 # What lies beside the towers and is of no use here: heads on class names of another run, and CoCa's decoder.
 HEADS = ("classification_head", "classifier", "head", "fc", "linear_head", "text_decoder")
 # What OpenAI's archives hold beside the weights, and counters of averaged models.
 COUNTERS = ("input_resolution", "context_length", "vocab_size", "n_averaged")
 TEXT_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+
+
+class SeveralModelsError(ValueError):
+    """More than one model lies in a checkpoint, and nothing tells which is meant."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,11 @@ class Unwrapped:
 
 
 def unwrap(tensors: State, model: nn.Module) -> Unwrapped:
-    """Name a checkpoint's tensors as the model does; where they fit no name they keep their own."""
+    """Name a checkpoint's tensors as the model does; where they fit no name they keep their own.
+
+    Raises:
+        SeveralModelsError: it cannot be told which of them are the model's.
+    """
     known = model.state_dict().keys()
     prefix, naming = _place(tensors, known)
     inside, undone = _taken(tensors, prefix)
@@ -85,16 +95,17 @@ NAMINGS = (
 def _place(tensors: State, known: Set[str]) -> tuple[str, Naming | None]:
     """The prefix at which the model's names begin, and the naming where it is not open_clip's."""
     for naming in NAMINGS:
-        starts = [name[: found.start()] for name in tensors if (found := _anchored(naming.anchor, name))]
+        starts = [(name[: found.start()], name) for name in tensors if (found := _anchored(naming.anchor, name))]
         if starts:
-            return _likeliest(starts), naming
+            return _likeliest(tensors, starts), naming
     names = {*known, *(_other_text_name(name) for name in known)}
-    return _likeliest(
-        prefix
+    pairs = (
+        (prefix, name)
         for name in tensors
         for prefix, rest in _splits(name)
         if rest.split(".")[0] not in WRAPPERS and ".".join(_unwrapped(rest)) in names
-    ), None
+    )
+    return _likeliest(tensors, pairs), None
 
 
 def _anchored(anchor: re.Pattern[str], name: str) -> re.Match[str] | None:
@@ -102,10 +113,36 @@ def _anchored(anchor: re.Pattern[str], name: str) -> re.Match[str] | None:
     return next((m for prefix, _ in _splits(name) if (m := anchor.match(name, len(prefix)))), None)
 
 
-def _likeliest(prefixes: Iterable[str]) -> str:
-    """The most frequent prefix; among equals one of plain weights before averaged ones, then the shortest."""
-    counted = Counter(prefixes)
-    return min(counted, key=lambda prefix: (-counted[prefix], is_average(prefix), len(prefix)), default="")
+def _likeliest(tensors: State, pairs: Iterable[tuple[str, str]]) -> str:
+    """Of prefixes and names below them the prefix of most names; of equals the shortest.
+
+    Plain weights go before averaged ones, and those under a usual key before others.
+
+    Raises:
+        SeveralModelsError: two prefixes have as good a claim, each to weights of its own.
+    """
+    below: dict[str, set[str]] = defaultdict(set)
+    for prefix, name in pairs:
+        below[prefix].add(name)
+
+    def claim(prefix: str) -> tuple[int, bool, bool]:
+        return -len(below[prefix]), is_average(prefix), USUAL.isdisjoint(prefix.split("."))
+
+    first, *others = sorted(below, key=lambda prefix: (claim(prefix), len(prefix))) or [""]
+    for other in others:
+        if claim(other) == claim(first) and _unlike(*(_below(tensors, below[p], p) for p in (first, other))):
+            places = " and ".join(f"under {p[:-1]!r}" if p else "at its top" for p in (first, other))
+            raise SeveralModelsError(f"it holds two models, {places}")
+    return first
+
+
+def _below(tensors: State, names: Iterable[str], prefix: str) -> State:
+    return {name.removeprefix(prefix): tensors[name] for name in names}
+
+
+def _unlike(one: State, other: State) -> bool:
+    """Whether two models' weights of a name are anywhere not the same."""
+    return any(name in other and not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def is_average(prefix: str) -> bool:
@@ -131,7 +168,10 @@ def _taken(tensors: State, prefix: str) -> tuple[State, list[str]]:
         if name.startswith(prefix):
             rest = name.removeprefix(prefix)
             inserted |= dict.fromkeys(part for part in rest.split(".") if part in WRAPPERS)
-            state[".".join(_unwrapped(rest))] = tensor
+            own = ".".join(_unwrapped(rest))
+            if own in state:
+                raise SeveralModelsError(f"it holds {own} twice, with {_label(next(iter(inserted)))} and without")
+            state[own] = tensor
     return state, [_label(part) for part in (*prefix.split(".")[:-1], *inserted)]
 
 

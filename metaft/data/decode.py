@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,7 +135,12 @@ def quiet() -> Iterator[None]:
 
 def _turned(image: Image.Image, apply: bool) -> tuple[Image.Image, frozenset[str]]:
     """The picture as its EXIF orientation has it, where that is asked for; marked where it is to be turned."""
-    if image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) not in TURNS:
+    image.load()  # first, as a decoder that has failed once may be content with half a picture
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+    except (OSError, SyntaxError, ValueError, struct.error):  # damaged, though the pixels may not be
+        return image, frozenset()
+    if orientation not in TURNS:
         return image, frozenset()
     return (ImageOps.exif_transpose(image) if apply else image), frozenset({TURNED})
 

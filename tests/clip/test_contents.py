@@ -39,11 +39,11 @@ def test_objects_within_themselves_end():
 
 def test_objects_that_unfold_without_end_are_refused(monkeypatch):
     monkeypatch.setattr(contents, "MOST_ENTRIES", 1000)
-    bomb: list = [torch.ones(1)]
-    for _ in range(12):
-        bomb = [bomb, bomb]
-    with pytest.raises(ValueError, match="more than 1000 entries"):
-        contents_of(bomb)
+    for bomb in ([torch.ones(1)], []):
+        for _ in range(12):
+            bomb = [bomb, bomb]
+        with pytest.raises(ValueError, match="more than 1000 entries"):
+            contents_of(bomb)
 
 
 @pytest.mark.parametrize(

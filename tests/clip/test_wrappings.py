@@ -266,3 +266,30 @@ def test_the_embedded_weights_say_nothing(toy, notes):
     assert same(load(TOY, None), toy.state_dict())
     assert notes == []
     assert load_file(checkpoint(TOY, 0)).keys() == toy.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("two", "where"),
+    [
+        (lambda a, b: {"student": a, "teacher": b}, "under 'student' and under 'teacher'"),
+        (lambda a, b: {"last": b, "best": a}, "under '(?:last|best)' and under '(?:last|best)'"),
+        (lambda a, b: {"state_dict": a, "model": b}, "under 'model' and under 'state_dict'"),
+        (lambda a, b: {**a, **prefixed(b, "module.")}, "at its top and under 'module'"),
+        (lambda a, b: {**prefixed(b, "module."), **a}, "at its top and under 'module'"),
+        (lambda a, b: {**a, **prefixed(dict(list(b.items())[:3]), "module.")}, r"\w+ twice, with 'module' \(Data"),
+    ],
+    ids=["student, teacher", "best, last", "two usual keys", "with a wrapper", "the other way round", "a part twice"],
+)
+def test_of_two_models_none_is_taken(toy, tmp_path, two, where):
+    state = toy.state_dict()
+    torch.save(two(state, other(state)), tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match=f"it holds (?:two models, )?.*{where}.*; allowed: one model"):
+        load(TOY, str(tmp_path / "c.pt"))
+
+
+@pytest.mark.parametrize(("usual", "beside"), [("model", "init"), ("weights", "grad"), ("state_dict", "best")])
+def test_a_model_under_a_usual_key_is_meant(toy, tmp_path, usual, beside):
+    state = toy.state_dict()
+    for keys in ((usual, beside), (beside, usual)):
+        torch.save({key: state if key == usual else other(state) for key in keys}, tmp_path / "c.pt")
+        assert same(load(TOY, str(tmp_path / "c.pt")), state)

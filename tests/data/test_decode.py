@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,24 @@ def test_transparency_of_palettes_and_opaque_pictures(tmp_path):
     opaque = np.full((16, 16, 4), 255, np.uint8)
     opaque[0, 0] = (1, 2, 3, 255)
     assert decode(saved(tmp_path / "o.png", opaque), READING).marks == frozenset()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("rotation", [True, False])
+def test_pixels_beside_damaged_exif_are_read(tmp_path, suffix, rotation):
+    image, damaged = (
+        Image.fromarray(np.rint(RAMP * 255).astype(np.uint8)).convert("RGB"),
+        tmp_path / f"damaged.{suffix}",
+    )
+    image.save(tmp_path / f"whole.{suffix}")
+    image.save(damaged, **({} if suffix == "png" else {"exif": b"Exif\0\0junkjunk"}))
+    if suffix == "png":
+        content, junk = damaged.read_bytes(), b"eXIfjunkjunk"
+        chunk = struct.pack(">I", 8) + junk + struct.pack(">I", zlib.crc32(junk))
+        damaged.write_bytes(content[:33] + chunk + content[33:])
+    reading = Reading(VIEW, exif_rotation=rotation)
+    whole = decode(tmp_path / f"whole.{suffix}", reading)
+    assert torch.equal(decode(damaged, reading).pixels, whole.pixels)
 
 
 def test_exif_rotation_is_a_setting(tmp_path):
