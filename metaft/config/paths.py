@@ -56,8 +56,10 @@ def _usable(value: Any) -> Any:
     """A setting that may be a path, expanded.
 
     Raises:
-        PydanticCustomError: there can be no such path.
+        PydanticCustomError: there can be no such path, or YAML has made a number or a truth value of its name.
     """
+    if isinstance(value, bool | float):
+        raise PydanticCustomError("path", "a path; in quotes where it is named like a number, or like true")
     text = expanded(value)
     if isinstance(text, str) and (wrong := fault(text)):
         raise PydanticCustomError("path", "a path, not {wrong}", {"wrong": wrong})

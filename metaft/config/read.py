@@ -18,13 +18,15 @@ from metaft.config.yamlfile import DEPTH, SIZE, Document, parse_yaml, to_yaml
 from metaft.errors import SHOWN, ConfigError, Fault, nearest
 from metaft.texts import read_text
 
+NOTHING = ("", "~", "null", "Null", "NULL")  # as YAML has it
+
 
 def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
     """Defaults, then a YAML file, then `key=value` overrides, checked together.
 
     Args:
         path: a YAML file, or None for the embedded default.
-        overrides: such as `inner.steps=7`; values are YAML.
+        overrides: such as `inner.steps=7`; values are YAML, but texts and paths are what was typed, unless in quotes.
 
     Raises:
         ConfigError: with every fault of form (unknown or duplicate key, wrong type, impossible combination).
@@ -36,9 +38,7 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
         if not equals or not key:
             faults.append(Fault(override, "no key=value pair", "key=value, such as inner.steps=7"))
         else:
-            document = parse_yaml(text, key, faults)
-            if document is not None:
-                _put(key, _settings(key, document), raw, faults)
+            _override(key, text, raw, faults)
     return _checked(raw, faults)
 
 
@@ -81,6 +81,16 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
         faults.append(Fault(str(path), f"a {type(document.value).__name__} at the top", "a mapping of settings"))
         return {}
     return {key: _settings(key, Document(value, document.typed[key])) for key, value in document.value.items()}
+
+
+def _override(key: str, text: str, raw: dict[str, Any], faults: list[Fault]) -> None:
+    """Set a dotted key in `raw` to what was typed on the command line."""
+    if _is_text(key) and text not in NOTHING and not text.startswith(("'", '"')):
+        _put(key, text, raw, faults)
+        return
+    document = parse_yaml(text, key, faults)
+    if document is not None:
+        _put(key, _settings(key, document), raw, faults)
 
 
 def _settings(key: str, document: Document) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
     """The settings of a data set by its name: that of a format, or of a set of the format wilds.
 
     Args:
-        words: `key=value`, of the section `data` where it has the key, else of its options.
+        words: `key=value`, of the data set's options where they have the key, or of the section `data`.
 
     Raises:
         ConfigError: an unknown name, or settings that the data set does not take.
@@ -65,14 +65,21 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
     if name not in (*registry.FORMATS, *wilds.SETS):
         raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *wilds.SETS))])
     own = [f"data.format={name}"] if name in registry.FORMATS else ["data.format=wilds", f"data.options.name={name}"]
-    own += [] if root is None else [f"data.root={root}"]
-    known = DataConfig.model_fields
-    given = [f"data.{word}" if word.partition("=")[0] in known else f"data.options.{word}" for word in words]
-    data = load(None, ["data.on_unreadable=late", *own, *given]).data
+    options = registry.FORMATS[own[0].partition("=")[2]].model.model_fields
+    data = load(None, ["data.on_unreadable=late", *own, *(_in_full(word, options) for word in words)]).data
+    data = data if root is None else data.model_copy(update={"root": root})
     faults = registry.faults(data)
     if faults:
         raise ConfigError(faults)
     return data
+
+
+def _in_full(word: str, options: Container[str]) -> str:
+    """A setting with its whole key."""
+    first = word.partition("=")[0].partition(".")[0]
+    if first == "data":
+        return word
+    return f"data.{word}" if first in DataConfig.model_fields and first not in options else f"data.options.{word}"
 
 
 def _declared(data: DataConfig) -> str:

@@ -93,6 +93,18 @@ def test_text_stays_what_was_typed(tmp_path, text):
     assert config.load(None, ["model.pretrained='12'"]).model.pretrained == "12"
 
 
+@pytest.mark.parametrize(
+    "text", ["/x/a #b", "a: b", "pics:", "[old] pics", "trail ", "{a}", "- a", "&a b", "a\tb", "*"]
+)
+def test_on_the_command_line_a_path_is_no_yaml(text):
+    assert str(config.load(None, [f"data.root={text}"]).data.root) == text
+
+
+def test_a_colour_is_as_it_is_written():
+    assert config.load(None, ["data.ground=#ff0000"]).data.ground == "#ff0000"
+    assert config.load(None, ["data.root="]).data.root is None
+
+
 def test_numbered_folders_among_options_stay_what_was_typed():
     options = config.load(None, ["data.options={id_train: 0123}", "data.options.id_val=007"]).data.options
     assert options["id_val"] == "007"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import metaft
-from metaft.data.__main__ import main
+from metaft.data.__main__ import main, settings
 from metaft.data.sheet import GAP, LINE, SIDE
 from tests.data.sets.miniatures import cifar10
 from tests.data.sets.test_coop import of_flowers
@@ -43,6 +43,12 @@ def test_a_set_and_what_is_missing_of_it(tmp_path, capsys):
     assert "ood_val 6 6 of 10 2" in text
     assert "ood_test/stl10 18 9 of 9 0 airplane: 2" in text
     assert text.endswith("wrote contact_sheet.png")
+
+
+@pytest.mark.parametrize("word", ["severity=2", "options.severity=2", "data.options.severity=2"])
+def test_options_go_before_settings_of_the_same_name(word):
+    assert settings("cifar10", Path("a #b: null"), [word]).options == {"severity": 2}
+    assert settings("folder", Path("a #b: null"), ["ground=black"]).root == Path("a #b: null")
 
 
 def test_a_set_as_coop_lays_it_out(tmp_path, capsys):
