@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from metaft.errors import DataError
 from metaft.texts import PLAIN, oddity
+
+if TYPE_CHECKING:  # as splits have classes
+    from metaft.data.types import Splits
 
 
 @dataclass(frozen=True)
@@ -25,3 +29,19 @@ class Classes:
             if odd := oddity(name):
                 of = f", of the folder {self.folders[number]!a}," if self.folders else ""
                 raise DataError(f"data: the class name {name!a}{of} has {odd}; allowed: {PLAIN}")
+
+
+def trained(splits: Splits) -> Splits:
+    """The splits, if there is an image to train on of every class that they judge by.
+
+    Raises:
+        DataError: of one of these classes there is none.
+    """
+    known = {label for split in (splits.id_train, *splits.more.values()) for label in split.labels.tolist()}
+    for split in splits.parts.values():
+        lost = sorted(set(split.labels.tolist()) - known)
+        if lost:
+            name = splits.classes.names[lost[0]]
+            found = f"no image of class {name!r}, of which {split.name} has some"
+            raise DataError(f"{splits.id_train.name}: {found}; allowed: at least one of each class that is judged by")
+    return splits

@@ -63,6 +63,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
             row without a picture or a class, an unreadable image.
     """
     from metaft.data.captions import class_names, templates
+    from metaft.data.classes import trained
     from metaft.data.pictures import opened
     from metaft.data.types import Classes
 
@@ -74,7 +75,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes, options) for name, table in tables.items()}
-    return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
+    return trained(opened(listed, Classes(names, texts, tuple(classes)), data, seed, view))
 
 
 def _tests(base: Path) -> dict[str, Path]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from metaft.config.schema import DataConfig
+from metaft.data.classes import trained
 from metaft.data.decode import opaque
 from metaft.data.decoded import MEMORY
 from metaft.data.draws import hold_out
@@ -59,8 +60,8 @@ class _Reader:
         try:
             item = self.dataset[number]
         except Exception as error:  # of a person's own code, or of a decoder
-            reason = str(error) or type(error).__name__
-            raise DataError(f"{self.where}: item {number} cannot be read ({reason}); allowed: {PAIR}") from error
+            found = f"item {number} cannot be read ({first_line(error)})"
+            raise DataError(f"{self.where}: {found}; allowed: {PAIR}") from error
         if isinstance(item, tuple | list) and len(item) > 2:
             raise self._error(number, f"a {type(item).__name__} of {len(item)}", TRIPLE)
         if not isinstance(item, tuple | list) or len(item) != 2:
@@ -80,7 +81,9 @@ class _Reader:
         if not (image.is_floating_point() or image.dtype == torch.uint8):
             allowed = "uint8 in 0 to 255, or floats as the model takes them"
             raise self._error(number, f"an image of {image.dtype}", allowed)
-        return image
+        if not image.isfinite().all():
+            raise self._error(number, "an image with NaN or infinite values", "finite ones")
+        return image.detach()
 
     def _prepared(self, number: int, image: Image) -> Any:
         """What a person's own preprocessing makes of a picture."""
@@ -93,10 +96,13 @@ class _Reader:
 
     def _plain(self, number: int, image: Image) -> Tensor:
         """A picture of any kind at the model's size, as one of a file is."""
+        allowed = "a whole PIL image of 8 or 16 bits, or floats"
+        if 0 in image.size:
+            raise self._error(number, f"an image of {image.width} x {image.height} pixels", allowed)
         try:
             return self.view.transform(opaque(image, GROUND)[0])
-        except ValueError as error:
-            raise self._error(number, f"an image with {error}", "a PIL image of 8 or 16 bits, or floats") from error
+        except Exception as error:  # a file that is opened here for the first time makes its decoder raise anything
+            raise self._error(number, f"an image with a fault ({first_line(error)})", allowed) from error
 
     def _label(self, number: int, label: Any) -> int:
         value = whole(label)
@@ -153,12 +159,18 @@ class Asked:
 
 
 def _length(where: str, dataset: Any) -> int:
+    allowed = "a map-style torch.utils.data.Dataset, with __len__ and __getitem__"
+    if isinstance(dataset, type):
+        raise DataError(f"{where}: the class {dataset.__name__}; allowed: an object of it")
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        allowed = "a map-style torch.utils.data.Dataset, with __len__ and __getitem__"
         raise DataError(f"{where}: a {type(dataset).__name__}; allowed: {allowed}")
-    if len(dataset) == 0:
+    try:
+        count = len(dataset)
+    except Exception as error:  # of a person's own code
+        raise DataError(f"{where}: its length cannot be had ({first_line(error)}); allowed: {allowed}") from error
+    if count == 0:
         raise DataError(f"{where}: empty; allowed: at least one image")
-    return len(dataset)
+    return count
 
 
 def splits_of(
@@ -201,13 +213,15 @@ def splits_of(
     if "id_val" not in read:
         read["id_train"], read["id_val"] = hold_out(read["id_train"], seed)
     parts = _group(read, "ood_val/")
-    return Splits(
-        id_train=read["id_train"],
-        id_val=read["id_val"],
-        ood_val=_of_domains(parts, beside) if parts else read.get("ood_val", read["id_val"]),
-        tests={name: split for name, split in read.items() if name == "id_test" or name.startswith("ood_test/")},
-        classes=classes,
-        more=_group(read, MORE),
+    return trained(
+        Splits(
+            id_train=read["id_train"],
+            id_val=read["id_val"],
+            ood_val=_of_domains(parts, beside) if parts else read.get("ood_val", read["id_val"]),
+            tests={name: split for name, split in read.items() if name == "id_test" or name.startswith("ood_test/")},
+            classes=classes,
+            more=_group(read, MORE),
+        )
     )
 
 

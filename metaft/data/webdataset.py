@@ -58,6 +58,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
             without a class, an unreadable image.
     """
     from metaft.data.captions import class_names, count, listed, templates
+    from metaft.data.classes import trained
     from metaft.data.pictures import opened
     from metaft.data.types import Classes
 
@@ -79,7 +80,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         name: _listed(name, base / path, Naming.of(base / path, base, classes), options)
         for name, path in places.items()
     }
-    return opened(found, Classes(names, texts, tuple(numbers)), data, seed, view)
+    return trained(opened(found, Classes(names, texts, tuple(numbers)), data, seed, view))
 
 
 @dataclass(frozen=True)

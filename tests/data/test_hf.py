@@ -141,8 +141,11 @@ def test_files_of_the_hub(picture_tree, tmp_path):
         for part in range(2):
             (root / f"data/{split}-0000{part}-of-00002.parquet").rename(alone / split / f"000{part}.parquet")
     same(load(alone), load_folder(picture_tree))
-    (alone / "train/0000.parquet").rename(alone / "one.parquet")
+    shutil.copy(alone / "train/0000.parquet", alone / "one.parquet")
     assert len(load(alone, options={"id_val": "one.parquet"}).id_val) == 10
+    (alone / "train/0000.parquet").unlink()
+    with pytest.raises(DataError, match="id_train: no image of class 'dark square', of which id_val has some"):
+        load(alone, options={"id_val": "one.parquet"})
 
 
 def test_a_file_that_is_changed_is_read_again(picture_tree, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -101,5 +103,54 @@ def test_what_cannot_be_read_is_named():
     with pytest.raises(DataError, match=r"id_train'\]: item 0 cannot be read \(0\)"):
         opened(id_train=Broken(pictures(4, 0)))
     bad = Image.fromarray(np.full((4, 4), 7.0, dtype=np.float32))
-    with pytest.raises(DataError, match=r"item 0 has an image with values from 7 to 7; allowed: floats from 0 to 1"):
+    with pytest.raises(
+        DataError, match=r"item 0 has an image with a fault \(values from 7 to 7; allowed: floats from 0 to 1\)"
+    ):
         opened(ood_test__x=[(bad, 0)])
+
+
+def half(name: str) -> Image.Image:
+    """A picture that is opened, but not yet read, of a file that ends early."""
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)).save(whole, name)
+    return Image.open(io.BytesIO(whole.getvalue()[: len(whole.getvalue()) // 2]))
+
+
+class Unsized(list):
+    """Its length cannot be had."""
+
+    def __len__(self):
+        raise NotImplementedError("no length\nhere")
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (half("PNG"), r"item 1 has an image with a fault \(image file is truncated"),
+        (half("JPEG"), r"item 1 has an image with a fault \(image file is truncated"),
+        (Image.new("RGB", (0, 7)), "item 1 has an image of 0 x 7 pixels"),
+        (torch.full((3, 32, 32), torch.nan), "item 1 has an image with NaN or infinite values"),
+    ],
+    ids=["png", "jpeg", "no pixels", "NaN"],
+)
+def test_images_that_are_none_are_named(image, said):
+    with pytest.raises(DataError, match=rf"splits\['id_test'\]: {said}"):
+        opened(VIEW if isinstance(image, torch.Tensor) else REAL, id_test=[(torch.zeros(3, 32, 32), 0), (image, 1)])
+
+
+def test_datasets_without_a_length_are_named():
+    with pytest.raises(DataError, match=r"id_test'\]: its length cannot be had \(no length\); allowed: a map-style"):
+        opened(id_test=Unsized(pictures(4, 2)))
+    with pytest.raises(DataError, match=r"id_test'\]: the class Unsized; allowed: an object of it"):
+        opened(id_test=Unsized)
+
+
+def test_images_of_a_computation_are_taken_as_they_are():
+    moving = [(torch.zeros(3, 32, 32, requires_grad=True), i % 2) for i in range(4)]
+    assert not opened(id_test=moving).tests["id_test"].source.pixels([0]).requires_grad
+
+
+def test_every_class_that_judges_is_trained():
+    with pytest.raises(DataError, match="id_train: no image of class 'light', of which ood_val has some"):
+        opened(id_train=[(image, 0) for image, _ in pictures(8, 0)])
+    assert opened(id_train=[(image, 0) for image, _ in pictures(8, 0)], more__web=pictures(4, 5))
