@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from metaft.data.classes import is_missing
 from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, nearest
@@ -21,7 +22,6 @@ STATE = "state.json"  # what a folder that save_to_disk wrote a split to holds
 PARQUET = ".parquet"
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a folder of pictures
 UNLISTED = "in no row"
-UNLABELLED = -1  # as `datasets` numbers the class of pictures without one
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Table:
         self.refuse_without(key)
         names, values = self.names(key), self.rows.select_columns([key])[:][key]
         for row, value in enumerate(values):
-            if value in (None, "") or (names and value == UNLABELLED):
+            if value in (None, "") or (what == "class" and is_missing(str(value))):
                 raise DataError(f"{self.place}, row {row}: no {what}; allowed: one in each row of {key!r}")
             if not isinstance(value, int | str) or isinstance(value, bool):
                 raise DataError(f"{self.place}, row {row}: {value!r} in {key!r}; allowed: names or whole numbers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ class Classes:
             if odd := oddity(name):
                 of = f", of the folder {self.folders[number]!a}," if self.folders else ""
                 raise DataError(f"data: the class name {name!a}{of} has {odd}; allowed: {PLAIN}")
+
+
+def is_missing(label: str) -> bool:
+    """Whether a text is what programs write where there is no label: -1, or nan."""
+    return re.fullmatch(r"(?i)nan|-\d+(?:\.0*)?", label) is not None
 
 
 def trained(splits: Splits) -> Splits:

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
+from metaft.data.classes import is_missing
 from metaft.data.layout import judges, plainly_named
 from metaft.data.table import Line, read_table
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, nearest
-from metaft.texts import PLAIN, oddity
+from metaft.texts import PLAIN, oddity, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -80,10 +81,11 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of a split, and the file that they are in."""
+    """Rows, of a split or of all, the file that they are in, and its columns."""
 
     path: Path
     rows: Sequence[Row]
+    columns: Sequence[str]
 
 
 def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -98,10 +100,22 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     tables = _tables(options, data.root or Path(), needs_ood_val=not data.corruptions)
     classes = in_order({row.label for row in tables["id_train"].rows})
+    _refuse_alike(tables["id_train"].path, classes)
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes) for name, table in tables.items()}
     return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
+
+
+def _refuse_alike(path: Path, classes: Sequence[str]) -> None:
+    """Refuse a number that is written in two ways, as two classes."""
+    numbers: dict[int, str] = {}
+    for name in classes:
+        number = whole(name)
+        if number is not None and numbers.setdefault(number, name) != name:
+            raise DataError(
+                f"{path}: the labels {numbers[number]!r} and {name!r}; allowed: each number written in one way"
+            )
 
 
 def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, Table]:
@@ -113,7 +127,7 @@ def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, T
     needed = [name for name in SPLITS if needs_ood_val or name != "ood_val"]
     own = {name: path for name in needed if (path := getattr(options, name)) is not None}
     own |= {f"{TEST}{name}": path for name, path in options.ood_test.items()}
-    tables = {name: Table(base / path, _rows(base / path, options)) for name, path in own.items()}
+    tables = {name: _table(base / path, options) for name, path in own.items()}
     if options.file is not None:
         tables |= _by_split(base / options.file, options)
     if not needs_ood_val:
@@ -124,25 +138,38 @@ def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, T
     if missing:
         instead = ", or data.corruptions in place of ood_val" if "ood_val" in missing else ""
         raise DataError(f"data.options: no rows of {', '.join(missing)}; allowed: at least one row of each{instead}")
+    _refuse_absent(options, tables)
     return tables
+
+
+def _refuse_absent(options: Options, tables: Mapping[str, Table]) -> None:
+    """Refuse a column that was asked for by name, which no table has."""
+    columns = dict.fromkeys(column for table in tables.values() for column in table.columns)
+    for field in ("domain_key", "group_key"):
+        key = getattr(options, field)
+        if field in options.model_fields_set and key not in columns:
+            near = nearest(key, columns)
+            allowed = f"one of {', '.join(columns)}" + (f"; nearest: {near!r}" if near else "")
+            raise DataError(f"data.options.{field}: {key!r}, which no table has; allowed: {allowed}")
 
 
 def _by_split(path: Path, options: Options) -> dict[str, Table]:
     """The rows of a table by their split."""
     found: dict[str, list[Row]] = {}
-    for row in _rows(path, options, options.split_key):
+    table = _table(path, options, options.split_key)
+    for row in table.rows:
         if row.split not in SPLITS and (not row.split.startswith(TEST) or row.split == TEST):
             near = nearest(row.split, SPLITS)
             allowed = f"{', '.join(SPLITS)}, {TEST}NAME" + (f"; nearest: {near!r}" if near else "")
             raise DataError(f"{path}, line {row.line}: the split {row.split!r}; allowed: {allowed}")
         found.setdefault(row.split, []).append(row)
-    return {name: Table(path, rows) for name, rows in found.items()}
+    return {name: table._replace(rows=rows) for name, rows in found.items()}
 
 
-def _rows(path: Path, options: Options, *more: str) -> list[Row]:
-    """The rows of a table that has the columns of images and labels, and these."""
+def _table(path: Path, options: Options, *more: str) -> Table:
+    """A table that has the columns of images and labels, and these."""
     lines = read_table(path, (options.image_key, options.label_key, *more))
-    return [_row(path, line, options) for line in lines]
+    return Table(path, [_row(path, line, options) for line in lines], list(lines[0].cells))
 
 
 def _row(path: Path, line: Line, options: Options) -> Row:
@@ -151,13 +178,17 @@ def _row(path: Path, line: Line, options: Options) -> Row:
     if not image or not label:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
+    if is_missing(label):
+        raise DataError(
+            f"{path}, line {line.number}: the label {label!r}, as of an image without one; allowed: a class"
+        )
     for key in (options.label_key, options.split_key, options.domain_key, options.group_key):
         if odd := oddity(line.cells.get(key, "")):
             found = f"{line.cells[key]!a} in the column {key!r}, with {odd}"
             raise DataError(f"{path}, line {line.number}: {found}; allowed: {PLAIN}")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
-    whole = re.fullmatch(r"(\d+)\.0*", label)  # as tables write numbers where one is missing
-    names = (unicodedata.normalize("NFC", text) for text in (whole[1] if whole else label, *more))
+    number = re.fullmatch(r"(\d+)\.0*", label)  # as tables write numbers where one is missing
+    names = (unicodedata.normalize("NFC", text) for text in (number[1] if number else label, *more))
     return Row(line.number, path.parent / expanded(image), *names)
 
 

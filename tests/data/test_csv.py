@@ -237,3 +237,31 @@ def test_files_that_there_cannot_be_are_skipped_or_refused(picture_tree, monkeyp
     assert "1 of 21 files are not there" in fault(picture_tree, content)
     assert len(load(picture_tree, content, on_unreadable="skip").id_train) == 20
     assert "1 unreadable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["-1", "-1.0", "nan", "NaN"])
+def test_a_label_that_says_none_is_no_class(picture_tree, label):
+    content = table(picture_tree).replace("0.png,dark_square,id_train", f"0.png,{label},id_train", 1)
+    assert f"the label {label!r}, as of an image without one" in fault(picture_tree, content)
+
+
+def test_a_number_is_written_in_one_way(picture_tree):
+    content = table(picture_tree, label=lambda name: {"dark_square": "1", "light_square": "01"}[name])
+    said = fault(picture_tree, content)
+    assert "'01'" in said
+    assert "allowed: each number written in one way" in said
+
+
+@pytest.mark.parametrize("field", ["domain_key", "group_key"])
+def test_a_column_that_was_asked_for_is_there(picture_tree, field):
+    options = {"file": "all.csv", field: "pateint"}
+    header = "filepath,label,split"
+    content = "\n".join(line + (",patient" if line == header else ",7") for line in table(picture_tree).splitlines())
+    said = fault(picture_tree, content, options=options)
+    assert said.startswith(f"data.options.{field}: 'pateint', which no table has; allowed: one of filepath, ")
+    assert said.endswith("; nearest: 'patient'")
+
+
+def test_a_column_is_there_once(picture_tree):
+    content = "\n".join(f"{line},x" for line in table(picture_tree).splitlines()).replace("split,x", "split,label", 1)
+    assert "2 columns 'label'; allowed: one" in fault(picture_tree, content)
