@@ -123,7 +123,9 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like the given one, or None where none is close."""
     if len(name) > LENGTH:  # which would be compared letter by letter
         return None
-    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    known = list(names)
+    alike = [other for other in known if other.casefold() == name.casefold()]
+    matches = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
 

@@ -44,7 +44,9 @@ def _shown(args: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m metaft.data", description=__doc__)
     parser.add_argument("name", metavar="NAME", help="a data set or format: see python -m metaft.run --list datasets")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings of data.options or of data")
+    parser.add_argument(
+        "settings", nargs="*", default=[], metavar="key=value", help="settings of data.options or of data"
+    )
     parser.add_argument("--root", type=place, metavar="DIR", help="the folder that holds it")
     parser.add_argument(
         "--out", type=place, default=Path("contact_sheet.png"), metavar="FILE", help="default: %(default)s"

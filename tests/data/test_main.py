@@ -103,6 +103,13 @@ def test_exit_codes(tmp_path, capsys):
     assert "no test_batch there" in said(capsys, "cifar10", "--root", ".", code=3)
 
 
+def test_nothing_but_a_name_is_needed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("required: NAME\n")
+
+
 def test_as_a_command():
     command = [sys.executable, "-m", "metaft.data", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
