@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from metaft.errors import CheckpointError, first_line
 from metaft.progress import tell
 
 SHOWN = 3  # names in a message
+ADAPTER = re.compile(r"\blora_|\.base_layer\.")  # in names that peft gives
+MERGED = "the model with its adapter merged, as peft's merge_and_unload gives it"
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -146,10 +149,14 @@ def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, targ
     if not (missing or unexpected):
         return
     form = f"it is {contents.kind}" + (f" under {found.naming} names" if found.naming else "")
+    adapters = [name for name in state if ADAPTER.search(name)]
+    if adapters:
+        target.refuse(f"{form}; there are weights of an adapter ({_shown(adapters)})", MERGED)
     shared = [name for name in state if name in wanted]
     alike = not unexpected and all(state[name].shape == wanted[name].shape for name in shared)
     whose = "it is of another architecture" if not alike else "it is a part of the model"
     whose = whose if shared else "no name is CLIP's"
+    whose = "it is an image tower alone" if all(f"visual.{name}" in wanted for name in state) else whose
     lacks = f"{len(missing)} missing ({_shown(missing)})"
     extra = f"{len(unexpected)} unexpected ({_shown(unexpected)})"
     parts = {name.removeprefix("text.").split(".")[0] for name in missing}

@@ -232,7 +232,7 @@ PARTS = {
     ),
     "a bare image tower": (
         lambda sd: {n.removeprefix("visual."): t for n, t in sd.items() if n.startswith("visual.")},
-        "unexpected (class_embedding, proj, ",
+        "it is an image tower alone: ",
     ),
     "a list": (lambda sd: list(sd.values()), "it is a list of 86 tensors without names; no name is CLIP's"),
     "a tensor": (lambda sd: sd["visual.proj"], "it is one tensor [96, 64] without a name"),
@@ -241,7 +241,14 @@ PARTS = {
         "(optimizer.state.0.exp_avg)",
     ),
     "an average by number": (lambda sd: {"shadow_params": list(sd.values())}, "(shadow_params.0, shadow_params.1,"),
-    "an adapter": (lambda sd: {f"base_model.model.{n}.lora_A.weight": t for n, t in sd.items()}, "lora_A.weight, ...)"),
+    "an adapter": (
+        lambda sd: {f"base_model.model.{n}.lora_A.weight": t for n, t in sd.items()},
+        "lora_A.weight, ...); allowed: the model with its adapter merged",
+    ),
+    "a model beside its adapter": (
+        lambda sd: {f"base_model.model.{n.replace('out_proj.', 'out_proj.base_layer.')}": t for n, t in sd.items()},
+        "there are weights of an adapter (visual.transformer.resblocks.0.attn.out_proj.base_layer.weight, ",
+    ),
     "numpy arrays": (lambda sd: {n: t.numpy() for n, t in sd.items()}, "with numpy arrays, without tensors"),
     "a head": (lambda sd: nn.Linear(64, 2), "an object of the class torch.nn.modules.linear.Linear; no name is CLIP's"),
 }
