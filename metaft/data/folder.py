@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, missing, root_of
 from metaft.data.sets.trees import pooled
-from metaft.data.tree import entries_beside, folders, walked
+from metaft.data.tree import entries_beside, folders, refuse_nested, walked
 from metaft.errors import DataError, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -35,7 +35,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     """Read the tree; the class folders of id_train, numbers by their size and others by their letters, give the labels.
 
     Raises:
-        DataError: a missing folder, an empty class, a class unknown to id_train, an unreadable image.
+        DataError: a missing folder, an empty class, a class unknown to id_train or in another one's folder, an
+            unreadable image.
     """
     from metaft.data.captions import class_names, templates
     from metaft.data.pictures import opened
@@ -106,6 +107,8 @@ def _listed(name: str, path: Path, classes: list[str]) -> Listed:
             near = nearest(folder, classes)
             raise DataError(f"{name}: {path / folder}: class unknown to id_train; nearest: {near!r}")
     found = {folder: sorted_out(walked(place)) for folder, place in inner.items()}
+    for folder, of_class in found.items():
+        refuse_nested(inner[folder], of_class.files, classes)
     left_out = sum((of_class.left_out for of_class in found.values()), entries_beside(path))
     empty = [folder for folder, of_class in found.items() if not of_class.files]
     if empty:

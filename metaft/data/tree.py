@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -104,6 +104,22 @@ def walked(path: Path) -> Found:
         seen.add(entry.file)
         found.files.append(Path(entry.path))
     return found
+
+
+def refuse_nested(place: Path, files: Iterable[Path], classes: Collection[str]) -> None:
+    """Refuse files of a class's folder that lie in folders named like other classes, as those of a test or domain may.
+
+    Raises:
+        DataError: it cannot be told which class a file is of.
+    """
+    own = readable(place)
+    for folder in sorted({file.parent for file in files}):
+        parts = (unicodedata.normalize("NFC", part) for part in folder.relative_to(place).parts)
+        other = next((part for part in parts if part != own and part in classes), None)
+        if other is not None:
+            found = f"{other!r} is a class too, and here in the folder of the class {own!r}"
+            allowed = "class folders beside each other; tests, domains and folders in class folders of other names"
+            raise DataError(f"{folder}: {found}; allowed: {allowed}")
 
 
 class _Entry(NamedTuple):

@@ -90,13 +90,37 @@ def test_tests_in_named_domains(picture_tree):
     assert tests["ood_test/dawn"].domains is None
 
 
-def test_a_class_folder_with_folders_of_classes_names(picture_tree):
-    """What lies in a class's folder is of the class, whatever the folders there are called."""
-    inner = picture_tree / "ood_val/dark_square/light_square"
-    inner.mkdir()
-    next((picture_tree / "ood_val/dark_square").glob("*.*")).rename(inner / "moved.png")
-    split = load(picture_tree).ood_val
-    assert (split.domains, split.counts(2)) == (None, [10, 10])
+@pytest.mark.parametrize("inner", ["light_square", "monday/light_square", "light_square/monday"])
+def test_a_class_folder_with_folders_of_other_classes_names(picture_tree, inner):
+    """As where a picture was moved into the wrong folder."""
+    for split in ("id_train", "ood_val", "ood_test/dusk"):
+        folder = picture_tree / split / "dark_square"
+        place = folder / inner
+        place.mkdir(parents=True)
+        (folder / "3.png").rename(place / "moved.png")
+        said = fault(picture_tree)
+        assert said.startswith(f"{place}: 'light_square' is a class too, and here in the folder of the class 'dark_sq")
+        (place / "moved.png").unlink()
+
+
+def test_a_test_or_domain_with_the_name_of_a_class(picture_tree):
+    (picture_tree / "ood_test/dusk").rename(picture_tree / "ood_test/dark_square")
+    assert set(load(picture_tree).tests) == {"id_test", "ood_test/dark_square", "ood_test/dawn"}, "beyond doubt"
+    (picture_tree / "ood_test/dawn").rename(picture_tree / "dawn")
+    assert "ood_test/dark_square/light_square: 'light_square' is a class too" in fault(picture_tree)
+    (picture_tree / "ood_test/dark_square").rename(picture_tree / "ood_test/dusk")
+    (picture_tree / "ood_val").rename(picture_tree / "dark_square")
+    (picture_tree / "ood_val").mkdir()
+    (picture_tree / "dark_square").rename(picture_tree / "ood_val/dark_square")
+    assert "ood_val/dark_square/light_square: 'light_square' is a class too" in fault(picture_tree)
+
+
+def test_a_class_folder_within_one_of_its_own_name(picture_tree):
+    """As where an archive was unpacked into a folder of its name."""
+    (picture_tree / "ood_val/dark_square").rename(picture_tree / "inner")
+    (picture_tree / "ood_val/dark_square").mkdir()
+    (picture_tree / "inner").rename(picture_tree / "ood_val/dark_square/dark_square")
+    assert load(picture_tree).ood_val.counts(2) == [10, 10]
 
 
 def test_a_class_beside_domains(picture_tree):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaft.data.tree import entries_beside, folders, walked
+from metaft.data.tree import entries_beside, folders, refuse_nested, walked
 from metaft.errors import DataError, nearest
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -37,7 +37,7 @@ class Tree:
         """The pictures of a split, sorted by their folders.
 
         Raises:
-            DataError: folders that are missing, of an unknown class, or without pictures.
+            DataError: folders that are missing, of an unknown class or inside another one's, or without pictures.
         """
         from metaft.data.pictures import Listed, sorted_out
 
@@ -50,6 +50,7 @@ class Tree:
                 left_out[OTHERS] += 1
                 continue
             found = sorted_out(walked(path))
+            refuse_nested(path, found.files, known)
             kept = [file for file in found.files if self.only is None or self.only(file.name)]
             left_out += found.left_out + Counter({OTHERS: len(found.files) - len(kept)})
             files += kept

@@ -84,6 +84,13 @@ def test_sst2_is_torchvisions(made):
     assert len(load("sst2", made, shots=4, ood_val=2).id_train) == 8
 
 
+def test_sst2_with_a_class_inside_the_other(made):
+    train = made / "rendered-sst2" / "train"
+    shutil.copytree(train / "positive", train / "negative" / "positive")
+    with pytest.raises(DataError, match=r"negative/positive: 'positive' is a class too, .* of the class 'negative'"):
+        load("sst2", made)
+
+
 def test_patchcamelyon_in_folders(made):
     splits = load("patchcamelyon", made)
     assert labels(splits.id_train) == [0] * 6 + [1] * 6
