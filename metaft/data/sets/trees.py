@@ -44,7 +44,7 @@ class Tree:
         known = self.labels(classes) if self.labels else {folder: label for label, folder in enumerate(classes)}
         inner = folders(place)
         self._refuse(name, place, list(inner), known)
-        left_out, files, labels = entries_beside(place), [], []
+        left_out, files, labels, empty = entries_beside(place), [], [], []
         for folder, path in inner.items():
             if folder not in known:
                 left_out[OTHERS] += 1
@@ -55,8 +55,10 @@ class Tree:
             left_out += found.left_out + Counter({OTHERS: len(found.files) - len(kept)})
             files += kept
             labels += [known[folder]] * len(kept)
-        if not files:
-            raise DataError(f"{name}: {place}: no pictures; allowed: a folder with pictures for each class")
+            empty += [] if kept else [folder]
+        if empty:
+            count = f"{len(empty)} of {len(known)} class folders are without pictures, the first: {empty[0]}"
+            raise DataError(f"{name}: {place}: {count}; allowed: at least one in each")
         return Listed(name, place, files, labels, left_out)
 
     def _refuse(self, name: str, place: Path, inner: Sequence[str], known: Mapping[str, int]) -> None:

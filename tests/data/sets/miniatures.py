@@ -168,7 +168,7 @@ def flowers102(root: Path) -> Path:
     numbers = np.arange(1, 8 * 102 + 1)
     for number in numbers:
         picture(folder / "jpg" / f"image_{number:05d}.jpg", int(number), 8)
-    savemat(folder / "imagelabels.mat", {"labels": ((numbers - 1) * 5 % 102 + 1).reshape(1, -1)})
+    savemat(folder / "imagelabels.mat", {"labels": ((numbers - 1) // 8 * 5 % 102 + 1).reshape(1, -1)})
     parts = {"trnid": numbers[::4], "valid": numbers[1::4], "tstid": numbers[2::2]}
     savemat(folder / "setid.mat", {key: part.reshape(1, -1) for key, part in parts.items()})
     return root

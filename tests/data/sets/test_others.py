@@ -84,6 +84,16 @@ def test_sst2_is_torchvisions(made):
     assert len(load("sst2", made, shots=4, ood_val=2).id_train) == 8
 
 
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_sst2_without_pictures_of_a_class(made, part):
+    place = made / "rendered-sst2" / part
+    for file in (place / "positive").iterdir():
+        file.write_text("no picture")
+        file.rename(file.with_suffix(".txt"))
+    with pytest.raises(DataError, match=f"{place}: 1 of 2 class folders are without pictures, the first: positive"):
+        load("sst2", made)
+
+
 def test_sst2_with_a_class_inside_the_other(made):
     train = made / "rendered-sst2" / "train"
     shutil.copytree(train / "positive", train / "negative" / "positive")
