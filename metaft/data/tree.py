@@ -66,11 +66,16 @@ def folders(path: Path) -> dict[str, Path]:
     """The folders in a folder that may be data, by name, in order; none where it is not there.
 
     Raises:
-        DataError: a name that cannot be read, or two that are one name written in two ways.
+        DataError: a name that cannot be read, two that are one name written in two ways, or a link that leads nowhere.
     """
     inner: dict[str, Path] = {}
     for entry in map(Path, entries(path)) if path.is_dir() else ():
-        if entry.is_dir() and not is_hidden(entry.name):
+        if is_hidden(entry.name):
+            continue
+        if entry.is_symlink() and not entry.exists():
+            found = f"a link to {str(entry.readlink())!a}, where nothing can be found"
+            raise DataError(f"{entry}: {found}; allowed: links that lead to a folder or file")
+        if entry.is_dir():
             name = readable(entry)
             if name in inner:
                 raise DataError(f"{path}: two folders of the name {name!r}, in other code points; allowed: one")
@@ -83,7 +88,7 @@ def entries_beside(path: Path) -> Counter[str]:
     reasons = (
         HIDDEN if is_hidden(entry.name) else BESIDE
         for entry in entries(path)
-        if is_hidden(entry.name) or not entry.is_dir()
+        if is_hidden(entry.name) or not Path(entry).is_dir()
     )
     return Counter(reasons)
 

@@ -50,6 +50,17 @@ def test_folders_of_classes(tmp_path):
     assert tree.folders(tmp_path / "absent") == {}
 
 
+@pytest.mark.parametrize("target", ["nowhere", "cow", "/not-mounted/cow"])
+def test_a_folder_that_a_link_does_not_lead_to_is_missed(tmp_path, target):
+    made(tmp_path, "cat/a.png", "dog/a.png")
+    (tmp_path / ".cow").symlink_to(target)
+    assert list(tree.folders(tmp_path)) == ["cat", "dog"]
+    assert tree.entries_beside(tmp_path) == {HIDDEN: 1}
+    (tmp_path / "cow").symlink_to(target)
+    with pytest.raises(DataError, match=f"/cow: a link to '{target}', where nothing can be found; allowed: links that"):
+        tree.folders(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("given", "ordered"),
     [
