@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,13 +97,13 @@ def entries_beside(path: Path) -> Counter[str]:
 
 
 def walked(path: Path) -> Found:
-    """All files below a folder that may be data, sorted by path; a file that links lead to as well comes once.
+    """All files below a folder that may be data, sorted by path; a file or folder that links lead to comes once.
 
     Raises:
         DataError: a name that cannot be read, or links that lead round in a circle.
     """
     found = Found()
-    entries = sorted(_below(path, (), False, found.left_out), key=lambda entry: entry.path)
+    entries = sorted(_below(path, found.left_out), key=lambda entry: entry.path)
     seen = {entry.file for entry in entries if not entry.linked}
     for entry in entries:
         if entry.linked and entry.file in seen:
@@ -127,31 +130,52 @@ def refuse_nested(place: Path, files: Iterable[Path], classes: Collection[str]) 
             raise DataError(f"{folder}: {found}; allowed: {allowed}")
 
 
+_Id = tuple[int, int]  # the device and number of what lies at a path
+
+
 class _Entry(NamedTuple):
-    """A file by its path; `file` is the device and number of what lies there, `linked` whether a link leads there."""
+    """A file by its path; `file` is what lies there, `linked` whether a link leads there."""
 
     path: str
-    file: tuple[int, int]
+    file: _Id
     linked: bool
 
 
-def _below(folder: Path, above: tuple[tuple[int, int], ...], linked: bool, left_out: Counter[str]) -> Iterator[_Entry]:
-    """The entries below a folder; `above` are the folders that it lies in, links followed."""
-    here = _file(folder)
-    for entry in entries(folder):
-        path, is_link = Path(entry.path), entry.is_symlink()
-        if is_hidden(entry.name):
-            left_out[HIDDEN] += 1
+def _below(root: Path, left_out: Counter[str]) -> Iterator[_Entry]:
+    """The entries below a folder. Each folder is gone through once, and by links after those that lie here."""
+    waiting = [(False, str(root))]
+    inside: dict[_Id, dict[_Id, Path]] = {}
+    while waiting:
+        linked, folder = heappop(waiting)
+        here = _file(Path(folder))
+        if here in inside:
+            left_out[LINKED] += 1
             continue
-        readable(path)
-        if entry.is_dir(follow_symlinks=False) or (is_link and path.is_dir()):
-            if is_link and _file(path) in (*above, here):
-                raise DataError(f"{path}: a link to a folder that it lies in; allowed: links to other folders")
-            yield from _below(path, (*above, here), linked or is_link, left_out)
-        elif is_link:
-            yield _Entry(entry.path, _file(path), True)
-        else:
-            yield _Entry(entry.path, (here[0], entry.inode()), linked)
+        inside[here] = {}
+        for entry in entries(Path(folder)):
+            path, is_link = Path(entry.path), entry.is_symlink()
+            if is_hidden(entry.name):
+                left_out[HIDDEN] += 1
+                continue
+            readable(path)
+            if entry.is_dir(follow_symlinks=False) or (is_link and path.is_dir()):
+                inside[here][_file(path)] = path
+                heappush(waiting, (linked or is_link, entry.path))
+            elif is_link:
+                yield _Entry(entry.path, _file(path), True)
+            else:
+                yield _Entry(entry.path, (here[0], entry.inode()), linked)
+    _refuse_circles(inside)
+
+
+def _refuse_circles(inside: Mapping[_Id, Mapping[_Id, Path]]) -> None:
+    """Refuse links by which a folder lies in itself; `inside` has the paths of the folders in each folder."""
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        inner_and_outer = pairwise(error.args[1])
+        link = next(path for inner, outer in inner_and_outer if (path := inside[outer][inner]).is_symlink())
+        raise DataError(f"{link}: a link to a folder that it lies in; allowed: links to other folders") from None
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -167,7 +191,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); allowed: a folder that can") from error
 
 
-def _file(path: Path) -> tuple[int, int]:
+def _file(path: Path) -> _Id:
     """The device and number of what lies at a path, links followed where they lead somewhere."""
     try:
         status = path.stat()

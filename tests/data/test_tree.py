@@ -87,6 +87,22 @@ def test_links_are_followed_and_what_they_lead_to_comes_once(tmp_path):
     assert found.left_out == {LINKED: 3}
 
 
+def test_a_folder_is_gone_through_once_however_many_ways_lead_there(tmp_path):
+    """Ways double with each folder of such a chain: 2 ** 30 of them lead to the last."""
+    made(tmp_path / "store", *(f"{number}/{number}.png" for number in range(31)))
+    for number in range(30):
+        for link in "ab":
+            (tmp_path / "store" / str(number) / link).symlink_to(f"../{number + 1}")
+    made(tmp_path, "cat/0.png", "cat/z/1.png")
+    (tmp_path / "cat" / "link").symlink_to(tmp_path / "store" / "0")
+    (tmp_path / "cat" / "again").symlink_to("z")
+    found = tree.walked(tmp_path / "cat")
+    assert [path.name for path in found.files if path.parent.name in ("cat", "z")] == ["0.png", "1.png"]
+    assert len(found.files) == 33
+    assert found.left_out == {LINKED: 31}, "a second link in each of the thirty, and one to a folder beside it"
+    assert found.files == tree.walked(tmp_path / "cat").files
+
+
 @pytest.mark.parametrize("target", [".", "..", "../dog"])
 def test_links_in_a_circle_are_a_fault(tmp_path, target):
     made(tmp_path, "cat/a.png", "dog/a.png")
