@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from metaft.data.stored import version_of
 from metaft.errors import DataError
+from metaft.texts import regular
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -93,10 +94,10 @@ def contents(name: str, path: Path, read: Callable[[Path], Any]) -> Any:
     """What is read of a split's file.
 
     Raises:
-        DataError: it cannot be read, whatever its reader raises.
+        DataError: it is no regular file, or cannot be read, whatever its reader raises.
     """
     try:
-        return read(path)
+        return read(regular(path))
     except DataError:
         raise
     except Exception as error:  # readers of damaged files raise anything

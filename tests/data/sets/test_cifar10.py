@@ -144,6 +144,20 @@ class Command:
         return os.system, ("touch harm",)
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("cifar-10-batches-py/data_batch_2", "CIFAR-10.1/cifar10.1_v6_data.npy", "CIFAR-10.2/cifar102_test.npy"),
+        *("CIFAR-10.1/cifar10.1_v6_labels.npy", "CIFAR-10-C/labels.npy", "stl10_binary/test_X.bin"),
+    ],
+)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(root, file):
+    (root / file).unlink()
+    os.mkfifo(root / file)
+    with pytest.raises(DataError, match=rf"{file}: cannot be read \(no regular file\)"):
+        load("cifar10", root)
+
+
 def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     batch = root / "cifar-10-batches-py" / "data_batch_2"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections import Counter
@@ -69,6 +70,14 @@ def test_domainnet_faults(made):
         path.write_text(wrong)
         with pytest.raises(DataError, match=message):
             load("domainnet", made)
+
+
+@pytest.mark.parametrize("listed", ["domainnet/painting_test.txt", "domainnet/real_train.txt"])
+def test_domainnet_waits_for_no_pipe(made, listed):
+    (made / listed).unlink()
+    os.mkfifo(made / listed)
+    with pytest.raises(DataError, match=rf"{listed}: cannot be read \(no regular file\); allowed: the file as it is"):
+        load("domainnet", made)
 
 
 def test_sst2_is_torchvisions(made):
