@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, judges, missing, root_of
 from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
-from metaft.errors import DataError, nearest
-from metaft.texts import whole
+from metaft.errors import DataError, first_line, nearest
+from metaft.texts import read_text, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 COUNT, NAMES, TASK = "nshards.txt", "classnames.txt", "dataset_type.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 SHARDS_AT_MOST, BRACES = 10**5, 50  # of a split, and of its path
+ARCHIVES = (".tar", ".tgz", *(f".tar.{packer}" for packer in ("gz", "bz2", "xz", "zst")))  # packed ones are refused
 OTHER_TASKS = ("retrieval", "multilabel")
 SHARDS = "shards (*.tar): their folder, one of them, or several as in train-{000..009}.tar"
 
@@ -187,7 +188,7 @@ def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
     for path in sorted(map(Path, entries(folder))):
         if is_hidden(path.name):
             left_out[HIDDEN] += 1
-        elif ".tar" in path.suffixes or path.suffix == ".tgz":
+        elif path.name.endswith(ARCHIVES):
             found.append(readable(path))
         elif path.suffix.lower() in suffixes() or path.suffix == ".cls":
             raise DataError(f"{path}: beside shards, as of one that was unpacked; allowed: shards alone (*.tar)")
@@ -200,8 +201,8 @@ def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
     """Refuse shards that are not those that nshards.txt counts, 0.tar and so on."""
     text = _text(count)
     expected, known = whole(text), frozenset(found)
-    if expected is None:
-        raise DataError(f"{count}: {text[:40]!r}; allowed: the number of shards")
+    if not expected:
+        raise DataError(f"{count}: {text[:40]!r}; allowed: the number of shards, at least 1")
     gone = next((name for name in (f"{number}.tar" for number in range(expected)) if name not in known), None)
     if gone or len(known) > expected:
         more = known - {f"{number}.tar" for number in range(min(expected, len(known)))}
@@ -212,9 +213,9 @@ def _refuse_miscounted(count: Path, found: Sequence[str]) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); allowed: a file that can") from error
+        return read_text(path).strip()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)}); allowed: a text in UTF-8") from error
 
 
 def _named(place: Path) -> list[Path]:

@@ -237,6 +237,21 @@ def test_what_is_no_data_is_counted(shards, capsys):
     )
 
 
+@pytest.mark.parametrize("name", ["0.tar.bak", "0.tar.old", "3.tar.part", "3.tar~"])
+def test_copies_and_half_downloads_are_no_shards(shards, capsys, name):
+    (shards / "id_train" / name).write_bytes((shards / "id_train/0.tar").read_bytes())
+    assert len(load(shards).id_train) == 20
+    assert f"id_train: 20 pictures; left out: 1 {Path(name).suffix}\n" in capsys.readouterr().err
+
+
+def test_a_count_of_shards_with_a_byte_order_mark(shards):
+    count = shards / "id_train/nshards.txt"
+    count.write_text(f"\ufeff{count.read_text()}")
+    assert len(load(shards).id_train) == 20
+    count.write_text("0")
+    assert f"{count}: '0'; allowed: the number of shards, at least 1" in fault(shards)
+
+
 def with_groups(samples: list[Files]) -> list[Files]:
     """And KEY.json beside each picture with a camera in it, and with the label where that is there."""
     found = []
