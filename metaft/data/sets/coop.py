@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Home, Known, Layout, Part, Place, Reader
 from metaft.errors import DataError
+from metaft.texts import read_text
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -74,7 +75,7 @@ def _rows(key: str, pictures: str) -> Reader:
 
 def _deal(path: Path) -> Deal:
     try:
-        return Deal.model_validate_json(path.read_bytes())
+        return Deal.model_validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

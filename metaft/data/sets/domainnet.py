@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, SetOptions
 from metaft.errors import DataError
+from metaft.texts import read_text
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -54,7 +55,7 @@ def _lines(path: Path) -> list[Line]:
         DataError: a line of another form.
     """
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).rstrip().splitlines(), 1):
         image, blank, label = line.strip().rpartition(" ")
         if not (blank and label.isdigit() and Path(image).parent.name):
             raise DataError(f"{path}, line {number}: {line!r}; allowed: a path with its class folder, and a label")

@@ -18,6 +18,7 @@ from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
 from metaft.data.tree import folders, walked
 from metaft.errors import DataError
+from metaft.texts import read_text
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -75,7 +76,7 @@ def _of_kaggle(path: Path) -> dict[str, str]:
 def _of_kit(name: str, path: Path) -> dict[str, str]:
     """By image its class: the n-th line has the kit's number of the class of the n-th image."""
     wnids = contents(name, path.with_name("meta.mat"), _synsets)
-    text: str = contents(name, path, lambda file: file.read_text(encoding="utf-8"))
+    text: str = contents(name, path, read_text)
     numbers = re.findall(r"\S+", text)
     return {f"ILSVRC2012_val_{image:08d}": wnids.get(number, number) for image, number in enumerate(numbers, 1)}
 

@@ -72,6 +72,16 @@ def test_domainnet_faults(made):
             load("domainnet", made)
 
 
+@pytest.mark.parametrize(("start", "end"), [("\ufeff", ""), ("", "\n"), ("\ufeff", "\r\n \n")])
+def test_domainnet_lists_as_editors_leave_them(made, start, end):
+    before = load("domainnet", made)
+    for path in made.glob("domainnet/*_t*.txt"):
+        path.write_text(f"{start}{path.read_text()}{end}")
+    after = load("domainnet", made)
+    assert after.classes == before.classes
+    assert {n: files(s) for n, s in after.parts.items()} == {n: files(s) for n, s in before.parts.items()}
+
+
 @pytest.mark.parametrize("listed", ["domainnet/painting_test.txt", "domainnet/real_train.txt"])
 def test_domainnet_waits_for_no_pipe(made, listed):
     (made / listed).unlink()
