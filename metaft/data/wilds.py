@@ -6,6 +6,7 @@ its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +114,21 @@ def _folder(root: Path, chosen: WildsSet) -> Path:
     """The set's folder: the root, or one in it."""
     for folder in (root, root / chosen.folder):
         if (folder / chosen.table).is_file():
+            _refuse_other_version(folder, chosen)
             return folder
     inner = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
     found = f"{', '.join(inner[:8]) or 'nothing'} there" if root.is_dir() else "no such folder"
     raise DataError(
         f"data.root: {root}: {found}; allowed: a folder that holds {chosen.folder}/{chosen.table}, unpacked whole"
     )
+
+
+def _refuse_other_version(folder: Path, chosen: WildsSet) -> None:
+    """Refuse a folder whose name says that it is of another version, which may have other labels and splits."""
+    own = chosen.folder.partition("_v")[0]
+    for name in (folder.absolute().name, folder.resolve().name):
+        if re.fullmatch(rf"{own}_v[0-9.]+", name) and name != chosen.folder:
+            raise DataError(f"data.root: {folder}: the version {name}; allowed: {chosen.folder}")
 
 
 def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:

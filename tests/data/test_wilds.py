@@ -126,6 +126,16 @@ def test_the_root_holds_the_set_or_is_it(tmp_path, name):
     assert all(template.count("{}") == 1 for template in SETS[name].templates)
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_another_version_is_refused_and_another_name_is_not(tmp_path, name):
+    folder = MAKERS[name](tmp_path)
+    other = folder.rename(tmp_path / f"{name}_v0.9")
+    (tmp_path / "data").symlink_to(other)
+    for root in (other, tmp_path / "data"):
+        assert f"{root}: the version {name}_v0.9; allowed: {SETS[name].folder}" in fault(root, name)
+    assert len(load(other.rename(tmp_path / "wild"), name).id_train)
+
+
 def test_iwildcam(tmp_path):
     iwildcam(tmp_path)
     splits = load(tmp_path, "iwildcam")
