@@ -105,7 +105,8 @@ def _listed(name: str, path: Path, classes: list[str]) -> Listed:
     for folder in inner:
         if folder not in classes:
             near = nearest(folder, classes)
-            raise DataError(f"{name}: {path / folder}: class unknown to id_train; nearest: {near!r}")
+            allowed = f"nearest: {near!r}" if near else f"allowed: the {len(classes)} class folders of id_train"
+            raise DataError(f"{name}: {path / folder}: class unknown to id_train; {allowed}")
     found = {folder: sorted_out(walked(place)) for folder, place in inner.items()}
     for folder, of_class in found.items():
         refuse_nested(inner[folder], of_class.files, classes)

@@ -310,6 +310,8 @@ def test_classes_that_do_not_match(picture_tree):
     text = fault(picture_tree)
     assert "lite_square: class unknown to id_train" in text
     assert "'light_square'" in text
+    (picture_tree / "ood_val/lite_square").rename(picture_tree / "ood_val/zebu")
+    assert "zebu: class unknown to id_train; allowed: the 2 class folders of id_train" in fault(picture_tree)
 
 
 @pytest.mark.parametrize(
