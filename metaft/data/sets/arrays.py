@@ -51,9 +51,11 @@ class Array:
         Raises:
             DataError: the file is not there, or holds no such array.
         """
-        shape = tuple(contents(name, self.path, lambda _: _opened(self).shape))
-        if len(shape) != 4 or shape[3] != 3:
-            raise DataError(f"{name}: {self.path}: an array of shape {list(shape)}; allowed: pictures [N, H, W, 3]")
+        kind, shape = contents(name, self.path, lambda _: (_opened(self).dtype, tuple(_opened(self).shape)))
+        if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:
+            raise DataError(f"{name}: {self.path}: an array of shape {list(shape)}; allowed: pictures [N, S, S, 3]")
+        if kind != np.uint8:
+            raise DataError(f"{name}: {self.path}: pictures in numbers of the type {kind}; allowed: uint8")
         return int(shape[0])
 
 
@@ -143,11 +145,18 @@ def matlab(path: Path) -> Any:
     return loadmat(path, squeeze_me=True)
 
 
+def _is_whole(label: object) -> bool:
+    """Whether a label of any type is a whole number."""
+    if isinstance(label, float | np.floating):
+        return float(label).is_integer()
+    return isinstance(label, int | np.integer)
+
+
 def listed(name: str, arrays: Sequence[tuple[Array, Sequence[int]]], block: slice = slice(None)) -> Listed:
     """The pictures of arrays, one after the other, with their labels; of each array those in a block of its rows.
 
     Raises:
-        DataError: a file that cannot be read, or has not as many labels as pictures.
+        DataError: a file that cannot be read, has not as many labels as pictures, or labels that are no whole numbers.
     """
     from metaft.data.pictures import Listed
 
@@ -157,6 +166,9 @@ def listed(name: str, arrays: Sequence[tuple[Array, Sequence[int]]], block: slic
         count = array.count(name)
         if len(numbers) != count:
             raise DataError(f"{name}: {array.path}: {count} pictures and {len(numbers)} labels; allowed: as many")
+        odd = next((label for label in numbers if not _is_whole(label)), None)
+        if odd is not None:
+            raise DataError(f"{name}: {array.path}: a label {odd}; allowed: whole numbers")
         rows += [Row(array, number) for number in range(count)[block]]
         labels += [int(label) for label in numbers[block]]
     return Listed(name, arrays[0][0].path, rows, labels)

@@ -158,6 +158,28 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(root, file):
         load("cifar10", root)
 
 
+@pytest.mark.parametrize(
+    ("part", "array", "words"),
+    [
+        ("data", np.full((12, 32, 32, 3), 0.5), "data.npy: pictures in numbers of the type float64; allowed: uint8"),
+        ("data", np.full((12, 32, 32, 3), 128), "data.npy: pictures in numbers of the type int64; allowed: uint8"),
+        (
+            "data",
+            np.zeros((12, 3, 32, 3), np.uint8),
+            "an array of shape [12, 3, 32, 3]; allowed: pictures [N, S, S, 3]",
+        ),
+        ("labels", np.arange(12) % 10 + 0.5, "data.npy: a label 0.5; allowed: whole numbers"),
+        ("labels", np.full(12, np.nan), "data.npy: a label nan; allowed: whole numbers"),
+        ("labels", np.full(12, "cat"), "data.npy: a label cat; allowed: whole numbers"),
+    ],
+)
+def test_arrays_of_other_types_and_shapes_are_refused(root, part, array, words):
+    np.save(root / "CIFAR-10.1" / f"cifar10.1_v6_{part}.npy", array)
+    with pytest.raises(DataError) as caught:
+        load("cifar10", root)
+    assert words in str(caught.value)
+
+
 def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     batch = root / "cifar-10-batches-py" / "data_batch_2"
