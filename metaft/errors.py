@@ -119,6 +119,11 @@ def undetermined(error: BaseException) -> ConfigError | None:
     return ConfigError([Fault("deterministic", found, "warn, false")])
 
 
+def few(names: Sequence[str]) -> str:
+    """The first of several names."""
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The known name most like the given one, or None where none is close."""
     if len(name) > LENGTH:  # which would be compared letter by letter

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaft.data.tree import by_size
-from metaft.errors import DataError, nearest
+from metaft.errors import DataError, few, nearest
 from metaft.texts import PLAIN, oddity, read_text, whole
 
 TEMPLATE = "a template with one {} and no other brace"
@@ -119,7 +119,7 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
         first = next(f for f, g in zip(folders, ordered, strict=True) if f != g)
         raise DataError(f"{path}: one name a line, and folders not in the order of their numbers: {first}{instead}")
     if all(map(_is_number, folders)) and int(folders[-1]) - int(folders[0]) >= len(folders):
-        raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {_few(folders)}{instead}")
+        raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {few(folders)}{instead}")
     plain = [_plain(folder) for folder in folders]
     for name, own in zip(names, plain, strict=True):
         if _plain(name) in plain and _plain(name) != own:
@@ -156,10 +156,6 @@ def _refuse_code(where: str, name: str) -> None:
 
 def _is_number(folder: str) -> bool:
     return whole(folder) is not None
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def _by_numbers(name: str) -> list[tuple[tuple[int, str, str], str]]:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from metaft.errors import DataError
 from metaft.texts import PLAIN, oddity
-
-if TYPE_CHECKING:  # as splits have classes
-    from metaft.data.types import Splits
 
 
 @dataclass(frozen=True)
@@ -35,19 +31,3 @@ class Classes:
 def is_missing(label: str) -> bool:
     """Whether a text is what programs write where there is no label: -1, or nan."""
     return re.fullmatch(r"(?i)nan|-\d+(?:\.0*)?", label) is not None
-
-
-def trained(splits: Splits) -> Splits:
-    """The splits, if there is an image to train on of every class that they judge by.
-
-    Raises:
-        DataError: of one of these classes there is none.
-    """
-    known = {label for split in (splits.id_train, *splits.more.values()) for label in split.labels.tolist()}
-    for split in splits.parts.values():
-        lost = sorted(set(split.labels.tolist()) - known)
-        if lost:
-            name = splits.classes.names[lost[0]]
-            found = f"no image of class {name!r}, of which {split.name} has some"
-            raise DataError(f"{splits.id_train.name}: {found}; allowed: at least one of each class that is judged by")
-    return splits

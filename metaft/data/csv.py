@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -17,7 +18,7 @@ from metaft.data.classes import is_missing
 from metaft.data.layout import judges, plainly_named
 from metaft.data.table import Line, read_table
 from metaft.data.tree import in_order
-from metaft.errors import DataError, Fault, nearest
+from metaft.errors import DataError, Fault, few, nearest
 from metaft.texts import PLAIN, oddity, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -203,15 +204,14 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
     by_image: dict[Path, Row] = {}
     for row in table.rows:
         if row.label not in classes:
-            near = nearest(row.label, classes)
-            allowed = f"{classes[0]} to {classes[-1]}" if classes[0].isdecimal() else f"nearest: {near!r}"
-            raise DataError(
-                f"{table.path}, line {row.line}: class {row.label!r} unknown to id_train; allowed: {allowed}"
-            )
-        before = by_image.setdefault(row.image, row)
-        if before.label != row.label:
-            first = f"{before.label!r} in line {before.line}"
-            raise DataError(f"{table.path}, line {row.line}: {row.image} as {row.label!r}, {first}; allowed: one class")
+            found = f"class {row.label!r} unknown to id_train"
+            raise DataError(f"{table.path}, line {row.line}: {found}; allowed: {_known(row.label, classes)}")
+        before = by_image.setdefault(Path(os.path.normpath(row.image)), row)
+        for what, one in (("label", "class"), ("domain", "domain"), ("group", "group")):
+            found, known = (getattr(r, what) for r in (row, before))
+            if found != known:
+                twice = f"{row.image} as {found!r}, {known!r} in line {before.line}"
+                raise DataError(f"{table.path}, line {row.line}: {twice}; allowed: one {one}")
     rows = list(by_image.values())
     return Listed(
         name,
@@ -222,6 +222,14 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
         _named(name, table, {row.line: row.domain for row in rows}, "domain"),
         _named(name, table, {row.line: row.group for row in rows}, "group"),
     )
+
+
+def _known(label: str, classes: Sequence[str]) -> str:
+    """The classes that a label may be, in a few words."""
+    if list(classes) == [str(number) for number in range(len(classes))]:
+        return f"0 to {len(classes) - 1}"
+    near = nearest(label, classes)
+    return f"{few(classes)}" + (f"; nearest: {near!r}" if near else "")
 
 
 def _named(split: str, table: Table, by_line: Mapping[int, str], what: str) -> list[str] | None:

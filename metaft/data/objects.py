@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from metaft.config.schema import DataConfig
-from metaft.data.classes import trained
 from metaft.data.decode import opaque
 from metaft.data.decoded import MEMORY
 from metaft.data.draws import hold_out
 from metaft.data.grouping import Beside, Given, whole
 from metaft.data.sources import MORE, usable
 from metaft.data.sources import NAMES as OF_SOURCES
+from metaft.data.trained import trained
 from metaft.data.types import Classes, ImageView, Ready, Split, Splits, concatenated
 from metaft.errors import ConfigError, DataError, Fault, first_line, nearest
 from metaft.texts import PLAIN, oddity

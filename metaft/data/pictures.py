@@ -120,11 +120,13 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
 
     Raises:
         DataError: a file is missing or no picture that can be read, and `skip` is not asked for, or none of a class
-            is left.
+            is left, or a file is of two classes.
     """
     if not opening.skip:
         for split in listed.values():
             _refuse_missing(split)
+    for split in listed.values():
+        _refuse_two_classes(split, opening.classes)
     count = sum(len(split.files) for split in listed.values())
     kept = unchecked if opening.late else keeping(count, opening.reading, opening.limit)
     return {name: _split(split, opening, kept) for name, split in listed.items()}
@@ -136,6 +138,27 @@ def _refuse_missing(listed: Listed) -> None:
     if missing:
         count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {missing[0]}"
         raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")
+
+
+def _refuse_two_classes(listed: Listed, classes: Sequence[str]) -> None:
+    """Refuse a file that lies, by whatever links and paths, in two classes of a split."""
+    first: dict[object, int] = {}
+    for number, file in enumerate(listed.files):
+        before = first.setdefault(_identity(file), number)
+        if listed.labels[before] != listed.labels[number]:
+            one, other = (f"{listed.files[n]} of {classes[listed.labels[n]]!r}" for n in (before, number))
+            raise DataError(f"{listed.name}: {one} and {other} are one file; allowed: one class for each picture")
+
+
+def _identity(file: Stored) -> object:
+    """What tells a file from others, whatever paths lead there."""
+    if not isinstance(file, Path):
+        return file
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # it is refused, or skipped, where it is opened
+        return file
+    return status.st_dev, status.st_ino
 
 
 def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:

@@ -34,7 +34,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         header = [name.strip() for name in next(lines, [])]
         cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: no table that can be read ({error}); allowed: columns with a tab or comma") from error
+        allowed = "a file in UTF-8, columns with a tab or comma between them"
+        raise DataError(f"{path}: no table that can be read ({error}); allowed: {allowed}") from error
     for name, count in Counter(header).items():
         if count > 1:
             raise DataError(f"{path}: {count} columns {name!r}; allowed: one")

@@ -59,8 +59,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
             without a class, an unreadable image.
     """
     from metaft.data.captions import class_names, count, listed, templates
-    from metaft.data.classes import trained
     from metaft.data.pictures import opened
+    from metaft.data.trained import trained
     from metaft.data.types import Classes
 
     base = root_of(data)

@@ -265,3 +265,25 @@ def test_a_column_that_was_asked_for_is_there(picture_tree, field):
 def test_a_column_is_there_once(picture_tree):
     content = "\n".join(f"{line},x" for line in table(picture_tree).splitlines()).replace("split,x", "split,label", 1)
     assert "2 columns 'label'; allowed: one" in fault(picture_tree, content)
+
+
+def test_a_picture_is_one_by_whatever_path(picture_tree):
+    content = table(picture_tree)
+    again = "id_train/../id_train/dark_square/0.png"
+    assert len(load(picture_tree, f"{content}{again},dark_square,id_train\n").id_train) == 20
+    assert "0.png as 'light_square', 'dark_square' in line 2" in fault(
+        picture_tree, f"{content}{again},light_square,id_train\n"
+    )
+
+
+def test_a_picture_is_of_one_domain(picture_tree):
+    rows = table(picture_tree).splitlines()
+    content = "\n".join(f"{line},{'domain' if number == 0 else 'noon'}" for number, line in enumerate(rows))
+    assert "as 'dusk', 'noon' in line" in fault(
+        picture_tree, f"{content}\nood_val/dark_square/0.png,dark_square,ood_val,dusk\n"
+    )
+
+
+def test_classes_are_shown_where_none_is_near(picture_tree):
+    said = fault(picture_tree, table(picture_tree) + "ood_val/dark_square/0.png,xyz,ood_val\n")
+    assert said.endswith("class 'xyz' unknown to id_train; allowed: dark_square, light_square")

@@ -347,3 +347,23 @@ def test_settings_that_say_of_no_split_where_it_is():
     assert (nowhere.field, nowhere.found) == ("data.root", "nothing given")
     assert registry.faults(DataConfig(format="folder", root="pictures")) == []
     assert registry.faults(DataConfig(format="folder", options={"id_train": "somewhere"})) == []
+
+
+@pytest.mark.parametrize("split", ["id_train", "ood_val"])
+@pytest.mark.parametrize("what", ["picture", "its twin"])
+def test_a_picture_is_of_one_class(picture_tree, split, what):
+    dark, light = (picture_tree / split / name for name in ("dark_square", "light_square"))
+    if what == "picture":
+        (light / "z.png").symlink_to(dark / "0.png")
+    else:
+        (light / "z.png").hardlink_to(dark / "0.png")
+    said = fault(picture_tree)
+    assert f"{split}: " in said
+    assert "dark_square/0.png of 'dark_square' and " in said
+    assert "light_square/z.png of 'light_square' are one file; allowed: one class for each picture" in said
+
+
+def test_a_class_folder_that_is_another_is_refused(picture_tree):
+    for split in ("id_train", "id_val"):
+        (picture_tree / split / "third").symlink_to(picture_tree / split / "dark_square")
+    assert "are one file; allowed: one class for each picture" in fault(picture_tree)
