@@ -15,9 +15,7 @@ from metaft.clip.architecture import Config
 from metaft.errors import CheckpointError
 
 DECODER = "text_decoder"
-LARGEST_SCALE = (
-    10**4
-)  # of logits, which CLIP trains with at most 100: some files hold the scale itself for its logarithm
+LARGEST_SCALE = 10**4  # CLIP's is at most 100 in training; some files hold it where its logarithm should be
 
 
 def towers(config: Config) -> Config:

@@ -84,20 +84,7 @@ class HypergradSolver:
         with session, closing(self.executor(problem)) as executor:
             workers = pool(executor, journal)
             self._explore(session, workers, self._first(problem, budget))
-            descents = _Descents(self._starts(problem, session.trials), self.settings, self.abreast)
-            number = 1 + max((trial.number for trial in session.trials if trial.gradient is None), default=-1)
-            while not descents.settled:
-                points = dict(enumerate(descents.points, number))
-                if budget.trials is not None:
-                    points = {number: u for number, u in points.items() if number < budget.trials}
-                if not points or (not any(map(session.has_ended, points)) and session.exhausted()):
-                    break
-                trials = session.hypergradients(points, workers)
-                descents.take(trials)
-                number += len(trials)
-                for trial in trials:
-                    if self.settings.check_every and (trial.number + 1) % self.settings.check_every == 0:
-                        session.check(points[trial.number], trial)
+            descents = self._descend(session, workers, budget.trials)
             self._tell(descents, session)
             return session.conclude(workers, [problem.space.plain(u) for u in descents.ends])
 
@@ -157,6 +144,23 @@ class HypergradSolver:
         numbers = range(folds * before, folds * (before + len(points)))
         for done in workers.run(trial(number) for number in numbers if not session.has_ended(number)):
             session.end(done.job, evaluated(done))
+
+    def _descend(self, session: Session, workers: Pool, most: int | None) -> _Descents:
+        """Follow the descents until the budget is used, of which `most` trials are a part, or all have settled."""
+        descents = _Descents(self._starts(session.problem, session.trials), self.settings, self.abreast)
+        number = 1 + max((trial.number for trial in session.trials if trial.gradient is None), default=-1)
+        while not descents.settled:
+            points = {n: u for n, u in enumerate(descents.points, number) if most is None or n < most}
+            begun = any(map(session.has_ended, points))  # what was begun together is ended, or none would go on alike
+            if not points or (not begun and session.exhausted()):
+                break
+            trials = session.hypergradients(points, workers)
+            descents.take(trials)
+            number += len(trials)
+            for trial in trials:
+                if self.settings.check_every and (trial.number + 1) % self.settings.check_every == 0:
+                    session.check(points[trial.number], trial)
+        return descents
 
     def _starts(self, problem: BilevelProblem, trials: Iterable[Record]) -> Iterator[Tensor]:
         """The best trial so far, or the recipe; then points around it, in the same categories."""
