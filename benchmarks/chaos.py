@@ -8,7 +8,8 @@ random moments of its length, one to three in a row. `before`, `after`: a SIGKIL
 takes its place or a line is added; `torn`: after half of a line; `full`: a disk without room there, which must end in
 exit code 3 and one line that names the file and how to go on. In `tpe` every write is struck, elsewhere those that
 differ from it: of the search, and in `hypergrad` (with folds) and `online` of checkpoints; every second one in
-`hypergrad`, every third in `processes`; in `compared`, whose methods two workers fit, none. `identical` compares
+`hypergrad`, every third in `processes`; in `descents`, of which two
+are under way at once, and `compared`, whose methods two workers fit, none. `identical` compares
 journal, objective, weights, results and events with the undisturbed run, times aside; `difference` is the first thing
 that was otherwise. Linux. --quick: one kind, a handful of cases.
 """
@@ -71,6 +72,7 @@ KINDS = {
     "hypergrad": Kind((*HYPERGRAD, "search.trials=8"), 0.3, (SEARCH, FITS), every=2),
     "online": Kind((*HYPERGRAD, *ONLINE, "search.trials=99"), 0.25, (SEARCH, FITS)),
     "processes": Kind((*TPE, "search.trials=2", "search.executor=processes"), 0.12, (SEARCH,), every=3),
+    "descents": Kind((*HYPERGRAD, "search.trials=11", "search.executor=processes", "search.workers=2"), 0.12, ()),
     "ray": Kind((*TPE, "search.trials=2", "search.executor=ray"), 0.08, (SEARCH,)),
     "compared": Kind((*TPE, "search.trials=1", *COMPARED), 0.12, ()),
 }

@@ -15,6 +15,7 @@ from metaft.files import TEMPORARY, to_json
 from metaft.report.document import SUM
 from metaft.runfolder import EVENTS
 from metaft.search.executors.registry import SERIAL
+from metaft.search.journal import PLACE
 from metaft.tensors import digest
 
 TIMES = ("seconds", "clock", "crc")  # a record's checksum covers its times
@@ -25,13 +26,14 @@ UNLIKE = ("provenance.json", "results.md", "report.html")  # made of results.jso
 def difference(reference: Path, other: Path) -> str:
     """The first difference between two run folders, in words; empty: there is none."""
     wanted, found = _files(reference), _files(other)
-    several = load(reference / "config.yaml").evaluation.executor != SERIAL
+    settings = load(reference / "config.yaml")
+    in_turn = settings.evaluation.executor == SERIAL and settings.search.workers == 1
     if wanted != found:
         return f"files: {sorted(set(found) - set(wanted))} more, {sorted(set(wanted) - set(found))} missing"
     for name in wanted:
         if Path(name).name not in UNLIKE:
             contents = [_content(folder / name) for folder in (reference, other)]
-            if several and name == EVENTS:  # which workers add as they happen
+            if not in_turn and name in (EVENTS, str(PLACE)):  # which workers' news join as they come
                 contents = [sorted(content, key=to_json) for content in contents]
             said = _between(*contents)
             if said:
