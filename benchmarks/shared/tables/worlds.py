@@ -9,7 +9,7 @@ from typing import Any
 
 from metaft.finetune.methods import BEST
 from metaft.report.tables import markdown
-from shared.handed import METHODS
+from shared.handed import GROUPS, METHODS
 from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, sign_flip, with_interval
 from shared.rows import committed
 from shared.worlds import WORLDS
@@ -54,9 +54,12 @@ def careful(plain: Mapping[str, Cells], *, keeping_id: bool = False) -> Cells:
 
 def measured() -> str:
     """How far the benchmark has come."""
-    done = [len(grouped((r for r in committed("worlds") if r["solver"] == s), "world", "seed")) for s in solvers()]
-    counts = ", ".join(f"{n} with {s}" for n, s in zip(done, solvers(), strict=True))
+    counts = ", ".join(f"{_done(solver)} with {solver}" for solver in solvers())
     return f"Of {3 * len(WORLDS)} cells, {counts or 'none'} are measured so far."
+
+
+def _done(solver: str) -> int:
+    return len(grouped((row for row in committed("worlds") if row["solver"] == solver), "world", "seed"))
 
 
 def methods() -> str:
@@ -83,15 +86,20 @@ def id_accuracies() -> str:
 
 
 def solvers() -> tuple[str, ...]:
-    """The solvers that have rows."""
-    return tuple(s for (s,) in grouped(committed("worlds"), "solver") if s is not None)
+    """The solvers that have rows in the default space."""
+    return tuple(s for (s,) in grouped(committed("worlds"), "solver") if s is not None and not s.endswith(GROUPS))
 
 
-def hypergradients_against_tpe() -> str:
-    """How far hypergradients are above TPE in the cells that both have; nothing where there is none."""
+def hypergradients_against_tpe(space: str = "") -> str:
+    """How far hypergradients are above TPE in the cells that both have; nothing where there is none.
+
+    Args:
+        space: what follows the solvers' names; empty: they search the default space.
+    """
     ahead: dict[str, list[float]] = {"autoft": [], "handed_back": []}
     for world, (name, values) in product(WORLDS, ahead.items()):
-        values += differences(*(cells_of("worlds", name, solver, world=world.name) for solver in ("hypergrad", "tpe")))
+        pair = (f"{solver}{space}" for solver in ("hypergrad", "tpe"))
+        values += differences(*(cells_of("worlds", name, solver, world=world.name) for solver in pair))
     if not ahead["autoft"]:
         return ""
     learned, kept = (with_interval(values, "{:+.1f}") for values in ahead.values())
@@ -99,6 +107,23 @@ def hypergradients_against_tpe() -> str:
     return (
         f"Hypergradients against TPE at as many step equivalents, over the {cells} cells that both have: {learned} "
         f"points for `autoft`, {kept} for what is handed back ({low:+.1f} in the worst cell)."
+    )
+
+
+def in_groups() -> str:
+    """The same in the space with hyperparameters for each parameter group, and beside the default one."""
+    compared = hypergradients_against_tpe(GROUPS)
+    if not compared:
+        return ""
+    size = next(row["search"]["space_size"] for row in committed("worlds") if row["solver"] == f"hypergrad{GROUPS}")
+    gained = []
+    for world in WORLDS:
+        pair = (cells_of("worlds", "autoft", solver, world=world.name) for solver in (f"hypergrad{GROUPS}", "hypergrad"))
+        gained += differences(*pair)
+    return (
+        f"Where each parameter group has its own learning rate, weight decay and penalties ({size} hyperparameters; "
+        f"{_done(f'hypergrad{GROUPS}')} of {3 * len(WORLDS)} cells are measured so far): {compared} Beside the default "
+        f"space hypergradients gain {with_interval(gained, '{:+.1f}')} points for `autoft` there."
     )
 
 
