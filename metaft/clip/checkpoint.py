@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from metaft.clip import inert
-from metaft.clip.contents import Contents, contents_of
+from metaft.clip.contents import Contents, EndlessError, contents_of
 from metaft.errors import CheckpointError, first_line
 
 FORMS = "a safetensors file, a file of torch.save or pickle, or a TorchScript archive, with a CLIP model's weights"
@@ -85,6 +85,8 @@ def _read(path: Path) -> Contents:
             return reader(path)
         except (_UnreadableError, CheckpointError):
             raise
+        except EndlessError as error:
+            raise _UnreadableError(str(error)) from error
         except Exception as error:  # readers of damaged bytes raise everything there is
             reason = first_line(error)
             raise _UnreadableError(f"damaged or {TRUNCATED}: {reason:.200}", "fetch it again") from error

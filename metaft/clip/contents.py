@@ -14,6 +14,10 @@ from metaft.clip.inert import Inert
 MOST_ENTRIES = 1_000_000  # a small pickle can unfold to any number
 
 
+class EndlessError(ValueError):
+    """An object unfolds to more than any checkpoint holds."""
+
+
 @dataclass(frozen=True)
 class Contents:
     """The parts of a checkpoint.
@@ -37,14 +41,14 @@ def contents_of(found: Any) -> Contents:
     Modules count as their state dict: parameters, persistent buffers and submodules, by name.
 
     Raises:
-        ValueError: it unfolds to too many entries.
+        EndlessError: it unfolds to too many entries.
     """
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     classes = set()
     for number, (path, entry) in enumerate(_entries(found, (), frozenset())):
         if number == MOST_ENTRIES:
-            raise ValueError(f"more than {MOST_ENTRIES} entries")
+            raise EndlessError(f"one object that unfolds to more than {MOST_ENTRIES:,} entries")
         if isinstance(entry, Tensor):
             tensors[".".join(path)] = entry
         elif isinstance(entry, Inert) and entry.origin:

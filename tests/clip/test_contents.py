@@ -42,7 +42,7 @@ def test_objects_that_unfold_without_end_are_refused(monkeypatch):
     for bomb in ([torch.ones(1)], []):
         for _ in range(12):
             bomb = [bomb, bomb]
-        with pytest.raises(ValueError, match="more than 1000 entries"):
+        with pytest.raises(ValueError, match="one object that unfolds to more than 1,000 entries"):
             contents_of(bomb)
 
 

@@ -118,7 +118,9 @@ def in_groups() -> str:
     size = next(row["search"]["space_size"] for row in committed("worlds") if row["solver"] == f"hypergrad{GROUPS}")
     gained = []
     for world in WORLDS:
-        pair = (cells_of("worlds", "autoft", solver, world=world.name) for solver in (f"hypergrad{GROUPS}", "hypergrad"))
+        pair = (
+            cells_of("worlds", "autoft", solver, world=world.name) for solver in (f"hypergrad{GROUPS}", "hypergrad")
+        )
         gained += differences(*pair)
     return (
         f"Where each parameter group has its own learning rate, weight decay and penalties ({size} hyperparameters; "
