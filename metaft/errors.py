@@ -134,6 +134,12 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def hint(name: str, names: Iterable[str]) -> str:
+    """What follows the allowed names: the nearest of them, or nothing where none is close."""
+    near = nearest(name, names)
+    return f"; nearest: {near!r}" if near else ""
+
+
 def unknown(field: str, name: str, names: Iterable[str]) -> Fault:
     """The fault of a name that no registry holds."""
     known = sorted(names)

@@ -66,8 +66,9 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
     """
     if name not in (*registry.FORMATS, *wilds.SETS):
         raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *wilds.SETS))])
-    own = [f"data.format={name}"] if name in registry.FORMATS else ["data.format=wilds", f"data.options.name={name}"]
-    options = registry.FORMATS[own[0].partition("=")[2]].model.model_fields
+    form = name if name in registry.FORMATS else "wilds"
+    own = [f"data.format={form}", *([] if form == name else [f"data.options.name={name}"])]
+    options = registry.FORMATS[form].model.model_fields
     data = load(None, ["data.on_unreadable=late", *own, *(_in_full(word, options) for word in words)]).data
     data = data if root is None else data.model_copy(update={"root": root})
     faults = registry.faults(data)

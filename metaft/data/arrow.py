@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from metaft.data.classes import is_missing
+from metaft.data.classes import says_none
 from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
-from metaft.errors import ConfigError, DataError, Fault, first_line, nearest
+from metaft.errors import ConfigError, DataError, Fault, first_line, hint
 from metaft.files import cache_folder
 
 MISSING = Fault("data.format", "hf, and no package datasets", 'another format; or pip install "metaft[hf]"')
@@ -56,9 +56,8 @@ class Table:
     def refuse_without(self, name: str) -> None:
         """Raise a DataError where there is no such column."""
         if name not in self.rows.column_names:
-            near = nearest(name, self.rows.column_names)
-            hint = f"; nearest: {near!r}" if near else ""
-            raise DataError(f"{self.place}: no column {name!r}; allowed: {', '.join(self.rows.column_names)}{hint}")
+            columns = self.rows.column_names
+            raise DataError(f"{self.place}: no column {name!r}; allowed: {', '.join(columns)}{hint(name, columns)}")
 
     def classes(self, key: str) -> list[str]:
         """The classes in the order of their labels: a ClassLabel's names, or values, numbers by size."""
@@ -78,7 +77,7 @@ class Table:
         self.refuse_without(key)
         names, values = self.names(key), self.rows.select_columns([key])[:][key]
         for row, value in enumerate(values):
-            if value in (None, "") or (what == "class" and is_missing(str(value))):
+            if value in (None, "") or (what == "class" and says_none(str(value))):
                 raise DataError(f"{self.place}, row {row}: no {what}; allowed: one in each row of {key!r}")
             if not isinstance(value, int | str) or isinstance(value, bool):
                 raise DataError(f"{self.place}, row {row}: {value!r} in {key!r}; allowed: names or whole numbers")
@@ -210,10 +209,8 @@ def _parquet_files(place: Path) -> list[Path]:
         raise DataError(f"{place}: files of {', '.join(several)}; allowed: one split, as in {place / several[0]}")
     if not files:
         splits = splits_in(place.parent)
-        near = nearest(place.name, splits)
-        hint = f"; nearest: {near!r}" if near else ""
         allowed = ", ".join(splits) or "a split that save_to_disk wrote, or files SPLIT.parquet"
-        raise DataError(f"{place}: no such split; allowed: {allowed}{hint}")
+        raise DataError(f"{place}: no such split; allowed: {allowed}{hint(place.name, splits)}")
     said = {int(of[1]) for file in files if (of := re.search(r"-of-(\d+)", file.stem))}
     if said and said != {len(files)}:
         raise DataError(f"{place}: {len(files)} files, of {max(said)} by their names; allowed: all of them")

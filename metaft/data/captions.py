@@ -121,13 +121,13 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
     if all(map(_is_number, folders)) and int(folders[-1]) - int(folders[0]) >= len(folders):
         raise DataError(f"{path}: one name a line, and folders whose numbers have gaps: {few(folders)}{instead}")
     plain = [_plain(folder) for folder in folders]
-    for name, own in zip(names, plain, strict=True):
-        if _plain(name) in plain and _plain(name) != own:
-            raise DataError(f"{path}: {name!r} in the line of the folder {own!r}, though it is another's{instead}")
+    for name, folder in zip(names, folders, strict=True):
+        if _plain(name) in plain and _plain(name) != _plain(folder):
+            raise DataError(f"{path}: {name!r} in the line of the folder {folder!r}, though it is another's{instead}")
     begun = [_begins_with(name, folders) for name in names]
-    for name, folder, own in zip(names, begun, folders, strict=True):
-        if folder is not None and (folder != own or None not in begun):
-            raise DataError(f"{path}: {name!r}, which begins with the folder {folder!r}{instead}")
+    for name, first_word, folder in zip(names, begun, folders, strict=True):
+        if first_word is not None and (first_word != folder or None not in begun):
+            raise DataError(f"{path}: {name!r}, which begins with the folder {first_word!r}{instead}")
     return tuple(names)
 
 

@@ -28,6 +28,6 @@ class Classes:
                 raise DataError(f"data: the class name {name!a}{of} has {odd}; allowed: {PLAIN}")
 
 
-def is_missing(label: str) -> bool:
-    """Whether a text is what programs write where there is no label: -1, or nan."""
+def says_none(label: str) -> bool:
+    """Whether a label is what programs write where there is none: -1, or nan."""
     return re.fullmatch(r"(?i)nan|-\d+(?:\.0*)?", label) is not None

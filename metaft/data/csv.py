@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
-from metaft.data.classes import is_missing
+from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
 from metaft.data.table import Line, read_table
 from metaft.data.tree import in_order
-from metaft.errors import DataError, Fault, few, nearest
+from metaft.errors import DataError, Fault, few, hint
 from metaft.texts import PLAIN, oddity, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -149,8 +149,7 @@ def _refuse_absent(options: Options, tables: Mapping[str, Table]) -> None:
     for field in ("domain_key", "group_key"):
         key = getattr(options, field)
         if field in options.model_fields_set and key not in columns:
-            near = nearest(key, columns)
-            allowed = f"one of {', '.join(columns)}" + (f"; nearest: {near!r}" if near else "")
+            allowed = f"one of {', '.join(columns)}{hint(key, columns)}"
             raise DataError(f"data.options.{field}: {key!r}, which no table has; allowed: {allowed}")
 
 
@@ -160,8 +159,7 @@ def _by_split(path: Path, options: Options) -> dict[str, Table]:
     table = _table(path, options, options.split_key)
     for row in table.rows:
         if row.split not in SPLITS and (not row.split.startswith(TEST) or row.split == TEST):
-            near = nearest(row.split, SPLITS)
-            allowed = f"{', '.join(SPLITS)}, {TEST}NAME" + (f"; nearest: {near!r}" if near else "")
+            allowed = f"{', '.join(SPLITS)}, {TEST}NAME{hint(row.split, SPLITS)}"
             raise DataError(f"{path}, line {row.line}: the split {row.split!r}; allowed: {allowed}")
         found.setdefault(row.split, []).append(row)
     return {name: table._replace(rows=rows) for name, rows in found.items()}
@@ -179,7 +177,7 @@ def _row(path: Path, line: Line, options: Options) -> Row:
     if not image or not label:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
-    if is_missing(label):
+    if says_none(label):
         raise DataError(
             f"{path}, line {line.number}: the label {label!r}, as of an image without one; allowed: a class"
         )
@@ -228,8 +226,7 @@ def _known(label: str, classes: Sequence[str]) -> str:
     """The classes that a label may be, in a few words."""
     if list(classes) == [str(number) for number in range(len(classes))]:
         return f"0 to {len(classes) - 1}"
-    near = nearest(label, classes)
-    return f"{few(classes)}" + (f"; nearest: {near!r}" if near else "")
+    return few(classes) + hint(label, classes)
 
 
 def _named(split: str, table: Table, by_line: Mapping[int, str], what: str) -> list[str] | None:

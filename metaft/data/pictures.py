@@ -16,7 +16,7 @@ from metaft.data.draws import hold_out
 from metaft.data.grouping import domains_of
 from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
-from metaft.data.tree import Found
+from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
 from metaft.errors import DataError
 from metaft.progress import tell, warn
@@ -152,13 +152,10 @@ def _refuse_two_classes(listed: Listed, classes: Sequence[str]) -> None:
 
 def _identity(file: Stored) -> object:
     """What tells a file from others, whatever paths lead there."""
-    if not isinstance(file, Path):
-        return file
     try:
-        status = file.stat()
+        return identity(file) if isinstance(file, Path) else file
     except (OSError, ValueError):  # it is refused, or skipped, where it is opened
         return file
-    return status.st_dev, status.st_ino
 
 
 def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from metaft.errors import DataError, nearest
+from metaft.errors import DataError, hint
 from metaft.texts import read_text
 
 
@@ -41,9 +41,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
             raise DataError(f"{path}: {count} columns {name!r}; allowed: one")
     for name in columns:
         if name not in header:
-            near = nearest(name, header)
-            hint = f"; nearest: {near!r}" if near else ""
-            raise DataError(f"{path}: no column {name!r}; allowed: it among the columns {', '.join(header)}{hint}")
+            allowed = f"it among the columns {', '.join(header)}{hint(name, header)}"
+            raise DataError(f"{path}: no column {name!r}; allowed: {allowed}")
     if not cells:
         raise DataError(f"{path}: no rows; allowed: at least one")
     for number, line in cells:

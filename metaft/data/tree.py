@@ -130,24 +130,24 @@ def refuse_nested(place: Path, files: Iterable[Path], classes: Collection[str]) 
             raise DataError(f"{folder}: {found}; allowed: {allowed}")
 
 
-_Id = tuple[int, int]  # the device and number of what lies at a path
+Identity = tuple[int, int]  # the device and number of what lies at a path
 
 
 class _Entry(NamedTuple):
     """A file by its path; `file` is what lies there, `linked` whether a link leads there."""
 
     path: str
-    file: _Id
+    file: Identity
     linked: bool
 
 
 def _below(root: Path, left_out: Counter[str]) -> Iterator[_Entry]:
     """The entries below a folder. Each folder is gone through once, and by links after those that lie here."""
     waiting = [(False, str(root))]
-    inside: dict[_Id, dict[_Id, Path]] = {}
+    inside: dict[Identity, dict[Identity, Path]] = {}
     while waiting:
         linked, folder = heappop(waiting)
-        here = _file(Path(folder))
+        here = identity(Path(folder))
         if here in inside:
             left_out[LINKED] += 1
             continue
@@ -159,16 +159,16 @@ def _below(root: Path, left_out: Counter[str]) -> Iterator[_Entry]:
                 continue
             readable(path)
             if entry.is_dir(follow_symlinks=False) or (is_link and path.is_dir()):
-                inside[here][_file(path)] = path
+                inside[here][identity(path)] = path
                 heappush(waiting, (linked or is_link, entry.path))
             elif is_link:
-                yield _Entry(entry.path, _file(path), True)
+                yield _Entry(entry.path, identity(path), True)
             else:
                 yield _Entry(entry.path, (here[0], entry.inode()), linked)
     _refuse_circles(inside)
 
 
-def _refuse_circles(inside: Mapping[_Id, Mapping[_Id, Path]]) -> None:
+def _refuse_circles(inside: Mapping[Identity, Mapping[Identity, Path]]) -> None:
     """Refuse links by which a folder lies in itself; `inside` has the paths of the folders in each folder."""
     try:
         TopologicalSorter(inside).prepare()
@@ -191,7 +191,7 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); allowed: a folder that can") from error
 
 
-def _file(path: Path) -> _Id:
+def identity(path: Path) -> Identity:
     """The device and number of what lies at a path, links followed where they lead somewhere."""
     try:
         status = path.stat()

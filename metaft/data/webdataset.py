@@ -69,9 +69,10 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     if source is None:
         where = f"{base / options.id_train}: no {NAMES} there or above"
         raise DataError(f"{where}; allowed: one, with a name a line for each class number, or data.classnames")
-    numbers = [str(number) for number in range(count(source))]
-    names = listed(source) if data.classnames is None else class_names(data.classnames, numbers)
-    classes = listed(own) if own else names
+    shipped = listed(own) if own else ()
+    numbers = [str(number) for number in range(len(shipped) or count(source))]
+    names = shipped if data.classnames is None else class_names(data.classnames, numbers)
+    classes = shipped or names
     written = _nearest(TEMPLATES, base / options.id_train, base)
     texts = templates(data.templates or (str(written) if written else "simple"))
     tests = options.ood_test or _folders_of_shards(base / "ood_test") or {"all": Path("ood_test")}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from metaft.errors import out_of_memory, undetermined
 from metaft.progress import warn
@@ -53,8 +52,8 @@ class Evaluation:
     def perform(self, problem: BilevelProblem) -> Evaluated:
         """Evaluate the point; one of `FAULTS` makes a failed trial, any other error is raised."""
         rule = None if self.medians is None else MedianRule(self.medians)
-        outcome = _tried(lambda: self._outcome(problem, rule))
-        return Evaluated(outcome, () if rule is None else tuple(rule.reports))
+        ended = _tried(lambda: Evaluated(self._outcome(problem, rule)))
+        return ended if rule is None else replace(ended, reports=tuple(rule.reports))
 
     def _outcome(self, problem: BilevelProblem, rule: MedianRule | None) -> Outcome:
         if self.share is None:
@@ -75,24 +74,21 @@ class Differentiation:
 
     def perform(self, problem: BilevelProblem) -> Evaluated:
         """The outcome and its derivative at u; one of `FAULTS` makes a failed trial, any other error is raised."""
-        found: list[Tensor] = []
 
-        def body() -> Outcome:
+        def body() -> Evaluated:
             outcome, gradient = problem.hypergradient(torch.tensor(self.u, dtype=torch.float64), self.seed)
-            found.append(gradient)
-            return outcome
+            return Evaluated(outcome, gradient=tuple(gradient.tolist()))
 
-        outcome = _tried(body)
-        return Evaluated(outcome, gradient=tuple(found[0].tolist()) if found else None)
+        return _tried(body)
 
 
-def _tried(body: Callable[[], Outcome]) -> Outcome:
+def _tried(body: Callable[[], Evaluated]) -> Evaluated:
     """What comes of a run; one of `FAULTS` makes a failed outcome."""
     begin = time.perf_counter()
     try:
         return body()
     except FAULTS as error:
-        return failure(error, time.perf_counter() - begin)
+        return Evaluated(failure(error, time.perf_counter() - begin))
 
 
 def failure(error: Exception, seconds: float) -> Outcome:

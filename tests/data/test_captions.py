@@ -55,7 +55,7 @@ def test_numbered_folders_have_the_names_of_their_numbers(tmp_path):
         (["a", "b"], ['"0": ["n01", "fish"],', "x"], "as in Python or JSON"),
         (["a", "b"], ["'fish',", "'bird',"], "line 1: \"'fish',\", as in Python or JSON"),
         (["a", "b"], ['b = "bird"', 'a = "fish"'], "line 1: '\"bird\"', as in Python or JSON"),
-        (["hot_dog", "ice_cream"], ["Ice cream", "hot dog"], "'Ice cream' in the line of the folder 'hot dog'"),
+        (["hot_dog", "ice_cream"], ["Ice cream", "hot dog"], "'Ice cream' in the line of the folder 'hot_dog'"),
         (["cat", "dog"], ["cat"], "1 class names; allowed: 2"),
         (["①", "1²"], ["one", "two", "three"], "3 class names; allowed: 2"),
         (["cat", "dog"], ["cat =", "dog = dog"], "line 1: 'cat ='"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from statistics import fmean
 
 from metaft.finetune.methods import BEST
 from metaft.report.tables import markdown
 from shared.numbers import differences, grouped, mean
-from shared.rows import Row, committed
+from shared.rows import committed
 from shared.tables.worlds import cells_of, hindsight, plain_methods
 
 SHOWN = ("zero_shot", "ft", "linear_probe_ood_val", BEST)
@@ -25,23 +25,22 @@ def measured() -> str:
 
 def below_zero_shot() -> str:
     """In how many cells what is handed back is clearly below the zero-shot model."""
-    found = {}
-    for few in (True, False):
-        cells = [row for row in committed("ood_size") if (row["labels"] <= FEW) == few]
-        lost = [zero - kept for kept, zero in _pairs(cells)]
-        below = [loss for loss in lost if loss > POINT]
-        found[few] = f"{len(below)} of {len(lost)} cells" + (f" (by up to {max(below):.1f})" if below else "")
+    lost: dict[bool, list[float]] = {True: [], False: []}
+    for labels, severity in grouped(committed("ood_size"), "labels", "severity"):
+        where = {"labels": labels, "severity": severity}
+        kept = cells_of("ood_size", "handed_back", SOLVER, **where)
+        lost[labels <= FEW] += differences(cells_of("ood_size", "zero_shot", **where), kept)
+    with_few, with_more = (_beyond(losses) for losses in lost.values())
     return (
-        f"What is handed back is more than a point below the zero-shot model in {found[True]} with {FEW} labels or "
-        f"fewer, and in {found[False]} with more."
+        f"What is handed back is more than a point below the zero-shot model in {with_few} with {FEW} labels or "
+        f"fewer, and in {with_more} with more."
     )
 
 
-def _pairs(rows: Iterable[Row]) -> list[tuple[float, float]]:
-    """OOD test accuracy of what is handed back and of the zero-shot model in each cell, in points."""
-    by_cell = grouped(rows, "labels", "severity", "seed")
-    of = [{row["method"]: 100 * fmean(row["ood_test"].values()) for row in cell} for cell in by_cell.values()]
-    return [(cell["handed_back"], cell["zero_shot"]) for cell in of]
+def _beyond(losses: Sequence[float]) -> str:
+    """In how many cells more than a point is lost, and how much at most."""
+    most = f" (by up to {max(losses):.1f})" if max(losses) > POINT else ""
+    return f"{sum(loss > POINT for loss in losses)} of {len(losses)} cells{most}"
 
 
 def regret() -> str:

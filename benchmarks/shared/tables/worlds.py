@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -96,18 +95,20 @@ def hypergradients_against_tpe(space: str = "") -> str:
     Args:
         space: what follows the solvers' names; empty: they search the default space.
     """
-    ahead: dict[str, list[float]] = {"autoft": [], "handed_back": []}
-    for world, (name, values) in product(WORLDS, ahead.items()):
-        pair = (f"{solver}{space}" for solver in ("hypergrad", "tpe"))
-        values += differences(*(cells_of("worlds", name, solver, world=world.name) for solver in pair))
-    if not ahead["autoft"]:
+    learned, kept = (_ahead(f"hypergrad{space}", f"tpe{space}", method) for method in ("autoft", "handed_back"))
+    if not learned:
         return ""
-    learned, kept = (with_interval(values, "{:+.1f}") for values in ahead.values())
-    cells, low = len(ahead["autoft"]), min(ahead["handed_back"])
+    means = [with_interval(values, "{:+.1f}") for values in (learned, kept)]
     return (
-        f"Hypergradients against TPE at as many step equivalents, over the {cells} cells that both have: {learned} "
-        f"points for `autoft`, {kept} for what is handed back ({low:+.1f} in the worst cell)."
+        f"Hypergradients against TPE at as many step equivalents, over the {len(learned)} cells that both have: "
+        f"{means[0]} points for `autoft`, {means[1]} for what is handed back ({min(kept):+.1f} in the worst cell)."
     )
+
+
+def _ahead(solver: str, other: str, method: str) -> list[float]:
+    """How far a method is above itself with another solver, in the cells that both have."""
+    pairs = ([cells_of("worlds", method, s, world=world.name) for s in (solver, other)] for world in WORLDS)
+    return [ahead for pair in pairs for ahead in differences(*pair)]
 
 
 def in_groups() -> str:
@@ -116,12 +117,7 @@ def in_groups() -> str:
     if not compared:
         return ""
     size = next(row["search"]["space_size"] for row in committed("worlds") if row["solver"] == f"hypergrad{GROUPS}")
-    gained = []
-    for world in WORLDS:
-        pair = (
-            cells_of("worlds", "autoft", solver, world=world.name) for solver in (f"hypergrad{GROUPS}", "hypergrad")
-        )
-        gained += differences(*pair)
+    gained = _ahead(f"hypergrad{GROUPS}", "hypergrad", "autoft")
     return (
         f"Where each parameter group has its own learning rate, weight decay and penalties ({size} hyperparameters; "
         f"{_done(f'hypergrad{GROUPS}')} of {3 * len(WORLDS)} cells are measured so far): {compared} Beside the default "

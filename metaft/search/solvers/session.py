@@ -17,9 +17,8 @@ from metaft.errors import DivergedError
 from metaft.names import ALPHA
 from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
-from metaft.search.evaluations import Differentiation, Evaluated, Evaluation, evaluated, pool
+from metaft.search.evaluations import Differentiation, Evaluated, Evaluation, evaluated
 from metaft.search.executors.pool import Pool
-from metaft.search.executors.serial import Serial
 from metaft.search.journal import Journal, Record, Start
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.rates import at_rates
@@ -195,7 +194,7 @@ class Session:
             slopes = f"{claimed:.4g}, forward mode {measured:.4g}"
             warn(f"search: trial {trial.number}: hypergradient gives a slope of {slopes}")
 
-    def conclude(self, workers: Pool | None = None, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
+    def conclude(self, workers: Pool, proposed: Sequence[Mapping[str, Any]] = ()) -> Choice:
         """Evaluate proposed points, the best trials and the recipe again; settle on the best mean.
 
         A problem that can tell what fine-tunes become is asked for that, by successive halving as far as the budget
@@ -214,7 +213,6 @@ class Session:
         ok = sorted((r for r in trials if r.outcome.status == "ok"), key=lambda r: r.outcome.value)
         if not ok:
             raise none_left(trials)
-        workers = workers or pool(Serial(self.problem), self.journal)
         chosen, values = self._matured(proposed, workers) or self._repeated(ok, proposed, workers)
         means = {number: fmean(v) for number, v in values.items()}
         winner = min(means, key=means.__getitem__)
