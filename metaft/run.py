@@ -166,7 +166,7 @@ def _told(run: Run) -> int:
         print(f"\n{handed_back(results.to_dict())}")
     if results.search is not None:
         cost, tuning = results.search["step_equivalents"], finetune_cost(work)
-        print(f"\nsearch: {cost:,.0f} step equivalents, {cost / tuning:.1%} of a fine-tune of {tuning:,.0f}")
+        print(f"\nsearch: {cost:,.0f} step equivalents, {cost / tuning:,.2f} fine-tunes of {tuning:,.0f}")
     for name, reason in results.failed.items():
         print(f"\n{name} gave no result: {reason}", file=sys.stderr)
     print(f"\nreport: {folder.path / 'report.html'}")

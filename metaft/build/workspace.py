@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_s
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
-from metaft.data.duplicates import refuse_shared, with_copies
+from metaft.data.duplicates import compared
 from metaft.data.types import ImageView, Split, Splits
 from metaft.determinism import settle
 from metaft.errors import ConfigError, Fault
@@ -96,10 +96,8 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
         DataError: a picture that judges is among those to train on.
     """
     settle(cfg.deterministic)
-    if not _published(suite):
-        refuse_shared(splits)
-    if suite["version"] is None:
-        splits = replace(splits, ood_val=with_copies(splits.ood_val))
+    if suite["version"] is None:  # the pictures of an embedded suite are all different
+        splits = compared(splits, published=_published(suite))
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device, cfg.finetune.precision)
@@ -121,9 +119,9 @@ def _fingerprint(split: Split) -> str:
 
 
 def _published(suite: Mapping[str, Any]) -> bool:
-    """Whether splits are not to be searched for common pictures: a suite has none, published ones stay as they are."""
+    """Whether splits are those of a set that has a name."""
     known = registry.FORMATS.get(suite["format"])
-    return known is not None and (known.version is not None or known.entry is not None)
+    return known is not None and known.entry is not None
 
 
 def device(cfg: Config) -> torch.device:

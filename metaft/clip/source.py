@@ -13,7 +13,7 @@ import open_clip
 from metaft.clip import trained_as
 from metaft.clip.hub import offline_where_unreachable
 from metaft.clip.names import architectures
-from metaft.errors import CheckpointError, first_line, nearest
+from metaft.errors import CheckpointError, first_line, hint, nearest
 
 RANDOM = "random"  # the value of `pretrained` that asks for untrained weights
 
@@ -26,8 +26,8 @@ def configuration(name: str) -> dict[str, Any]:
     """
     if ":" not in name:
         if name not in architectures():
-            hint = f"nearest: {nearest(name, architectures())!r}"
-            raise CheckpointError(f"model.name: unknown architecture {name!r}; {hint}")
+            allowed = f"one of open_clip's, as --list models shows{hint(name, architectures())}"
+            raise CheckpointError(f"model.name: unknown architecture {name!r}; allowed: {allowed}")
         return dict(open_clip.get_model_config(name))
     schema, _, place = name.partition(":")
     if schema == "hf-hub":
@@ -79,8 +79,8 @@ def _not_found(name: str, pretrained: str) -> str:
     tags = _tags(name)
     found = f"{pretrained!r} is neither a file nor a tag of {name!r}"
     like = nearest(pretrained, tags)
-    hint = f". Did you mean {like!r}?" if like else ""
-    return f"model.pretrained: {found}; allowed: {_allowed(tags)}{hint}"
+    meant = f". Did you mean {like!r}?" if like else ""
+    return f"model.pretrained: {found}; allowed: {_allowed(tags)}{meant}"
 
 
 def _tags(name: str) -> list[str]:

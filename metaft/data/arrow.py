@@ -15,7 +15,7 @@ from metaft.data.classes import says_none
 from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, hint
-from metaft.files import cache_folder
+from metaft.files import cache_folder, unwritable
 
 MISSING = Fault("data.format", "hf, and no package datasets", 'another format; or pip install "metaft[hf]"')
 STATE = "state.json"  # what a folder that save_to_disk wrote a split to holds
@@ -37,7 +37,7 @@ class Table:
         """Open what lies at FOLDER/SPLIT.
 
         Raises:
-            DataError: there is no such split, or its files cannot be read.
+            DataError: there is no such split, it has no rows, or its files cannot be read, or rewritten in the cache.
         """
         datasets = _package()
         saved, of_pictures = (place / STATE).is_file(), _has_metadata(place)
@@ -47,9 +47,11 @@ class Table:
                 rows = datasets.load_from_disk(str(place), keep_in_memory=False)
             else:
                 rows = _of_folder(datasets, place) if of_pictures else _converted(datasets, files)
+        except DataError:
+            raise
         except Exception as error:  # of pyarrow, json or fsspec, or an own one whose cause is one of these
             reason = first_line(error.__cause__ if isinstance(error.__cause__, Exception) else error)
-            raise DataError(f"{place}: cannot be read ({reason}); allowed: whole files") from error
+            raise DataError(f"{place}: cannot be read ({reason}); allowed: whole files of at least one row") from error
         table = cls(place, rows)
         return table._counted() if of_pictures else table
 
@@ -174,8 +176,7 @@ def _package() -> Any:
 def _converted(datasets: Any, files: Sequence[Path]) -> Any:
     """The rows of parquet files, which are rewritten once as a file that rows can be read from one by one."""
     datasets.disable_progress_bars()  # they would be shown where no terminal is, and with --quiet
-    cache = str(cache_folder() / "datasets")
-    return datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=cache, keep_in_memory=False)
+    return datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=_cache(), keep_in_memory=False)
 
 
 def _of_folder(datasets: Any, place: Path) -> Any:
@@ -185,9 +186,21 @@ def _of_folder(datasets: Any, place: Path) -> Any:
         "imagefolder",
         data_files={"train": f"{escape(str(place.absolute()))}/**"},  # else folders of names such as test are splits
         split="train",
-        cache_dir=str(cache_folder() / "datasets"),
+        cache_dir=_cache(),
         keep_in_memory=False,
     )
+
+
+def _cache() -> str:
+    """The folder in which tables are rewritten.
+
+    Raises:
+        DataError: it cannot be made or written to.
+    """
+    folder = cache_folder() / "datasets"
+    if reason := unwritable(folder):
+        raise DataError(f"METAFT_CACHE: {reason}; allowed: a folder, to rewrite tables in")
+    return str(folder)
 
 
 def _has_metadata(place: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaft.data.tree import by_size
-from metaft.errors import DataError, few, nearest
+from metaft.errors import DataError, few, hint
 from metaft.texts import PLAIN, oddity, read_text, whole
 
 TEMPLATE = "a template with one {} and no other brace"
@@ -76,10 +76,10 @@ def class_names(path: Path | None, folders: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in pairs if name not in folders]
     missing = [name for name in folders if name not in pairs]
     if unknown or missing:
-        hint = f" (nearest to {unknown[0]!r}: {nearest(unknown[0], folders)!r})" if unknown else ""
+        near = hint(unknown[0], folders) if unknown else ""
         raise DataError(
-            f"{path}: class folders unknown {unknown}, without a name {missing}{hint}; "
-            "allowed: one line `folder = name` for each class folder"
+            f"{path}: class folders unknown {unknown}, without a name {missing}; "
+            f"allowed: one line `folder = name` for each class folder{near}"
         )
     return tuple(pairs[f] for f in folders)
 

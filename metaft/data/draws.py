@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from metaft.errors import DataError
+
 if TYPE_CHECKING:
     from metaft.data.types import Split
 
@@ -48,8 +50,15 @@ def held_out(labels: Sequence[int], share: float, seed: int) -> tuple[Rows, Rows
 
 
 def hold_out(train: Split, seed: int) -> tuple[Split, Split]:
-    """The rest of a split, and `id_val`: a tenth of each class (at least one image, where it has two)."""
+    """The rest of a split, and `id_val`: a tenth of each class (at least one image, where it has two).
+
+    Raises:
+        DataError: each class has one image.
+    """
     kept, held = held_out(train.labels.tolist(), 0.1, seed)
+    if not held:
+        found = f"{len(train)} images, one a class, of which none can be held out for id_val"
+        raise DataError(f"{train.name}: {found}; allowed: two images of a class, or an id_val of its own")
     return train.subset(torch.tensor(kept)), train.subset(torch.tensor(held, dtype=torch.long), "id_val")
 
 

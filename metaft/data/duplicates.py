@@ -1,9 +1,9 @@
-"""The same picture in two splits, of which one judges what the other trains: found by content."""
+"""The same picture in two splits, of which one judges what the other trains, or in two classes: found by content."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
@@ -15,62 +15,71 @@ from metaft.data.objects import Kept
 from metaft.data.stored import Stored, content_of, size_of
 from metaft.data.types import Corrupted, ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
+from metaft.progress import warn
 
 CHUNK = 512  # images read at a time
 Contents = list[bytes | None]  # the hash of each image; None where it is not compared
 
 
-def refuse_shared(splits: Splits) -> None:
-    """Refuse splits that share a picture, unless both are of ID or both are tests.
+def compared(splits: Splits, *, published: bool = False) -> Splits:
+    """The splits, once their pictures are compared: copies within `ood_val` are marked as such (`Split.pictures`).
+
+    A warning tells of pictures that a split has in two classes: one of them is a false label.
+
+    Args:
+        published: of a set that has a name, whose splits are taken as they are; its `ood_val` alone is looked at.
 
     Raises:
-        DataError: which two, and the first picture that they share.
+        DataError: two splits share a picture, unless both are of ID or both are tests; which, and the first picture.
     """
-    reason = shared_images({name: split for name, split in splits.parts.items() if name != "labelled_half"})
-    if reason is not None:
+    names = ("ood_val",) if published else (name for name in splits.parts if name != "labelled_half")
+    parts = {name: splits.parts[name] for name in names}
+    contents = contents_of(parts)
+    if reason := shared_images(parts, contents):
         raise DataError(reason)
+    for name, split in parts.items():
+        if doubt := in_two_classes(split, contents[name], splits.classes.folders):
+            warn(f"{name}: {doubt}")
+    return replace(splits, ood_val=marked(splits.ood_val, contents["ood_val"]))
 
 
-def shared_images(splits: Mapping[str, Split]) -> str | None:
+def shared_images(splits: Mapping[str, Split], contents: Mapping[str, Contents]) -> str | None:
     """Which two splits share how many pictures, and one of them, for a message; None where none do.
 
-    `id_train` and `id_val` may share pictures, and so may tests. Pictures are compared by the SHA-256 of their pixels
-    at the model's size, those of one colour alone left out; or of their files' bytes, where a split's files are too
-    large to be kept. Splits whose pictures are neither kept nor files are not compared. Corrupted pictures are compared
-    as what they were before.
+    `id_train` and `id_val` may share pictures, and so may tests.
     """
-    numbers = {name: _numbers(contents) for name, contents in _contents(splits).items()}
+    numbers = {name: _numbers(found) for name, found in contents.items()}
     for first, second in combinations(splits, 2):
         shared = [content for content in numbers[first] if content in numbers[second]]
         if shared and not _harmless(first, second):
             one, other = (_name(splits[name], numbers[name][shared[0]]) for name in (first, second))
-            count = f"{len(shared)} picture{'s' if len(shared) > 1 else ''}"
-            found = f"{count} of {second} too, the first: {one} is {other}"
+            found = f"{_pictures(len(shared))} of {second} too, the first: {one} is {other}"
             return f"{first}: {found}; allowed: each picture in one of them"
     return None
 
 
-def copies(split: Split, others: Split) -> list[int]:
-    """The numbers of the images of `others` that `split` has too; see `shared_images` for how they are compared."""
-    contents = _contents({"split": split, "others": others})
-    known = {*contents["split"]} - {None}
-    return [number for number, content in enumerate(contents["others"]) if content in known]
+def in_two_classes(split: Split, contents: Contents, classes: Sequence[str]) -> str | None:
+    """How many pictures of a split are copies of one in another class, and one of them; None where none is."""
+    labels = split.labels.tolist()
+    doubtful = [(one, other) for other, one in enumerate(_firsts(contents)) if labels[one] != labels[other]]
+    if not doubtful:
+        return None
+    one, other = (f"{_name(split, number)} of {classes[labels[number]]!r}" for number in doubtful[0])
+    return f"{_pictures(len(doubtful))} in two classes, the first: {one} is {other}"
 
 
-def with_copies(split: Split) -> Split:
-    """The split with copies among its images marked as such (`Split.pictures`); compared as in `shared_images`."""
-    origins, contents = _origins(split), Contents()
-    if any(_is_file(source) for source, _ in origins):
-        files = _files(origins)
-        sizes = [None if file is None else size_of(file) for file in files]
-        alike = Counter(sizes)
-        contents = [_hash(file) if alike[size] > 1 else None for file, size in zip(files, sizes, strict=True)]
-    elif _kept(origins):
-        contents = _of_pixels(split)
-    first = dict[bytes, int]()
-    numbers = [number if c is None else first.setdefault(c, number) for number, c in enumerate(contents)]
+def marked(split: Split, contents: Contents) -> Split:
+    """The split with copies among its images marked as such (`Split.pictures`)."""
+    numbers = _firsts(contents)
     different = len({*numbers}) == len(numbers)
     return split if different else replace(split, pictures=torch.tensor(numbers))
+
+
+def copies(split: Split, others: Split) -> list[int]:
+    """The numbers of the images of `others` that `split` has too; see `contents_of` for how they are compared."""
+    contents = contents_of({"split": split, "others": others})
+    known = {*contents["split"]} - {None}
+    return [number for number, content in enumerate(contents["others"]) if content in known]
 
 
 def _harmless(first: str, second: str) -> bool:
@@ -79,11 +88,17 @@ def _harmless(first: str, second: str) -> bool:
     return all(tests) or {first, second} == {"id_train", "id_val"}
 
 
-def _contents(splits: Mapping[str, Split]) -> dict[str, Contents]:
+def contents_of(splits: Mapping[str, Split]) -> dict[str, Contents]:
+    """By split, what tells each picture from others: the SHA-256 of its pixels at the model's size.
+
+    Pictures of one colour alone are not compared. Where a split's files are too large to be kept, these are compared by
+    their bytes: those of two splits, and those of `ood_val` with each other. Splits whose pictures are neither kept nor
+    files are not compared. Corrupted pictures are compared as what they were before.
+    """
     origins = {name: _origins(split) for name, split in splits.items()}
     if any(_is_file(source) for found in origins.values() for source, _ in found):
         return _of_files({name: _files(found) for name, found in origins.items()})
-    return {name: _of_pixels(split) if _kept(origins[name]) else [] for name, split in splits.items()}
+    return {name: _of_pixels(split) if _kept(origins[name]) else [None] * len(split) for name, split in splits.items()}
 
 
 def _numbers(contents: Contents) -> dict[bytes, int]:
@@ -93,6 +108,12 @@ def _numbers(contents: Contents) -> dict[bytes, int]:
         if content is not None:
             numbers.setdefault(content, number)
     return numbers
+
+
+def _firsts(contents: Contents) -> list[int]:
+    """For each image, the number of the first with its content."""
+    first = _numbers(contents)
+    return [number if content is None else first[content] for number, content in enumerate(contents)]
 
 
 def _is_file(source: ImageSource) -> bool:
@@ -136,16 +157,24 @@ def _of_pixels(split: Split) -> Contents:
 
 
 def _of_files(stored: Mapping[str, list[Stored | None]]) -> dict[str, Contents]:
-    """The hash of each file with the size of another split's: reading the others could find nothing."""
+    """The hash of each file with the size of one that it is compared with: reading others could find nothing."""
     sizes = {name: [None if f is None else size_of(f) for f in files] for name, files in stored.items()}
     users: dict[int | None, set[str]] = defaultdict(set)
     for name, found in sizes.items():
         for size in found:
             users[size].add(name)
+    within = Counter(sizes.get("ood_val", ()))
     return {
-        name: [_hash(file) if len(users[size]) > 1 else None for file, size in zip(files, sizes[name], strict=True)]
+        name: [
+            _hash(file) if len(users[size]) > 1 or (name == "ood_val" and within[size] > 1) else None
+            for file, size in zip(files, sizes[name], strict=True)
+        ]
         for name, files in stored.items()
     }
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' if count > 1 else ''}"
 
 
 def _hash(file: Stored | None) -> bytes | None:

@@ -10,7 +10,7 @@ from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, missing, root_of
 from metaft.data.sets.trees import pooled
 from metaft.data.tree import entries_beside, folders, refuse_nested, walked
-from metaft.errors import DataError, nearest
+from metaft.errors import DataError, few, hint
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -104,9 +104,8 @@ def _listed(name: str, path: Path, classes: list[str]) -> Listed:
     inner = _class_folders(path)
     for folder in inner:
         if folder not in classes:
-            near = nearest(folder, classes)
-            allowed = f"nearest: {near!r}" if near else f"allowed: the {len(classes)} class folders of id_train"
-            raise DataError(f"{name}: {path / folder}: class unknown to id_train; {allowed}")
+            allowed = f"{few(classes)}{hint(folder, classes)}"
+            raise DataError(f"{name}: {path / folder}: class unknown to id_train; allowed: {allowed}")
     found = {folder: sorted_out(walked(place)) for folder, place in inner.items()}
     for folder, of_class in found.items():
         refuse_nested(inner[folder], of_class.files, classes)

@@ -16,7 +16,7 @@ from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
 from metaft.data.arrow import MISSING, Table, splits_in
 from metaft.data.layout import Layout, judges, needs_root, root_of
-from metaft.errors import DataError, Fault, nearest
+from metaft.errors import DataError, Fault, few, hint
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -94,8 +94,8 @@ def _listed(name: str, table: Table, classes: Sequence[str], options: Options) -
     texts = table.texts(options.label_key, "class")
     for row, text in enumerate(texts):
         if text not in numbers:
-            near = nearest(text, classes)
-            raise DataError(f"{table.place}, row {row}: class {text!r} unknown to id_train; nearest: {near!r}")
+            allowed = f"{few(classes)}{hint(text, classes)}"
+            raise DataError(f"{table.place}, row {row}: class {text!r} unknown to id_train; allowed: {allowed}")
     domains = table.texts(options.domain_key, "domain") if options.domain_key and name == "ood_val" else None
     groups = table.texts(options.group_key, "group") if options.group_key and judges(name) else None
     labels = [numbers[text] for text in texts]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from metaft.config.limits import DRAWN
 from metaft.data.drawing.styles import COLOURS, STYLE_SETS, STYLES, between
-from metaft.errors import nearest
+from metaft.errors import hint
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.types import ImageView, Split, Splits
@@ -73,7 +73,7 @@ class Options(BaseModel):
         taken = {*info.data.get("val_styles", ()), info.data.get("style")}
         for name in [value] if isinstance(value, str) else value:
             if name not in STYLES:
-                raise ValueError(f"{', '.join(STYLES)} (nearest to {name!r}: {nearest(name, STYLES)!r})")
+                raise ValueError(f"{', '.join(STYLES)}{hint(name, STYLES)}")
             if name in taken:
                 raise ValueError(f"each style in one of style, val_styles and test_styles alone, unlike {name!r}")
         return value

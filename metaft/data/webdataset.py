@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, judges, missing, root_of
 from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
-from metaft.errors import DataError, first_line, nearest
+from metaft.errors import DataError, few, first_line, hint
 from metaft.texts import read_text, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -122,9 +122,8 @@ class Naming:
             raise DataError(f"{where}: label {number}; allowed: 0 to {len(self.names) - 1}, {named}")
         label, name = self.labels[number], self.names[number]
         if label is None:
-            near = nearest(name, self.classes)
             unknown = f"label {number}, {name!r} in {self.source}, unknown to id_train"
-            raise DataError(f"{where}: {unknown}; nearest: {near!r}")
+            raise DataError(f"{where}: {unknown}; allowed: {few(self.classes)}{hint(name, self.classes)}")
         return label
 
 

@@ -7,22 +7,23 @@ its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsma
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from metaft.config.schema import DataConfig
 from metaft.data.table import Line, read_table
-from metaft.errors import DataError, Fault
+from metaft.errors import DataError, Fault, few, hint
 from metaft.texts import whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
     from metaft.data.types import ImageView, Splits
 
+T = TypeVar("T")
 UNUSED = 99999  # the label of iWildCam's categories that have no image
 SPLITS = {"train": "id_train", "id_val": "id_val", "id_test": "id_test", "val": "ood_val", "test": "ood_test/test"}
 
@@ -63,7 +64,7 @@ class WildsSet:
     Args:
         folder: the name of its folder.
         table: the file in it that lists its images, with these `columns`.
-        rows: the rows of the lines of the table in a folder.
+        rows: the rows of the lines of the table in a folder, one by one; a ValueError says what is wrong with a line.
         names: the class names in a folder, in the order of the labels.
         templates: caption templates.
         metric: what papers report of the OOD test; for FMoW of the worst region.
@@ -72,7 +73,7 @@ class WildsSet:
     folder: str
     table: str
     columns: tuple[str, ...]
-    rows: Callable[[Sequence[Line], Path], list[Row]]
+    rows: Callable[[Sequence[Line], Path], Iterable[Row]]
     names: Callable[[Path], tuple[str, ...]]
     templates: tuple[str, ...]
     metric: str
@@ -155,10 +156,36 @@ def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
 
 
 def _rows(table: Path, lines: Sequence[Line], chosen: WildsSet) -> list[Row]:
+    rows: list[Row] = []
     try:
-        return chosen.rows(lines, table.parent)
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{table}: {error} in a line; allowed: the table as WILDS gives it") from error
+        rows.extend(chosen.rows(lines, table.parent))
+    except ValueError as error:  # those before it are there
+        raise DataError(f"{table}, line {lines[len(rows)].number}: {error}") from error
+    return rows
+
+
+def _number(cells: Mapping[str, str], column: str) -> int:
+    """The whole number in a column of a line.
+
+    Raises:
+        ValueError: there is none.
+    """
+    number = whole(cells[column])
+    if number is None:
+        raise ValueError(f"{cells[column]!r} in the column {column!r}; allowed: a whole number")
+    return number
+
+
+def _among(cells: Mapping[str, str], column: str, known: Mapping[str, T]) -> T:
+    """What the text in a column of a line stands for.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    text = cells[column]
+    if text not in known:
+        raise ValueError(f"{text!r} in the column {column!r}; allowed: {few(list(known))}{hint(text, known)}")
+    return known[text]
 
 
 def _of_splits(table: Path, line: Line, split: str) -> str:
@@ -168,12 +195,11 @@ def _of_splits(table: Path, line: Line, split: str) -> str:
     return SPLITS[split]
 
 
-def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
+def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """All splits lie in train/; a camera's place is a domain, and its images are alike."""
-    return [
-        Row(f"train/{c['filename']}", int(c["y"]), c["split"], place := f"place {c['location_remapped']}", place)
-        for _, c in lines
-    ]
+    for _, c in lines:
+        place = f"place {c['location_remapped']}"
+        yield Row(f"train/{c['filename']}", _number(c, "y"), c["split"], place, place)
 
 
 def _iwildcam_names(folder: Path) -> tuple[str, ...]:
@@ -189,7 +215,7 @@ def _iwildcam_names(folder: Path) -> tuple[str, ...]:
     return tuple(by_label[label] for label in range(len(by_label)))
 
 
-def _fmow_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
+def _fmow_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """By time: ID before 2013, OOD validation before 2016, the OOD test after; an image's number is its line's.
 
     A domain is a region. Countries of none, WILDS's "Other", are in no domain: its worst region leaves them out.
@@ -197,12 +223,16 @@ def _fmow_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
     labels = {name: label for label, name in enumerate(FMOW_CLASSES)}
     countries = read_table(folder / "country_code_mapping.csv", ("alpha-3", "region"))
     regions = {c["alpha-3"]: c["region"] or None for _, c in countries}
-    rows = []
     for number, (_, c) in enumerate(lines):
-        split = _fmow_split(c["split"], int(c["timestamp"][:4]))
+        split = _fmow_split(c["split"], _year(c["timestamp"]))
         image, region = f"images/rgb_img_{number}.png", regions.get(c["country_code"])
-        rows.append(Row(image, labels[c["category"]], split, region, None))
-    return rows
+        yield Row(image, _among(c, "category", labels), split, region, None)
+
+
+def _year(timestamp: str) -> int:
+    if re.match(r"[0-9]{4}-", timestamp) is None:
+        raise ValueError(f"{timestamp!r} in the column 'timestamp'; allowed: a date that begins with its year")
+    return int(timestamp[:4])
 
 
 def _fmow_split(split: str, year: int) -> str | None:
@@ -212,20 +242,20 @@ def _fmow_split(split: str, year: int) -> str | None:
     return {("val", True): "val", ("test", False): "test"}.get((split, year < 2016))
 
 
-def _camelyon_rows(lines: Sequence[Line], folder: Path) -> list[Row]:
+def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """By hospital: 1 is OOD validation, 2 the OOD test, the others ID; patches of a slide are alike.
 
     The official ID part that is not trained on judges and tests in turn: every other patch of it is one of id_test.
     """
-    rows, held_out = [], 0
+    held_out = 0
     for _, c in lines:
-        split = {1: "val", 2: "test"}.get(int(c["center"])) or {0: "train", 1: "id_val"}[int(c["split"])]
+        by_center = {1: "val", 2: "test"}.get(_number(c, "center"))
+        split = by_center or _among(c, "split", {"0": "train", "1": "id_val"})
         if split == "id_val":
             split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1
-        case = f"patient_{int(c['patient']):03d}_node_{c['node']}"
+        case = f"patient_{_number(c, 'patient'):03d}_node_{c['node']}"
         patch = f"patches/{case}/patch_{case}_x_{c['x_coord']}_y_{c['y_coord']}.png"
-        rows.append(Row(patch, int(c["tumor"]), split, f"hospital {c['center']}", f"slide {c['slide']}"))
-    return rows
+        yield Row(patch, _number(c, "tumor"), split, f"hospital {c['center']}", f"slide {c['slide']}")
 
 
 # As the benchmark and the papers that use it write them.

@@ -15,7 +15,7 @@ from metaft.data.corrupted import by_shares
 from metaft.data.corruptions import settings
 from metaft.data.corruptions.corrupt import corrupt
 from metaft.data.corruptions.levels import NAMES
-from metaft.data.duplicates import refuse_shared
+from metaft.data.duplicates import compared
 from metaft.data.folds import folds
 from metaft.data.types import origin
 from metaft.errors import DataError
@@ -155,7 +155,7 @@ def test_copies_do_not_stay_where_they_train_or_judge(tree, kept, capsys):
     told = capsys.readouterr().err
     assert f"id_train: {len(alone)} left out, copies of images that ood_val was made of\n" in told
     assert "id_val: 1 left out, copies of images that ood_val was made of\n" in told
-    refuse_shared(splits)
+    compared(splits)
 
 
 def held_files(splits) -> list:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import torch
 
-from metaft.data.draws import dealt, drawn, few, held_out
+from metaft.data.draws import dealt, drawn, few, held_out, hold_out
+from metaft.errors import DataError
+from tests.data.test_folder import load as folder
 
 LABELS = [0] * 50 + [1] * 7 + [2] * 30
 DOMAINS = ["a", "b", "b", "b"] * 21 + ["a"] * 3
@@ -33,6 +36,15 @@ def test_balanced_domains_differ_by_one_at_most_within_a_class():
         *({0: (a, 7 - a), 2: (c, 7 - c)} for a in (3, 4) for c in (3, 4)),
     )
     assert found[1, "a"] + found[1, "b"] == 7, "of seven images, all"
+
+
+def test_of_one_image_a_class_none_is_held_out(picture_tree):
+    train = folder(picture_tree).id_train
+    firsts = train.subset(torch.tensor([train.labels.tolist().index(label) for label in (0, 1)]))
+    with pytest.raises(
+        DataError, match="2 images, one a class, of which none can be held out for id_val; allowed: two"
+    ):
+        hold_out(firsts, 0)
 
 
 def test_few_images_of_each_class():

@@ -15,7 +15,7 @@ from PIL import Image
 from metaft.config.schema import DataConfig
 from metaft.data import decoded, registry
 from metaft.data.decoded import ImageFiles, Mapped
-from metaft.data.duplicates import refuse_shared
+from metaft.data.duplicates import compared
 from metaft.errors import DataError
 from tests.data.test_folder import VIEW
 from tests.data.test_folder import load as load_folder
@@ -237,7 +237,8 @@ def test_classes_are_matched_by_name(picture_tree, tmp_path):
     assert load(root).ood_val.labels.tolist() == [0] * 10 + [1] * 10
     replaced(root, "ood_val", lambda t: t.cast_column("label", ClassLabel(names=["lite_square", "a", "dark_square"])))
     text = fault(root)
-    assert f"{root / 'ood_val'}, row 10: class 'lite_square' unknown to id_train; nearest: 'light_square'" in text
+    known = "allowed: dark_square, light_square; nearest: 'light_square'"
+    assert f"{root / 'ood_val'}, row 10: class 'lite_square' unknown to id_train; {known}" in text
 
 
 @pytest.fixture(params=[1.0, 0.0], ids=["disk", "nowhere"])
@@ -267,7 +268,7 @@ def test_the_same_picture_in_two_splits(picture_tree, tmp_path, memory, monkeypa
     shutil.copy(picture_tree / "id_train/dark_square/4.png", picture_tree / "ood_val/dark_square/4.png")
     root = saved(tmp_path / "set", picture_tree)
     with pytest.raises(DataError) as caught:
-        refuse_shared(load(root))
+        compared(load(root))
     first, second = f"{root / 'train'}, row 4", f"{root / 'ood_val'}, row 4"
     assert f"id_train: 1 picture of ood_val too, the first: {first} is {second}" in str(caught.value)
 
@@ -316,6 +317,10 @@ def no_picture(root: Path) -> None:
     replaced(root, "validation", changed)
 
 
+def without_rows(root: Path) -> None:
+    replaced(root, "validation", lambda found: found.select([]))
+
+
 def cut(name: str):
     def change(root: Path) -> None:
         file = root / "validation" / name
@@ -333,6 +338,7 @@ def gone(name: str):
     [
         (with_value("label", None), ", row 3: no class; allowed: one in each row of 'label'"),
         (with_value("label", -1), ", row 3: no class; allowed: "),
+        (without_rows, ": cannot be read (list index out of range); allowed: whole files of at least one row"),
         (no_picture, ", row 3: no picture; allowed: one in each row of 'image'"),
         (without_labels, ": no column 'label'; allowed: image, labels, domain; nearest: 'labels'"),
         (numbers_as_pictures, ": 'image' is a column of Value('int64'); allowed: pictures, their bytes or their paths"),
@@ -364,6 +370,13 @@ def test_faults_of_files(picture_tree, tmp_path):
     for file in root.glob("data/ood_test*"):
         file.unlink()
     assert f"{root}: no split ood_test or ood_test_NAME; allowed: one, or data.options.ood_test" in fault(root)
+
+
+def test_a_cache_that_cannot_be_written_to(picture_tree, tmp_path, monkeypatch):
+    root, file = parquet(tmp_path / "set", picture_tree), tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("METAFT_CACHE", str(file / "cache"))
+    assert fault(root) == f"METAFT_CACHE: {file} is a file; allowed: a folder, to rewrite tables in"
 
 
 def test_a_number_beyond_the_names(picture_tree, tmp_path):

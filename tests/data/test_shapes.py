@@ -75,7 +75,7 @@ def test_style_sets_leave_out_the_id_style():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"style": "foto"}, "nearest to 'foto': 'photo'"),
+        ({"style": "foto"}, "nearest: 'photo'"),
         (
             {"val_styles": ["fog"], "test_styles": ["sketch", "fog"]},
             "in one of style, val_styles and test_styles alone, unlike 'fog'",

@@ -17,7 +17,7 @@ import torch
 from metaft.config.schema import DataConfig
 from metaft.data import decoded, registry
 from metaft.data.decoded import ImageFiles, Mapped
-from metaft.data.duplicates import refuse_shared
+from metaft.data.duplicates import compared
 from metaft.data.webdataset import expand
 from metaft.data.webdataset import shards as shards_of
 from metaft.errors import DataError
@@ -345,12 +345,12 @@ def test_the_same_picture_in_two_splits(shards, picture_tree, way, tmp_path, mon
     if way == "members":
         monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(decoded, "MEMORY", 0)
-    refuse_shared(load(shards))
+    compared(load(shards))
     path = shards / "ood_val/2.tar"
     picture = by_number(picture_tree / "id_train/dark_square")[4].read_bytes()
     packed(path, {**unpacked(path), "z.png": picture, "z.cls": b"0"})
     with pytest.raises(DataError) as caught:
-        refuse_shared(load(shards))
+        compared(load(shards))
     first, second = f"{shards / 'id_train/0.tar'}, member s0000004.png", f"{path}, member z.png"
     assert f"id_train: 1 picture of ood_val too, the first: {first} is {second}" in str(caught.value)
 

@@ -215,7 +215,8 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
     table.write_text(whole.replace(",0,train-0.jpg", ",3,train-0.jpg"))
     assert "label 3; allowed: 0 to 2" in fault(tmp_path, "iwildcam")
     table.write_text(whole.replace(",0,train-0.jpg", ",?,train-0.jpg"))
-    assert "metadata.csv: invalid literal" in fault(tmp_path, "iwildcam")
+    (line,) = (number for number, text in enumerate(whole.splitlines(), 1) if "train-0.jpg" in text)
+    assert f"metadata.csv, line {line}: '?' in the column 'y'; allowed: a whole" in fault(tmp_path, "iwildcam")
     table.write_text(whole.replace(",val,", ",valid,"))
     assert "metadata.csv, line" in (said := fault(tmp_path, "iwildcam"))
     assert "the split 'valid'; allowed: " in said
@@ -229,6 +230,26 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
     assert "'0.0' in the column 'y'; allowed: a whole number" in fault(tmp_path, "iwildcam")
     (folder / "categories.csv").unlink()
     assert "categories.csv: no table that can be read" in fault(tmp_path, "iwildcam")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("fmow", "airport,", "airprot,", "'airprot' in the column 'category'; allowed: airport, airport_hangar, "),
+        ("fmow", "2017-08-01", "17-08-01", "in the column 'timestamp'; allowed: a date that begins with its year"),
+        ("camelyon17", "1,001,", "1,one,", "'one' in the column 'patient'; allowed: a whole number"),
+    ],
+)
+def test_a_line_that_is_none(tmp_path, name, old, new, words):
+    MAKERS[name](tmp_path)
+    (table,) = (path for path in tmp_path.glob("*/*metadata.csv"))
+    lines = table.read_text().splitlines()
+    (first, *_) = (number for number, line in enumerate(lines) if old in line)
+    lines[first] = lines[first].replace(old, new)
+    table.write_text("\n".join(lines))
+    said = fault(tmp_path, name)
+    assert f"{table}, line {first + 1}: " in said
+    assert words in said
 
 
 def test_settings_name_a_set_and_a_root():

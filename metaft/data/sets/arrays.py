@@ -145,6 +145,18 @@ def matlab(path: Path) -> Any:
     return loadmat(path, squeeze_me=True)
 
 
+def labels_of(name: str, path: Path, found: Sequence[object]) -> list[int]:
+    """Labels of any type as whole numbers.
+
+    Raises:
+        DataError: one is none.
+    """
+    odd = next((label for label in found if not _is_whole(label)), None)
+    if odd is not None:
+        raise DataError(f"{name}: {path}: a label {odd}; allowed: whole numbers")
+    return [int(label) for label in found]  # type: ignore[call-overload] # each is whole
+
+
 def _is_whole(label: object) -> bool:
     """Whether a label of any type is a whole number."""
     if isinstance(label, float | np.floating):
@@ -166,9 +178,6 @@ def listed(name: str, arrays: Sequence[tuple[Array, Sequence[int]]], block: slic
         count = array.count(name)
         if len(numbers) != count:
             raise DataError(f"{name}: {array.path}: {count} pictures and {len(numbers)} labels; allowed: as many")
-        odd = next((label for label in numbers if not _is_whole(label)), None)
-        if odd is not None:
-            raise DataError(f"{name}: {array.path}: a label {odd}; allowed: whole numbers")
         rows += [Row(array, number) for number in range(count)[block]]
-        labels += [int(label) for label in numbers[block]]
+        labels += labels_of(name, array.path, numbers)[block]
     return Listed(name, arrays[0][0].path, rows, labels)

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
 from metaft.data.sets import coop
-from metaft.data.sets.arrays import contents, matlab
+from metaft.data.sets.arrays import contents, labels_of, matlab
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions, beside
 from metaft.data.sets.trees import Tree
 
@@ -49,15 +50,17 @@ def _annotated(images: str) -> Reader:
         from metaft.data.pictures import Listed
 
         folder = (place.parent.parent if place.parent.name == "devkit" else place.parent) / images
-        images_and_labels = contents(name, place, _annotations)
-        files = [folder / image for image, _ in images_and_labels]
-        return Listed(name, place, files, [label - 1 for _, label in images_and_labels])
+        found = contents(name, place, _annotations)
+        files = [folder / image for image, _ in found]
+        return Listed(
+            name, place, files, [label - 1 for label in labels_of(name, place, [label for _, label in found])]
+        )
 
     return read
 
 
-def _annotations(path: Path) -> list[tuple[str, int]]:
-    return [(str(row["fname"]), int(row["class"])) for row in matlab(path)["annotations"]]
+def _annotations(path: Path) -> list[tuple[str, object]]:
+    return [(str(row["fname"]), np.asarray(row["class"]).item()) for row in matlab(path)["annotations"]]
 
 
 def _names(path: Path) -> tuple[str, ...]:

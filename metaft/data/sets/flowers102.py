@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from metaft.data.sets import coop
-from metaft.data.sets.arrays import contents, matlab
+from metaft.data.sets.arrays import contents, labels_of, matlab
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.data.table import read_table
@@ -43,9 +43,10 @@ def _split(key: str) -> Reader:
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
         from metaft.data.pictures import Listed
 
-        numbers: list[int] = contents(name, place, lambda path: matlab(path)[key].tolist())
-        labels = contents(name, place.with_name("imagelabels.mat"), lambda path: matlab(path)["labels"].tolist())
-        of_image = dict(enumerate(labels, 1))
+        table = place.with_name("imagelabels.mat")
+        numbers = labels_of(name, place, contents(name, place, lambda path: matlab(path)[key].tolist()))
+        labels = contents(name, table, lambda path: matlab(path)["labels"].tolist())
+        of_image = dict(enumerate(labels_of(name, table, labels), 1))
         files = [place.parent / "jpg" / f"image_{number:05d}.jpg" for number in numbers]
         return Listed(name, place, files, [of_image.get(number, 0) - 1 for number in numbers])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaft.data.tree import entries_beside, folders, refuse_nested, walked
-from metaft.errors import DataError, nearest
+from metaft.errors import DataError, few, hint
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -65,8 +65,8 @@ class Tree:
         """Refuse folders of classes that the set does not have, or a lack of those that it has."""
         unknown = [folder for folder in inner if folder not in known]
         if unknown and not self.others:
-            near = nearest(unknown[0], known)
-            raise DataError(f"{name}: {place / unknown[0]}: no class of the set; nearest: {near!r}")
+            allowed = f"{few(list(known))}{hint(unknown[0], known)}"
+            raise DataError(f"{name}: {place / unknown[0]}: no class of the set; allowed: {allowed}")
         missing = [folder for folder in known if folder not in inner]
         if missing and (self.whole or len(missing) == len(known)):
             count = f"{len(missing)} of {len(known)} class folders are not there, the first: {missing[0]}"

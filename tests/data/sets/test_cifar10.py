@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,14 @@ def test_arrays_of_other_types_and_shapes_are_refused(root, part, array, words):
     with pytest.raises(DataError) as caught:
         load("cifar10", root)
     assert words in str(caught.value)
+
+
+def test_leftovers_are_no_batches(root):
+    batches = root / "cifar-10-batches-py"
+    before = len(load("cifar10", root).id_train)
+    for name in ("data_batch_1.bak", "data_batch_2 (1)", "data_batch_1.sha256"):
+        shutil.copy(batches / "data_batch_1", batches / name)
+    assert len(load("cifar10", root).id_train) == before
 
 
 def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):

@@ -200,9 +200,19 @@ def test_flowers102_faults(made):
     savemat(labels_of, {"labels": np.ones((1, 5))})
     with pytest.raises(DataError, match=r"id_train: .*setid.mat: a label -1; allowed: 0 to 101"):
         load("flowers102", made)
+    savemat(labels_of, {"labels": np.full((1, 8_189), 1.5)})
+    with pytest.raises(DataError, match=r"id_train: .*imagelabels.mat: a label 1.5; allowed: whole numbers"):
+        load("flowers102", made)
     labels_of.write_bytes(b"")
     with pytest.raises(DataError, match=r"id_train: .*imagelabels.mat: cannot be read"):
         load("flowers102", made)
+
+
+def test_cars_faults(made):
+    rows = np.array([(1.5, "00001.jpg")] * 2, [("class", object), ("fname", object)])
+    savemat(made / "stanford_cars/devkit/cars_train_annos.mat", {"annotations": rows.reshape(1, -1)})
+    with pytest.raises(DataError, match=r"id_train: .*cars_train_annos.mat: a label 1.5; allowed: whole numbers"):
+        load("cars", made)
 
 
 def test_cars_are_torchvisions(made):
