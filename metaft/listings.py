@@ -24,9 +24,10 @@ def _described(kind: Any) -> list[str]:
 
 
 def _with_knobs(method: Any) -> list[str]:
-    """A method's description, and its hyperparameters with their defaults and allowed values."""
+    """A method's description, its source, and its hyperparameters with their defaults and allowed values."""
     defaults = [(knob, "null" if knob.default is None else knob.default) for knob in method.knobs]
-    return [method.description, "; ".join(f"{knob.name} {default} ({knob.allowed})" for knob, default in defaults)]
+    knobs = "; ".join(f"{knob.name} {default} ({knob.allowed})" for knob, default in defaults)
+    return [method.description, method.source, knobs]
 
 
 def _with_storages(kind: Any) -> list[str]:
@@ -44,7 +45,7 @@ def _models() -> str:
 LISTS: dict[str, Callable[[], str]] = {
     "terms": _listing("metaft.objective.registry:TERMS", _described),
     "methods": _listing(
-        "metaft.finetune.methods:METHODS", _with_knobs, "knobs under finetune.knobs.NAME: default (allowed)"
+        "metaft.finetune.methods:METHODS", _with_knobs, "source", "knobs under finetune.knobs.NAME: default (allowed)"
     ),
     "datasets": _listing("metaft.data.registry:FORMATS", _described),
     "executors": _listing("metaft.search.executors.registry:EXECUTORS", _described),

@@ -123,7 +123,7 @@ REGISTERED = [
     (TERMS, "dummy", Term("dummy", "a dummy", dummy_term)),
     (METHODS, "dummy", Method("a dummy", dummy_method)),
     (METHODS, "dummy_head", Method("a dummy", dummy_head)),
-    (METHODS, "dummy_hook", Method("a dummy", dummy_hooked, (Knob(Float("pull", 0.1, 1.0), 0.5),))),
+    (METHODS, "dummy_hook", Method("a dummy", dummy_hooked, knobs=(Knob(Float("pull", 0.1, 1.0), 0.5),))),
     (HOOKS, "dummy_hook", HookKind(lambda *_: DummyHook(), (Knob(Float("pull", 0.1, 1.0), 0.5),))),
     (HEADS, "dummy", Head("a dummy", "dummy_head")),
     (METRICS, "dummy", Metric("a dummy", dummy_metric)),

@@ -45,22 +45,24 @@ class Method:
         knobs: its hyperparameters, set under `finetune.knobs`.
         sees: the part of a data set that it is given; None where the data set cannot serve it. All methods but the
             oracle are given what a search is given.
+        source: where it was published; empty: nowhere, or it is older than any paper.
         fits_ood_val: whether the model is trained on images of ood_val, with these settings; to choose by them is not
             to train on them.
     """
 
     description: str
     fit: Callable[[Classifier, SearchData, FitContext], Classifier]
+    source: str = ""
     knobs: tuple[Knob, ...] = ()
     sees: Callable[[Splits], SearchData | None] = attrgetter("search_data")
     fits_ood_val: FitsOodVal = never
 
 
 def _method(
-    name: str, description: str, *knobs: Knob, sees: str = "search_data", fits_ood_val: FitsOodVal = never
+    name: str, description: str, source: str, *knobs: Knob, sees: str = "search_data", fits_ood_val: FitsOodVal = never
 ) -> tuple[str, Method]:
     fit = Lazy(f"metaft.finetune.methods.{name}:fit")
-    return name, Method(description, fit, knobs, attrgetter(sees), fits_ood_val)
+    return name, Method(description, fit, source, knobs, attrgetter(sees), fits_ood_val)
 
 
 def _by_its_objective(settings: FitSettings) -> bool:
@@ -87,11 +89,12 @@ SHARE = Knob(Float("weight", 1e-2, 100.0, log=True), None)  # of ood_val, beside
 
 METHODS: dict[str, Method] = dict(
     (
-        _method("zero_shot", "the pretrained model with its head of class names"),
-        _method("linear_probe", "logistic regression on the pretrained features", PENALTY),
+        _method("zero_shot", "the pretrained model with its head of class names", "Radford et al., ICML 2021"),
+        _method("linear_probe", "logistic regression on the pretrained features", "Radford et al., ICML 2021", PENALTY),
         _method(
             "linear_probe_ood_val",
             "logistic regression on the pretrained features of id_train and ood_val",
+            "Radford et al., ICML 2021",
             SHARE,
             PENALTY,
             fits_ood_val=always,
@@ -99,40 +102,61 @@ METHODS: dict[str, Method] = dict(
         _method(
             "wise_probe",
             "the last layer between zero_shot's and linear_probe_ood_val's, the mix chosen on validation data",
+            "Wortsman et al., CVPR 2022",
             MIX,
             fits_ood_val=always,
         ),
-        _method("ft", "plain fine-tuning: cross-entropy, AdamW"),
+        _method("ft", "plain fine-tuning: cross-entropy, AdamW", ""),
         _method(
             "ft_ood_val",
             "plain fine-tuning on id_train and ood_val together",
+            "",
             SHARE,
             Knob(Float("lr_factor", 1e-2, 10.0, log=True), None),
             fits_ood_val=always,
         ),
-        _method("dfr", "ft with its last layer retrained on ood_val", PENALTY, fits_ood_val=always),
-        _method("lp_ft", "plain fine-tuning from the linear probe"),
-        _method("l1_sp", "an L1 pull towards theta_0", _strength(0.1)),
-        _method("l2_sp", "a squared L2 pull towards theta_0", _strength(0.01)),
-        _method("kd", "theta_0's predictions kept on the training images", _strength(1.0)),
+        _method(
+            "dfr",
+            "ft with its last layer retrained on ood_val",
+            "Kirichenko et al., ICLR 2023",
+            PENALTY,
+            fits_ood_val=always,
+        ),
+        _method("lp_ft", "plain fine-tuning from the linear probe", "Kumar et al., ICLR 2022"),
+        _method("l1_sp", "an L1 pull towards theta_0", "Li et al., ICML 2018", _strength(0.1)),
+        _method("l2_sp", "a squared L2 pull towards theta_0", "Li et al., ICML 2018", _strength(0.01)),
+        _method("kd", "theta_0's predictions kept on the training images", "Li and Hoiem, ECCV 2016", _strength(1.0)),
         _method(
             "lora",
             "low-rank updates of attention, and the head",
+            "Hu et al., ICLR 2022",
             *HOOKS["lora"].knobs,
             Knob(Float("lr_factor", 0.1, 100.0, log=True), 10.0),
         ),
-        _method("flyp", "contrastive fine-tuning on captions, head rebuilt"),
-        _method("wise_ft", "weights between zero_shot and ft, the mix chosen on validation data", MIX),
-        _method("ema", "the exponential moving average of ft's weights", *HOOKS["ema"].knobs),
+        _method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
+        _method(
+            "wise_ft",
+            "weights between zero_shot and ft, the mix chosen on validation data",
+            "Wortsman et al., CVPR 2022",
+            MIX,
+        ),
+        _method(
+            "ema",
+            "the exponential moving average of ft's weights",
+            "Polyak and Juditsky, SIAM 1992",
+            *HOOKS["ema"].knobs,
+        ),
         _method(
             "soup",
             "the average of several fine-tunes, greedy or uniform",
+            "Wortsman et al., ICML 2022",
             Knob(Categorical("kind", ("greedy", "uniform")), "greedy"),
             Knob(Int("members", 2, 8), 4),
         ),
         _method(
             "tpgm",
             "balls around theta_0, radii learned on validation images",
+            "Tian et al., CVPR 2023",
             Knob(Categorical("when", ("post_hoc", "training")), "post_hoc"),
             Knob(NORMS, "l2"),
             Knob(Categorical("on", ("id_val", "ood_val")), "id_val"),
@@ -140,19 +164,39 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("speed", 1e-3, 1.0, log=True), 0.03),
             fits_ood_val=_by_its_radii,
         ),
-        _method("ftp", "balls around theta_0, radii learned from the next gradient", *HOOKS["ftp"].knobs),
-        _method("spd", "decay towards theta_0 where drift no longer helps", *HOOKS["spd"].knobs),
         _method(
-            "autoft", "fine-tuning with the searched objective, at its share of the way", fits_ood_val=_by_its_objective
+            "ftp",
+            "balls around theta_0, radii learned from the next gradient",
+            "Tian et al., NeurIPS 2023",
+            *HOOKS["ftp"].knobs,
         ),
-        _method("autoft_end", "the same to the end of the way", fits_ood_val=_by_its_objective),
+        _method(
+            "spd", "decay towards theta_0 where drift no longer helps", "Tian et al., NeurIPS 2024", *HOOKS["spd"].knobs
+        ),
+        _method(
+            "autoft",
+            "fine-tuning with the searched objective, at its share of the way",
+            "Choi et al., arXiv 2401.10220",
+            fits_ood_val=_by_its_objective,
+        ),
+        _method(
+            "autoft_end",
+            "the same to the end of the way",
+            "Choi et al., arXiv 2401.10220",
+            fits_ood_val=_by_its_objective,
+        ),
         _method(
             "autoft_wise",
             "weights between where autoft begins and ends, chosen like wise_ft's",
+            "Choi et al., arXiv 2401.10220",
             MIX,
             fits_ood_val=_by_its_objective,
         ),
-        _method("best_by_ood_val", "the plain method with the best cross-fitted accuracy on ood_val"),
-        _method("oracle", "plain fine-tuning on labelled images like the OOD tests: a ceiling", sees="oracle_data"),
+        _method(
+            "best_by_ood_val",
+            "the plain method with the best cross-fitted accuracy on ood_val",
+            "Gulrajani and Lopez-Paz, ICLR 2021",
+        ),
+        _method("oracle", "plain fine-tuning on labelled images like the OOD tests: a ceiling", "", sees="oracle_data"),
     )
 )
