@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from metaft.data import digits
 from metaft.data.registry import FORMATS, Format
 from metaft.finetune.loop import train, train_with_hook
-from metaft.finetune.methods import METHODS, Method
+from metaft.finetune.method import Method
+from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import Hook
 from metaft.hooks.knobs import Knob
 from metaft.hooks.registry import HOOKS, HookKind

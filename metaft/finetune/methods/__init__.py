@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from metaft.finetune.method import Method, always, method
 from metaft.hooks.knobs import Knob, settled
 from metaft.hooks.registry import HOOKS, NORMS
-from metaft.lazy import Lazy
 from metaft.objective.heads import HEADS
 from metaft.space import Categorical, Float, Int
 
 if TYPE_CHECKING:
-    from metaft.clip.classifier import Classifier
-    from metaft.data.types import SearchData, Splits
-    from metaft.finetune.context import FitContext, FitSettings
-
-    FitsOodVal = Callable[[FitSettings], bool]
+    from metaft.finetune.context import FitSettings
 
 LEARNED = ("autoft", "autoft_wise", "autoft_end")  # methods that need a learned objective
 PLAIN = "ft"  # the method whose accuracy in distribution is to be kept
 CEILING = "oracle"  # the method that is no competitor
 BEST = "best_by_ood_val"  # the method that only picks another one
-
-
-def always(settings: FitSettings) -> bool:
-    """True, whatever the settings."""
-    return True
-
-
-def never(settings: FitSettings) -> bool:
-    """False, whatever the settings."""
-    return False
-
-
-@dataclass(frozen=True)
-class Method:
-    """A registered method.
-
-    Args:
-        fit: (theta_0, data, context) to the fitted classifier.
-        knobs: its hyperparameters, set under `finetune.knobs`.
-        sees: the part of a data set that it is given; None where the data set cannot serve it. All methods but the
-            oracle are given what a search is given.
-        source: where it was published; empty: nowhere, or it is older than any paper.
-        fits_ood_val: whether the model is trained on images of ood_val, with these settings; to choose by them is not
-            to train on them.
-    """
-
-    description: str
-    fit: Callable[[Classifier, SearchData, FitContext], Classifier]
-    source: str = ""
-    knobs: tuple[Knob, ...] = ()
-    sees: Callable[[Splits], SearchData | None] = attrgetter("search_data")
-    fits_ood_val: FitsOodVal = never
-
-
-def _method(
-    name: str, description: str, source: str, *knobs: Knob, sees: str = "search_data", fits_ood_val: FitsOodVal = never
-) -> tuple[str, Method]:
-    fit = Lazy(f"metaft.finetune.methods.{name}:fit")
-    return name, Method(description, fit, source, knobs, attrgetter(sees), fits_ood_val)
 
 
 def _by_its_objective(settings: FitSettings) -> bool:
@@ -89,9 +43,9 @@ SHARE = Knob(Float("weight", 1e-2, 100.0, log=True), None)  # of ood_val, beside
 
 METHODS: dict[str, Method] = dict(
     (
-        _method("zero_shot", "the pretrained model with its head of class names", "Radford et al., ICML 2021"),
-        _method("linear_probe", "logistic regression on the pretrained features", "Radford et al., ICML 2021", PENALTY),
-        _method(
+        method("zero_shot", "the pretrained model with its head of class names", "Radford et al., ICML 2021"),
+        method("linear_probe", "logistic regression on the pretrained features", "Radford et al., ICML 2021", PENALTY),
+        method(
             "linear_probe_ood_val",
             "logistic regression on the pretrained features of id_train and ood_val",
             "Radford et al., ICML 2021",
@@ -99,15 +53,15 @@ METHODS: dict[str, Method] = dict(
             PENALTY,
             fits_ood_val=always,
         ),
-        _method(
+        method(
             "wise_probe",
             "the last layer between zero_shot's and linear_probe_ood_val's, the mix chosen on validation data",
             "Wortsman et al., CVPR 2022",
             MIX,
             fits_ood_val=always,
         ),
-        _method("ft", "plain fine-tuning: cross-entropy, AdamW", ""),
-        _method(
+        method("ft", "plain fine-tuning: cross-entropy, AdamW", ""),
+        method(
             "ft_ood_val",
             "plain fine-tuning on id_train and ood_val together",
             "",
@@ -115,45 +69,45 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("lr_factor", 1e-2, 10.0, log=True), None),
             fits_ood_val=always,
         ),
-        _method(
+        method(
             "dfr",
             "ft with its last layer retrained on ood_val",
             "Kirichenko et al., ICLR 2023",
             PENALTY,
             fits_ood_val=always,
         ),
-        _method("lp_ft", "plain fine-tuning from the linear probe", "Kumar et al., ICLR 2022"),
-        _method("l1_sp", "an L1 pull towards theta_0", "Li et al., ICML 2018", _strength(0.1)),
-        _method("l2_sp", "a squared L2 pull towards theta_0", "Li et al., ICML 2018", _strength(0.01)),
-        _method("kd", "theta_0's predictions kept on the training images", "Li and Hoiem, ECCV 2016", _strength(1.0)),
-        _method(
+        method("lp_ft", "plain fine-tuning from the linear probe", "Kumar et al., ICLR 2022"),
+        method("l1_sp", "an L1 pull towards theta_0", "Li et al., ICML 2018", _strength(0.1)),
+        method("l2_sp", "a squared L2 pull towards theta_0", "Li et al., ICML 2018", _strength(0.01)),
+        method("kd", "theta_0's predictions kept on the training images", "Li and Hoiem, ECCV 2016", _strength(1.0)),
+        method(
             "lora",
             "low-rank updates of attention, and the head",
             "Hu et al., ICLR 2022",
             *HOOKS["lora"].knobs,
             Knob(Float("lr_factor", 0.1, 100.0, log=True), 10.0),
         ),
-        _method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
-        _method(
+        method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
+        method(
             "wise_ft",
             "weights between zero_shot and ft, the mix chosen on validation data",
             "Wortsman et al., CVPR 2022",
             MIX,
         ),
-        _method(
+        method(
             "ema",
             "the exponential moving average of ft's weights",
             "Polyak and Juditsky, SIAM 1992",
             *HOOKS["ema"].knobs,
         ),
-        _method(
+        method(
             "soup",
             "the average of several fine-tunes, greedy or uniform",
             "Wortsman et al., ICML 2022",
             Knob(Categorical("kind", ("greedy", "uniform")), "greedy"),
             Knob(Int("members", 2, 8), 4),
         ),
-        _method(
+        method(
             "tpgm",
             "balls around theta_0, radii learned on validation images",
             "Tian et al., CVPR 2023",
@@ -164,39 +118,39 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("speed", 1e-3, 1.0, log=True), 0.03),
             fits_ood_val=_by_its_radii,
         ),
-        _method(
+        method(
             "ftp",
             "balls around theta_0, radii learned from the next gradient",
             "Tian et al., NeurIPS 2023",
             *HOOKS["ftp"].knobs,
         ),
-        _method(
+        method(
             "spd", "decay towards theta_0 where drift no longer helps", "Tian et al., NeurIPS 2024", *HOOKS["spd"].knobs
         ),
-        _method(
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
             fits_ood_val=_by_its_objective,
         ),
-        _method(
+        method(
             "autoft_end",
             "the same to the end of the way",
             "Choi et al., arXiv 2401.10220",
             fits_ood_val=_by_its_objective,
         ),
-        _method(
+        method(
             "autoft_wise",
             "weights between where autoft begins and ends, chosen like wise_ft's",
             "Choi et al., arXiv 2401.10220",
             MIX,
             fits_ood_val=_by_its_objective,
         ),
-        _method(
+        method(
             "best_by_ood_val",
             "the plain method with the best cross-fitted accuracy on ood_val",
             "Gulrajani and Lopez-Paz, ICLR 2021",
         ),
-        _method("oracle", "plain fine-tuning on labelled images like the OOD tests: a ceiling", "", sees="oracle_data"),
+        method("oracle", "plain fine-tuning on labelled images like the OOD tests: a ceiling", "", sees="oracle_data"),
     )
 )
