@@ -77,8 +77,17 @@ def test_newcomers_have_a_script_with_settings_and_one_with_objects():
     assert "ImageFolder" in SCRIPTS[1]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_run(example):
+LONG = ("own_data", "compare_methods")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "example",
+    [pytest.param(path, marks=[pytest.mark.full] if path.stem in LONG else []) for path in EXAMPLES],
+    ids=lambda path: path.stem,
+)
+def test_examples_run(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     runpy.run_path(str(example), run_name="__main__")
 
 

@@ -37,10 +37,10 @@ class DataConfig(Section):
     ways at the model's size, are then `ood_val`, and each way is a domain; an `ood_val` that the data has is left out.
     """
 
-    format: str = "digits"
-    root: Place | None = None
+    format: str = "digits"  # see --list datasets
+    root: Place | None = None  # the folder that paths are below
     classnames: Place | None = None  # a file: one name a line in the order of the class folders, or `folder = name`
-    templates: Named | None = None  # simple | openai | a file with one template a line; None: the format's own
+    templates: Named | None = None  # simple, openai, or a file with one template a line; null: the format's own
     on_unreadable: Literal["stop", "skip", "late"] = "stop"  # late: as stop, but no file is tried before it is used
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
     cache_gib: NotNegative = 64.0  # of decoded pictures on disk that memory does not hold, all splits together
@@ -49,7 +49,7 @@ class DataConfig(Section):
     corruptions: tuple[str, ...] = ()  # `all`, or names of ImageNet-C's: see above
     severity: int = Field(5, ge=1, le=5)  # of the corruptions
     corrupted: Images | None = None  # images held out of id_train for them; null: a tenth, at most 1000
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)  # of the format: paths of splits, names of columns, sizes
 
     @field_validator("corruptions", mode="before")
     @classmethod
@@ -71,10 +71,10 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """Which CLIP model. `freeze` names parameters (with `*`) that stay at their pretrained values."""
 
-    name: Named = "toy-clip"
-    pretrained: Named | None = None  # a tag, a file or `random`; None: the toy's own weights
+    name: Named = "toy-clip"  # see --list models; or hf-hub:NAME, local-dir:PATH
+    pretrained: Named | None = None  # a tag, a file or `random`; null: the toy's own weights
     resize: bool = False  # interpolate positional embeddings of a file trained at another image size or text length
-    freeze: tuple[str, ...] = ("*token_embedding*",)
+    freeze: tuple[str, ...] = ("*token_embedding*",)  # patterns of parameters that do not train
 
 
 class ObjectiveConfig(Section):
@@ -94,8 +94,8 @@ class ObjectiveConfig(Section):
     per_group: tuple[str, ...] = ()  # lr, wd and penalties of which each parameter group has its own
     mix: bool = True  # search the share `alpha` of its way at which a fine-tune's weights end; not with search.method
     head: str = AUTO  # the last layer that a learned objective begins with: auto (searched), or one by name
-    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
-    recipe: dict[str, float] = Field(default_factory=dict)
+    bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)  # NAME: [least, most], of what is searched
+    recipe: dict[str, float] = Field(default_factory=dict)  # NAME: value, where a search begins; see configs/objectives
 
     @model_validator(mode="after")
     def _each_once(self) -> ObjectiveConfig:
@@ -136,8 +136,8 @@ class TrainingConfig(Section):
 class InnerConfig(StepConfig, TrainingConfig):
     """The inner loop: its length, its batches and its learning rates."""
 
-    steps: Count = 10
-    batch_size: Batch = 32
+    steps: Count = 10  # T
+    batch_size: Batch = 32  # images of id_train in a step
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate
     stretch: float = Field(4.0, ge=1, le=limits.LARGE)  # the most by which rates rise to go as far as finetune
     warm_start: CountOr0 = 0  # steps of the recipe that give AdamW's first moments; 0: they start at zero
@@ -169,11 +169,11 @@ class FinetuneConfig(HookConfig, TrainingConfig, ComputeConfig):
 
     method: str = AUTO  # whose model is handed back; auto: the best by ood_val (see `metaft.finetune.handed_back`)
     noise: NotNegative = 1.0  # standard errors of its gain over theta_0 on ood_val that auto takes off
-    lr: float = Field(1e-3, ge=limits.RATE, le=limits.LARGE)
+    lr: float = Field(1e-3, ge=limits.RATE, le=limits.LARGE)  # the toy's; 1e-5 for a ViT
     weight_decay: NotNegative = 0.1
     epochs: Count = 4
     batch_size: Batch = 64
-    warmup: float = Field(0.1, ge=0, lt=1)
+    warmup: float = Field(0.1, ge=0, lt=1)  # the share of the steps in which rates rise; then they fall as a cosine
 
 
 class EvaluationConfig(WorkersConfig):
@@ -182,15 +182,15 @@ class EvaluationConfig(WorkersConfig):
     methods: tuple[str, ...] = (
         *("zero_shot", "linear_probe", "ft", "wise_ft", "autoft", "autoft_wise"),
         *("ft_ood_val", "linear_probe_ood_val", "wise_probe", "dfr", "best_by_ood_val", "oracle"),
-    )
-    batch_size: Batch = 512
-    bootstrap: int = Field(1000, ge=100, le=limits.STEPS)
+    )  # see --list methods
+    batch_size: Batch = 512  # images in a forward pass
+    bootstrap: int = Field(1000, ge=100, le=limits.STEPS)  # resamples of an interval
 
 
 class ReportConfig(Section):
     """What is written beside results.json."""
 
-    title: str = "metaft"
+    title: str = "metaft"  # of the page
 
 
 class Config(Section):
@@ -200,10 +200,10 @@ class Config(Section):
     'tpe'
     """
 
-    seed: int = Field(0, ge=0, lt=2**31)
-    device: str = "auto"
+    seed: int = Field(0, ge=0, lt=2**31)  # of data draws, batches and searches
+    device: str = "auto"  # auto: a GPU where there is one; cpu, cuda, cuda:N
     deterministic: Literal[True, False, "warn"] = False  # only kernels that give the same bits each time
-    out: Place | None = None
+    out: Place | None = None  # the run's folder; null: a new one below runs/
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -25,7 +25,7 @@ class OuterConfig(Section):
 
     metric: str = "auto"  # what checkpoints, mixes and the model handed back are chosen by; auto: the data set's
     outer_loss: str = "auto"  # auto: what the metric is sought by; for accuracy, ce_calibrated
-    outer_data: Literal["ood_val", "id_val"] = "ood_val"
+    outer_data: Literal["ood_val", "id_val"] = "ood_val"  # what judges an inner run
     use_ood_labels: Literal["judge", "train", "auto"] = "auto"  # judge: AutoFT's protocol; auto: train where it splits
     folds: int = Field(2, ge=2, le=limits.PARTS)  # parts of ood_val: each judges what is trained on the others
     outer_domains: Literal["pooled", "mean", "worst"] = "pooled"  # over the named domains of the outer set
@@ -37,9 +37,9 @@ class SearchConfig(FinalChoice, OuterConfig, WorkersConfig):
     """How long to search, where, and what counts as better. The first budget reached ends the search."""
 
     mode: str | None = None  # hypergrad, or a sampler of the registry: tpe, random
-    trials: Count | None = None
-    seconds: float | None = Field(60.0, gt=0, le=limits.SECONDS)
-    step_equivalents: float | None = Field(2000.0, gt=0, le=limits.TOTAL)
+    trials: Count | None = None  # evaluations; null: as many as the other budgets hold
+    seconds: float | None = Field(60.0, gt=0, le=limits.SECONDS)  # of the search alone
+    step_equivalents: float | None = Field(2000.0, gt=0, le=limits.TOTAL)  # cost in plain inner steps
     init: Literal["recipe", "tpe"] = "recipe"  # where hypergrad begins; tpe: at the best trial of a TPE run first
     init_share: float = Field(0.3, gt=0, lt=1)  # the share of the budget for that TPE
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
@@ -75,7 +75,7 @@ class DescentConfig(Section):
 class StorageConfig(Section):
     """What an unrolled inner loop keeps for its reverse sweep."""
 
-    storage: str = "auto"
+    storage: str = "auto"  # keep: graphs; replay: states; segments: every sqrt(T)-th; auto: what memory holds
     memory: float | None = Field(None, gt=0, le=limits.LARGE)  # GiB that `auto` may use; null: 80 % of what is free
     offload: bool = False  # keep states in host memory between the sweeps
 
@@ -83,12 +83,12 @@ class StorageConfig(Section):
 class HypergradConfig(DescentConfig, StorageConfig):
     """The gradient solver, and how hypergradients are computed."""
 
-    estimator: str = "unroll"
+    estimator: str = "unroll"  # see --list estimators
     last: Count = 5  # steps that `truncated` differentiates
-    linear_solver: str = "cg"  # of `implicit`, with its iterations, damping and Neumann's scale
-    iterations: Count = 10
-    damping: NotNegative = 0.0
-    scale: Positive = 1.0
+    linear_solver: str = "cg"  # of `implicit`: cg or neumann
+    iterations: Count = 10  # of the linear solver
+    damping: NotNegative = 0.0  # added to the Hessian's diagonal
+    scale: Positive = 1.0  # of Neumann's series
     sides: Literal["auto", "both", "one"] = "both"  # of theta, on which `differences` takes gradients
     spacing: float | None = Field(None, ge=limits.SMALL, le=1)  # from theta, as a share of its length; null: found once
     check_every: CountOr0 = 0  # compare every n-th hypergradient with a slope by forward mode; 0: never

@@ -27,6 +27,6 @@ class Section(BaseModel):
 class WorkersConfig(Section):
     """Where independent pieces of work run."""
 
-    executor: str = "serial"
+    executor: str = "serial"  # see --list executors
     workers: Parts = 1  # of the executor; each builds its own model
     gpu_share: float = Field(1.0, gt=0, le=1)  # of a GPU that each of `ray` asks for
