@@ -10,6 +10,7 @@ import torch
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext, FitSettings, Steer
+from metaft.finetune.own import Own
 from metaft.finetune.record import Record, Watch
 from metaft.finetune.trainee import MakeHook, Trainee
 from metaft.finetune.validation import score_on
@@ -30,6 +31,7 @@ def train(
     hook: MakeHook | None = None,
     finish: Callable[[Classifier], Classifier] = lambda model: model,
     steer: Steer | None = None,
+    own: Own | None = None,
 ) -> Classifier:
     """Fine-tune a classifier on an objective; it stays as it is, and its frozen parameters are those of the result.
 
@@ -41,6 +43,7 @@ def train(
             of the one that the objective names.
         finish: is applied to the model of each check before it is judged.
         steer: gives the objective of each step; by default the objective's schedule does.
+        own: a term that is added to the objective's (see `metaft.finetune.own`).
 
     Raises:
         DivergedError: the loss stopped being finite or ran away.
@@ -48,7 +51,7 @@ def train(
     """
     settings, steer = context.settings, steer or follow(objective)
     batches = _batches(classifier, objective, data, settings)
-    trainee, watch = Trainee.begin(classifier, objective, settings, hook), Watch(name, settings.steps)
+    trainee, watch = Trainee.begin(classifier, objective, settings, hook, own), Watch(name, settings.steps)
     record = Record(name, objective, data, context, watch)
     record.take_up(trainee)
     with bar(name, total=settings.steps, initial=trainee.step) as progress:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
@@ -15,6 +16,7 @@ from metaft.clip.precision import matmuls
 from metaft.config.schema import AdamWConfig, ComputeConfig
 from metaft.finetune.context import FitSettings
 from metaft.finetune.gathered import cut, joined, pull, pulls
+from metaft.finetune.own import Own, Seen
 from metaft.finetune.running import Running
 from metaft.finetune.scaling import Scale
 from metaft.hooks.hook import PLAIN, Hook, State
@@ -23,7 +25,7 @@ from metaft.inner.state import InnerState
 from metaft.names import value_for
 from metaft.objective.objective import Objective
 from metaft.objective.weighted import WeightedLoss
-from metaft.tensors import with_zeros
+from metaft.tensors import Tensors, with_zeros
 from metaft.training.batches import TrainBatch
 
 MakeHook = Callable[[Classifier, Sequence[str]], tuple[Hook, Mapping[str, Any]]]
@@ -46,6 +48,7 @@ class Trainee:
         loss: the weighted sum of terms.
         objective: what the current step descends.
         extra: the hook's state.
+        own: a term of the method's own, which is added to the loss.
         step: the number of steps done.
     """
 
@@ -62,11 +65,17 @@ class Trainee:
     loss: WeightedLoss
     objective: Objective
     extra: State
+    own: Own | None = None
     step: int = 0
 
     @classmethod
     def begin(
-        cls, classifier: Classifier, objective: Objective, settings: FitSettings, make_hook: MakeHook | None
+        cls,
+        classifier: Classifier,
+        objective: Objective,
+        settings: FitSettings,
+        make_hook: MakeHook | None,
+        own: Own | None = None,
     ) -> Trainee:
         """A trainee at the classifier's parameters, with the given hook or the one that the objective names."""
         how, names = settings.finetune, trainable(classifier, text=objective.needs_text, freeze=settings.freeze)
@@ -91,6 +100,7 @@ class Trainee:
             WeightedLoss(grouped(names), count, settings.penalty_scale),
             objective,
             hook.initial(anchors),
+            own,
         )
 
     def advance(self, batch: TrainBatch, objective: Objective, pace: float) -> float:
@@ -135,7 +145,16 @@ class Trainee:
         return dict(self.hook.parameters(self.variables, self.pretrained))
 
     def _loss(self, batch: TrainBatch, out: Outputs, parameters: dict[str, Tensor]) -> Tensor:
-        return self.loss(batch.observe(out, parameters, self.pretrained), self.objective.values())
+        state = batch.observe(out, parameters, self.pretrained)
+        loss = self.loss(state, self.objective.values())
+        return loss if self.own is None else loss + self.own(Seen(state, batch, self.step, self.extra, self._at))
+
+    @torch.no_grad()
+    def _at(self, values: Tensors, batch: TrainBatch) -> Outputs:
+        """The outputs on a batch, further sources left out, with other values of the variables."""
+        parameters = self.hook.parameters(dict(zip(self.variables, values, strict=True)), self.pretrained)
+        out: Outputs = functional_call(self.classifier, dict(parameters), (batch.images, batch.tokens))
+        return out
 
     @torch.no_grad()
     def _update(self, pace: float) -> None:

@@ -36,6 +36,11 @@ def _strength(default: float) -> Knob:
     return Knob(Float("weight", 1e-4, 10.0, log=True), default)
 
 
+def _own(default: float) -> Knob:
+    """The weight of a term of a method's own; at 0 the method is plain fine-tuning."""
+    return Knob(Float("weight", 0.0, 100.0, scale="asinh"), default)
+
+
 MIX = Knob(Float("alpha", 0.0, 1.0), None)  # the weight of the fine-tuned model
 PENALTY = Knob(Float("inverse_penalty", 1e-6, 1e6, log=True), None)  # C, of logistic regression
 SHARE = Knob(Float("weight", 1e-2, 100.0, log=True), None)  # of ood_val, beside a weight of 1 of id_train
@@ -88,6 +93,12 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("lr_factor", 0.1, 100.0, log=True), 10.0),
         ),
         method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
+        method(
+            "lwf_features",
+            "theta_0's features kept on the training images",
+            "Lu et al., arXiv 2405.16027",
+            _own(1.0),
+        ),
         method(
             "wise_ft",
             "weights between zero_shot and ft, the mix chosen on validation data",
