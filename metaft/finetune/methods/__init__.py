@@ -94,10 +94,7 @@ METHODS: dict[str, Method] = dict(
         ),
         method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
         method(
-            "lwf_features",
-            "theta_0's features kept on the training images",
-            "Lu et al., arXiv 2405.16027",
-            _own(1.0),
+            "lwf_features", "theta_0's features kept on the training images", "Lu et al., arXiv 2405.16027", _own(1.0)
         ),
         method(
             "wise_ft",
@@ -117,6 +114,12 @@ METHODS: dict[str, Method] = dict(
             "Wortsman et al., ICML 2022",
             Knob(Categorical("kind", ("greedy", "uniform")), "greedy"),
             Knob(Int("members", 2, 8), 4),
+        ),
+        method(
+            "model_stock",
+            "the centre of fine-tunes of several seeds, told from the angle between them",
+            "Jang et al., ECCV 2024",
+            Knob(Int("members", 2, 8), 2),
         ),
         method(
             "tpgm",
