@@ -96,6 +96,7 @@ METHODS: dict[str, Method] = dict(
         method(
             "lwf_features", "theta_0's features kept on the training images", "Lu et al., arXiv 2405.16027", _own(1.0)
         ),
+        method("car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _own(1.0)),
         method(
             "wise_ft",
             "weights between zero_shot and ft, the mix chosen on validation data",

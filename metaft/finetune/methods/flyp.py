@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from metaft.clip.classifier import Classifier, holding
 from metaft.data.types import SearchData
-from metaft.errors import ConfigError, Fault
+from metaft.finetune.captioned import caption_tokens
 from metaft.finetune.context import FitContext
 from metaft.finetune.loop import train
 
@@ -23,10 +23,7 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
     Source: Goyal et al., Finetune like you pretrain, CVPR 2023, section 3.
     """
-    tokens = context.settings.tokens
-    if tokens is None or not hasattr(classifier.clip, "encode_text"):
-        textless = "'flyp' trains on captions, and this model has no text tower"
-        raise ConfigError([Fault("evaluation.methods", textless, "other methods, or a model with a text tower")])
+    tokens = caption_tokens("flyp", classifier, context)
     objective = replace(context.settings.plain, terms={"flyp": 1.0})
     return train(classifier, objective, data, context, "flyp", finish=lambda model: with_text_head(model, tokens))
 

@@ -1,4 +1,4 @@
-"""flyp: the text tower it needs, and the head it makes of it."""
+"""flyp: the text tower that it and others need, and the head it makes of it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from metaft.errors import ConfigError
 from metaft.finetune.methods import METHODS
 
 
+@pytest.mark.parametrize("name", ["flyp", "car_ft"])
 @pytest.mark.parametrize("absent", ["tokens", "tower"])
-def test_it_needs_a_text_tower(work, data, short, absent):
+def test_it_needs_a_text_tower(work, data, short, name, absent):
     model, context = work.fresh(), short
     if absent == "tokens":
         context = short.varied(tokens=None)
     else:
         model.clip = torch.nn.Module()
-    with pytest.raises(ConfigError, match="'flyp' trains on captions, and this model has no text tower; allowed:"):
-        METHODS["flyp"].fit(model, data, context)
+    with pytest.raises(ConfigError, match=f"'{name}' trains on captions, and this model has no text tower; allowed:"):
+        METHODS[name].fit(model, data, context)
 
 
 def test_its_head_is_the_zero_shot_head_of_its_text_tower(work, fits):
