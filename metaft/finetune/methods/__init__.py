@@ -98,6 +98,14 @@ METHODS: dict[str, Method] = dict(
         ),
         method("car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _own(1.0)),
         method(
+            "lipsum_ft",
+            "theta_0's similarity of images to random texts kept",
+            "Nam et al., ICLR 2024",
+            _own(1.0),
+            Knob(Int("texts", 1, 1000, log=True), 80),
+            Knob(Int("tokens", 1, 64), 8),
+        ),
+        method(
             "wise_ft",
             "weights between zero_shot and ft, the mix chosen on validation data",
             "Wortsman et al., CVPR 2022",

@@ -7,7 +7,7 @@ import pytest
 from metaft.finetune.methods import METHODS
 from tests.finetune.states import same
 
-PLAIN_AT_0 = ("lwf_features", "car_ft")
+PLAIN_AT_0 = ("lwf_features", "car_ft", "lipsum_ft")
 
 
 @pytest.mark.parametrize("name", PLAIN_AT_0)
