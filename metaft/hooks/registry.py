@@ -38,6 +38,7 @@ HOOKS: dict[str, HookKind] = {
     ),
     "spd": HookKind(Lazy("metaft.hooks.spd:make"), (Knob(Float("strength", 0.0, 2.0), 1.0),)),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
+    "mixout": HookKind(Lazy("metaft.hooks.mixout:make"), (Knob(Float("probability", 0.0, 0.95), 0.9),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),
         (Knob(Int("rank", 1, 256, log=True), 8), Knob(Int("alpha", 1, 512, log=True), 16)),

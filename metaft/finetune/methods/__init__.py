@@ -131,6 +131,12 @@ METHODS: dict[str, Method] = dict(
             Knob(Int("members", 2, 8), 2),
         ),
         method(
+            "mixout",
+            "weights put back to theta_0 at random in each step",
+            "Lee et al., ICLR 2020",
+            *HOOKS["mixout"].knobs,
+        ),
+        method(
             "tpgm",
             "balls around theta_0, radii learned on validation images",
             "Tian et al., CVPR 2023",
