@@ -39,6 +39,14 @@ HOOKS: dict[str, HookKind] = {
     "spd": HookKind(Lazy("metaft.hooks.spd:make"), (Knob(Float("strength", 0.0, 2.0), 1.0),)),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "mixout": HookKind(Lazy("metaft.hooks.mixout:make"), (Knob(Float("probability", 0.0, 0.95), 0.9),)),
+    "gmixout": HookKind(
+        Lazy("metaft.hooks.gmixout:make"),
+        (
+            Knob(Float("probability", 0.0, 0.95), 0.9),
+            Knob(Float("decay", 0.0, 1.0), 0.9),
+            Knob(Int("every", 1, 1000, log=True), 10),
+        ),
+    ),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),
         (Knob(Int("rank", 1, 256, log=True), 8), Knob(Int("alpha", 1, 512, log=True), 16)),

@@ -134,7 +134,7 @@ def hooked(method: str, knobs: dict[str, float]) -> Problem:
     classifier = tiny("vit")
     names = names_of(classifier)
     settings = HookConfig(
-        knobs={"lora": {"rank": 2}}, lora_targets=("clip.visual.*.attn.in_proj_weight",)
+        knobs={"lora": {"rank": 2}, "gmixout": {"every": 2}}, lora_targets=("clip.visual.*.attn.in_proj_weight",)
     )
     hook, defaults = hook_for(method, names, settings)
     step = Step(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS), hook, defaults)

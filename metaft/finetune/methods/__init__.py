@@ -137,6 +137,12 @@ METHODS: dict[str, Method] = dict(
             *HOOKS["mixout"].knobs,
         ),
         method(
+            "gmixout",
+            "the same about a moving anchor, with masks that are kept for several steps",
+            "Aminbeidokhti et al., arXiv 2510.06982",
+            *HOOKS["gmixout"].knobs,
+        ),
+        method(
             "tpgm",
             "balls around theta_0, radii learned on validation images",
             "Tian et al., CVPR 2023",

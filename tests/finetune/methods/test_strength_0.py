@@ -9,7 +9,7 @@ from tests.finetune.states import same
 
 STRENGTHS = {
     **{"lwf_features": "weight", "car_ft": "weight", "lipsum_ft": "weight"},
-    **{"mixout": "probability"},
+    **{"mixout": "probability", "gmixout": "probability"},
 }
 
 
