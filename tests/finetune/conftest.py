@@ -15,7 +15,7 @@ from metaft.finetune.methods import METHODS
 from metaft.objective import Objective
 from tests.conftest import SMALL
 
-KNOBS = {"lora": {"rank": 4}, "soup": {"members": 2}, "tpgm": {"iterations": 10}}
+KNOBS = {"lora": {"rank": 4}, "soup": {"members": 2}, "tpgm": {"iterations": 10}, "fisher_merge": {"images": 20}}
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,13 @@ METHODS: dict[str, Method] = dict(
             MIX,
         ),
         method(
+            "fisher_merge",
+            "zero_shot and ft averaged by their Fisher information, the mix chosen on validation data",
+            "Matena and Raffel, NeurIPS 2022",
+            MIX,
+            Knob(Int("images", 1, 100_000, log=True), 256),
+        ),
+        method(
             "ema",
             "the exponential moving average of ft's weights",
             "Polyak and Juditsky, SIAM 1992",

@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from metaft.clip.classifier import Classifier, holding
 from metaft.data.types import SearchData
@@ -26,9 +27,13 @@ def interpolate(start: Classifier, end: Classifier, alpha: float) -> Classifier:
 
     What is the same at both ends, such as a text tower that did not train, is shared with the end.
     """
+    return holding(end, {name: torch.lerp(p, q, alpha) for name, (p, q) in unlike(start, end).items()})
+
+
+def unlike(start: Classifier, end: Classifier) -> dict[str, tuple[Tensor, Tensor]]:
+    """The parameters in which two models differ, in the one and the other, by name."""
     first = dict(start.named_parameters())
-    apart = {name: p for name, p in end.named_parameters() if not torch.equal(first[name], p)}
-    return holding(end, {name: torch.lerp(first[name], p, alpha) for name, p in apart.items()})
+    return {name: (first[name], q) for name, q in end.named_parameters() if not torch.equal(first[name], q)}
 
 
 class Rated(NamedTuple):
@@ -47,16 +52,18 @@ class Way:
         prepared: what is done to a model of either before it is mixed.
         weighed: whether a mix's worth has to do with its loss on ood_val and with what it loses on id_val (see
             `metaft.finetune.validation.weighing`); otherwise it is its metric on ood_val.
+        between: (begin, end, alpha) to the mix.
     """
 
     begin: str
     end: str
     prepared: Callable[[Classifier], Classifier] = lambda model: model
     weighed: bool = False
+    between: Callable[[Classifier, Classifier, float], Classifier] = interpolate
 
     def model(self, alpha: float, context: FitContext) -> Classifier:
         """The mix at a share alpha in [0, 1] of the way."""
-        return interpolate(*self.ends(context), alpha)
+        return self.between(*self.ends(context), alpha)
 
     def apart(self, context: FitContext) -> Callable[[float], list[Apart]] | None:
         """From a share of the way to its mixes, each apart from the images of ood_val that judge it.
@@ -67,7 +74,7 @@ class Way:
         if ends is None or begins is None:
             return None
         pairs = list(zip(cycle(begins), ends, strict=False))
-        return lambda alpha: [e._replace(model=interpolate(b.model, e.model, alpha)) for b, e in pairs]
+        return lambda alpha: [e._replace(model=self.between(b.model, e.model, alpha)) for b, e in pairs]
 
     def mixed(self, name: str, data: SearchData, context: FitContext) -> Classifier:
         """The mix that the knob `alpha` of a method sets, or the best by validation."""
@@ -107,7 +114,7 @@ class Way:
         worth = weighing(data, context) if self.weighed else lambda judged, right: judged.score(metric)
 
         def mix(alpha: float) -> Rated:
-            inside = judged_on(data.id_val, interpolate(begin, end, alpha), context)
+            inside = judged_on(data.id_val, self.between(begin, end, alpha), context)
             outside = judged_apart(apart(alpha), context)
             return Rated(worth(outside, inside.correct), inside.score(metric), outside.score(metric))
 
