@@ -106,6 +106,15 @@ METHODS: dict[str, Method] = dict(
             Knob(Int("tokens", 1, 64), 8),
         ),
         method(
+            "carot",
+            "flyp towards an orthogonal projection, taught by a moving average of itself",
+            "Oh et al., NeurIPS 2024",
+            Knob(Float("orthogonality", 0.0, 10.0, scale="asinh"), 0.2),
+            Knob(Float("distillation", 0.0, 10.0, scale="asinh"), 1.5),
+            Knob(Float("decay", 0.0, 1.0), 0.9),
+            Knob(Int("updates", 1, 10_000, log=True), 50),
+        ),
+        method(
             "wise_ft",
             "weights between zero_shot and ft, the mix chosen on validation data",
             "Wortsman et al., CVPR 2022",

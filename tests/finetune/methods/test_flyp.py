@@ -13,7 +13,7 @@ from metaft.errors import ConfigError
 from metaft.finetune.methods import METHODS
 
 
-@pytest.mark.parametrize("name", ["flyp", "car_ft", "lipsum_ft"])
+@pytest.mark.parametrize("name", ["flyp", "car_ft", "lipsum_ft", "carot"])
 @pytest.mark.parametrize("absent", ["tokens", "tower"])
 def test_it_needs_a_text_tower(work, data, short, name, absent):
     model, context = work.fresh(), short

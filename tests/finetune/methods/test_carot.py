@@ -1,0 +1,70 @@
+"""carot: its loss and its teacher by hand, the projection that it needs, and flyp without weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from metaft.errors import ConfigError
+from metaft.finetune.methods import METHODS
+from metaft.finetune.methods.carot import Teacher, askew, projection_of, similarities, taught
+from tests.finetune.own import agree
+from tests.finetune.states import same
+from tests.hooks.rows import tensors
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_its_steps_are_those_of_torch(work, context, accumulate):
+    teachers = {}
+
+    def function(seen):
+        teacher = seen.at(list(seen.extra[1:]), seen.batch)
+        skew = askew(seen.state.params[projection_of(work.classifier)])
+        return 0.2 * skew + 1.5 * taught(similarities(seen.state), similarities(teacher))
+
+    def by_hand(out, first, batch, model, step):
+        if step == 0:
+            teachers[0] = copy.deepcopy(model)
+        else:
+            teachers[1] = copy.deepcopy(teachers[0])
+            with torch.no_grad():
+                for old, new in zip(teachers[1].parameters(), model.parameters(), strict=True):
+                    old.mul_(0.05).add_(0.95 * new)
+        with torch.no_grad():
+            wise = teachers[step](batch.images, batch.tokens)
+        loss = 0.2 * ((model.clip.visual.proj.T @ model.clip.visual.proj - torch.eye(64)) ** 2).sum() ** 0.5
+        s, t = (o.logit_scale * o.image_features @ o.text_features.T for o in (out, wise))
+        for a, b in ((s, t), (s.T, t.T)):
+            loss = loss - 1.5 * (b.softmax(1) * a.softmax(1).log()).sum(1).mean()
+        return loss
+
+    teacher = (Teacher(20, 20), {"decay": 0.9})
+    agree(work, context, function, by_hand, {"flyp": 1.0}, hook=lambda *_: teacher, accumulate=accumulate)
+
+
+def test_the_teacher_moves_as_often_as_it_is_told():
+    hook, anchors = Teacher(steps=20, updates=5), tensors(0)
+    state, expected = hook.initial(anchors), anchors
+    for step in range(20):
+        values = tensors(1 + step)
+        after, state = hook.after(values, anchors, state, {"decay": 0.9})
+        assert after is values
+        if step % 4 == 0:
+            m = 0.05 + 0.85 * min(step / 4, 1)
+            expected = [m * e + (1 - m) * v for e, v in zip(expected, values, strict=True)]
+        for ours, theirs in zip(state[1:], expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_without_weights_it_is_flyp(few, short, fits):
+    none = short.with_knobs("carot", {"orthogonality": 0.0, "distillation": 0.0})
+    assert same(METHODS["carot"].fit(few.fresh(), few.splits.search_data, none), fits.model("flyp"))
+
+
+def test_it_needs_a_projection(work, data, short):
+    model = work.fresh()
+    model.clip.visual.proj = None
+    with pytest.raises(ConfigError, match="'carot', and the image tower has no projection; allowed:"):
+        METHODS["carot"].fit(model, data, short)
