@@ -128,6 +128,12 @@ METHODS: dict[str, Method] = dict(
             Knob(Int("images", 1, 100_000, log=True), 256),
         ),
         method(
+            "wise_ft_groups",
+            "wise_ft with a mix for each parameter group, learned on ood_val",
+            "Wortsman et al., CVPR 2022",
+            fits_ood_val=always,
+        ),
+        method(
             "ema",
             "the exponential moving average of ft's weights",
             "Polyak and Juditsky, SIAM 1992",
