@@ -134,6 +134,12 @@ METHODS: dict[str, Method] = dict(
             fits_ood_val=always,
         ),
         method(
+            "dawin",
+            "weights between zero_shot and ft, the mix told by their entropies on ood_val",
+            "Oh et al., ICLR 2025",
+            MIX,
+        ),
+        method(
             "ema",
             "the exponential moving average of ft's weights",
             "Polyak and Juditsky, SIAM 1992",
