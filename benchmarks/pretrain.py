@@ -28,10 +28,10 @@ from metaft.data.digits import REAL_VALIDATION
 from metaft.data.digits import TEMPLATES as OF_DIGITS
 from metaft.data.drawing import digits, shapes
 from metaft.data.drawing.paint import style_rows
+from metaft.data.drawing.pool import COUNT, SEED, pool
 from metaft.data.drawing.styles import COLOURS, STYLES
 from metaft.data.shapes import TEMPLATES as OF_SHAPES
 
-POOL = 40_000
 BATCH = 256
 STEPS = 2000
 LEARNING_RATE = 2e-3
@@ -40,35 +40,20 @@ SHAPES, COLOUR_NAMES, STYLE_NAMES = list(shapes.GLYPHS), list(COLOURS), list(STY
 
 def draw_pool(seed: int, count: int, size: int) -> tuple[Tensor, list[str]]:
     """uint8 images [count, 3, size, size] and a caption each."""
-    rng = np.random.default_rng([seed, 1])
-    n_shapes = int(0.6 * count)
-    styles = rng.integers(len(STYLES), size=count)
-    rows = style_rows(STYLES)[styles]
-    colours = rng.integers(len(COLOURS), size=count)
-    kinds = np.concatenate([rng.integers(len(SHAPES), size=n_shapes), rng.integers(10, size=count - n_shapes)])
-    index = np.arange(count)
-    head, tail = slice(0, n_shapes), slice(n_shapes, count)
-    hands = rng.integers(len(digits.HANDS), size=count - n_shapes)
-    images = torch.cat(
-        [
-            shapes.render(kinds[head], rows[head], colours[head], seed, index[head], size=size),
-            digits.render(kinds[tail], hands, rows[tail], colours[tail], seed, index[tail], size=size),
-        ]
-    )
-    shown = rng.random((count, 4)) < 0.5
-    captions = []
+    drawn, captions = pool(seed, count), []
     for i in range(count):
-        colour = f"{COLOUR_NAMES[colours[i]]} " if shown[i, 0] else ""
-        name = SHAPES[kinds[i]] if i < n_shapes else DIGITS[kinds[i]]
-        thing = f"a {colour}{name}" if i < n_shapes else f"the {colour}digit {name}"
-        medium = STYLE_NAMES[styles[i]] if shown[i, 1] else ("picture" if shown[i, 2] else "drawing")
-        captions.append(f"a {medium} of {thing}." if shown[i, 1] or shown[i, 3] else f"{thing}.")
-    return images, captions
+        is_shape, shown = i < drawn.shapes, drawn.shown[i]
+        colour = f"{COLOUR_NAMES[drawn.colours[i]]} " if shown[0] else ""
+        name = SHAPES[drawn.kinds[i]] if is_shape else DIGITS[drawn.kinds[i]]
+        thing = f"a {colour}{name}" if is_shape else f"the {colour}digit {name}"
+        medium = STYLE_NAMES[drawn.styles[i]] if shown[1] else ("picture" if shown[2] else "drawing")
+        captions.append(f"a {medium} of {thing}." if shown[1] or shown[3] else f"{thing}.")
+    return drawn.pixels(range(count), size), captions
 
 
 def train(clip: Clip, seed: int, steps: int, device: str) -> None:
     """AdamW with a warm-up and a cosine, batch 256, no augmentation."""
-    images, captions = draw_pool(seed + 7_000, POOL, clip.view.size)
+    images, captions = draw_pool(seed + SEED, COUNT, clip.view.size)
     tokens = clip.tokenizer(captions)
     loss_of = open_clip.ClipLoss()
     optimizer = torch.optim.AdamW(clip.model.parameters(), lr=LEARNING_RATE, weight_decay=0.1, betas=(0.9, 0.98))
@@ -77,7 +62,7 @@ def train(clip: Clip, seed: int, steps: int, device: str) -> None:
     clip.model.train()
     start = time.perf_counter()
     for step in range(steps):
-        rows = torch.randint(POOL, (BATCH,), generator=generator)
+        rows = torch.randint(COUNT, (BATCH,), generator=generator)
         out = clip.model(clip.view.normalise(images[rows].to(device)), tokens[rows].to(device))
         loss = loss_of(out["image_features"], out["text_features"], out["logit_scale"])
         optimizer.zero_grad(set_to_none=True)

@@ -52,6 +52,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
 
     from metaft.data.drawing.digits import HANDS, handwritten, render
     from metaft.data.drawing.paint import style_rows
+    from metaft.data.drawing.pool import kept
     from metaft.data.drawing.render import uniforms
     from metaft.data.labels import dealt, noisy
     from metaft.data.types import Classes, PixelArray, Split, Splits
@@ -87,6 +88,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
         },
         classes=Classes(NAMES, TEMPLATES),
         labelled_half=real("labelled_half", numbers[REAL_VALIDATION + 1 :: 2]),
+        pretraining=kept(options.size, view),
     )
 
 

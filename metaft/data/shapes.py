@@ -85,6 +85,7 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
     import torch
 
     from metaft.data.drawing.paint import style_rows
+    from metaft.data.drawing.pool import kept
     from metaft.data.drawing.render import uniforms
     from metaft.data.drawing.shapes import render
     from metaft.data.labels import dealt, noisy
@@ -128,4 +129,5 @@ def load(options: Options, seed: int, view: ImageView) -> Splits:
         tests=tests,
         classes=Classes(tuple(names.values()), TEMPLATES),
         labelled_half=draw("labelled_half", 4, o.test * len(o.test_styles), o.test_styles, 0.0),
+        pretraining=kept(o.size, view),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 MORE = "more/"  # before a source's name, among splits
+PRETRAINING = "pretraining"  # the source that the method `rehearsal` goes over
 TAKEN = ("id_train", "id_val", "ood_val", "id_test")
 NAMES = f"small letters, digits and _, unlike {', '.join(TAKEN)}"  # a source's weight has its name in the space
 

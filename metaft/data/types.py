@@ -13,6 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from metaft.data.classes import Classes as Classes  # data sets are made of them
+from metaft.data.sources import PRETRAINING
 from metaft.errors import DataError
 
 
@@ -277,6 +278,8 @@ class Splits:
         labelled_half: as many labelled images from the distribution of the OOD tests, none of them in a test; only
             the oracle may train on them. None where a data set has no images to spare.
         more: see `SearchData`.
+        pretraining: images like those that the model was pretrained on, whose labels say nothing; only rehearsal may
+            train on them. None where a data set has none, or has them in `more`.
     """
 
     id_train: Split
@@ -286,6 +289,7 @@ class Splits:
     classes: Classes
     labelled_half: Split | None = None
     more: Mapping[str, Split] = field(default_factory=dict)
+    pretraining: Split | None = None
 
     def __post_init__(self) -> None:
         refuse_unusable(self.classes, tuple(self.parts.values()))
@@ -302,6 +306,15 @@ class Splits:
         parts |= {f"more/{name}": split for name, split in self.more.items()}
         parts |= self.tests
         return parts if self.labelled_half is None else {**parts, "labelled_half": self.labelled_half}
+
+    @property
+    def rehearsal_data(self) -> SearchData | None:
+        """What a search sees, with images like those of pretraining among `more`; None: there are none."""
+        if PRETRAINING in self.more:
+            return self.search_data
+        if self.pretraining is None:
+            return None
+        return replace(self.search_data, more={**self.more, PRETRAINING: self.pretraining})
 
     @property
     def oracle_data(self) -> SearchData | None:

@@ -24,11 +24,14 @@ FEW = ("zero_shot", "ft", "lora", "soup")  # of which the others are variations
 UNINTERRUPTED = ("zero_shot", "linear_probe", "linear_probe_ood_val", "wise_probe")  # train nothing that takes steps
 
 
-def test_only_the_oracle_sees_more_than_a_search(work):
+def test_only_the_oracle_and_rehearsal_see_more_than_a_search(work):
     for name, method in METHODS.items():
         seen = method.sees(work.splits)
         if name == "oracle":
             assert seen.id_train.name == "labelled_half"
+        elif name == "rehearsal":
+            assert replace(seen, more={}) == work.splits.search_data
+            assert set(seen.more) == {"pretraining"}
         else:
             assert seen == work.splits.search_data
 

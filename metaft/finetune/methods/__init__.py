@@ -115,6 +115,13 @@ METHODS: dict[str, Method] = dict(
             Knob(Int("updates", 1, 10_000, log=True), 50),
         ),
         method(
+            "rehearsal",
+            "theta_0's predictions kept on images like those of pretraining",
+            "Robins, Connection Science 1995",
+            Knob(Float("share", 0.0, 0.95), 0.5),
+            sees="rehearsal_data",
+        ),
+        method(
             "wise_ft",
             "weights between zero_shot and ft, the mix chosen on validation data",
             "Wortsman et al., CVPR 2022",
