@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from PIL.Image import Image
 from torch import Tensor
 
 from metaft.data.classes import Classes as Classes  # data sets are made of them
 from metaft.data.sources import PRETRAINING
+from metaft.data.view import ImageView as ImageView
+from metaft.data.view import Ready as Ready
+from metaft.data.view import View as View
 from metaft.errors import DataError
-
-
-@dataclass(frozen=True)
-class ImageView:
-    """How a model wants its images: geometry as a transform to pixels, colour as mean and deviation.
-
-    `transform` maps a PIL image to uint8 [3, size, size]; `mean` and `std` are per channel, of values in [0, 1].
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    transform: Callable[[Image], Tensor]
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """uint8 [B, 3, S, S] to (pixels / 255 - mean) / std, float32, on the pixels' device."""
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1)
-        return (pixels.float() / 255 - mean) / std
-
-
-class View(Protocol):
-    """How a model wants its images."""
-
-    @property
-    def size(self) -> int:
-        """S, the side of an image in pixels."""
-        ...
-
-    def normalise(self, pixels: Tensor, /) -> Tensor:
-        """A source's pixels [B, 3, S, S] to the model's input, float32, of the same shape and on the same device."""
-        ...
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The view of images that are the model's input already."""
-
-    size: int
-
-    def normalise(self, pixels: Tensor) -> Tensor:
-        """The same numbers in float32, [B, 3, S, S]."""
-        return pixels.float()
 
 
 class ImageSource(Protocol):
@@ -310,11 +269,9 @@ class Splits:
     @property
     def rehearsal_data(self) -> SearchData | None:
         """What a search sees, with images like those of pretraining among `more`; None: there are none."""
-        if PRETRAINING in self.more:
-            return self.search_data
-        if self.pretraining is None:
-            return None
-        return replace(self.search_data, more={**self.more, PRETRAINING: self.pretraining})
+        drawn = {} if self.pretraining is None else {PRETRAINING: self.pretraining}
+        seen = replace(self.search_data, more={**drawn, **self.more})
+        return seen if PRETRAINING in seen.more else None
 
     @property
     def oracle_data(self) -> SearchData | None:
