@@ -41,6 +41,19 @@ def test_every_pattern_must_match(work):
     assert fault.startswith("finetune.lora_targets: '*q_proj*' matches no matrix")
 
 
+def test_methods_that_need_several_templates_or_a_projection(work):
+    cfg, model = config.load(None, [*SMALL, "evaluation.methods=[car_ft, carot]"]), work.fresh()
+    model.clip.visual.proj = None
+    assert said(replace(work, cfg=cfg)) == []
+    one, other = said(replace(work, cfg=cfg, tokens=work.tokens[:, :1], classifier=model))
+    assert one.startswith(
+        "data.templates: one template, and 'car_ft' tells contexts apart by templates; allowed: openai"
+    )
+    assert other.startswith(
+        "evaluation.methods: 'carot', and the image tower has no projection; allowed: other methods"
+    )
+
+
 def test_an_objective_of_another_model(work):
     plain = Objective({"ce": 1.0}, 1e-3, 0.1)
     (fault,) = said(work, replace(plain, groups={"hed": {"lr": 1e-3}}))

@@ -32,11 +32,21 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
     Source: Mao et al., Context-aware robust fine-tuning, IJCV 2024, arXiv 2211.16175, section 3.
     """
-    contexts = context_directions(classifier, caption_tokens("car_ft", classifier, context))
-    if len(contexts) < 2:
+    tokens = caption_tokens("car_ft", classifier, context)
+    refuse_one_template(tokens)
+    contexts = context_directions(classifier, tokens)
+    return with_own_term("car_ft", lambda seen: divergence(seen, contexts), classifier, data, context)
+
+
+def refuse_one_template(tokens: Tensor) -> None:
+    """Refuse caption tokens [C, M, L] of one template alone.
+
+    Raises:
+        ConfigError: they are.
+    """
+    if tokens.shape[1] < 2:
         alone = "one template, and 'car_ft' tells contexts apart by templates"
         raise ConfigError([Fault("data.templates", alone, "openai, or a file of several")])
-    return with_own_term("car_ft", lambda seen: divergence(seen, contexts), classifier, data, context)
 
 
 def context_directions(classifier: Classifier, tokens: Tensor) -> Tensor:
