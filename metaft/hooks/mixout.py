@@ -30,7 +30,7 @@ class Mixout(Hook):
     has a mask of its own, where the code puts back whole columns. The gradient has the factor 1 / (1 - p) of the chain
     rule, which the code leaves out; to AdamW it is the same but for eps. Weight decay is that of w.
 
-    Source: Lee, Cho and Kang, Mixout, ICLR 2020, arXiv 1909.11299, section 3, eq. 6 (p of 0.7 to 0.9 there).
+    Source: Lee, Cho and Kang, Mixout, ICLR 2020, arXiv 1909.11299, section 3 (p of 0.7 to 0.9 in its experiments).
     """
 
     def initial(self, anchors: Tensors) -> State:

@@ -94,7 +94,7 @@ METHODS: dict[str, Method] = dict(
         ),
         method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
         method(
-            "lwf_features", "theta_0's features kept on the training images", "Lu et al., arXiv 2405.16027", _own(1.0)
+            "lwf_features", "theta_0's features kept on the training images", "Tan et al., arXiv 2405.16027", _own(1.0)
         ),
         method("car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _own(1.0)),
         method(

@@ -30,7 +30,7 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     Raises:
         ConfigError: the model has no text tower, or there is only one template.
 
-    Source: Mao et al., Context-aware robust fine-tuning, IJCV 2024, arXiv 2211.16175, section 3.
+    Source: Mao et al., Context-aware robust fine-tuning, IJCV 2024, arXiv 2211.16175.
     """
     tokens = caption_tokens("car_ft", classifier, context)
     refuse_one_template(tokens)

@@ -48,8 +48,7 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     Raises:
         ConfigError: the model has no text tower, or its image tower no projection that is known.
 
-    Source: Oh et al., Towards calibrated robust fine-tuning of vision-language models, NeurIPS 2024, arXiv 2311.01723,
-    section 4.
+    Source: Oh et al., Towards calibrated robust fine-tuning of vision-language models, NeurIPS 2024, arXiv 2311.01723.
     """
     tokens, knobs = caption_tokens("carot", classifier, context), knobs_of("carot", context)
     name = projection_of(classifier)

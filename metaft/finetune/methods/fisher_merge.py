@@ -31,8 +31,8 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     what the model says of x. The paper takes the expectation over y; one draw for each image has the same mean. F is at
     least 1e-8, so that no weight is left without a share.
 
-    Source: Matena and Raffel, Merging models with Fisher-weighted averaging, NeurIPS 2022, arXiv 2111.09832, section 3
-    and, for zero_shot and ft, section 4.1.
+    Source: Matena and Raffel, Merging models with Fisher-weighted averaging, NeurIPS 2022, arXiv 2111.09832 (of a
+    pretrained and a fine-tuned model in its experiments on robust fine-tuning); the floor is that of WiSE-FT's code.
     """
     begin, end = context.fitted("zero_shot"), context.fitted("ft")
     names = list(unlike(begin, end))

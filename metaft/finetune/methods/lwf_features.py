@@ -19,7 +19,7 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     with f the image features of unit length, so that the mean lies in [0, 4] for models of any width. The default of
     1 is ours: the paper's range was not found. It is no hook, since what it adds is a loss and not a change of a step.
 
-    Source: Lu et al., Feature protection, arXiv 2405.16027 (KD on the fine-tuning inputs); Li and Hoiem, Learning
+    Source: Tan et al., Feature protection, arXiv 2405.16027 (its KD, on the fine-tuning inputs); Li and Hoiem, Learning
     without forgetting, ECCV 2016, whose logits this replaces by features.
     """
     return with_own_term("lwf_features", moved, classifier, data, context)

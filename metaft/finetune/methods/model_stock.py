@@ -29,7 +29,7 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     A cosine below 0, which that geometry does not know, counts as 0: the tensor stays at theta_0. The paper also merges
     once an epoch, as the training goes on; here models are merged once, at its end.
 
-    Source: Jang, Yun and Han, Model Stock, ECCV 2024, arXiv 2403.19522, section 4 (k = 2 there, as by default here).
+    Source: Jang, Yun and Han, Model Stock, ECCV 2024, arXiv 2403.19522 (k = 2 there, as by default here).
     """
     plain, seed = context.settings.plain, context.settings.seed
     others = [
