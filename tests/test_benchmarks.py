@@ -39,7 +39,7 @@ QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
     *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "worlds", "ood_size"),
     *("throughput", "zero_shot", "judges", "memory", "landscape", "scale"),
-    *("chaos", "soak"),
+    *("chaos", "soak", "continual"),
 )
 MAKERS = ("figures", "pretrain", "results")
 PEERS = {"tpe": "hyperopt", "zero_shot": "clip_benchmark"}  # packages that a benchmark imports and the tests do without
