@@ -7,8 +7,8 @@ A cell is a suite with its ID style, a pretraining seed and a data seed: seed s 
 shapes with the ID style that changes every seed, and data seed s. All methods of a cell have the same number of steps
 at the same learning rate; `soup` trains several models and `autoft` searches first (hypergradients, the default
 budget), both on their bill: `step_equivalents` counts forward passes as 1/3 and backward passes as 2/3 of a step, what
-a method stands on included. Rows with `labels` have so many training images a class, and as many steps all the same;
-they are of the first two seeds.
+a method stands on included. Rows with `labels` have so many training images a class, and as many steps all the same.
+`pretraining` is what is left of the model's first task (shared/pretrained.py).
 
 Methods with knobs have them tuned once a suite, in the cell of data and pretraining seed 1000, which is not reported:
 the defaults and seven more points from TPE, each trained for a quarter of the steps, judged by the mean accuracy on
@@ -43,6 +43,7 @@ from shared.cells import (
     tests,
 )
 from shared.choices import balance, tuned
+from shared.pretrained import recognised
 from shared.rows import Row, Rows, arguments
 from shared.workers import in_workers
 
@@ -62,8 +63,7 @@ from metaft.search.tpe.tpe import TPE
 from metaft.space import Space
 
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
-LABELS = (10, 50)  # images a class
-LOW_LABEL_SEEDS = 2  # the first of all
+LABELS = (5, 10, 50)  # images a class
 TUNING_TRIALS, TUNING_SHARE = 8, 4
 KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
 QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
@@ -124,7 +124,7 @@ def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ..
         row |= {"seconds": round(cost.seconds, 1), "step_equivalents": round(cost.step_equivalents, 1)}
         row |= {"id_val": score(work, model, splits.id_val), "ood_val": score(work, model, splits.ood_val)}
         row |= by_test({split: metrics["accuracy"] for split, metrics in results.metrics[method].items()})
-        row["drift"] = rounded(results.drift[method])
+        row["drift"], row["pretraining"] = rounded(results.drift[method]), recognised(work, model)
         if method == "wise_ft" and labels is None:
             row["curve"] = curve(work, fits.model("ft"))
         rows.append(row)
@@ -174,7 +174,7 @@ def tunings(suites: tuple[str, ...], _: list[int], args: Namespace, rows: Rows) 
 
 def comparisons(suites: tuple[str, ...], seeds: list[int], args: Namespace, rows: Rows) -> Iterator[Any]:
     """The cells still to be measured, those with all labels first."""
-    few = () if args.quick else tuple(product(seeds[:LOW_LABEL_SEEDS], LABELS))
+    few = () if args.quick else tuple(product(seeds, LABELS))
     for seed, labels in (*((seed, None) for seed in seeds), *few):
         for suite in suites:
             cell = cell_of(suite, seed, args.device, args.quick, labels)

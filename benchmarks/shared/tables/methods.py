@@ -57,7 +57,7 @@ def low_labels() -> str:
     """ID and OOD accuracy with few labelled images a class, OOD with its range, in the cells that have all numbers."""
     table = []
     for suite in ("shapes", "digits"):
-        by_labels = {labels: methods for labels in (10, 50, None) if (methods := fitted(suite, labels))}
+        by_labels = {labels: methods for labels in (5, 10, 50, None) if (methods := fitted(suite, labels))}
         seeds = sorted(set.intersection(*(set(methods["ft"]) for methods in by_labels.values())))
         zero_shot = by_labels[None]["zero_shot"]  # which no label changes
         for labels, methods in by_labels.items():
