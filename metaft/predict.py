@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # so that help answers at once
     from metaft.clip.load import Clip
     from metaft.data.decode import Reading
 
+PROG = "python -m metaft.predict"
 BATCH = 64  # images at a time
 
 
@@ -37,9 +38,9 @@ class Prediction(NamedTuple):
     probabilities: dict[str, float]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """The command line; returns the exit code."""
-    args = _parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     return answered(lambda: _written(args))
 
 
@@ -56,8 +57,9 @@ def _written(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m metaft.predict", description=__doc__)
+def parser(prog: str = PROG) -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("run", type=place, metavar="RUN", help="a run, or a folder that open_clip opens")
     parser.add_argument("images", nargs="+", type=_image, metavar="IMAGES", help="image files, and folders of them")
     parser.add_argument("--format", choices=sorted(FORMS), default="csv", help="default: csv")

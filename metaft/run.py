@@ -25,6 +25,7 @@ from metaft.errors import ConfigError, DivergedError, Fault
 from metaft.listings import LISTS
 from metaft.shell import answered, leave
 
+PROG = "python -m metaft.run"
 SEED = re.compile(r"[0-9]{1,10}")
 
 if TYPE_CHECKING:  # imported where needed, so that help, lists and bad settings answer at once
@@ -55,9 +56,9 @@ class GoingOn:
         self.folder = folder
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """The command line; returns the exit code."""
-    args = _parser().parse_intermixed_args(argv)
+    args = parser(prog).parse_intermixed_args(argv)
     args.overrides += [word for word in args.seeds or () if "=" in word]  # --seeds 0 1 key=value
     args.seeds = args.seeds and [word for word in args.seeds if "=" not in word]
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
@@ -65,9 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return answered(lambda: _together(args, going_on), going_on)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser(prog: str = PROG) -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m metaft.run",
+        prog=prog,
         description="Search for a fine-tuning objective, fine-tune a CLIP model with it, compare, report.",
         allow_abbrev=False,
     )

@@ -20,13 +20,14 @@ if TYPE_CHECKING:  # so that help answers at once
     from metaft.data.sets.entry import Entry, SetOptions
     from metaft.data.types import Split, Splits
 
+PROG = "python -m metaft.data"
 MISSING = "missing"
 OWN_SPLIT = "-"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """The command line; returns the exit code: 0 where the data set can be used."""
-    args = _parser().parse_intermixed_args(argv)
+    args = parser(prog).parse_intermixed_args(argv)
     return answered(lambda: _shown(args))
 
 
@@ -41,8 +42,9 @@ def _shown(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m metaft.data", description=__doc__)
+def parser(prog: str = PROG) -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("name", metavar="NAME", help="a data set or format: see python -m metaft.run --list datasets")
     parser.add_argument(
         "settings", nargs="*", default=[], metavar="key=value", help="settings of data.options or of data"

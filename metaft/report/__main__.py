@@ -10,20 +10,28 @@ from metaft.config.paths import place
 from metaft.files import refuse_unwritable
 from metaft.report.document import read
 from metaft.report.tables import methods_table
-from metaft.report.write import write_page
 from metaft.shell import answered, leave
 
+PROG = "python -m metaft.report"
 
-def main(argv: list[str] | None = None) -> int:
+
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Print each run's table and write the page."""
-    parser = argparse.ArgumentParser(prog="python -m metaft.report", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="run folders")
-    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="default: report.html")
-    args = parser.parse_args(argv)
+    args = parser(prog).parse_args(argv)
     return answered(lambda: _compared(args.runs, args.out))
 
 
+def parser(prog: str = PROG) -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="run folders")
+    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    return parser
+
+
 def _compared(runs: Sequence[Path], out: Path) -> int:
+    from metaft.report.write import write_page  # which loads matplotlib: help answers without it
+
     refuse_unwritable(out)
     for folder in runs:
         print(f"{folder}\n\n{methods_table(read(folder))}\n")
