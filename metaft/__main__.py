@@ -43,6 +43,7 @@ COMMANDS = {
     "report": Command("one page that compares runs", "metaft.report.__main__"),
     "data": Command("what of a data set lies in a folder, and a few of its pictures", "metaft.data.__main__"),
     "predict": Command("the class of each image and its probability", "metaft.predict"),
+    "watch": Command("how far a run is, until it has ended", "metaft.watch.__main__"),
 }
 
 

@@ -21,6 +21,7 @@ FAULTS = {
     "run": (["--validate", "inner.stepps=7"], 2, "Did you mean 'inner.steps'?"),
     "report": (["absent"], 3, "absent"),
     "data": (["cifar-10"], 2, "Did you mean 'cifar10'?"),
+    "watch": (["absent", "--once"], 3, "no folder"),
     "predict": (["absent", "absent.png", "--templates", "simple"], 2, "--templates"),
 }
 
@@ -75,7 +76,7 @@ def test_a_misspelt_command_is_told_with_the_nearest(word, nearest, capsys):
         main([word, "--seed", "1"])
     error = capsys.readouterr().err
     assert end.value.code == 2
-    assert f"metaft: error: COMMAND: unknown name '{word}'; allowed: data, predict, report, run" in error
+    assert f"metaft: error: COMMAND: unknown name '{word}'; allowed: data, predict, report, run, watch" in error
     assert error.endswith(f"Did you mean '{nearest}'?\n" if nearest else ".\n")
 
 
