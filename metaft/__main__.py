@@ -44,6 +44,7 @@ COMMANDS = {
     "data": Command("what of a data set lies in a folder, and a few of its pictures", "metaft.data.__main__"),
     "predict": Command("the class of each image and its probability", "metaft.predict"),
     "watch": Command("how far a run is, until it has ended", "metaft.watch.__main__"),
+    "optuna": Command("the trials of a search as a study of Optuna", "metaft.search.optuna_export"),
 }
 
 

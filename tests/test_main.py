@@ -22,6 +22,7 @@ FAULTS = {
     "report": (["absent"], 3, "absent"),
     "data": (["cifar-10"], 2, "Did you mean 'cifar10'?"),
     "watch": (["absent", "--once"], 3, "no folder"),
+    "optuna": (["absent", "sqlite://"], 3, "no such journal"),
     "predict": (["absent", "absent.png", "--templates", "simple"], 2, "--templates"),
 }
 
@@ -76,7 +77,7 @@ def test_a_misspelt_command_is_told_with_the_nearest(word, nearest, capsys):
         main([word, "--seed", "1"])
     error = capsys.readouterr().err
     assert end.value.code == 2
-    assert f"metaft: error: COMMAND: unknown name '{word}'; allowed: data, predict, report, run, watch" in error
+    assert f"metaft: error: COMMAND: unknown name '{word}'; allowed: data, optuna, predict, report, run, watch" in error
     assert error.endswith(f"Did you mean '{nearest}'?\n" if nearest else ".\n")
 
 

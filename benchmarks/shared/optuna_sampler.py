@@ -10,19 +10,11 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
+from metaft.search.optuna_space import distribution
 from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, AskTell, History
 from metaft.space import Categorical, Float, Int, Space
 
 STATES = {OK: TrialState.COMPLETE, STOPPED: TrialState.COMPLETE, BAD: TrialState.FAIL, RUNNING: TrialState.RUNNING}
-
-
-def distribution(dimension: Float | Int | Categorical) -> optuna.distributions.BaseDistribution:
-    """A dimension in Optuna's terms; bent scales are searched as the unit interval."""
-    if isinstance(dimension, Categorical):
-        return optuna.distributions.CategoricalDistribution(dimension.choices)
-    if isinstance(dimension, Int):
-        return optuna.distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
-    return optuna.distributions.FloatDistribution(0.0, 1.0)
 
 
 class OptunaTPE(AskTell):
@@ -34,7 +26,8 @@ class OptunaTPE(AskTell):
     def __init__(self, space: Space, seed: int = 0) -> None:
         super().__init__(space)
         self._seed = seed
-        self._distributions = {d.name: distribution(d) for d in space}
+        unit = optuna.distributions.FloatDistribution(0.0, 1.0)
+        self._distributions = {d.name: unit if isinstance(d, Float) else distribution(d) for d in space}
 
     def propose(self, history: History, number: int) -> dict[str, Any]:
         """What Optuna suggests after these trials, of which those without a value have failed."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
 import io
 import re
 
 import pytest
 from rich.console import Console
 
+from metaft.watch import frame as frames
 from metaft.watch.frame import duration, frame
 from metaft.watch.state import state_of
 from tests.watch.folders import PHASES, choosing, comparing, ended, opened, opening, searching
@@ -75,6 +77,7 @@ def test_a_terminal_shows_the_same_words(phase, tmp_path):
 
 
 def test_durations():
+    assert doctest.testmod(frames) == (0, 1)
     assert [duration(s) for s in (0.4, 59.6, 3599, 3600, 90000)] == [
         *("0 s", "1 min 0 s", "59 min 59 s"),
         *("1 h 0 min", "25 h 0 min"),
