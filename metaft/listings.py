@@ -51,4 +51,5 @@ LISTS: dict[str, Callable[[], str]] = {
     "executors": _listing("metaft.search.executors.registry:EXECUTORS", _described),
     "estimators": _listing("metaft.inner.registry:ESTIMATORS", _with_storages),
     "models": _models,
+    "trackers": _listing("metaft.trackers.registry:TRACKERS", _described),
 }

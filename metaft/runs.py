@@ -19,6 +19,7 @@ from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
 from metaft.results import Results
 from metaft.runfolder import RunFolder, claimed, departures, refuse_other_settings, refuse_unusable
+from metaft.trackers.following import followed
 
 Source = Objective | Carried | None
 Begun = Callable[[Path], None]  # told of a folder once there is something in it to go on with
@@ -52,7 +53,7 @@ def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, e
     search = pipeline.prepared(work) if searching else None
     folder = folder or RunFolder.create(cfg, own, earlier)
     begun(folder.path)
-    with folder.claimed():
+    with folder.claimed(), followed(folder.path, cfg):
         return Run(work, folder, pipeline.run(work, folder, search, learned))
 
 

@@ -80,7 +80,7 @@ def loaded(code: str) -> set[str]:
 
 
 COMMANDS = [
-    *(["--list", what] for what in ("terms", "methods", "datasets", "executors", "estimators")),
+    *(["--list", what] for what in ("terms", "methods", "datasets", "executors", "estimators", "trackers")),
     ["--validate"],
     ["--validate", "--config", "configs/groups.yaml"],
     ["--validate", "--config", "configs/folder.yaml", "data.root=pictures"],
@@ -90,6 +90,7 @@ COMMANDS = [
     ["--validate", "--config", "configs/webdataset.yaml", "data.root=sets"],
     ["--validate", "--config", "configs/hf.yaml", "data.root=set"],
     ["--print-config", "inner.steps=7"],
+    ["--validate", "report_to=[tensorboard, wandb]"],
     ["--mode", "tpo"],
     ["--mode", "tpe", "inner.stepps=7", "objective.terms=[hing]", "data.options.tset=3", "model.name=ViT-B-31"],
     ["--mode", "tpe", "--objective", "absent.yaml"],

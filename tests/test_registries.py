@@ -30,6 +30,7 @@ from metaft.search.executors.serial import Serial
 from metaft.search.random import Uniform
 from metaft.search.registry import OUTER_LOSSES, SAMPLERS, OuterLoss, SamplerKind
 from metaft.space import SCALES, Float, Scale
+from metaft.trackers.registry import TRACKERS, TrackerKind
 
 SEEN: set[str] = set()
 
@@ -114,6 +115,17 @@ class DummySolver(ConjugateGradients):
         return super().__call__(product, b)
 
 
+class DummyTracker:
+    def __init__(self, run, settings):
+        seen("tracker")
+
+    def log(self, part, step, values):
+        pass
+
+    def close(self):
+        pass
+
+
 def forward(u, low, high):
     seen("weight scale")
     return low + (high - low) * u**3
@@ -133,13 +145,14 @@ REGISTERED = [
     (EXECUTORS, "dummy", ExecutorKind("a dummy", DummyExecutor.of)),
     (ESTIMATORS, "dummy", EstimatorKind("a dummy", lambda settings: DummyEstimator(settings))),
     (LINEAR_SOLVERS, "dummy", LinearSolverKind("a dummy", lambda settings: DummySolver(settings.iterations))),
+    (TRACKERS, "dummy", TrackerKind("a dummy", DummyTracker)),
     (SCALES, "dummy", Scale(forward, lambda value, low, high: ((value - low) / (high - low)) ** (1 / 3))),
 ]
 SMALL = (
     *("data.format=dummy", "data.options={n: 50}", "inner.steps=2", "inner.batch_size=10", "finetune.epochs=1"),
     *("search.candidates=1", "evaluation.bootstrap=100", "objective.weight_scale=dummy", "objective.head=dummy"),
     *("search.use_ood_labels=judge", "objective.mix=false"),
-    *("search.outer_loss=dummy", "finetune.method=dummy"),
+    *("search.outer_loss=dummy", "finetune.method=dummy", "report_to=dummy"),
 )
 
 
@@ -156,7 +169,7 @@ def test_by_values(tmp_path):
     methods = "evaluation.methods=[dummy, dummy_hook, autoft]"
     assert main(["--mode", "dummy", "--out", "run", methods, *own, *SMALL]) == 0
     kinds = {"format", "term", "method", "hook", "hooked method", "head", "metric", "outer loss", "sampler"}
-    assert kinds | {"executor", "weight scale"} == SEEN
+    assert kinds | {"executor", "weight scale", "tracker"} == SEEN
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["methods"]) == {"dummy", "dummy_hook", "autoft"}
     assert 0 < results["methods"]["autoft"]["id_test"]["dummy"] <= 1
@@ -178,15 +191,15 @@ def test_by_gradients(tmp_path):
     assert "linear solver" in SEEN
 
 
-@pytest.mark.parametrize("what", ["terms", "methods", "datasets", "executors", "estimators"])
+@pytest.mark.parametrize("what", ["terms", "methods", "datasets", "executors", "estimators", "trackers"])
 def test_listed(what, capsys):
     assert "| dummy" in LISTS[what]()
 
 
 def test_a_name_that_is_not_registered_is_refused(capsys):
-    words = ("objective.head=dumy", "objective.weight_scale=dumy", "hypergrad.linear_solver=dumy")
+    words = ("report_to=dumy", "objective.head=dumy", "objective.weight_scale=dumy", "hypergrad.linear_solver=dumy")
     assert main(["--mode", "dumy", *words]) == 2
     err = capsys.readouterr().err
-    for field in ("search.mode", "objective.head", "objective.weight_scale", "hypergrad.linear_solver"):
+    for field in ("search.mode", "report_to", "objective.head", "objective.weight_scale", "hypergrad.linear_solver"):
         assert field in err
-    assert err.count("Did you mean 'dummy'?") == 4
+    assert err.count("Did you mean 'dummy'?") == 5

@@ -26,6 +26,7 @@ from metaft.search.executors.registry import EXECUTORS, SERIAL
 from metaft.search.registry import AUTO as BY_METRIC
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
 from metaft.space import SCALES
+from metaft.trackers.registry import TRACKERS
 
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,2})?")
 
@@ -53,6 +54,7 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
         *_values(cfg),
         *_solver(cfg),
         *_workers(cfg),
+        *_trackers(cfg),
         *_knobs(cfg),
         *_data(cfg),
         *_parts(cfg),
@@ -68,6 +70,7 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
     searched = {*objective.terms, "lr", "wd", *knobs, *weights} - set(objective.fixed)
     grouped = {"lr", "wd", *(name for name, term in TERMS.items() if term.penalty)}
     lists: list[tuple[str, Iterable[str], Iterable[str]]] = [
+        ("report_to", cfg.report_to, TRACKERS),
         ("data.format", [cfg.data.format], data.FORMATS),
         ("objective.terms", objective.terms, TERMS),
         ("objective.fixed", objective.fixed, {*TERMS, "lr", "wd", *knobs, *weights}),
@@ -173,6 +176,12 @@ def _workers(cfg: Config) -> list[Fault]:
         if name != "ray" and where.gpu_share != 1:
             faults.append(Fault(f"{section}.gpu_share", f"{where.gpu_share:g} with executor {name}", "1, or ray"))
     return faults
+
+
+def _trackers(cfg: Config) -> list[Fault]:
+    """Faults of trackers that are not installed."""
+    absent = [name for name in cfg.report_to if name in TRACKERS and not TRACKERS[name].installed]
+    return [Fault("report_to", f"{n!r}, which is not installed", f'pip install "metaft[{n}]"') for n in absent]
 
 
 def _bounds(cfg: Config) -> list[Fault]:

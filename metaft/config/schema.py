@@ -25,9 +25,14 @@ from metaft.config.section import Batch, Count, CountOr0, Images, NotNegative, P
 from metaft.objective.heads import AUTO
 
 MOVABLE = (  # settings that a run may have others of when it goes on
-    *("device", "out"),
+    *("device", "out", "report_to"),
     *("evaluation.executor", "evaluation.workers", "evaluation.gpu_share"),
 )
+
+
+def _names(value: Any) -> Any:
+    """A list of names, which may be a single one."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class DataConfig(Section):
@@ -54,7 +59,7 @@ class DataConfig(Section):
     @field_validator("corruptions", mode="before")
     @classmethod
     def _one_name(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        return _names(value)
 
     @field_validator("ground")
     @classmethod
@@ -204,6 +209,7 @@ class Config(Section):
     device: str = "auto"  # auto: a GPU where there is one; cpu, cuda, cuda:N
     deterministic: Literal[True, False, "warn"] = False  # only kernels that give the same bits each time
     out: Place | None = None  # the run's folder; null: a new one below runs/
+    report_to: tuple[str, ...] = ()  # programs of others that show how a run goes: tensorboard, wandb, trackio
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -214,6 +220,11 @@ class Config(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     report: ReportConfig = ReportConfig()
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return _names(value)
 
     @field_validator("deterministic", mode="before")
     @classmethod
