@@ -37,6 +37,7 @@ HOOKS: dict[str, HookKind] = {
         (Knob(Float("kappa", 0.0, 1.0), 1.0), Knob(Float("speed", 1e-3, 1.0, log=True), 0.1), Knob(NORMS, "mars")),
     ),
     "spd": HookKind(Lazy("metaft.hooks.spd:make"), (Knob(Float("strength", 0.0, 2.0), 1.0),)),
+    "digrap": HookKind(Lazy("metaft.hooks.digrap:make"), (Knob(Float("speed", 1e-3, 1.0, log=True), 0.1),)),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

@@ -280,7 +280,13 @@ def test_what_is_not_trained_stays():
 
 
 # moderate steps, so that rows end up on and within their balls but none near its kink
-KNOBS = {"ftp": {"kappa": 0.7, "speed": 0.05}, "spd": {"strength": 0.8}, "ema": {"decay": 0.9}, "lora": {}}
+KNOBS = {
+    "ftp": {"kappa": 0.7, "speed": 0.05},
+    "spd": {"strength": 0.8},
+    "digrap": {"speed": 0.3},
+    "ema": {"decay": 0.9},
+    "lora": {},
+}
 
 
 class TestHooks:

@@ -128,6 +128,12 @@ METHODS: dict[str, Method] = dict(
             "spd", "decay towards theta_0 where drift no longer helps", "Tian et al., NeurIPS 2024", *HOOKS["spd"].knobs
         ),
         method(
+            "digrap",
+            "steps without a learned share of what takes them further from theta_0",
+            "Huang et al., ICLR 2025",
+            *HOOKS["digrap"].knobs,
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
