@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from metaft.finetune.context import FitContext
+from metaft.training.schedule import warmup_cosine
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -18,6 +19,32 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def with_finetune(context: FitContext, **changes: Any) -> FitContext:
     """The context with other settings of the section `finetune`."""
     return context.varied(finetune=context.settings.finetune.model_copy(update=changes))
+
+
+def by_hand(model, rates: dict[str, float], data, context: FitContext) -> torch.nn.Module:
+    """One epoch of 50 images a step by torch.optim.AdamW alone, each named parameter at its learning rate."""
+    trained = [{"params": [model.get_parameter(name)], "initial_lr": rate} for name, rate in rates.items()]
+    optimizer = torch.optim.AdamW(trained, weight_decay=0.1, eps=context.settings.optimizer.eps)
+    order = torch.randperm(len(data.id_train), generator=torch.Generator().manual_seed(context.settings.seed))
+    for t, rows in enumerate(order.split(50)):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * warmup_cosine(t, 4, 0.1)
+        batch = data.id_train.batch(rows)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels).backward()
+        optimizer.step()
+    return model
+
+
+def moved(model, other) -> set[str]:
+    """The names of the parameters in which two models differ."""
+    return {name for name, p in model.named_parameters() if not torch.equal(p, other.get_parameter(name))}
+
+
+def close(model, other) -> None:
+    """Two models' parameters are equal but for the order of additions."""
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 class Keeper:

@@ -284,6 +284,7 @@ KNOBS = {
     "ftp": {"kappa": 0.7, "speed": 0.05},
     "spd": {"strength": 0.8},
     "digrap": {"speed": 0.3},
+    "bitfit": {},
     "ema": {"decay": 0.9},
     "lora": {},
 }

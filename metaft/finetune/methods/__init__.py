@@ -36,6 +36,11 @@ def _strength(default: float) -> Knob:
     return Knob(Float("weight", 1e-4, 10.0, log=True), default)
 
 
+def _lr_factor(default: float) -> Knob:
+    """The learning rate in units of plain fine-tuning's."""
+    return Knob(Float("lr_factor", 0.1, 100.0, log=True), default)
+
+
 MIX = Knob(Float("alpha", 0.0, 1.0), None)  # the weight of the fine-tuned model
 PENALTY = Knob(Float("inverse_penalty", 1e-6, 1e6, log=True), None)  # C, of logistic regression
 SHARE = Knob(Float("weight", 1e-2, 100.0, log=True), None)  # of ood_val, beside a weight of 1 of id_train
@@ -85,7 +90,7 @@ METHODS: dict[str, Method] = dict(
             "low-rank updates of attention, and the head",
             "Hu et al., ICLR 2022",
             *HOOKS["lora"].knobs,
-            Knob(Float("lr_factor", 0.1, 100.0, log=True), 10.0),
+            _lr_factor(10.0),
         ),
         method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
         method(
@@ -133,6 +138,7 @@ METHODS: dict[str, Method] = dict(
             "Huang et al., ICLR 2025",
             *HOOKS["digrap"].knobs,
         ),
+        method("bitfit", "biases and the head alone", "Ben Zaken et al., ACL 2022", _lr_factor(10.0)),
         method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
