@@ -39,6 +39,7 @@ HOOKS: dict[str, HookKind] = {
     "spd": HookKind(Lazy("metaft.hooks.spd:make"), (Knob(Float("strength", 0.0, 2.0), 1.0),)),
     "digrap": HookKind(Lazy("metaft.hooks.digrap:make"), (Knob(Float("speed", 1e-3, 1.0, log=True), 0.1),)),
     "bitfit": HookKind(Lazy("metaft.hooks.bitfit:make")),
+    "freeze_embed": HookKind(Lazy("metaft.hooks.freeze_embed:make")),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

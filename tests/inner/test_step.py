@@ -285,6 +285,7 @@ KNOBS = {
     "spd": {"strength": 0.8},
     "digrap": {"speed": 0.3},
     "bitfit": {},
+    "freeze_embed": {},
     "ema": {"decay": 0.9},
     "lora": {},
 }

@@ -139,6 +139,7 @@ METHODS: dict[str, Method] = dict(
             *HOOKS["digrap"].knobs,
         ),
         method("bitfit", "biases and the head alone", "Ben Zaken et al., ACL 2022", _lr_factor(10.0)),
+        method("freeze_embed", "all but what embeds patches", "Kumar et al., arXiv 2211.09359"),
         method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
