@@ -40,6 +40,7 @@ HOOKS: dict[str, HookKind] = {
     "digrap": HookKind(Lazy("metaft.hooks.digrap:make"), (Knob(Float("speed", 1e-3, 1.0, log=True), 0.1),)),
     "bitfit": HookKind(Lazy("metaft.hooks.bitfit:make")),
     "freeze_embed": HookKind(Lazy("metaft.hooks.freeze_embed:make")),
+    "layer_decay": HookKind(Lazy("metaft.hooks.layer_decay:make"), (Knob(Float("ratio", 0.65, 1.0), 0.75),)),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

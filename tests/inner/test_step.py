@@ -286,6 +286,7 @@ KNOBS = {
     "digrap": {"speed": 0.3},
     "bitfit": {},
     "freeze_embed": {},
+    "layer_decay": {"ratio": 0.8},
     "ema": {"decay": 0.9},
     "lora": {},
 }

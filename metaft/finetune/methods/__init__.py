@@ -141,6 +141,12 @@ METHODS: dict[str, Method] = dict(
         method("bitfit", "biases and the head alone", "Ben Zaken et al., ACL 2022", _lr_factor(10.0)),
         method("freeze_embed", "all but what embeds patches", "Kumar et al., arXiv 2211.09359"),
         method(
+            "layer_decay",
+            "learning rates that fall with every layer from the output",
+            "Clark et al., ICLR 2020",
+            *HOOKS["layer_decay"].knobs,
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
