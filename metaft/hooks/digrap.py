@@ -35,7 +35,7 @@ class DiGraP(Hook):
     its authors' earlier code with a fixed omega.
 
     Source: Huang et al., Directional gradient projection for robust fine-tuning of foundation models, ICLR 2025,
-    section 3 and algorithm 1.
+    algorithm 1.
     """
 
     def initial(self, anchors: Tensors) -> State:

@@ -29,7 +29,7 @@ def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -
     Raises:
         ConfigError: no such parameter is trained, or nothing else is.
 
-    Source: Kumar et al., How to fine-tune vision models with SGD, arXiv 2211.09359, section 4 (freeze-embed).
+    Source: Kumar et al., How to fine-tune vision models with SGD, arXiv 2211.09359 (freeze-embed).
     """
     embedding = set(matching(names, EMBEDDING))
     if not embedding or len(embedding) == len(names):

@@ -23,7 +23,7 @@ class LayerDecay(Scaled):
     Args:
         below: k by variable.
 
-    Source: Clark et al., ELECTRA, ICLR 2020, section 3.1 and appendix B; Bao et al., BEiT, ICLR 2022, appendix.
+    Source: Clark et al., ELECTRA, ICLR 2020, appendix B; Bao et al., BEiT, ICLR 2022, appendix.
     """
 
     def __init__(self, below: Sequence[int]) -> None:

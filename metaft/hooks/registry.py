@@ -31,6 +31,11 @@ class HookKind:
     knobs: tuple[Knob, ...] = ()
 
 
+def per_mille(default: int) -> Knob:
+    """How many entries of a thousand move."""
+    return Knob(Int("per_mille", 1, 1000, log=True), default)
+
+
 HOOKS: dict[str, HookKind] = {
     "ftp": HookKind(
         Lazy("metaft.hooks.ftp:make"),
@@ -41,6 +46,7 @@ HOOKS: dict[str, HookKind] = {
     "bitfit": HookKind(Lazy("metaft.hooks.bitfit:make")),
     "freeze_embed": HookKind(Lazy("metaft.hooks.freeze_embed:make")),
     "layer_decay": HookKind(Lazy("metaft.hooks.layer_decay:make"), (Knob(Float("ratio", 0.65, 1.0), 0.75),)),
+    "sift": HookKind(Lazy("metaft.hooks.sift:make"), (per_mille(10),)),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

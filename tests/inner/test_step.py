@@ -287,6 +287,7 @@ KNOBS = {
     "bitfit": {},
     "freeze_embed": {},
     "layer_decay": {"ratio": 0.8},
+    "sift": {},
     "ema": {"decay": 0.9},
     "lora": {},
 }

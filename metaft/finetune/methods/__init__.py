@@ -147,6 +147,13 @@ METHODS: dict[str, Method] = dict(
             *HOOKS["layer_decay"].knobs,
         ),
         method(
+            "sift",
+            "the entries of each tensor with the largest first gradients, and the head",
+            "Song et al., ICML 2024",
+            *HOOKS["sift"].knobs,
+            _lr_factor(10.0),
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
