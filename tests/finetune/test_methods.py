@@ -84,7 +84,7 @@ def test_goes_on_to_the_same_end(few, short, fits, name):
         assert fit.cost.step_equivalents == pytest.approx(fits(name).cost.step_equivalents)
 
 
-@pytest.mark.parametrize("name", ["ftp", "spd", "digrap", "tpgm"])
+@pytest.mark.parametrize("name", ["ftp", "spd", "digrap", "tpgm", "saft"])
 def test_exclusions_reach_every_projection(work, data, short, fits, name):
     context = replace(short, fitted=fits.model)
     with pytest.raises(ConfigError, match=r"finetune.exclude: 'nothing.\*' matches no parameter"):

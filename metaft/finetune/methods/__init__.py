@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from metaft.finetune.method import Method, always, method
 from metaft.hooks.knobs import Knob, settled
-from metaft.hooks.registry import HOOKS, NORMS
+from metaft.hooks.registry import HOOKS, NORMS, per_mille
 from metaft.objective.heads import HEADS
 from metaft.space import Categorical, Float, Int
 
@@ -151,6 +151,13 @@ METHODS: dict[str, Method] = dict(
             "the entries of each tensor with the largest first gradients, and the head",
             "Song et al., ICML 2024",
             *HOOKS["sift"].knobs,
+            _lr_factor(10.0),
+        ),
+        method(
+            "saft",
+            "the entries of all tensors with the largest gradients over id_train",
+            "Nguyen et al., ECCV 2024",
+            per_mille(1),
             _lr_factor(10.0),
         ),
         method(

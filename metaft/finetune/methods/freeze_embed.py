@@ -9,5 +9,5 @@ from metaft.finetune.loop import train_with_hook
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
-    """Cross-entropy with the hook `metaft.hooks.freeze_embed` (Kumar et al., arXiv 2211.09359, section 4)."""
+    """Cross-entropy with the hook `metaft.hooks.freeze_embed` (Kumar et al., arXiv 2211.09359)."""
     return train_with_hook(classifier, data, context, "freeze_embed")
