@@ -35,16 +35,24 @@ class LayerDecay(Scaled):
         return [(ratio**k).to(p) for k, p in zip(self._below, values, strict=True)]
 
 
-def layers_below(names: Sequence[str]) -> list[int]:
-    """k of each parameter: 0 for the head and the norm before it, 1 for the last block, and so on to the embedding.
+def blocks_of(names: Sequence[str]) -> tuple[list[int], int]:
+    """The block of each parameter, from 0, and how many blocks there are.
 
-    As in BEiT, all that comes before the first block is one layer. The text side, where it trains, takes full steps;
-    an image tower without transformer blocks is one layer.
+    -1 is all that comes before the first, the number of blocks the norm and the head behind the last, and the text
+    side, where it trains. An image tower without transformer blocks is all before the first.
     """
     groups = [group_of(name) for name in names]
-    blocks = [int(group.split(".")[1]) if group.startswith("block.") else -1 for group in groups]
-    top = max(blocks, default=-1) + 1
-    return [0 if group in ("head", "text") else top - block for group, block in zip(groups, blocks, strict=True)]
+    numbers = [int(group.split(".")[1]) if group.startswith("block.") else -1 for group in groups]
+    count = max(numbers, default=-1) + 1
+    return [
+        count if group in ("head", "text") else number for group, number in zip(groups, numbers, strict=True)
+    ], count
+
+
+def layers_below(names: Sequence[str]) -> list[int]:
+    """k of each parameter: as in BEiT, 0 for the head, 1 for the last block, and so on to the embedding, one layer."""
+    blocks, count = blocks_of(names)
+    return [count - block for block in blocks]
 
 
 def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:

@@ -47,6 +47,9 @@ HOOKS: dict[str, HookKind] = {
     "freeze_embed": HookKind(Lazy("metaft.hooks.freeze_embed:make")),
     "layer_decay": HookKind(Lazy("metaft.hooks.layer_decay:make"), (Knob(Float("ratio", 0.65, 1.0), 0.75),)),
     "sift": HookKind(Lazy("metaft.hooks.sift:make"), (per_mille(10),)),
+    "surgical": HookKind(
+        Lazy("metaft.hooks.surgical:make"), (Knob(Categorical("part", ("auto", "first", "middle", "last")), "auto"),)
+    ),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

@@ -288,6 +288,7 @@ KNOBS = {
     "freeze_embed": {},
     "layer_decay": {"ratio": 0.8},
     "sift": {},
+    "surgical": {},
     "ema": {"decay": 0.9},
     "lora": {},
 }

@@ -161,6 +161,12 @@ METHODS: dict[str, Method] = dict(
             _lr_factor(10.0),
         ),
         method(
+            "surgical",
+            "a third of the layers, or each as far as its gradient is large beside it",
+            "Lee et al., ICLR 2023",
+            *HOOKS["surgical"].knobs,
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
