@@ -50,6 +50,14 @@ HOOKS: dict[str, HookKind] = {
     "surgical": HookKind(
         Lazy("metaft.hooks.surgical:make"), (Knob(Categorical("part", ("auto", "first", "middle", "last")), "auto"),)
     ),
+    "diff_pruning": HookKind(
+        Lazy("metaft.hooks.diff_pruning:make"),
+        (
+            Knob(Float("penalty", 1e-2, 1e4, log=True), 40.0),
+            Knob(Int("gate_factor", 1, 10_000, log=True), 100),
+            per_mille(5),
+        ),
+    ),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

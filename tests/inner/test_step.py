@@ -289,6 +289,7 @@ KNOBS = {
     "layer_decay": {"ratio": 0.8},
     "sift": {},
     "surgical": {},
+    "diff_pruning": {"penalty": 1.0},
     "ema": {"decay": 0.9},
     "lora": {},
 }

@@ -167,6 +167,12 @@ METHODS: dict[str, Method] = dict(
             *HOOKS["surgical"].knobs,
         ),
         method(
+            "diff_pruning",
+            "theta_0 and a difference of few entries, under an L0 penalty",
+            "Guo et al., ACL 2021",
+            *HOOKS["diff_pruning"].knobs,
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
