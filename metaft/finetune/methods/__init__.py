@@ -173,6 +173,13 @@ METHODS: dict[str, Method] = dict(
             *HOOKS["diff_pruning"].knobs,
         ),
         method(
+            "prompt",
+            "the words before class names, as vectors",
+            "Zhou et al., IJCV 2022",
+            Knob(Categorical("vectors", ("shared", "own")), "shared"),
+            _lr_factor(10.0),
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
