@@ -58,6 +58,14 @@ HOOKS: dict[str, HookKind] = {
             per_mille(5),
         ),
     ),
+    "r_adapter": HookKind(
+        Lazy("metaft.hooks.r_adapter:make"),
+        (
+            Knob(Float("share", 0.0, 1.0), 0.5),
+            Knob(Float("decay", 0.9, 0.9999), 0.99),
+            Knob(Categorical("drop", (0.0, 0.1, 0.2, 0.3, 0.5)), 0.2),
+        ),
+    ),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "lora": HookKind(
         Lazy("metaft.hooks.lora:make"),

@@ -290,6 +290,7 @@ KNOBS = {
     "sift": {},
     "surgical": {},
     "diff_pruning": {"penalty": 1.0},
+    "r_adapter": {"share": 0.6, "decay": 0.9},
     "ema": {"decay": 0.9},
     "lora": {},
 }

@@ -180,6 +180,13 @@ METHODS: dict[str, Method] = dict(
             _lr_factor(10.0),
         ),
         method(
+            "r_adapter",
+            "adapters of attention and MLP, dropped at random, averaged and rescaled, and the head",
+            "Kim et al., ECCV 2024",
+            *HOOKS["r_adapter"].knobs,
+            _lr_factor(10.0),
+        ),
+        method(
             "autoft",
             "fine-tuning with the searched objective, at its share of the way",
             "Choi et al., arXiv 2401.10220",
