@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from metaft.finetune.context import FitContext
+from metaft.hooks.hook import PLAIN
 from metaft.training.schedule import warmup_cosine
 
 
@@ -21,18 +22,40 @@ def with_finetune(context: FitContext, **changes: Any) -> FitContext:
     return context.varied(finetune=context.settings.finetune.model_copy(update=changes))
 
 
-def by_hand(model, rates: dict[str, float], data, context: FitContext) -> torch.nn.Module:
-    """One epoch of 50 images a step by torch.optim.AdamW alone, each named parameter at its learning rate."""
-    trained = [{"params": [model.get_parameter(name)], "initial_lr": rate} for name, rate in rates.items()]
-    optimizer = torch.optim.AdamW(trained, weight_decay=0.1, eps=context.settings.optimizer.eps)
+def by_hand(
+    model,
+    rates: dict[str, float],
+    data,
+    context: FitContext,
+    optimizer=torch.optim.AdamW,
+    hook=PLAIN,
+    knobs=None,
+    **options,
+) -> torch.nn.Module:
+    """One epoch of 50 images a step by torch's optimizer alone, each named parameter at its learning rate.
+
+    A hook does what it does around each step.
+    """
+    parameters = [model.get_parameter(name) for name in rates]
+    anchors = [p.detach().clone() for p in parameters]
+    groups = [{"params": [p], "initial_lr": rate} for p, rate in zip(parameters, rates.values(), strict=True)]
+    optimizer = optimizer(groups, weight_decay=0.1, **(options or {"eps": context.settings.optimizer.eps}))
     order = torch.randperm(len(data.id_train), generator=torch.Generator().manual_seed(context.settings.seed))
+    state = hook.initial(anchors)
     for t, rows in enumerate(order.split(50)):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * warmup_cosine(t, 4, 0.1)
         batch = data.id_train.batch(rows)
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels).backward()
-        optimizer.step()
+        with torch.no_grad():
+            grads, state = hook.before([p.grad for p in parameters], parameters, anchors, state, knobs)
+            for p, g in zip(parameters, grads, strict=True):
+                p.grad = g
+            optimizer.step()
+            after, state = hook.after(parameters, anchors, state, knobs)
+            for p, value in zip(parameters, after, strict=True):
+                p.copy_(value)
     return model
 
 

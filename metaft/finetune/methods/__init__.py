@@ -128,6 +128,8 @@ METHODS: dict[str, Method] = dict(
             "balls around theta_0, radii learned from the next gradient",
             "Tian et al., NeurIPS 2023",
             *HOOKS["ftp"].knobs,
+            Knob(Categorical("optimizer", ("adamw", "sgd")), "adamw"),
+            _lr_factor(1.0),
         ),
         method(
             "spd", "decay towards theta_0 where drift no longer helps", "Tian et al., NeurIPS 2024", *HOOKS["spd"].knobs
