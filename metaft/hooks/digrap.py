@@ -12,7 +12,7 @@ from metaft.config.schema import HookConfig
 from metaft.hooks.hook import Hook, Knobs, State
 from metaft.hooks.patterns import except_for
 from metaft.hooks.radii import adam_move
-from metaft.tensors import Tensors
+from metaft.tensors import Tensors, lengths
 
 _TINY = 1e-30
 
@@ -66,12 +66,7 @@ def _dots(a: Tensors, b: Tensors) -> Tensor:
 
 def _cosines(a: Tensors, b: Tensors) -> Tensor:
     """<a, b> / (|a| |b|) of each pair, [n]; 0, with derivative 0, where either is 0."""
-    return _dots(a, b) / (_lengths(a) * _lengths(b)).clamp(min=_TINY)
-
-
-def _lengths(tensors: Tensors) -> Tensor:
-    """L2 norms, [n], whose derivative at 0 is 0."""
-    return torch.stack([torch.linalg.vector_norm(t) for t in tensors])
+    return _dots(a, b) / (lengths(a) * lengths(b)).clamp(min=_TINY)
 
 
 def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:

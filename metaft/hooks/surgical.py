@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from metaft.clip.classifier import grouped
@@ -15,7 +14,7 @@ from metaft.hooks.chosen import Chosen
 from metaft.hooks.hook import Hook, Knobs
 from metaft.hooks.layer_decay import blocks_of
 from metaft.hooks.scaled import Scaled
-from metaft.tensors import Tensors
+from metaft.tensors import Tensors, lengths
 
 PARTS = ("first", "middle", "last")
 _TINY = 1e-30
@@ -40,17 +39,15 @@ class AutoRGN(Scaled):
 
     def shares(self, grads: Tensors, values: Tensors, knobs: Knobs) -> list[Tensor]:
         """s of each tensor's layer."""
-        norms = [torch.stack([_length([t[i] for i in layer]) for layer in self._layers]) for t in (grads, values)]
-        relative = norms[0] / norms[1].clamp(min=_TINY)
+        relative = self._lengths(grads) / self._lengths(values).clamp(min=_TINY)
         share = relative / relative.max().clamp(min=_TINY)
         of = {i: share[number] for number, layer in enumerate(self._layers) for i in layer}
         return [of[i].to(p) for i, p in enumerate(values)]
 
-
-def _length(tensors: Sequence[Tensor]) -> Tensor:
-    """The L2 norm of all entries, [], whose derivative at 0 is 0."""
-    length: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
-    return length
+    def _lengths(self, tensors: Tensors) -> Tensor:
+        """The L2 norm of each layer."""
+        each = lengths(tensors)
+        return lengths([each[list(layer)] for layer in self._layers])
 
 
 def parts_of(names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from metaft.inner.step import DifferentiableAdamW, Step, higher
 from metaft.inner.unroll import Unroll
 from metaft.objective.registry import TERMS, Term
 from metaft.training.batches import SourceBatch
+from tests.conftest import by_default
 from tests.inner.problems import EPS, TOWERS, B, H, hooked, loss_of, parameters_of, problem, tiny
 
 KEEP, REPLAY, SEGMENTS = (Unroll(StorageConfig(storage=name)) for name in ("keep", "replay", "segments"))
@@ -308,7 +309,7 @@ class TestHooks:
             assert abs(float(gradient[name])) > 1e-9, f"{name} moves nothing"
             assert case.error(name, gradient, (1e-5, 1e-6), bound=1e-4) < 1e-4, name
 
-    @pytest.mark.parametrize("method", ["ftp", "lora"])
+    @pytest.mark.parametrize("method", by_default(("ftp", "lora"), HOOKS))
     def test_replay_and_forward_mode_agree(self, method):
         case = hooked(method, KNOBS[method])
         _, kept = KEEP(case.loop())
