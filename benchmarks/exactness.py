@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from metaft import config, pipeline
 from metaft.clip.classifier import Classifier, grouped, picked_parameters
 from metaft.config.schema import AdamWConfig, StepConfig
-from metaft.finetune.trainee import adamw
+from metaft.finetune.optimizers import adamw
 from metaft.inner import InnerState, Step, estimate
 from metaft.objective import WeightedLoss
 from metaft.training.batches import TrainBatch

@@ -16,6 +16,11 @@ def dot(a: Tensors, b: Tensors) -> Tensor:
     return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).double().sum()
 
 
+def lengths(tensors: Sequence[Tensor]) -> Tensor:
+    """The L2 norm of each tensor, [n]; its derivative at 0 is 0."""
+    return torch.stack([torch.linalg.vector_norm(t) for t in tensors])
+
+
 def pulled(values: Sequence[Tensor], adjoints: Sequence[Tensor], inputs: Sequence[Tensor], **how: bool) -> Tensors:
     """The derivative of <values, adjoints> by each input, 0 where there is none; values may be no part of a graph.
 

@@ -17,7 +17,7 @@ from metaft.build import space as spaces
 from metaft.build.problem import problem_in
 from metaft.clip.classifier import Classifier, grouped, picked_parameters, trainable
 from metaft.config.schema import StepConfig
-from metaft.finetune.trainee import adamw
+from metaft.finetune.optimizers import adamw
 from metaft.inner import Footprint, InnerState, Loop, Step
 from metaft.inner.storage import footprint_of
 from metaft.objective import WeightedLoss

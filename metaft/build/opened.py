@@ -66,16 +66,21 @@ def _ranks(work: Workspace) -> list[Fault]:
 
 
 def _patterns(work: Workspace) -> list[Fault]:
-    """Faults of patterns that match no parameter name."""
+    """Faults of patterns that match no parameter name, and of hooks that find no parameter to act on."""
     cfg, faults = work.cfg, list[Fault]()
     try:
         names = work.trained(text=False)
         included(names, cfg.finetune.exclude)
-        if "lora" in (cfg.search.method, cfg.finetune.method, *cfg.evaluation.methods):
-            parameters = picked_parameters(work.classifier, names)
-            hook_for("lora", names, cfg.finetune)[0].variables(parameters, torch.Generator())
     except ConfigError as error:
-        faults += error.faults
+        return list(error.faults)
+    asked = (cfg.search.method, cfg.finetune.method, *cfg.evaluation.methods)
+    for name in (name for name in HOOKS if name in asked):
+        try:
+            hook = hook_for(name, names, cfg.finetune)[0]
+            if name == "lora":
+                hook.variables(picked_parameters(work.classifier, names), torch.Generator())
+        except ConfigError as error:
+            faults += error.faults
     return faults
 
 

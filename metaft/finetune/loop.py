@@ -10,6 +10,7 @@ import torch
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext, FitSettings, Steer
+from metaft.finetune.optimizers import MakeOptimizer, adamw
 from metaft.finetune.own import Own
 from metaft.finetune.record import Record, Watch
 from metaft.finetune.trainee import MakeHook, Trainee
@@ -29,6 +30,7 @@ def train(
     name: str,
     *,
     hook: MakeHook | None = None,
+    optimizer: MakeOptimizer = adamw,
     finish: Callable[[Classifier], Classifier] = lambda model: model,
     steer: Steer | None = None,
     own: Own | None = None,
@@ -41,6 +43,7 @@ def train(
         name: the method's, for the log and the keeper.
         hook: makes the hook of every step and its knobs from the model and the names of its trained parameters, instead
             of the one that the objective names.
+        optimizer: makes what takes the steps.
         finish: is applied to the model of each check before it is judged.
         steer: gives the objective of each step; by default the objective's schedule does.
         own: a term that is added to the objective's (see `metaft.finetune.own`).
@@ -51,7 +54,8 @@ def train(
     """
     settings, steer = context.settings, steer or follow(objective)
     batches = _batches(classifier, objective, data, settings)
-    trainee, watch = Trainee.begin(classifier, objective, settings, hook, own), Watch(name, settings.steps)
+    trainee = Trainee.begin(classifier, objective, settings, hook, optimizer, own)
+    watch = Watch(name, settings.steps)
     record = Record(name, objective, data, context, watch)
     record.take_up(trainee)
     with bar(name, total=settings.steps, initial=trainee.step) as progress:
@@ -72,9 +76,12 @@ def train(
     return record.best(classifier)
 
 
-def train_with_hook(classifier: Classifier, data: SearchData, context: FitContext, method: str) -> Classifier:
+def train_with_hook(
+    classifier: Classifier, data: SearchData, context: FitContext, method: str, optimizer: MakeOptimizer = adamw
+) -> Classifier:
     """Fine-tune on the plain objective with the registered hook of a method."""
-    return train(classifier, replace(context.settings.plain, method=method), data, context, method)
+    objective = replace(context.settings.plain, method=method)
+    return train(classifier, objective, data, context, method, optimizer=optimizer)
 
 
 def follow(objective: Objective) -> Steer:

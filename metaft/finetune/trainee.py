@@ -13,16 +13,16 @@ from torch.func import functional_call
 from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
 from metaft.clip.precision import matmuls
-from metaft.config.schema import AdamWConfig, ComputeConfig
+from metaft.config.schema import ComputeConfig
 from metaft.finetune.context import FitSettings
 from metaft.finetune.gathered import cut, joined, pull, pulls
+from metaft.finetune.optimizers import MakeOptimizer, adamw, parameter_groups
 from metaft.finetune.own import Own, Seen
 from metaft.finetune.running import Running
 from metaft.finetune.scaling import Scale
 from metaft.hooks.hook import PLAIN, Hook, State
 from metaft.hooks.registry import hook_for
 from metaft.inner.state import InnerState
-from metaft.names import value_for
 from metaft.objective.objective import Objective
 from metaft.objective.weighted import WeightedLoss
 from metaft.tensors import Tensors, with_zeros
@@ -44,7 +44,7 @@ class Trainee:
         pretrained: the trained parameters as they began, by name.
         hook, knobs: what a method changes in a step.
         variables: what the optimizer moves, by name; `anchors` are their first values.
-        optimizer: torch's AdamW, with a group for each parameter group.
+        optimizer: torch's AdamW, or another of torch's, with a group for each parameter group.
         loss: the weighted sum of terms.
         objective: what the current step descends.
         extra: the hook's state.
@@ -61,7 +61,7 @@ class Trainee:
     knobs: Mapping[str, Any]
     variables: dict[str, Tensor]
     anchors: list[Tensor]
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     loss: WeightedLoss
     objective: Objective
     extra: State
@@ -75,6 +75,7 @@ class Trainee:
         objective: Objective,
         settings: FitSettings,
         make_hook: MakeHook | None,
+        make_optimizer: MakeOptimizer = adamw,
         own: Own | None = None,
     ) -> Trainee:
         """A trainee at the classifier's parameters, with the given hook or the one that the objective names."""
@@ -84,7 +85,7 @@ class Trainee:
         first = hook.variables(pretrained, torch.Generator().manual_seed(settings.seed))
         anchors = [v.detach() for v in first.values()]
         variables = {name: v.detach().clone().requires_grad_() for name, v in first.items()}
-        optimizer = adamw(variables, objective.values(), settings.optimizer, how.precision)
+        optimizer = make_optimizer(variables, objective.values(), settings.optimizer, how.precision)
         count = sum(p.numel() for p in pretrained.values())
         return cls(
             classifier,
@@ -225,29 +226,3 @@ def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -
         return PLAIN, {}
     knobs = {**finetune.knobs, method: {**finetune.knobs.get(method, {}), **objective.knobs}}
     return hook_for(method, names, finetune.model_copy(update={"knobs": knobs}))
-
-
-def adamw(
-    variables: Mapping[str, Tensor], values: Mapping[str, Any], constants: AdamWConfig, precision: str = "float32"
-) -> torch.optim.AdamW:
-    """torch's AdamW over the variables, each group with its lr and weight decay from `values`.
-
-    It is the one that goes through memory once, which on a CPU rounds otherwise than torch's default, and so is not
-    taken there at float32.
-    """
-    places = {v.device.type for v in variables.values()}
-    fused = places == {"cuda"} or (places == {"cpu"} and precision != "float32")
-    groups = parameter_groups(variables, values)
-    return torch.optim.AdamW(groups, betas=constants.betas, eps=constants.eps, fused=fused or None)
-
-
-def parameter_groups(variables: Mapping[str, Tensor], values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The variables of each group with its lr and weight decay, as torch's optimizers take them."""
-    return [
-        {
-            "params": [variables[name] for name in members],
-            "lr": value_for(values, "lr", group),
-            "weight_decay": value_for(values, "wd", group),
-        }
-        for group, members in grouped(variables).items()
-    ]

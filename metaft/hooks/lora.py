@@ -12,7 +12,7 @@ from torch import Tensor
 from metaft.config.schema import HookConfig
 from metaft.errors import ConfigError, Fault
 from metaft.hooks.hook import Hook
-from metaft.hooks.patterns import bare, matching
+from metaft.hooks.patterns import bare, is_of_head, matching
 
 ATTENTION = (
     *("*attn.in_proj_weight", "*attn.out_proj.weight"),  # nn.MultiheadAttention, query, key and value stacked
@@ -60,7 +60,7 @@ class LoRA(Hook):
             a = torch.rand(self.rank, w.shape[1], generator=generator, dtype=w.dtype).to(w.device)
             made[name + A] = bound * (2 * a - 1)
             made[name + B] = torch.zeros(w.shape[0], self.rank, dtype=w.dtype, device=w.device)
-        return {**made, **{name: p for name, p in pretrained.items() if bare(name).startswith("head.")}}
+        return {**made, **{name: p for name, p in pretrained.items() if is_of_head(name)}}
 
     def parameters(self, variables: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The merged matrices W_0 + alpha / rank B A, and the head."""

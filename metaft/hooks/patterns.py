@@ -21,6 +21,11 @@ def bare(name: str) -> str:
     return name
 
 
+def is_of_head(name: str) -> bool:
+    """Whether a parameter is the last layer's."""
+    return bare(name).startswith("head.")
+
+
 def matching(names: Sequence[str], patterns: Sequence[str], field: str = "", what: str = "parameter") -> list[str]:
     """The names that a pattern (with `*`) matches; with a `field` to blame, every pattern must match one.
 

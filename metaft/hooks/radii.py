@@ -17,6 +17,21 @@ LEAST = 0.01  # of the longest row: a smaller ball would leave its direction to 
 _FLOOR = 1e-30  # under the square root, whose derivative at 0 is infinite
 
 
+def adam_move(
+    gradient: Tensor, taken: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The number of gradients so far and Adam's moments after one more, and its move at learning rate 1; all [n].
+
+    A gradient counts from the first that is not 0, so that an idle beginning does not dilute the moments.
+    """
+    taken = taken + ((gradient != 0) | (taken > 0))
+    b1, b2 = BETAS
+    exp_avg = torch.lerp(exp_avg, gradient, 1 - b1)
+    exp_avg_sq = torch.lerp(exp_avg_sq, gradient.square(), 1 - b2)
+    c1, c2 = (1 - b ** taken.clamp(min=1.0) for b in BETAS)
+    return taken, exp_avg, exp_avg_sq, exp_avg / c1 / ((exp_avg_sq / c2 + _FLOOR).sqrt() + EPS)
+
+
 class Radii(NamedTuple):
     """The state of n tensors' radii.
 
@@ -59,15 +74,9 @@ class Radii(NamedTuple):
     def adapted(self, gradient: Tensor, speed: Any) -> Radii:
         """One Adam step down a gradient d loss / d gamma, [n], of length `speed` times the longest row.
 
-        That unit makes the same speed mean the same for tensors of any width and at any learning rate. A gradient
-        counts from the first that is not 0, so that an unconstrained beginning does not dilute the moments.
+        That unit makes the same speed mean the same for tensors of any width and at any learning rate.
         """
-        taken = self.taken + ((gradient != 0) | (self.taken > 0))
-        b1, b2 = BETAS
-        exp_avg = torch.lerp(self.exp_avg, gradient, 1 - b1)
-        exp_avg_sq = torch.lerp(self.exp_avg_sq, gradient.square(), 1 - b2)
-        c1, c2 = (1 - b ** taken.clamp(min=1.0) for b in BETAS)
-        move = exp_avg / c1 / ((exp_avg_sq / c2 + _FLOOR).sqrt() + EPS)
+        taken, exp_avg, exp_avg_sq, move = adam_move(gradient, self.taken, self.exp_avg, self.exp_avg_sq)
         return Radii(taken, self.radius - speed * self.longest * move, exp_avg, exp_avg_sq, self.norms)
 
     def within(self) -> Radii:

@@ -31,12 +31,41 @@ class HookKind:
     knobs: tuple[Knob, ...] = ()
 
 
+def per_mille(default: int) -> Knob:
+    """How many entries of a thousand move."""
+    return Knob(Int("per_mille", 1, 1000, log=True), default)
+
+
 HOOKS: dict[str, HookKind] = {
     "ftp": HookKind(
         Lazy("metaft.hooks.ftp:make"),
         (Knob(Float("kappa", 0.0, 1.0), 1.0), Knob(Float("speed", 1e-3, 1.0, log=True), 0.1), Knob(NORMS, "mars")),
     ),
     "spd": HookKind(Lazy("metaft.hooks.spd:make"), (Knob(Float("strength", 0.0, 2.0), 1.0),)),
+    "digrap": HookKind(Lazy("metaft.hooks.digrap:make"), (Knob(Float("speed", 1e-3, 1.0, log=True), 0.1),)),
+    "bitfit": HookKind(Lazy("metaft.hooks.bitfit:make")),
+    "freeze_embed": HookKind(Lazy("metaft.hooks.freeze_embed:make")),
+    "layer_decay": HookKind(Lazy("metaft.hooks.layer_decay:make"), (Knob(Float("ratio", 0.65, 1.0), 0.75),)),
+    "sift": HookKind(Lazy("metaft.hooks.sift:make"), (per_mille(10),)),
+    "surgical": HookKind(
+        Lazy("metaft.hooks.surgical:make"), (Knob(Categorical("part", ("auto", "first", "middle", "last")), "auto"),)
+    ),
+    "diff_pruning": HookKind(
+        Lazy("metaft.hooks.diff_pruning:make"),
+        (
+            Knob(Float("penalty", 1e-2, 1e4, log=True), 40.0),
+            Knob(Int("gate_factor", 1, 10_000, log=True), 100),
+            per_mille(5),
+        ),
+    ),
+    "r_adapter": HookKind(
+        Lazy("metaft.hooks.r_adapter:make"),
+        (
+            Knob(Float("share", 0.0, 1.0), 0.5),
+            Knob(Float("decay", 0.9, 0.9999), 0.99),
+            Knob(Categorical("drop", (0.0, 0.1, 0.2, 0.3, 0.5)), 0.2),
+        ),
+    ),
     "ema": HookKind(Lazy("metaft.hooks.ema:make"), (Knob(Float("decay", 0.9, 0.9999), 0.99),)),
     "mixout": HookKind(Lazy("metaft.hooks.mixout:make"), (Knob(Float("probability", 0.0, 0.95), 0.9),)),
     "gmixout": HookKind(

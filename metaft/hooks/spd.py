@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from metaft.config.schema import HookConfig
 from metaft.hooks.hook import Hook, Knobs, State
 from metaft.hooks.patterns import except_for
-from metaft.tensors import Tensors
+from metaft.tensors import Tensors, lengths
 
 _TINY = 1e-30
 
@@ -39,20 +38,15 @@ class SPD(Hook):
         """The gradients unchanged, and whether they ask each tensor to go back, with its distance so far."""
         drifts = [p - a for p, a in zip(values, anchors, strict=True)]
         pulls = torch.stack([(g * c).sum() for g, c in zip(grads, drifts, strict=True)])
-        return grads, ((pulls > 0).to(pulls.dtype), _lengths(drifts))
+        return grads, ((pulls > 0).to(pulls.dtype), lengths(drifts))
 
     def after(self, values: Tensors, anchors: Tensors, state: State, knobs: Knobs) -> tuple[Tensors, State]:
         """The proposed values, drawn back where their tensor is to be held."""
         held, before = state
-        now = _lengths([p - a for p, a in zip(values, anchors, strict=True)])
+        now = lengths([p - a for p, a in zip(values, anchors, strict=True)])
         growth = (1 - before / now.clamp(min=_TINY)).clamp(min=0.0)
         kept = (1 - knobs["strength"] * growth * held).clamp(min=0.0)
         return [torch.lerp(a, p, w) for p, a, w in zip(values, anchors, kept, strict=True)], state
-
-
-def _lengths(drifts: Tensors) -> Tensor:
-    """L2 norms, [n], whose derivative at 0 is 0."""
-    return torch.stack([torch.linalg.vector_norm(c) for c in drifts])
 
 
 def make(names: Sequence[str], knobs: Mapping[str, Any], settings: HookConfig) -> Hook:

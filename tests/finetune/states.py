@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from metaft.finetune.context import FitContext
+from metaft.hooks.hook import PLAIN
+from metaft.training.schedule import warmup_cosine
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -18,6 +20,59 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 def with_finetune(context: FitContext, **changes: Any) -> FitContext:
     """The context with other settings of the section `finetune`."""
     return context.varied(finetune=context.settings.finetune.model_copy(update=changes))
+
+
+def by_hand(
+    model,
+    rates: dict[str, float],
+    data,
+    context: FitContext,
+    optimizer=torch.optim.AdamW,
+    hook=PLAIN,
+    knobs=None,
+    **options,
+) -> torch.nn.Module:
+    """One epoch of 50 images a step by torch's optimizer alone, each named parameter at its learning rate.
+
+    A hook does what it does around each step.
+    """
+    parameters = [model.get_parameter(name) for name in rates]
+    anchors = [p.detach().clone() for p in parameters]
+    groups = [{"params": [p], "initial_lr": rate} for p, rate in zip(parameters, rates.values(), strict=True)]
+    optimizer = optimizer(groups, weight_decay=0.1, **(options or {"eps": context.settings.optimizer.eps}))
+    order = torch.randperm(len(data.id_train), generator=torch.Generator().manual_seed(context.settings.seed))
+    state = hook.initial(anchors)
+    for t, rows in enumerate(order.split(50)):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * warmup_cosine(t, 4, 0.1)
+        batch = data.id_train.batch(rows)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels).backward()
+        with torch.no_grad():
+            grads, state = hook.before([p.grad for p in parameters], parameters, anchors, state, knobs)
+            for p, g in zip(parameters, grads, strict=True):
+                p.grad = g
+            optimizer.step()
+            after, state = hook.after(parameters, anchors, state, knobs)
+            for p, value in zip(parameters, after, strict=True):
+                p.copy_(value)
+    return model
+
+
+def moved(model, other) -> set[str]:
+    """The names of the parameters in which two models differ."""
+    return {name for name, p in model.named_parameters() if not torch.equal(p, other.get_parameter(name))}
+
+
+def close(model, other) -> None:
+    """Two models' parameters are equal but for the order of additions, which is all that moves a key bias."""
+    dead = model.dead()
+    with torch.no_grad():
+        for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
+            ours, theirs = p.clone(), q.clone()
+            if name in dead:
+                ours[dead[name]] = theirs[dead[name]] = 0.0
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 class Keeper:

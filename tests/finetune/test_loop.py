@@ -17,26 +17,12 @@ from metaft.finetune.loop import train
 from metaft.finetune.methods import METHODS
 from metaft.metrics import accuracy
 from metaft.objective import Objective
-from metaft.training.schedule import warmup_cosine
-from tests.finetune.states import Keeper, same
+from tests.finetune.states import Keeper, by_hand, close, same
 
 
 def test_plain_fine_tuning_is_torch_and_nothing_else(work, data, context, tuned):
-    model = work.fresh()
-    trained = picked_parameters(model, trainable(model, text=False, freeze=()))
-    eps = context.settings.optimizer.eps
-    optimizer = torch.optim.AdamW(trained.values(), lr=1e-3, weight_decay=0.1, eps=eps)
-    g = torch.Generator().manual_seed(context.settings.seed)
-    order = torch.randperm(len(data.id_train), generator=g)
-    for t, rows in enumerate(order.split(50)):
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * warmup_cosine(t, 4, 0.1)
-        batch = data.id_train.batch(rows)
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(batch.images).logits, batch.labels).backward()
-        optimizer.step()
-    for ours, theirs in zip(tuned.parameters(), model.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    names = trainable(work.classifier, text=False, freeze=())
+    close(tuned, by_hand(work.fresh(), dict.fromkeys(names, 1e-3), data, context))
 
 
 def test_theta_0_is_not_touched(work, data, context):

@@ -31,6 +31,11 @@ H = {
     **{"ce": 1.0, "dcm": 0.3, "entropy": 0.2, "flyp": 0.4, "hinge": 0.1, "kd": 0.5},
     **{"l1init": 0.05, "l1zero": 0.05, "l2init": 0.1, "l2zero": 0.02, "lr": 1e-3, "wd": 0.2},
 }
+SET = {  # gates close within T steps
+    "lora": {"rank": 2},
+    "gmixout": {"every": 2},
+    "diff_pruning": {"gate_factor": 3000, "per_mille": 1000},
+}
 BY_GROUP = {"lr@head": 3e-3, "wd@stem": 0.5, "l2init@block.0.attn": 0.3}
 
 
@@ -133,9 +138,7 @@ def problem(
 def hooked(method: str, knobs: dict[str, float]) -> Problem:
     classifier = tiny("vit")
     names = names_of(classifier)
-    settings = HookConfig(
-        knobs={"lora": {"rank": 2}, "gmixout": {"every": 2}}, lora_targets=("clip.visual.*.attn.in_proj_weight",)
-    )
+    settings = HookConfig(knobs=SET, lora_targets=("clip.visual.*.attn.in_proj_weight",))
     hook, defaults = hook_for(method, names, settings)
     step = Step(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS), hook, defaults)
     return _on("vit", classifier, step, {**H, **{f"{method}.{knob}": value for knob, value in knobs.items()}})

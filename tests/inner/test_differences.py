@@ -49,7 +49,8 @@ def test_agrees_with_the_exact_derivative(tower, by_group):
 
 @pytest.mark.parametrize("method", HOOKS)
 def test_hooks_and_their_knobs(method):
-    assert differ(hooked(method, KNOBS[method])) < 1e-6
+    spacing = NEAR / 30 if method == "diff_pruning" else NEAR  # past few of its gates' kinks
+    assert differ(hooked(method, KNOBS[method]), Differences(spacing=spacing)) < 1e-6
 
 
 def test_parts_sources_captions_and_the_share_of_the_way():

@@ -16,6 +16,7 @@ from metaft.inner.step import DifferentiableAdamW, Step, higher
 from metaft.inner.unroll import Unroll
 from metaft.objective.registry import TERMS, Term
 from metaft.training.batches import SourceBatch
+from tests.conftest import by_default
 from tests.inner.problems import EPS, TOWERS, B, H, hooked, loss_of, parameters_of, problem, tiny
 
 KEEP, REPLAY, SEGMENTS = (Unroll(StorageConfig(storage=name)) for name in ("keep", "replay", "segments"))
@@ -281,8 +282,20 @@ def test_what_is_not_trained_stays():
 
 # moderate steps, so that rows end up on and within their balls but none near its kink
 KNOBS = {
-    **{"ftp": {"kappa": 0.7, "speed": 0.05}, "spd": {"strength": 0.8}, "ema": {"decay": 0.9}, "lora": {}},
-    **{"mixout": {"probability": 0.4}, "gmixout": {"probability": 0.4, "decay": 0.8}},
+    "ftp": {"kappa": 0.7, "speed": 0.05},
+    "spd": {"strength": 0.8},
+    "digrap": {"speed": 0.3},
+    "bitfit": {},
+    "freeze_embed": {},
+    "layer_decay": {"ratio": 0.8},
+    "sift": {},
+    "surgical": {},
+    "diff_pruning": {"penalty": 1.0},
+    "r_adapter": {"share": 0.6, "decay": 0.9},
+    "mixout": {"probability": 0.4},
+    "gmixout": {"probability": 0.4, "decay": 0.8},
+    "ema": {"decay": 0.9},
+    "lora": {},
 }
 
 
@@ -298,7 +311,7 @@ class TestHooks:
             assert abs(float(gradient[name])) > 1e-9, f"{name} moves nothing"
             assert case.error(name, gradient, (1e-5, 1e-6), bound=1e-4) < 1e-4, name
 
-    @pytest.mark.parametrize("method", ["ftp", "lora"])
+    @pytest.mark.parametrize("method", by_default(("ftp", "lora"), HOOKS))
     def test_replay_and_forward_mode_agree(self, method):
         case = hooked(method, KNOBS[method])
         _, kept = KEEP(case.loop())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from metaft.finetune.method import Method, always, method
 from metaft.hooks.knobs import Knob, settled
-from metaft.hooks.registry import HOOKS, NORMS
+from metaft.hooks.registry import HOOKS, NORMS, per_mille
 from metaft.objective.heads import HEADS
 from metaft.space import Categorical, Float, Int
 
@@ -39,6 +39,11 @@ def _strength(default: float) -> Knob:
 def _own(default: float) -> Knob:
     """The weight of a term of a method's own; at 0 the method is plain fine-tuning."""
     return Knob(Float("weight", 0.0, 100.0, scale="asinh"), default)
+
+
+def _lr_factor(default: float) -> Knob:
+    """The learning rate in units of plain fine-tuning's."""
+    return Knob(Float("lr_factor", 0.1, 100.0, log=True), default)
 
 
 MIX = Knob(Float("alpha", 0.0, 1.0), None)  # the weight of the fine-tuned model
@@ -90,7 +95,7 @@ METHODS: dict[str, Method] = dict(
             "low-rank updates of attention, and the head",
             "Hu et al., ICLR 2022",
             *HOOKS["lora"].knobs,
-            Knob(Float("lr_factor", 0.1, 100.0, log=True), 10.0),
+            _lr_factor(10.0),
         ),
         method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
         method(
@@ -193,9 +198,65 @@ METHODS: dict[str, Method] = dict(
             "balls around theta_0, radii learned from the next gradient",
             "Tian et al., NeurIPS 2023",
             *HOOKS["ftp"].knobs,
+            Knob(Categorical("optimizer", ("adamw", "sgd")), "adamw"),
+            _lr_factor(1.0),
         ),
         method(
             "spd", "decay towards theta_0 where drift no longer helps", "Tian et al., NeurIPS 2024", *HOOKS["spd"].knobs
+        ),
+        method(
+            "digrap",
+            "steps without a learned share of what takes them further from theta_0",
+            "Huang et al., ICLR 2025",
+            *HOOKS["digrap"].knobs,
+        ),
+        method("bitfit", "biases and the head alone", "Ben Zaken et al., ACL 2022", _lr_factor(10.0)),
+        method("freeze_embed", "all but what embeds patches", "Kumar et al., arXiv 2211.09359"),
+        method(
+            "layer_decay",
+            "learning rates that fall with every layer from the output",
+            "Clark et al., ICLR 2020",
+            *HOOKS["layer_decay"].knobs,
+        ),
+        method(
+            "sift",
+            "the entries of each tensor with the largest first gradients, and the head",
+            "Song et al., ICML 2024",
+            *HOOKS["sift"].knobs,
+            _lr_factor(10.0),
+        ),
+        method(
+            "saft",
+            "the entries of all tensors with the largest gradients over id_train",
+            "Nguyen et al., ECCV 2024",
+            per_mille(1),
+            _lr_factor(10.0),
+        ),
+        method(
+            "surgical",
+            "a third of the layers, or each as far as its gradient is large beside it",
+            "Lee et al., ICLR 2023",
+            *HOOKS["surgical"].knobs,
+        ),
+        method(
+            "diff_pruning",
+            "theta_0 and a difference of few entries, under an L0 penalty",
+            "Guo et al., ACL 2021",
+            *HOOKS["diff_pruning"].knobs,
+        ),
+        method(
+            "prompt",
+            "the words before class names, as vectors",
+            "Zhou et al., IJCV 2022",
+            Knob(Categorical("vectors", ("shared", "own")), "shared"),
+            _lr_factor(10.0),
+        ),
+        method(
+            "r_adapter",
+            "adapters of attention and MLP, dropped at random, averaged and rescaled, and the head",
+            "Kim et al., ECCV 2024",
+            *HOOKS["r_adapter"].knobs,
+            _lr_factor(10.0),
         ),
         method(
             "autoft",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
-from metaft.finetune.knobs import knobs_of
+from metaft.finetune.knobs import paced
 from metaft.finetune.loop import train_with_hook
 
 
@@ -16,6 +14,4 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
     Low-rank factors want a larger learning rate than full matrices: `lr_factor` times plain fine-tuning's.
     """
-    plain = context.settings.plain
-    faster = replace(plain, lr=plain.lr * knobs_of("lora", context)["lr_factor"])
-    return train_with_hook(classifier, data, context.varied(plain=faster), "lora")
+    return train_with_hook(classifier, data, paced("lora", context), "lora")

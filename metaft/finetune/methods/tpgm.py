@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from metaft.clip.classifier import Classifier, picked_parameters, trainable
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.loop import train
+from metaft.finetune.slopes import slope
 from metaft.hooks.hook import Hook
 from metaft.hooks.patterns import included
 from metaft.hooks.tpgm import TPGM, Probe
-from metaft.tensors import Tensors, with_zeros
+from metaft.tensors import Tensors
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
@@ -59,10 +58,6 @@ def _probe(model: Classifier, names: Sequence[str], data: SearchData, context: F
         generator = torch.Generator().manual_seed(context.settings.seed * 1_000_003 + number)
         batch = split.batch(torch.randperm(len(split), generator=generator)[:size], context.settings.device)
         context.cost.step_equivalents += size / context.settings.finetune.batch_size
-        with torch.enable_grad():
-            leaves = [v.detach().requires_grad_() for v in values]
-            out = functional_call(model, dict(zip(names, leaves, strict=True)), (batch.images,))
-            grads = torch.autograd.grad(F.cross_entropy(out.logits, batch.labels), leaves, allow_unused=True)
-        return with_zeros(grads, leaves)
+        return slope(model, dict(zip(names, values, strict=True)), batch)
 
     return probe
