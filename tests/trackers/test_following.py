@@ -106,6 +106,7 @@ def test_by_default_there_is_none(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.full
 def test_a_run_is_the_same_and_goes_on_with_others(small, tmp_path, made):
     words = ("--mode", "random", "evaluation.methods=[zero_shot, ft]", *small, "search.trials=2")
     assert main(["--out", str(tmp_path / "plain"), *words]) == 0

@@ -72,6 +72,7 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
+@pytest.mark.full
 def test_tensorboard(tmp_path, monkeypatch):
     logged("tensorboard", tmp_path / "run", monkeypatch)
     expected = {"search/value": [(0, 2.0), (1, 1.5)], "search/best": [(1, 1.5)], "ft/loss": [(31, 0.25)]}
@@ -110,7 +111,6 @@ def test_wandb(tmp_path, monkeypatch):
     assert {("search/*", "search/step"), ("ft/*", "ft/step")} <= set(metrics)
 
 
-@pytest.mark.full
 def test_trackio(tmp_path, monkeypatch):
     logged("trackio", tmp_path / "run", monkeypatch)
     (file,) = (tmp_path / "run" / "trackio").glob("metaft*.db")
