@@ -20,18 +20,20 @@ from metaft.clip.export import export
 from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, DataError, Fault, on_a_line
+from metaft.events import EVENTS as EVENTS
 from metaft.events import Events
 from metaft.files import TEMPORARY, claim, from_json, to_json, unwritable, write
 from metaft.objective.objective import Objective
 from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
+from metaft.report.run import EXAMPLES
 from metaft.results import Results
 from metaft.search.journal import PLACE, Journal
 from metaft.texts import read_text
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 FIRST = "identity.json"  # of what a run writes
-EVENTS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
+CHECKPOINTS = "checkpoints"
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
     *("config.yaml", "seeds.json", FIRST, EVENTS, "results.json", "objective.yaml"),
     *("search", CHECKPOINTS, "model"),
@@ -166,6 +168,11 @@ class RunFolder:
         """Write objective.yaml, whose presence says that a search has ended."""
         if ranks.leads():
             learned.save(self.objective)
+
+    def show(self, examples: Mapping[str, Any] | None) -> None:
+        """Write examples.json, which the report shows: what is fixed and broken on ood_val, if anything is known."""
+        if ranks.leads() and examples is not None:
+            write(self.path / EXAMPLES, to_json(examples) + "\n")
 
     def finish(self, work: Workspace, results: Results, handed_back: Classifier | None) -> None:
         """Write the model that is handed back, the results and their report."""

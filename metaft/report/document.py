@@ -103,8 +103,20 @@ class _Suite(_Form):
     version: int | None = None
 
 
+class _Images(_Form):
+    n: int = 0
+
+
 class _Provenance(_Form):
     suite: _Suite | None = None
+    command: list[str] = []
+    versions: dict[str, str | None] = {}
+    commit: str | None = None
+    date: str = ""
+    metric: str = "accuracy"
+    device: dict[str, str | int | None] = {}
+    data: dict[str, _Images] = {}
+    classes: list[str] = []
 
 
 class _Results(_Form):
