@@ -80,10 +80,8 @@ def test_warnings_are_told_first_and_in_words():
     said = found(RICH)
     assert said[0] == "lora gave no result: diverged in step 3"
     assert "ood_val has 80 images" in said[1]
-    assert (
-        "The choice is within noise: on ood_val autoft has 62.5 % and wise_ft 61.0 %, with a standard error of 5.4 points"
-        in said[2]
-    )
+    near = "The choice is within noise: on ood_val autoft has 62.5 % and wise_ft 61.0 %, with a standard error of 5.4"
+    assert near in said[2]
     assert said[3].startswith("1 of 6 trials came to nothing (1 diverged); many of them")
     assert "1 of 1 hypergradients that were checked are off" in said[4]
     assert "2 domains of the tests" in said[5]
