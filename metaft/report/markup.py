@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -42,12 +42,14 @@ def folded(summary: str, body: Markup) -> Markup:
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, body) if body else NONE
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Cell | str]], caption: str, *, best: int = -1) -> Markup:
-    """A table whose rows a press on a heading sorts; `best` is the number of the row that stands out."""
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[Cell | str]], caption: str, *, best: Collection[int] = ()
+) -> Markup:
+    """A table whose rows a press on a heading sorts; `best` are the numbers of the rows that stand out."""
     head = joined(Markup('<th scope="col">{}</th>').format(name) for name in header)
     body = joined(
         Markup("<tr{}>{}</tr>").format(
-            Markup(' class="kept"') if i == best else "",
+            Markup(' class="kept"') if i in best else "",
             joined(_cell(cell, first=j == 0) for j, cell in enumerate(row)),
         )
         for i, row in enumerate(rows)

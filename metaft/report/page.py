@@ -68,14 +68,14 @@ def render(runs: Sequence[Run], title: str) -> str:
     if len(runs) == 1:
         parts += [(name, body(runs[0])) for name, body in EACH]
     else:
-        parts += [(run.name, _own(run)) for run in runs]
+        parts += [(run.label, _own(run)) for run in runs]
     kept = [(f"s{number}", name, body) for number, (name, body) in enumerate(parts) if body]
     style, script = (Markup((HERE / f"page.{kind}").read_text(encoding="utf-8")) for kind in ("css", "js"))
     return PAGE.format(
         title=title,
         style=style,
         script=script,
-        what=" \N{MIDDLE DOT} ".join(filter(None, (_known(run) for run in runs[:3]))),
+        what=_known(runs[0]) if len(runs) == 1 else f"{len(runs)} runs",
         links=joined(Markup('<li><a href="#{}">{}</a></li>').format(ident, name) for ident, name, _ in kept),
         content=joined(_section(*part, first=i == 0) for i, part in enumerate(kept)),
     )

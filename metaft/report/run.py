@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -74,6 +74,7 @@ class Run:
         events: of metrics.jsonl.
         examples: of what is fixed and broken, if there are any.
         odd: what could not be read, in words.
+        short: a shorter name, where figures of several runs have little room.
     """
 
     name: str
@@ -82,7 +83,13 @@ class Run:
     space: Sequence[Dimension] = ()
     events: Sequence[Event] = ()
     examples: Examples | None = None
-    odd: Sequence[str] = field(default_factory=tuple)
+    odd: Sequence[str] = ()
+    short: str = ""
+
+    @property
+    def label(self) -> str:
+        """What figures call it: `short`, or else its name."""
+        return self.short or self.name
 
     @property
     def trials(self) -> list[Record]:
@@ -90,7 +97,7 @@ class Run:
         return [record for record in self.records if record.kind == "trial"]
 
 
-def run_in(folder: Path, results: Document, name: str | None = None) -> Run:
+def run_in(folder: Path, results: Document, name: str | None = None, short: str = "") -> Run:
     """The run whose results these are, with what lies beside them in its folder."""
     odd: list[str] = []
 
@@ -110,7 +117,7 @@ def run_in(folder: Path, results: Document, name: str | None = None) -> Run:
     events = read(EVENTS, _events, nothing)
     examples = read(EXAMPLES, lambda path: Examples.model_validate_json(read_text(path, LARGE)), None)
     space = read(str(PLACE), lambda path: _dimensions(journal.space or ()), no_space)
-    return Run(name or folder.name, results, tuple(journal.records), space, events, examples, tuple(odd))
+    return Run(name or folder.name, results, tuple(journal.records), space, events, examples, tuple(odd), short)
 
 
 def _events(path: Path) -> Sequence[Event]:

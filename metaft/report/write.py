@@ -30,7 +30,9 @@ def write_page(folders: Sequence[Path], out: Path) -> None:
     """
     runs = {str(folder): read(folder) for folder in folders}
     _same_versions(runs)
-    shown = [run_in(Path(name), results, name) for name, results in runs.items()]
+    last = [Path(name).resolve().name for name in runs]
+    short = dict(zip(runs, last, strict=True)) if len(set(last)) == len(last) else {}
+    shown = [run_in(Path(name), results, name, short.get(name, "")) for name, results in runs.items()]
     title = "metaft: comparison of runs" if len(shown) > 1 else shown[0].results.get("title", "metaft")
     write(out, render(shown, title))
 

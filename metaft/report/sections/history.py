@@ -36,8 +36,8 @@ def body(runs: Sequence[Run]) -> Markup:
     for i, run in enumerate(searched):
         parts += [_mark(r, x(c), y, f"c{i % 7 + 1}") for c, r in zip(costs[run.name], _told(run), strict=True)]
     for run, end in zip(searched, svg.spread(ends, 15.0, TOP, BOTTOM), strict=True):
-        name = run.name if len(runs) > 1 else "lowest so far"
-        parts.append(svg.text(RIGHT + 10, end + 4, name.rpartition("/")[2], "small"))
+        name = run.label if len(runs) > 1 else "lowest so far"
+        parts.append(svg.text(RIGHT + 10, end + 4, name, "small"))
     told = (
         "Every trial by what the search had cost when it ended: discs are evaluations, squares such with a "
         "hypergradient, diamonds the last choice on fresh seeds or longer fine-tunes, crosses what came to nothing. "

@@ -71,7 +71,7 @@ def _points(run: Run, number: int, several: bool) -> dict[str, Point]:
         if x is not None and y is not None:
             kind = svg.MARKS[(number if several else i // COLOURS) % len(svg.MARKS)]
             how = f"c{i % COLOURS + 1}{' full' if name == kept(run) else ''}"
-            points[name] = Point(f"{name}, {run.name}" if several else name, x, y, how, kind)
+            points[name] = Point(f"{name}, {run.label}" if several else name, x, y, how, kind)
     return points
 
 
@@ -90,7 +90,7 @@ def _tried(runs: Sequence[Run]) -> Iterator[Markup]:
     for run in runs:
         names = [n for n in dict.fromkeys(str(e.get("method")) for e in run.events) if _rated(run, n)]
         for i, name in enumerate(names):
-            label = f"{name}, {run.name}" if len(runs) > 1 else name
+            label = f"{name}, {run.label}" if len(runs) > 1 else name
             ways[label] = [
                 Point(told, x, y, f"c{i % COLOURS + 1}{' full' if chosen else ''}")
                 for told, x, y, chosen in _rated(run, name)

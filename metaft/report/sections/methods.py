@@ -8,39 +8,38 @@ from typing import Any
 from markupsafe import Markup
 
 from metaft.report.breakdown import groups_note
-from metaft.report.markup import Cell, joined, paragraph, table
+from metaft.report.markup import NONE, Cell, paragraph, table
 from metaft.report.run import Run
 from metaft.report.tables import CEILING, OOD_VAL_NOTE
 from metaft.report.values import ood_mean, ood_splits, splits_of
 from metaft.report.verdict import kept
 
-CAPTION = "Accuracy in per cent, with 95 % bootstrap intervals over the test images; marked: the model handed back."
+CAPTION = "Accuracy in per cent, with 95 % bootstrap intervals over the test images; marked: the models handed back."
 
 
 def body(runs: Sequence[Run]) -> Markup:
-    """A table a run, and what its columns mean."""
-    return joined(_of(run, CAPTION if len(runs) == 1 else f"{run.name}: {CAPTION}") for run in runs)
-
-
-def _of(run: Run, caption: str) -> Markup:
-    results, splits = run.results, splits_of(run.results)
+    """A row a method of each run, and what the columns mean."""
+    splits = list(dict.fromkeys(split for run in runs for split in splits_of(run.results)))
     if not splits:
-        return Markup()
-    judged, several = results.get("ood_val") or {}, len(ood_splits(splits)) > 1
-    header = ["method", *(["OOD mean"] if several else []), *splits, *(["ood_val"] if judged else [])]
-    rows = [
-        [
-            name,
-            *([_share(ood_mean(method))] if several else []),
-            *(_score(method.get(split)) for split in splits),
-            *([_share(judged.get(name))] if judged else []),
-        ]
-        for name, method in results["methods"].items()
-    ]
-    names = list(results["methods"])
-    best = names.index(str(kept(run))) if kept(run) in names else -1
-    notes = [groups_note(results), OOD_VAL_NOTE if judged else "", CEILING if "oracle" in names else ""]
-    return table(header, rows, caption, best=best) + paragraph(" ".join(filter(None, notes)))
+        return NONE
+    several, mean = len(runs) > 1, len(ood_splits(splits)) > 1
+    judged = any(run.results.get("ood_val") for run in runs)
+    header = ["method", *(["run"] if several else []), *(["OOD mean"] if mean else []), *splits]
+    rows: list[list[Cell | str]] = []
+    best = set[int]()
+    for run in runs:
+        for name, method in run.results["methods"].items():
+            if name == kept(run):
+                best.add(len(rows))
+            told = (run.results.get("ood_val") or {}).get(name)
+            cells = [_share(ood_mean(method))] if mean else []
+            cells += [_score(method.get(split)) for split in splits] + ([_share(told)] if judged else [])
+            rows.append([Cell(name), *([Cell(run.label)] if several else []), *cells])
+    notes = dict.fromkeys(groups_note(run.results) for run in runs)
+    ceiling = any("oracle" in run.results["methods"] for run in runs)
+    said = [*notes, OOD_VAL_NOTE if judged else "", CEILING if ceiling else ""]
+    drawn = table([*header, *(["ood_val"] if judged else [])], rows, CAPTION, best=best)
+    return drawn + paragraph(" ".join(filter(None, said)))
 
 
 def _share(value: float | None) -> Cell:

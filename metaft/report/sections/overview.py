@@ -131,7 +131,7 @@ def _several(runs: Sequence[Run]) -> Markup:
         f"{len(runs)} runs; the model that {runs[best].name} hands back has the highest accuracy out of distribution, "
         "which is read off the tests, and so a winner's."
     )
-    return paragraph(lead, "lead") + table(header, rows, "Models that runs hand back, in per cent", best=best)
+    return paragraph(lead, "lead") + table(header, rows, "Models that runs hand back, in per cent", best={best})
 
 
 def _of_kept(results: Document) -> Estimate | None:
