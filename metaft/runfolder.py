@@ -26,7 +26,7 @@ from metaft.files import TEMPORARY, claim, from_json, to_json, unwritable, write
 from metaft.objective.objective import Objective
 from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
-from metaft.report.run import EXAMPLES
+from metaft.report.run import EXAMPLES, WARNINGS
 from metaft.results import Results
 from metaft.search.journal import PLACE, Journal
 from metaft.texts import read_text
@@ -77,6 +77,8 @@ class RunFolder:
         path: of the folder.
         identity: of the run.
         earlier: the folder of a run that this one makes again.
+
+    `warnings` are those of this sitting, which its owner may set.
     """
 
     def __init__(self, path: Path, identity: Identity, earlier: Path | None = None) -> None:
@@ -85,6 +87,7 @@ class RunFolder:
         self.model = path / "model"
         self._run, self._earlier = run_id(identity), earlier
         self._events = Events(path / EVENTS)
+        self.warnings: list[str] = []
 
     @classmethod
     def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
@@ -170,8 +173,18 @@ class RunFolder:
             learned.save(self.objective)
 
     def show(self, examples: Mapping[str, Any] | None) -> None:
-        """Write examples.json, which the report shows: what is fixed and broken on ood_val, if anything is known."""
-        if ranks.leads() and examples is not None:
+        """Write what the report shows beside results.
+
+        That is warnings.txt, a warning of any sitting a line, and examples.json: what is fixed and broken on ood_val,
+        if anything is known of it.
+        """
+        if not ranks.leads():
+            return
+        told = self.path / WARNINGS
+        before = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+        lines = dict.fromkeys([*before, *map(on_a_line, self.warnings)])
+        write(told, "".join(f"{line}\n" for line in lines))
+        if examples is not None:
             write(self.path / EXAMPLES, to_json(examples) + "\n")
 
     def finish(self, work: Workspace, results: Results, handed_back: Classifier | None) -> None:

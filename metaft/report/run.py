@@ -18,7 +18,7 @@ from metaft.search.journal import PLACE, Journal, Record
 from metaft.space import Categorical, Dimension, Float, Int
 from metaft.texts import read_text
 
-EXAMPLES = "examples.json"  # in the folder of a run
+EXAMPLES, WARNINGS = "examples.json", "warnings.txt"  # in the folder of a run
 LARGE = 20_000_000  # bytes, beyond which examples are none
 T = TypeVar("T")
 Event = Mapping[str, Any]
@@ -73,6 +73,7 @@ class Run:
         space: what was searched, in the order of a derivative.
         events: of metrics.jsonl.
         examples: of what is fixed and broken, if there are any.
+        warned: what the run has warned of, a line each.
         odd: what could not be read, in words.
         short: a shorter name, where figures of several runs have little room.
     """
@@ -83,6 +84,7 @@ class Run:
     space: Sequence[Dimension] = ()
     events: Sequence[Event] = ()
     examples: Examples | None = None
+    warned: Sequence[str] = ()
     odd: Sequence[str] = ()
     short: str = ""
 
@@ -112,12 +114,15 @@ def run_in(folder: Path, results: Document, name: str | None = None, short: str 
             return otherwise
 
     nothing: Sequence[Event] = ()
+    calm: Sequence[str] = ()
     no_space: Sequence[Dimension] = ()
     journal = read(str(PLACE), lambda path: Journal(path, read_only=True), Journal())
     events = read(EVENTS, _events, nothing)
     examples = read(EXAMPLES, lambda path: Examples.model_validate_json(read_text(path, LARGE)), None)
     space = read(str(PLACE), lambda path: _dimensions(journal.space or ()), no_space)
-    return Run(name or folder.name, results, tuple(journal.records), space, events, examples, tuple(odd), short)
+    warned = read(WARNINGS, lambda path: tuple(read_text(path, LARGE).splitlines()), calm)
+    records = tuple(journal.records)
+    return Run(name or folder.name, results, records, space, events, examples, warned, tuple(odd), short)
 
 
 def _events(path: Path) -> Sequence[Event]:

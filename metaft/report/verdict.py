@@ -13,6 +13,7 @@ WORDS = {PLAIN: "plain fine-tuning", ZERO_SHOT: "the zero-shot model", CAREFUL: 
 ENOUGH = 100  # images of ood_val, below which a choice by them is mostly luck
 DISAGREEMENT = 0.05  # between a hypergradient and a measured slope, from which it is told
 SOME = 0.1  # of all trials
+SHOWN = 12  # of the warnings that a run has given as it went
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def judges(run: Run) -> int | None:
 def warnings(run: Run) -> list[str]:
     """What speaks against trusting a run's numbers, the most serious first."""
     found = [_failed, _small, _near, _trials, _checks, _domains]
-    return [*run.odd, *(text for rule in found for text in rule(run))]
+    more = len(run.warned) - SHOWN
+    told = [*run.warned[:SHOWN], *([f"{more} more are in warnings.txt"] if more > 0 else [])]
+    return [*run.odd, *(text for rule in found for text in rule(run)), *told]
 
 
 def _failed(run: Run) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from metaft.report.page import render
-from metaft.report.run import EXAMPLES, run_in
+from metaft.report.run import EXAMPLES, WARNINGS, Run, run_in
 from metaft.search.journal import PLACE, Journal, Start
 from metaft.space import Space
 from tests.report.checker import faults
@@ -25,6 +25,7 @@ def folder(tmp_path):
             journal.start(Start(record.number, record.params, record.seed))
         journal.append(record)
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
+    (tmp_path / WARNINGS).write_text("skipped: a.png\nskipped: <b>.png\n")
     (tmp_path / EXAMPLES).write_text(SHOWN.model_dump_json())
     return tmp_path
 
@@ -35,6 +36,7 @@ def test_all_of_it_comes_back(folder):
     assert run.space == SPACE
     assert run.events == EVENTS
     assert run.examples == SHOWN
+    assert run.warned == ("skipped: a.png", "skipped: <b>.png")
     assert [(r.kind, r.number, r.params) for r in run.records] == [(r.kind, r.number, r.params) for r in RECORDS]
     assert faults(render([run], "t")) == []
     for name in ("Hypergradients", "Calibration"):
@@ -43,7 +45,7 @@ def test_all_of_it_comes_back(folder):
 
 def test_a_folder_with_results_alone(tmp_path):
     run = run_in(tmp_path, DOCUMENT)
-    assert (run.name, run.records, run.events, run.examples, run.odd) == (tmp_path.name, (), (), None, ())
+    assert run == Run(tmp_path.name, DOCUMENT)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]\n\n", b"\xff\xfe", b'{"version": 1}\n'])

@@ -86,6 +86,9 @@ def test_warnings_are_told_first_and_in_words():
     assert "1 of 1 hypergradients that were checked are off" in said[4]
     assert "2 domains of the tests" in said[5]
     assert len(said) == 6
+    many = found(replace(RICH, warned=[f"skipped: {i}.png" for i in range(20)]))
+    assert many[6:8] == ["skipped: 0.png", "skipped: 1.png"]
+    assert many[-1] == "8 more are in warnings.txt"
     assert found(replace(RICH, odd=("metrics.jsonl is left out: why",)))[0] == "metrics.jsonl is left out: why"
     assert "runs/other &amp; more: lora gave" in warnings.body([RICH, OTHER])
     assert "runs/rich: lora gave no result" in warnings.body([RICH, OTHER])
