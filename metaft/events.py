@@ -10,6 +10,8 @@ from typing import Any
 
 from metaft.files import append, complete_lines, to_json, write
 
+EVENTS = "metrics.jsonl"  # in the folder of a run
+
 
 class Events:
     """A file of events, to which several processes may add; each event stands there once, however often it happens.

@@ -132,6 +132,7 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
         folder.write(results)
         fits = _fits(work, folder, learned, several)
         results = compare(work, fits, methods, results, folder.write, folder.log, several)
+    folder.show(fitting.told_apart(work, fits, results))
     folder.finish(work, results, None if results.handed_back is None else fits.model(results.handed_back.method))
     return results
 

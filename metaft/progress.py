@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ T = TypeVar("T")
 MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
 _mute = False  # whether warnings are others' to print
+_heard: list[str] | None = None  # the warnings so far, where someone keeps them
 _told = time.monotonic()  # when the last line was printed, or this process began
 tqdm.set_lock(RLock())  # bars are of one process; tqdm's own lock for several would outlive a worker that is killed
 
@@ -79,5 +81,18 @@ def note(text: str) -> None:
 
 def warn(text: str) -> None:
     """Print a warning clear of the bars, even with `--quiet`."""
+    if _heard is not None and text not in _heard:
+        _heard.append(text)
     if not _mute:
         tqdm.write(f"warning: {text}", file=sys.stderr)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """A context whose warnings are kept, each once, in a list that grows as they are told."""
+    global _heard
+    before, _heard = _heard, []
+    try:
+        yield _heard
+    finally:
+        _heard = before

@@ -25,7 +25,7 @@ PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "nump
 
 
 def provenance(work: Workspace) -> dict[str, Any]:
-    """The command, versions, commit, device, date, seed, metric and data of a run, as JSON types."""
+    """The command, versions, commit, device, date, seed, metric, data and class names of a run, as JSON types."""
     device = work.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
@@ -38,6 +38,7 @@ def provenance(work: Workspace) -> dict[str, Any]:
         "metric": work.search.metric,
         "suite": dict(work.suite),
         "data": work.fingerprints,
+        "classes": list(work.splits.classes.names),
     }
 
 

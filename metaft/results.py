@@ -86,6 +86,7 @@ class Score:
         metrics: shares in [0, 1], nll in nats.
         groups: how many groups the intervals draw whole; 0: they draw images.
         by_domain: the score of each domain, where images are of two or more.
+        calibration, confusion: see `metaft.evaluation.mistakes`; none within a domain.
     """
 
     metrics: Mapping[str, float]
@@ -93,11 +94,15 @@ class Score:
     ci95: Mapping[str, tuple[float, float]]
     groups: int = 0
     by_domain: Mapping[str, Score] = field(default_factory=dict)
+    calibration: Sequence[tuple[int, float, float]] = ()
+    confusion: Sequence[tuple[int, int, int]] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The score in the form of results.json, `groups` and `by_domain` only where there are any."""
+        """The score in the form of results.json, what is beside its metrics only where there is any."""
         raw = {**self.metrics, "n": self.n, "ci95": {name: list(ends) for name, ends in self.ci95.items()}}
         raw |= {"groups": self.groups} if self.groups else {}
+        raw |= {"calibration": [list(b) for b in self.calibration]} if self.calibration else {}
+        raw |= {"confusion": [list(cell) for cell in self.confusion]} if self.confusion else {}
         by_domain = {domain: score.to_dict() for domain, score in self.by_domain.items()}
         return raw | ({"by_domain": by_domain} if by_domain else {})
 
@@ -107,7 +112,8 @@ class Score:
         metrics = {name: _number(raw[name]) for name in raw if name not in BESIDE_METRICS}
         intervals = {name: (_number(low), _number(high)) for name, (low, high) in raw["ci95"].items()}
         by_domain = {domain: cls.from_dict(score) for domain, score in raw.get("by_domain", {}).items()}
-        return cls(metrics, raw["n"], intervals, raw.get("groups", 0), by_domain)
+        calibration, confusion = (tuple(map(tuple, raw.get(name, ()))) for name in ("calibration", "confusion"))
+        return cls(metrics, raw["n"], intervals, raw.get("groups", 0), by_domain, calibration, confusion)
 
 
 def _number(value: float | None) -> float:

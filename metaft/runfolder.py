@@ -20,18 +20,20 @@ from metaft.clip.export import export
 from metaft.config.read import dump
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, DataError, Fault, on_a_line
+from metaft.events import EVENTS as EVENTS
 from metaft.events import Events
 from metaft.files import TEMPORARY, claim, from_json, to_json, unwritable, write
 from metaft.objective.objective import Objective
 from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
+from metaft.report.run import EXAMPLES, WARNINGS
 from metaft.results import Results
 from metaft.search.journal import PLACE, Journal
 from metaft.texts import read_text
 
 RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 FIRST = "identity.json"  # of what a run writes
-EVENTS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
+CHECKPOINTS = "checkpoints"
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
     *("config.yaml", "seeds.json", FIRST, EVENTS, "results.json", "objective.yaml"),
     *("search", CHECKPOINTS, "model"),
@@ -75,6 +77,8 @@ class RunFolder:
         path: of the folder.
         identity: of the run.
         earlier: the folder of a run that this one makes again.
+
+    `warnings` are those of this sitting, which its owner may set.
     """
 
     def __init__(self, path: Path, identity: Identity, earlier: Path | None = None) -> None:
@@ -83,6 +87,7 @@ class RunFolder:
         self.model = path / "model"
         self._run, self._earlier = run_id(identity), earlier
         self._events = Events(path / EVENTS)
+        self.warnings: list[str] = []
 
     @classmethod
     def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
@@ -166,6 +171,21 @@ class RunFolder:
         """Write objective.yaml, whose presence says that a search has ended."""
         if ranks.leads():
             learned.save(self.objective)
+
+    def show(self, examples: Mapping[str, Any] | None) -> None:
+        """Write what the report shows beside results.
+
+        That is warnings.txt, a warning of any sitting a line, and examples.json: what is fixed and broken on ood_val,
+        if anything is known of it.
+        """
+        if not ranks.leads():
+            return
+        told = self.path / WARNINGS
+        before = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+        lines = dict.fromkeys([*before, *map(on_a_line, self.warnings)])
+        write(told, "".join(f"{line}\n" for line in lines))
+        if examples is not None:
+            write(self.path / EXAMPLES, to_json(examples) + "\n")
 
     def finish(self, work: Workspace, results: Results, handed_back: Classifier | None) -> None:
         """Write the model that is handed back, the results and their report."""

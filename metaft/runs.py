@@ -13,7 +13,7 @@ from metaft.config.schema import Config
 from metaft.errors import ConfigError, Fault
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
-from metaft.progress import warn
+from metaft.progress import heard, warn
 from metaft.provenance import identity
 from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
@@ -41,6 +41,13 @@ def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, e
         source: the objective, which is otherwise searched for.
         earlier: the folder of a run that is made again.
     """
+    with heard() as warnings:
+        return _in_folder(cfg, source, resumed, begun, earlier, warnings)
+
+
+def _in_folder(
+    cfg: Config, source: Source, resumed: Path | None, begun: Begun, earlier: Path | None, warnings: list[str]
+) -> Run:
     work = ranks.agreed(lambda: _opened(cfg, resumed))
     learned = pipeline.received(work, source)
     own = identity(work)
@@ -52,6 +59,7 @@ def in_folder(cfg: Config, source: Source, resumed: Path | None, begun: Begun, e
     searching = learned is None and not (folder is not None and folder.objective.exists())
     search = pipeline.prepared(work) if searching else None
     folder = folder or RunFolder.create(cfg, own, earlier)
+    folder.warnings = warnings
     begun(folder.path)
     with folder.claimed(), followed(folder.path, cfg):
         return Run(work, folder, pipeline.run(work, folder, search, learned))

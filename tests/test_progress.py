@@ -81,3 +81,15 @@ def test_a_search_tells_its_best_value(terminal, capsys):
     err = capsys.readouterr().err
     assert "search" in err
     assert "5 trials, best 0." in err
+
+
+def test_warnings_are_heard_once_each_and_by_the_innermost(capsys):
+    with progress.heard() as outer:
+        progress.warn("one")
+        with progress.heard() as inner:
+            progress.warn("two")
+            progress.warn("two")
+        progress.warn("three")
+    progress.warn("four")
+    assert (outer, inner) == (["one", "three"], ["two"])
+    assert capsys.readouterr().err.count("two") == 2, "they are printed all the same"

@@ -146,3 +146,10 @@ def test_a_search_tells_what_it_took():
         "finalists": [{"number": 0, "mean": 1.0, "values": [1.0]}],
         "last_choice": None,
     }
+
+
+def test_mistakes_come_back_from_their_file(tmp_path):
+    told = replace(score(0.5), calibration=((3, 0.25, 0.5), (1, 0.9, 1.0)), confusion=((0, 1, 2), (1, 1, 2)))
+    replace(RESULTS, scores={"ft": {"id_test": told}}, handed_back=None).write(tmp_path)
+    assert Results.load(tmp_path).scores["ft"]["id_test"] == told
+    assert Results.load(tmp_path).metrics == {"ft": {"id_test": {"accuracy": 0.5}}}

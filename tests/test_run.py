@@ -26,9 +26,11 @@ from metaft.clip.embedded import TOY, checkpoint
 from metaft.data.registry import SUITE_VERSION
 from metaft.finetune.fits import Fits
 from metaft.objective import load_objective
+from metaft.report.run import run_in
 from metaft.run import main
 from metaft.search.problem.finetune import FinetuneProblem
 from tests.conftest import SMALL
+from tests.report.checker import faults
 
 ROOT = Path(__file__).parent.parent
 SPLITS = {"id_test", "ood_test/handwritten"}
@@ -123,6 +125,9 @@ def test_a_whole_run(ended, mode, methods):
     assert yaml.safe_load((run / "objective.yaml").read_text())["terms"]["ce"] == 1.0
     for name in ("config.yaml", "provenance.json", "results.md", "report.html", "figures/id_ood.png", "metrics.jsonl"):
         assert (run / name).stat().st_size > 0, name
+    assert faults((run / "report.html").read_text()) == []
+    assert run_in(run, results).odd == ()
+    assert run_in(run, results).examples is not None
     assert "| autoft " in end.out
     kept = results["handed_back"]
     assert kept["method"] in methods - {"oracle", "best_by_ood_val"}

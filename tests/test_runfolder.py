@@ -337,3 +337,18 @@ def test_a_state_that_finds_no_room_says_so(checkpoints, tmp_path, scalars):
     with pytest.raises(OSError, match=r"No space left on device: '.*ft\.training'"):
         checkpoints.save("ft", {"step": 2, "variables": torch.zeros(scalars)})
     assert checkpoints.load("ft") == {"step": 1}, "the last state stays"
+
+
+def test_what_a_report_shows_lies_beside_the_results(tmp_path):
+    """Warnings of every sitting, each once; a run that goes on without examples keeps those that it has."""
+    folder = RunFolder(tmp_path, IDENTITY)
+    folder.warnings = ["skipped: a.png", "two\nlines"]
+    folder.show({"images": 3})
+    again = RunFolder(tmp_path, IDENTITY)
+    again.warnings = ["skipped: a.png", "a new one"]
+    again.show(None)
+    lines = (tmp_path / "warnings.txt").read_text().splitlines()
+    assert lines[0] == "skipped: a.png"
+    assert lines[-1] == "a new one"
+    assert len(lines) == 3
+    assert json.loads((tmp_path / "examples.json").read_text()) == {"images": 3}

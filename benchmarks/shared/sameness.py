@@ -20,7 +20,7 @@ from metaft.tensors import digest
 
 TIMES = ("seconds", "clock", "crc")  # a record's checksum covers its times
 OF_PROCESS = ("command", "versions", "commit", "date")
-UNLIKE = ("provenance.json", "results.md", "report.html")  # made of results.json, times included
+UNLIKE = ("provenance.json", "results.md", "report.html", "warnings.txt")  # with times, or of one sitting
 
 
 def difference(reference: Path, other: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from metaft.clip.classifier import Classifier
 from metaft.data.types import Split
 from metaft.errors import DivergedError
 from metaft.evaluation.drift import Drift
+from metaft.evaluation.examples import examples
 from metaft.evaluation.scores import evaluate
 from metaft.finetune.context import FitContext, FitSettings
 from metaft.finetune.crossfit import Judged, judge_whole
@@ -136,6 +138,22 @@ def choice(work: Workspace, fits: Fits, results: Results) -> HandedBack | None:
     theta_0 = said(work.classifier, work.splits.ood_val)
     search, noise = work.search, cfg.finetune.noise
     return handed_back(candidates, theta_0, id_drop_max=search.id_drop_max, noise=noise, metric=search.metric)
+
+
+def told_apart(work: Workspace, fits: Fits, results: Results) -> dict[str, Any] | None:
+    """What the model that is handed back fixes and breaks of plain fine-tuning's, or else of theta_0, on ood_val.
+
+    By models that were not trained on the images (see `Fits.judged`). None: there are no two such models to compare.
+    """
+    kept = None if results.handed_back is None else results.handed_back.method
+    over = next((name for name in (PLAIN, ZERO_SHOT) if name in results.methods and name != kept), None)
+    if kept is None or over is None:
+        return None
+    model, other = fits.judged(kept), fits.judged(over)
+    if model is None or other is None:
+        return None
+    shown = examples(model, other, work.splits.ood_val, work.splits.classes.names)
+    return {"method": kept, "over": over, **shown}
 
 
 def drift(work: Workspace) -> Drift:

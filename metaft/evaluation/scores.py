@@ -13,6 +13,7 @@ from metaft.clip.classifier import Classifier
 from metaft.clip.predict import predict
 from metaft.data.types import Split
 from metaft.evaluation.bootstrap import intervals
+from metaft.evaluation.mistakes import calibration, confusion
 from metaft.measures import Ints, Predictions, once
 from metaft.metrics import METRICS
 from metaft.results import Score
@@ -35,14 +36,14 @@ def evaluate(
 
 
 def score(logits: Tensor, split: Split, resamples: int, seed: int) -> Score:
-    """Every metric of logits [N, C] on a split's images, together and by domain.
+    """Every metric of logits [N, C] on a split's images, together and by domain, and the mistakes of all together.
 
     Intervals draw whole groups where the images are of two or more, else images. The worst group is that of
     `Split.parts`: of the domains, or of the groups where no domains are told apart; without either there is none.
     """
     parts, groups = split.parts, None if split.groups is None else split.groups.numbers.numpy()
     p = Predictions.of(logits, split.labels, None if parts is None else parts.numbers)
-    whole = _score(p, groups, resamples, seed)
+    whole = replace(_score(p, groups, resamples, seed), calibration=calibration(p), confusion=confusion(p))
     if parts is None or parts is not split.domains:
         return whole
 

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from metaft.errors import DataError, on_a_line
 from metaft.files import from_json
-from metaft.space import LARGEST
+from metaft.space import LARGEST, WHOLE
 from metaft.texts import read_text
 
 SUM = "sha256"  # of all else in a results.json that a run or `Results.save` wrote
 RUN = "run"  # what tells the run apart whose results they are
 Document = Mapping[str, Any]  # the contents of a results.json
-BESIDE_METRICS = ("n", "ci95", "groups", "by_domain")  # what the score of a split holds beside its metrics
+# What the score of a split holds beside its metrics.
+BESIDE_METRICS = ("n", "ci95", "groups", "by_domain", "calibration", "confusion")
 
 
 class _Form(BaseModel):
@@ -29,6 +30,7 @@ class _Form(BaseModel):
 
 _Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]  # of which means and percentages are finite too
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Count = Annotated[int, Field(ge=0, le=WHOLE)]
 
 
 class _Score(_Form):
@@ -38,6 +40,8 @@ class _Score(_Form):
     ci95: dict[str, tuple[_Number | None, _Number | None]]
     groups: int = 0
     by_domain: dict[str, _Score] = {}
+    calibration: list[tuple[_Count, _Share, _Share]] = []
+    confusion: list[tuple[_Count, _Count, _Count]] = []
 
     @model_validator(mode="after")
     def _intervals(self) -> _Score:
@@ -99,8 +103,20 @@ class _Suite(_Form):
     version: int | None = None
 
 
+class _Images(_Form):
+    n: int = 0
+
+
 class _Provenance(_Form):
     suite: _Suite | None = None
+    command: list[str] = []
+    versions: dict[str, str | None] = {}
+    commit: str | None = None
+    date: str = ""
+    metric: str = "accuracy"
+    device: dict[str, str | int | None] = {}
+    data: dict[str, _Images] = {}
+    classes: list[str] = []
 
 
 class _Results(_Form):

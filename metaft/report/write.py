@@ -7,28 +7,34 @@ from pathlib import Path
 
 from metaft.errors import DataError
 from metaft.files import write
-from metaft.report import figures, html, tables
+from metaft.report import tables
 from metaft.report.document import Document, read
+from metaft.report.page import render
+from metaft.report.run import run_in
 
 
 def write_run(results: Document, folder: Path) -> None:
     """Write results.md, figures/id_ood.png and report.html beside a run's results.json."""
+    from metaft.report import figures  # matplotlib, which a page does without
+
     write(folder / "results.md", tables.page(results))
-    figure = figures.id_against_ood([results], folder / "figures" / "id_ood.png")
-    page = html.render({folder.name: results}, figure, results.get("title", "metaft"))
-    write(folder / "report.html", page)
+    figures.id_against_ood([results], folder / "figures" / "id_ood.png")
+    write(folder / "report.html", render([run_in(folder, results)], results.get("title", "metaft")))
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
-    """Write one page over several runs, and its figure beside it.
+    """Write one page over several runs.
 
     Raises:
         DataError: a folder has no readable results.json, or runs are of different versions of an embedded suite.
     """
     runs = {str(folder): read(folder) for folder in folders}
     _same_versions(runs)
-    figure = figures.id_against_ood(list(runs.values()), out.with_suffix(".png"))
-    write(out, html.render(runs, figure, "metaft: comparison of runs"))
+    last = [Path(name).resolve().name for name in runs]
+    short = dict(zip(runs, last, strict=True)) if len(set(last)) == len(last) else {}
+    shown = [run_in(Path(name), results, name, short.get(name, "")) for name, results in runs.items()]
+    title = "metaft: comparison of runs" if len(shown) > 1 else shown[0].results.get("title", "metaft")
+    write(out, render(shown, title))
 
 
 def _same_versions(runs: Mapping[str, Document]) -> None:

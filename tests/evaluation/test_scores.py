@@ -85,3 +85,12 @@ def test_one_domain_is_none(told):
     split, logits = told
     one = kept(split, torch.zeros(len(split)))
     assert score(logits, replace(split, domains=one, groups=one), 100, 0) == score(logits, split, 100, 0)
+
+
+def test_mistakes_are_those_of_the_whole_split(told):
+    split, logits = told
+    whole = score(logits, replace(split, domains=kept(split, torch.arange(len(split)) % 2)), 100, 0)
+    assert sum(n for n, _, _ in whole.calibration) == sum(n for *_, n in whole.confusion) == len(split)
+    right = sum(n for label, said, n in whole.confusion if label == said)
+    assert right / len(split) == pytest.approx(whole.metrics["accuracy"])
+    assert not any(inside.calibration or inside.confusion for inside in whole.by_domain.values())

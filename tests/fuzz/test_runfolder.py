@@ -30,8 +30,10 @@ from metaft.objective import Objective, load_objective
 from metaft.progress import be_quiet
 from metaft.provenance import identity
 from metaft.report import __main__ as report
-from metaft.report import figures, html, tables
+from metaft.report import figures, tables
 from metaft.report.document import SUM, read, sealed
+from metaft.report.page import render
+from metaft.report.run import run_in
 from metaft.results import Results
 from metaft.run import main
 from metaft.runfolder import Identity, RunFolder
@@ -191,7 +193,7 @@ def within(again: RunFolder, function: Any) -> Any:
 
 def rendered(run: Path) -> str:
     document = read(run)
-    return tables.page(document) + tables.methods_table(document) + str(html._view("run", document))
+    return tables.page(document) + tables.methods_table(document) + render([run_in(run, document)], "run")
 
 
 def layer() -> torch.nn.Module:
