@@ -23,8 +23,9 @@ class GMixout(Mixout):
 
     Of the paper an abstract and two summaries could be read, and no code: they say that the anchor is a snapshot of an
     exponential moving average and that masks have a period. That the anchor moves as masks are drawn, and the defaults
-    of `decay` and `every`, are ours. Entries that are put back move by what AdamW remembers of their gradients, as in
-    Mixout; the paper's sparse kernels leave them where they are.
+    of `decay` and `every`, are ours; within the first `every` steps of a training the anchor is theta_0. Entries that
+    are put back move by what AdamW remembers of their gradients, as in Mixout; the paper's sparse kernels leave them
+    where they are.
 
     Args:
         every: k.

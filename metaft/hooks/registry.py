@@ -73,7 +73,7 @@ HOOKS: dict[str, HookKind] = {
         (
             Knob(Float("probability", 0.0, 0.95), 0.9),
             Knob(Float("decay", 0.0, 1.0), 0.9),
-            Knob(Int("every", 1, 1000, log=True), 10),
+            Knob(Int("every", 1, 1000, log=True), 5),
         ),
     ),
     "lora": HookKind(
