@@ -17,7 +17,7 @@ class Layout(BaseModel):
     """The path of each split, below `data.root` or absolute.
 
     Without `id_val` a tenth of `id_train` is held out. `ood_test` maps names to paths, and `more` maps names to the
-    paths of further labelled images to train on.
+    paths of further labelled images to train on; one named `pretraining` is what the method `rehearsal` goes over.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
