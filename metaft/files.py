@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -69,6 +70,29 @@ def complete_lines(path: Path) -> tuple[bytes, bytes]:
     content = regular(path).read_bytes()
     end = content.rfind(b"\n") + 1
     return content[:end], content[end:]
+
+
+@dataclass
+class Added:
+    """The lines that others add to a file, each given once, when it is whole; the file may not be there yet."""
+
+    path: Path
+    _read: int = 0
+
+    def new(self) -> list[bytes]:
+        """The lines that have come since the last call.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if not os.path.lexists(self.path):
+            return []
+        with regular(self.path).open("rb") as file:
+            file.seek(self._read)
+            content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.splitlines()
 
 
 def _sync(folder: Path) -> None:

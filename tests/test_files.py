@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from metaft.files import append, write
+from metaft.files import Added, append, write
 from metaft.report.figures import id_against_ood
 from tests.results import RESULTS
 
@@ -44,3 +45,20 @@ def test_what_was_half_written_is_deleted(full):
     with pytest.raises(OSError, match="No space"):
         write(full, "text")
     assert not full.with_name("file.tmp").is_symlink()
+
+
+def test_lines_that_others_add_are_given_once_and_whole(tmp_path):
+    path, told = tmp_path / "file", []
+    added = Added(path)
+    assert added.new() == []
+    for piece in (b"a", b"b\nc", b"\n", b"", b"d\xff\ne"):
+        with path.open("ab") as file:
+            file.write(piece)
+        told.append(added.new())
+    assert told == [[], [b"ab"], [b"c"], [], [b"d\xff"]]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        Added(tmp_path / "pipe").new()

@@ -13,7 +13,7 @@ from metaft import ranks
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, Fault, first_line
 from metaft.progress import warn
-from metaft.trackers.news import Reader
+from metaft.trackers.news import News, Reader
 from metaft.trackers.registry import TRACKERS, Tracker
 
 EVERY = 2.0  # seconds between two looks
@@ -58,13 +58,21 @@ def _tell(trackers: dict[str, Tracker], reader: Reader, over: Event) -> None:
     last = False
     while not last:
         last = over.wait(EVERY)
-        for news in reader.news():
+        for news in _news(reader):
             for name, tracker in list(trackers.items()):
                 try:
                     tracker.log(news.part, news.step, news.values)
                 except Exception as error:
                     warn(f"report_to: {name} is told no more, since it failed: {first_line(error)}")
                     del trackers[name]
+
+
+def _news(reader: Reader) -> list[News]:
+    """What has come; nothing where a file is damaged or cannot be read, which is for the run to tell."""
+    try:
+        return list(reader.news())
+    except Exception:
+        return []
 
 
 def _close(trackers: dict[str, Tracker]) -> None:

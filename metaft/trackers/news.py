@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaft.files import from_json
+from metaft.files import Added, from_json
 from metaft.search.journal import PLACE
 
 EVENTS = "metrics.jsonl"
@@ -26,31 +26,6 @@ class News:
 
 
 @dataclass
-class Lines:
-    """The lines of a file that others add to; each whole line is given once."""
-
-    path: Path
-    _read: int = 0
-
-    def new(self) -> Iterator[Mapping[str, Any]]:
-        """The objects of lines that have come; what is no object of JSON is left out."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._read)
-            content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read += len(whole)
-        for line in whole.splitlines():
-            try:
-                found = from_json(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(found, dict):
-                yield found
-
-
-@dataclass
 class Reader:
     """Reads a run's trials and events as they come."""
 
@@ -59,15 +34,15 @@ class Reader:
     _best: float = math.inf
 
     def __post_init__(self) -> None:
-        self._trials, self._events = Lines(self.run / PLACE), Lines(self.run / EVENTS)
+        self._trials, self._events = Added(self.run / PLACE), Added(self.run / EVENTS)
 
     def news(self) -> Iterator[News]:
         """What was added since the last call."""
-        for line in self._trials.new():
+        for line in objects(self._trials.new()):
             if line.get("kind") == "trial":
                 yield self._of_trial(line)
-        for event in self._events.new():
-            yield self._of_event(dict(event))
+        for event in objects(self._events.new()):
+            yield self._of_event(event)
 
     def _of_trial(self, line: Mapping[str, Any]) -> News:
         """A trial's outcome, and the lowest value so far."""
@@ -85,6 +60,17 @@ class Reader:
         part = f"{method}.events"
         self._counts[part] += 1
         return News(part, self._counts[part] - 1, numbers(event))
+
+
+def objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects that lines of JSON hold; what holds none is left out."""
+    for line in lines:
+        try:
+            found = from_json(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            yield found
 
 
 def numbers(values: Mapping[str, Any], before: str = "") -> dict[str, float]:

@@ -12,7 +12,7 @@ from metaft.config.paths import place
 from metaft.errors import ConfigError, Fault
 from metaft.shell import answered, leave
 from metaft.watch.frame import frame
-from metaft.watch.state import state_of
+from metaft.watch.state import Looking
 
 PROG = "python -m metaft.watch"
 EVERY = 2.0  # seconds between two looks
@@ -34,7 +34,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 
 
 def _once(run: Path) -> int:
-    print(frame(state_of(run), time.time()).text())
+    print(frame(Looking(run).now(), time.time()).text())
     return 0
 
 
@@ -44,7 +44,8 @@ def _follow(run: Path) -> int:
     Raises:
         ConfigError: the package that draws on terminals is not installed.
     """
-    state = state_of(run)
+    looking = Looking(run)
+    state = looking.now()
     try:
         from rich.live import Live
     except ImportError:
@@ -52,7 +53,7 @@ def _follow(run: Path) -> int:
     with Live(frame(state, time.time()).rendered(), auto_refresh=False) as live:
         while not state.ended:
             time.sleep(EVERY)
-            state = state_of(run)
+            state = looking.now()
             live.update(frame(state, time.time()).rendered(), refresh=True)
     return 0
 

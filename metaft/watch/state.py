@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from metaft.config.read import load
 from metaft.config.schema import Config
-from metaft.errors import ConfigError, DataError
-from metaft.files import complete_lines, from_json
+from metaft.errors import ConfigError, DataError, fault_of_system, on_a_line
+from metaft.files import Added
 from metaft.report.document import Document, read
-from metaft.search.journal import PLACE, Journal
-from metaft.search.lines import Record
+from metaft.search.journal import PLACE
+from metaft.search.lines import SUM, Record, Start, made, parsed
 
 SETTINGS, RESULTS, EVENTS, LAST = "config.yaml", "results.json", "metrics.jsonl", "report.html"  # the last is the end
 
@@ -87,28 +87,76 @@ class State:
     @property
     def left(self) -> float | None:
         """Seconds until the search's budget is used, at the pace so far; None before there is one."""
-        return None if self.spent is None else self.seconds * (1 / self.spent - 1)
+        return self.seconds * (1 / self.spent - 1) if self.spent else None
 
 
-def state_of(folder: Path) -> State:
-    """What a run's files tell now; a last line that is not whole, as one that is being written, does not count.
+class Looking:
+    """Looks at the files of a run, again and again; lines that were read are not read again.
+
+    A last line that is not whole, as one that is being written, does not count.
 
     Raises:
-        DataError: the folder holds no run, or several, or a file that cannot be read.
+        DataError: the folder holds no run, or several.
     """
-    cfg, journal = _settings(folder), Journal(folder / PLACE, read_only=True)
-    records = tuple(r for r in journal.records if r.kind != "prior")
-    ended = (folder / LAST).exists()  # before the results are read, so that they are the last ones
-    return State(
-        folder=folder,
-        cfg=cfg,
-        begun=max(len(journal.starts), sum(r.kind == "trial" for r in records)),
-        records=records,
-        event=_last_event(folder / EVENTS),
-        results=read(folder) if os.path.lexists(folder / RESULTS) else None,
-        ended=ended,
-        written=max(_time(folder / name) for name in (SETTINGS, RESULTS, EVENTS, PLACE, LAST)),
-    )
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._cfg = folder, _settings(folder)
+        self._journal, self._events = Added(folder / PLACE), Added(folder / EVENTS)
+        self._header = False  # whether the journal's first line was read
+        self._starts, self._records = 0, list[Record]()
+        self._event: Mapping[str, Any] | None = None
+
+    def now(self) -> State:
+        """What the files tell now.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        folder = self._folder
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no folder any more; allowed: one that stays while it is looked at")
+        ended = (folder / LAST).exists()  # before the results are read, so that they are the last ones
+        self._read(self._journal, self._take)
+        self._read(self._events, self._remember)
+        return State(
+            folder=folder,
+            cfg=self._cfg,
+            begun=max(self._starts, sum(r.kind == "trial" for r in self._records)),
+            records=tuple(self._records),
+            event=self._event,
+            results=read(folder) if os.path.lexists(folder / RESULTS) else None,
+            ended=ended,
+            written=max(_time(folder / name) for name in (SETTINGS, RESULTS, EVENTS, PLACE, LAST)),
+        )
+
+    def _read(self, added: Added, take: Callable[[dict[str, Any]], None]) -> None:
+        """Take the lines that have come."""
+        try:
+            for line in added.new():
+                take(parsed(line))
+        except OSError as error:
+            raise DataError(f"{added.path}: {fault_of_system(error)}; allowed: a file that can be read") from error
+        except (ValueError, RecursionError) as error:
+            reason = on_a_line(str(error))
+            raise DataError(f"{added.path}: damaged line ({reason}); allowed: as metaft wrote it") from error
+
+    def _take(self, raw: dict[str, Any]) -> None:
+        """Take a line of the journal."""
+        if not self._header:
+            self._header = "version" in raw
+            if not self._header:
+                raise ValueError("a first line without a version")
+            return
+        raw.pop(SUM, None)
+        line = made(raw)
+        if isinstance(line, Start):
+            self._starts += 1
+        elif isinstance(line, Record) and line.kind != "prior":
+            self._records.append(line)
+
+    def _remember(self, event: dict[str, Any]) -> None:
+        """Keep the last event of all."""
+        self._event = event
 
 
 def _settings(folder: Path) -> Config:
@@ -124,21 +172,6 @@ def _settings(folder: Path) -> Config:
         return load(folder / SETTINGS)
     except ConfigError as error:
         raise DataError(f"{folder / SETTINGS}: no settings of a run ({error.faults[0]}); allowed: {allowed}") from error
-
-
-def _last_event(path: Path) -> Mapping[str, Any] | None:
-    """The event of the last whole line.
-
-    Raises:
-        DataError: it is none.
-    """
-    lines = complete_lines(path)[0].splitlines() if os.path.lexists(path) else []
-    if not lines:
-        return None
-    try:
-        return dict(from_json(lines[-1]))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: damaged last line; allowed: as metaft wrote it") from error
 
 
 def _time(path: Path) -> float:

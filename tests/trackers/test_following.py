@@ -88,6 +88,16 @@ def test_one_that_fails_is_warned_of_and_the_others_go_on(tmp_path, made, capsys
     assert "warning: report_to: breaking is told no more, since it failed: no network\n" in capsys.readouterr().err
 
 
+def test_damaged_files_are_for_the_run_to_tell(tmp_path, made, capsys):
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "trials.jsonl").write_text('{"kind": "trial"}\n')
+    (tmp_path / "metrics.jsonl").mkdir()
+    with followed(tmp_path, config.load(None, ["report_to=kept"])):
+        pass
+    assert (made["kept"].told, made["kept"].closed) == ([], 1)
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_one_that_cannot_begin_is_an_error(tmp_path, monkeypatch):
     def make(run, settings):
         raise RuntimeError("log in first\nsomehow")

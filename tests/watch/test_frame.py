@@ -11,7 +11,7 @@ from rich.console import Console
 
 from metaft.watch import frame as frames
 from metaft.watch.frame import duration, frame
-from metaft.watch.state import state_of
+from metaft.watch.state import Looking
 from tests.watch.folders import PHASES, choosing, comparing, ended, opened, opening, searching
 
 SAID = {
@@ -39,7 +39,7 @@ SAID = {
 @pytest.mark.parametrize("phase", PHASES)
 def test_what_is_said(phase, tmp_path):
     phase(tmp_path / "run")
-    state = state_of(tmp_path / "run")
+    state = Looking(tmp_path / "run").now()
     text = frame(state, state.written + 75).text()
     for name, said in [*SAID[phase], ("last written", "1 min 15 s ago")]:
         assert re.search(rf"^{name} +{re.escape(said)}$", text, re.M), text
@@ -47,7 +47,7 @@ def test_what_is_said(phase, tmp_path):
 
 def test_the_last_trials_with_their_status(tmp_path):
     searching(tmp_path / "run")
-    state = state_of(tmp_path / "run")
+    state = Looking(tmp_path / "run").now()
     rows = frame(state, state.written).rows
     assert [(row[0], row[1], row[-1]) for row in rows[1:]] == [
         *(("0", "2", "ok"), ("1", "-", "diverged")),
@@ -57,7 +57,7 @@ def test_the_last_trials_with_their_status(tmp_path):
 
 def test_methods_when_there_are_some(tmp_path):
     comparing(tmp_path / "run")
-    state = state_of(tmp_path / "run")
+    state = Looking(tmp_path / "run").now()
     assert frame(state, state.written).rows == [
         ["method", "id_test", "OOD mean"],
         ["zero_shot", "50.0", "50.0"],
@@ -68,7 +68,7 @@ def test_methods_when_there_are_some(tmp_path):
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_terminal_shows_the_same_words(phase, tmp_path):
     phase(tmp_path / "run[red]")  # which rich would take for a colour
-    state = state_of(tmp_path / "run[red]")
+    state = Looking(tmp_path / "run[red]").now()
     view, file = frame(state, state.written), io.StringIO()
     Console(file=file, width=300).print(view.rendered())
     shown = file.getvalue()

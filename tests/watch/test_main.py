@@ -87,8 +87,8 @@ def test_an_interrupted_view_ends_with_130(tmp_path):
 
 @pytest.mark.full
 def test_a_real_run_is_seen_from_its_search_to_its_end(tmp_path, small, monkeypatch):
-    seen, look = [], watch.state_of
-    monkeypatch.setattr(watch, "state_of", lambda run: seen.append(look(run)) or seen[-1])
+    seen, now = [], watch.Looking.now
+    monkeypatch.setattr(watch.Looking, "now", lambda looking: seen.append(now(looking)) or seen[-1])
     monkeypatch.setattr(watch, "EVERY", 0.2)
     out = tmp_path / "run"
     words = ["--mode", "tpe", "--out", str(out), "evaluation.methods=[zero_shot, autoft]", *small]
