@@ -2,7 +2,7 @@
 
     python benchmarks/figures.py [NAME ...] [--out FOLDER]
 
-Names: shapes, digits (pictures); landscape, methods, solvers, tpe, worlds (results); all of them where none is given.
+Names: shapes, digits (pictures); continual, landscape, methods, solvers, tpe, worlds (results); all of them by default.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from shared.figures import contact_sheets, landscape, methods, solvers, tpe, worlds
+from shared.figures import contact_sheets, continual, landscape, methods, solvers, tpe, worlds
 from shared.rows import RESULTS
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "shapes": contact_sheets.shapes_sheet,
     "digits": contact_sheets.digits_sheet,
+    "continual": continual.draw,
     "landscape": landscape.draw,
     "methods": methods.draw,
     "solvers": solvers.draw,
