@@ -32,8 +32,8 @@ class DiffPruning(Drawn):
     result has z without noise, log u - log(1 - u) = 0, and of z d the largest `per_mille` entries of a thousand, all
     tensors together. The head, which is the task's, takes plain steps.
 
-    alpha = 5 + gate_factor a, with `a` the optimizer's, so that gates have `gate_factor` times its learning rate (0.1
-    in the authors' code, beside 1e-5). Weight decay draws d to 0 and alpha to 5. The penalty is of the mean where the
+    alpha = 5 + gate_factor a, with `a` the optimizer's, so that gates have `gate_factor` times its learning rate (the
+    authors' code has 0.1 for gates). Weight decay draws d to 0 and alpha to 5. The penalty is of the mean where the
     authors' is of the sum, so that it means the same for models of any size (1.25e-7 of the sum, as their example has
     for BERT, is 42 of the mean). It has no gates of groups, and no training after the cut, as the paper has.
 

@@ -54,7 +54,7 @@ HOOKS: dict[str, HookKind] = {
         Lazy("metaft.hooks.diff_pruning:make"),
         (
             Knob(Float("penalty", 1e-2, 1e4, log=True), 40.0),
-            Knob(Int("gate_factor", 1, 10_000, log=True), 100),
+            Knob(Int("gate_factor", 1, 10_000, log=True), 10),
             per_mille(5),
         ),
     ),

@@ -243,6 +243,7 @@ METHODS: dict[str, Method] = dict(
             "theta_0 and a difference of few entries, under an L0 penalty",
             "Guo et al., ACL 2021",
             *HOOKS["diff_pruning"].knobs,
+            _lr_factor(10.0),
         ),
         method(
             "prompt",
