@@ -27,5 +27,5 @@ class Trackio:
         self._run.log({f"{part}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
-        """Finish the run."""
-        self._run.finish()
+        """Finish the run; that of the object alone would be followed by one of trackio as the process ends."""
+        trackio.finish()

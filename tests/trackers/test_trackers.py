@@ -42,7 +42,8 @@ def logged(name: str, run: Path, monkeypatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("TRACKIO_DIR", str(run / "trackio"))
     words = json.dumps([name, str(run), SETTINGS, LOGGED])
-    subprocess.run([sys.executable, "-c", LOG, words], check=True, capture_output=True, cwd=ROOT, timeout=240)
+    done = subprocess.run([sys.executable, "-c", LOG, words], check=True, capture_output=True, cwd=ROOT, timeout=240)
+    assert done.stdout.count(b"Run finished") <= 1  # not once more as the process ends
 
 
 def records(content: bytes) -> Iterator[bytes]:
