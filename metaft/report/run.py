@@ -99,6 +99,17 @@ class Run:
         return [record for record in self.records if record.kind == "trial"]
 
 
+def spread_out(items: Sequence[T], most: int) -> list[T]:
+    """At most so many (two or more), evenly spread, the first and the last among them.
+
+    >>> spread_out(range(10), 4)
+    [0, 3, 6, 9]
+    """
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
 def run_in(folder: Path, results: Document, name: str | None = None, short: str = "") -> Run:
     """The run whose results these are, with what lies beside them in its folder."""
     odd: list[str] = []

@@ -19,7 +19,8 @@ def write_run(results: Document, folder: Path) -> None:
 
     write(folder / "results.md", tables.page(results))
     figures.id_against_ood([results], folder / "figures" / "id_ood.png")
-    write(folder / "report.html", render([run_in(folder, results)], results.get("title", "metaft")))
+    run = run_in(folder, results, str(folder))  # by the path that commands take
+    write(folder / "report.html", render([run], results.get("title", "metaft")))
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:

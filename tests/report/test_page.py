@@ -10,7 +10,7 @@ import pytest
 from metaft.report.page import EACH, HERE, TOGETHER, render
 from metaft.report.run import run_in
 from tests.report.checker import Page, contrast, faults, palettes
-from tests.report.runs import BARE, DOCUMENT, OTHER, RICH
+from tests.report.runs import BARE, DOCUMENT, OTHER, RECORDS, RICH
 from tests.results import DOCUMENT as PLAIN
 
 ALL = render([RICH], "a & b <study>")
@@ -97,3 +97,13 @@ def test_pictures_are_of_validation_alone():
     """All pictures of a page come from examples.json, which is made of ood_val."""
     assert Page(ALL).count("img") == 1
     assert Page(render([replace(RICH, examples=None)], "none")).count("img") == 0
+
+
+def test_a_long_search_stays_a_small_page():
+    records = [
+        replace(RECORDS[2 + i % 4], number=i, clock=0.1 * i, outcome=replace(RECORDS[2].outcome, value=1 + 1 / (1 + i)))
+        for i in range(20_000)
+    ]
+    text = render([replace(RICH, records=records), replace(OTHER, records=records)], "long")
+    assert faults(text) == [], "3 MB among them"
+    assert "hypergradient 1 to " in text, "what ends within a pixel is drawn as one"

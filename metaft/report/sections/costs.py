@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
 from metaft.report import svg
 from metaft.report.charts import Bar, bars
 from metaft.report.markup import NONE
 from metaft.report.run import Run
+from metaft.search.journal import Record
 
 KINDS = (
     ("trial", "trials", "c1"),
@@ -16,6 +19,7 @@ KINDS = (
     ("check", "checks", "c5"),
 )
 TOP, ROW, LEFT = 8.0, 26.0, 190.0
+PIXEL = 1.0  # within which evaluations are drawn as one
 
 
 def body(run: Run) -> Markup:
@@ -37,13 +41,25 @@ def _search(run: Run) -> Markup:
         top = TOP + ROW * i + 4
         spent = sum(r.outcome.seconds for r, k in kinds if k == kind)
         parts.append(svg.text(LEFT - 8, top + 13, f"{name}, {spent:,.0f} s", "end small"))
-        for r, k in kinds:
-            if k == kind:
-                begin = x(max(0.0, r.clock - r.outcome.seconds))
-                said = f"{kind} {r.number}: {_spent(r.outcome.seconds, r.outcome.step_equivalents)}"
-                parts.append(svg.box(begin, top, max(x(r.clock) - begin - 0.5, 0.8), ROW - 8, how, said))
+        for few in _joined([r for r, k in kinds if k == kind], x):
+            begin, end = x(max(0.0, few[0].clock - few[0].outcome.seconds)), x(few[-1].clock)
+            costs = (sum(r.outcome.seconds for r in few), sum(r.outcome.step_equivalents for r in few))
+            numbers = f"{few[0].number}" if len(few) == 1 else f"{few[0].number} to {few[-1].number}"
+            said = f"{kind} {numbers}: {_spent(*costs)}"
+            parts.append(svg.box(begin, top, max(end - begin - 0.5, 0.8), ROW - 8, how, said))
     told = "Each evaluation from its beginning to its end; what lies between is proposals, methods' fits and files."
     return svg.figure(height + 48, parts, "The search over time", told)
+
+
+def _joined(records: Sequence[Record], x: svg.Scale) -> list[list[Record]]:
+    """Records in their order, those together that end within a pixel."""
+    found: list[list[Record]] = []
+    for record in records:
+        if found and x(record.clock) - x(found[-1][0].clock) < PIXEL:
+            found[-1].append(record)
+        else:
+            found.append([record])
+    return found
 
 
 def _methods(run: Run) -> Markup:

@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from metaft.report import svg
 from metaft.report.markup import NONE
-from metaft.report.run import Run
+from metaft.report.run import Run, spread_out
 from metaft.search.journal import Record
 
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 560.0, 14.0, 330.0
+MARKS = 1500  # of all runs together, at most; there are more trials than one can see
 SHOWN = 0.9  # of the losses; higher ones lie on the upper edge
 
 
@@ -34,7 +35,8 @@ def body(runs: Sequence[Run]) -> Markup:
         parts.append(svg.line(list(_stairs([x(c) for c in along], [y(b) for b in best])), f"c{i % 7 + 1}"))
         ends.append(y(best[-1]))
     for i, run in enumerate(searched):
-        parts += [_mark(r, x(c), y, f"c{i % 7 + 1}") for c, r in zip(costs[run.name], _told(run), strict=True)]
+        shown = spread_out(list(zip(costs[run.name], _told(run), strict=True)), MARKS // len(searched))
+        parts += [_mark(r, x(c), y, f"c{i % 7 + 1}") for c, r in shown]
     for run, end in zip(searched, svg.spread(ends, 15.0, TOP, BOTTOM), strict=True):
         name = run.label if len(runs) > 1 else "lowest so far"
         parts.append(svg.text(RIGHT + 10, end + 4, name, "small"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from markupsafe import Markup
 
 from metaft.report import charts
 from metaft.report.markup import NONE
-from metaft.report.run import Run
+from metaft.report.run import Run, spread_out
 from metaft.search.journal import Record
 from metaft.space import Dimension
 
@@ -20,7 +18,7 @@ def body(run: Run) -> Markup:
     """Lines where hyperparameters are few and follow derivatives; otherwise a map."""
     steps = [r for r in run.trials if r.gradient is not None]
     follows = len(steps) > 1
-    steps = _some(steps if follows else run.trials, max(2, min(40, CELLS // max(len(run.space), 1))))
+    steps = spread_out(steps if follows else run.trials, max(2, min(40, CELLS // max(len(run.space), 1))))
     if len(steps) < 2 or not run.space:
         return NONE
     ordered = sorted(run.space, key=lambda d: d.name.partition("@")[0])  # a term's groups beside each other
@@ -43,13 +41,6 @@ def body(run: Run) -> Markup:
 
 def _steers(run: Run) -> bool:
     return bool((run.results.get("objective") or {}).get("schedule"))
-
-
-def _some(records: Sequence[Record], most: int) -> list[Record]:
-    """At most so many, evenly spread, the first and the last among them."""
-    if len(records) <= most:
-        return list(records)
-    return [records[round(i * (len(records) - 1) / (most - 1))] for i in range(most)]
 
 
 def place_in(dimension: Dimension, record: Record) -> float:
