@@ -18,11 +18,25 @@ from shared.tables.methods import fitted
 TICKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 KINDS = {
     "#444444": ("zero_shot", "oracle"),
-    "#c2571a": ("ft", "ft_ood_val", "dfr", "linear_probe", "lp_ft"),
-    "#1b5fa8": ("l1_sp", "l2_sp", "kd", "spd", "ftp", "tpgm"),
-    "#5a8f3c": ("wise_ft", "ema", "soup"),
-    "#8a5fa8": ("lora", "flyp"),
-    "#d0a000": ("autoft", "autoft_wise"),
+    "#c2571a": ("ft", "ft_ood_val", "dfr", "linear_probe", "linear_probe_ood_val", "lp_ft", "best_by_ood_val"),
+    "#1b5fa8": (
+        "l1_sp",
+        "l2_sp",
+        "kd",
+        "lwf_features",
+        "car_ft",
+        "lipsum_ft",
+        "rehearsal",
+        "spd",
+        "ftp",
+        "tpgm",
+        "digrap",
+    ),
+    "#5a8f3c": ("wise_ft", "wise_ft_groups", "wise_probe", "fisher_merge", "dawin", "ema", "soup", "model_stock"),
+    "#8a5fa8": ("lora", "r_adapter", "prompt", "flyp", "carot"),
+    "#b0307a": ("bitfit", "freeze_embed", "layer_decay", "surgical", "sift", "saft", "diff_pruning"),
+    "#2a8a8a": ("mixout", "gmixout"),
+    "#d0a000": ("autoft", "autoft_end", "autoft_wise"),
 }
 COLOURS = {method: colour for colour, methods in KINDS.items() for method in methods}
 _NEAR = [sign * step for step in range(0, 160, 4) for sign in (1, -1)]
