@@ -74,10 +74,9 @@ def spanned(values: Sequence[float], style: str = "{:.1f}") -> str:
 
 
 def with_interval(values: Sequence[float], style: str = "{:.1f}") -> str:
-    """The mean and half the width of its 95 % t-interval."""
-    n = len(values)
-    half = t.ppf(0.975, n - 1) * stdev(values) / math.sqrt(n) if n > 1 else math.nan
-    return f"{style.format(fmean(values))} ± {half:.1f}"
+    """The mean and half the width of its 95 % t-interval; of one value that alone."""
+    n, mean = len(values), style.format(fmean(values))
+    return mean if n == 1 else f"{mean} ± {t.ppf(0.975, n - 1) * stdev(values) / math.sqrt(n):.1f}"
 
 
 def with_quartiles(values: Sequence[float]) -> str:
