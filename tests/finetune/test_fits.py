@@ -17,7 +17,8 @@ from tests.conftest import by_default
 from tests.finetune.states import Keeper, same, with_finetune
 from tests.finetune.test_crossfit import with_domains
 
-ON_OOD_VAL = ("linear_probe_ood_val", "wise_probe", "ft_ood_val", "dfr", "autoft", "autoft_wise", "autoft_end", "tpgm")
+ALWAYS = ("linear_probe_ood_val", "wise_probe", "ft_ood_val", "dfr", "wise_ft_groups")
+ON_OOD_VAL = (*ALWAYS, "autoft", "autoft_wise", "autoft_end", "tpgm")
 FIXED = {
     "wise_probe": {"alpha": 0.5},
     "ft_ood_val": {"weight": 1.0, "lr_factor": 1.0},
@@ -75,12 +76,10 @@ def test_who_trains_on_ood_val(work, short, name):
     """A method does iff other labels of ood_val change its model, its choices fixed."""
     plain = Objective({"ce": 1.0}, 1e-3, 0.1)
     context = with_finetune(short.varied(learned=plain), knobs={"tpgm": {"on": "id_val"}})
-    assert METHODS[name].fits_ood_val(context.settings) == (
-        name in ("linear_probe_ood_val", "wise_probe", "ft_ood_val", "dfr")
-    )
+    assert METHODS[name].fits_ood_val(context.settings) == (name in ALWAYS)
     for learned in (replace(plain, sources={"ood_val": 0.1}), replace(plain, head="linear_probe_ood_val")):
         on_both = context.varied(learned=learned)
-        also = (*ON_OOD_VAL[:4], "autoft", "autoft_wise", "autoft_end")
+        also = (*ALWAYS, "autoft", "autoft_wise", "autoft_end")
         assert METHODS[name].fits_ood_val(on_both.settings) == (name in also)
     later = replace(plain, schedule=((0.5, replace(plain, sources={"ood_val": 1.0})),))
     assert METHODS["autoft"].fits_ood_val(context.varied(learned=later).settings)
