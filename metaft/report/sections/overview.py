@@ -94,7 +94,7 @@ def _trust(run: Run) -> Markup:
     said = [
         f"{len(found)} warning{'s' if len(found) > 1 else ''} below." if found else "Nothing speaks against it.",
         "" if n is None else f"{n} labelled OOD images chose; each judged models that were not trained on it.",
-        "No test image was seen before this page.",
+        "Tests judge finished models alone: nothing was chosen by them.",
     ]
     how = "unsure" if found else "yes"
     first = Markup('<p class="big {}">{}</p>').format(how, said[0])
