@@ -152,7 +152,9 @@ class HookConfig(Section):
     """Options of methods and their hooks."""
 
     knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
-    exclude: tuple[str, ...] = ()  # patterns of parameters that ftp, spd and tpgm leave alone, such as head.*
+    exclude: tuple[
+        str, ...
+    ] = ()  # patterns of parameters that ftp, spd, tpgm, digrap, mixout and saft leave alone, such as head.*
     lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
 
 
