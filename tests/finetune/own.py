@@ -52,7 +52,7 @@ def agree(work, context, function, by_hand, terms=None, weight: float = 0.7, hoo
     text = objective.needs_text
     batches = batches_of(work, model, text)
     settings = replace(context.settings, optimizer=ADAMW, finetune=context.settings.finetune.model_copy(update=how))
-    trainee = Trainee.begin(model, objective, settings, hook, Own(weight, function))
+    trainee = Trainee.begin(model, objective, settings, hook, own=Own(weight, function))
     for batch in batches:
         trainee.advance(batch, objective, 1.0)
 
