@@ -134,6 +134,7 @@ def test_snippets_run(code):
     assert len(TERMS) + len(METHODS) == before + 1
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("registries")
 def test_what_snippets_add_is_searched_and_compared():
     for code in SNIPPETS:

@@ -18,7 +18,7 @@ from metaft.shell import answered
 
 T = TypeVar("T")
 S = TypeVar("S", str, bytes)
-FEW, FEWER = 500, 150
+FEW, FEWER = 300, 150
 MANY = int(os.environ.get("FUZZ", "5000"))  # cases of a kind in full runs
 HANG = timedelta(seconds=10)
 CODES = (2, 3, 4)  # of errors; 0 and 130 are no errors

@@ -159,7 +159,7 @@ def tiny() -> tuple[Identity, Space]:
     return identity(work), problem_in(work).space
 
 
-@fuzzed(CASES)
+@fuzzed(CASES, few=FEWER)
 def test_readers(folder: Path, case: tuple[str, Harm]) -> None:
     """What is read is what was written, or it is refused."""
     kind, harm = case
@@ -282,7 +282,7 @@ def test_pages(folder: Path, text: str) -> None:
 WHOLE = st.sampled_from(KINDS).flatmap(lambda kind: st.tuples(st.just(kind), damages(lambda: files(kind))))
 
 
-@fuzzed(WHOLE, few=10, many=200)
+@fuzzed(WHOLE, few=5, many=200)
 def test_resumed_runs(folder: Path, case: tuple[str, Harm]) -> None:
     """The numbers are those of the run that was left alone."""
     kind, harm = case

@@ -110,6 +110,7 @@ def test_descents_abreast_are_the_same_on_any_number_of_workers(workers):
     assert (one.params, one.value, one.finalists) == (other.params, other.value, other.finalists)
 
 
+@pytest.mark.full
 def test_a_hypergradient_that_kills_twice_is_an_explosion(tmp_path, capsys):
     journal, executor = Journal(), descents("processes", partial(mortal, tmp_path, True), workers=1, abreast=4)
     problem = Bowl()

@@ -58,6 +58,7 @@ def test_the_teacher_moves_as_often_as_it_is_told():
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.full
 def test_without_weights_it_is_flyp(few, short, fits):
     none = short.with_knobs("carot", {"orthogonality": 0.0, "distillation": 0.0})
     assert same(METHODS["carot"].fit(few.fresh(), few.splits.search_data, none), fits.model("flyp"))

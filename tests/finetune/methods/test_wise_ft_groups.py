@@ -26,6 +26,7 @@ def test_mixes(work, tuned):
         torch.testing.assert_close(p, expected)
 
 
+@pytest.mark.full
 def test_it_is_no_worse_than_any_common_mix(few, context, tuned):
     data, events = few.splits.search_data, list[dict]()
     models = {"zero_shot": few.classifier, "ft": tuned}
