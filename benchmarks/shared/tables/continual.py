@@ -20,15 +20,17 @@ def transfer() -> str:
 
 
 def sequences() -> dict[str, list[list[Row]]]:
-    """By method, with its share where it has one, the rows in the order of styles, of each seed that all methods have."""
-    rows = [r for r in committed("continual") if "failed" not in r]
+    """By method, and its share, the rows in the order of the styles, of each seed that all methods have."""
+    rows = sorted(
+        (r for r in committed("continual") if "failed" not in r), key=lambda r: (r["method"], r["share"] or 0)
+    )
     found: dict[str, dict[int, list[Row]]] = {}
     for (method, share, seed), of_seed in grouped(rows, "method", "share", "seed").items():
         if len(of_seed) == len(of_seed[0]["accuracy"]):
             name = method if share is None else f"{method}, {100 * share:g} %"
             found.setdefault(name, {})[seed] = sorted(of_seed, key=lambda r: r["number"])
     seeds = sorted(set.intersection(*map(set, found.values())))
-    return {name: [by_seed[seed] for seed in seeds] for name, by_seed in sorted(found.items())}
+    return {name: [by_seed[seed] for seed in seeds] for name, by_seed in found.items()}
 
 
 def learned(sequence: Sequence[Row]) -> float:
