@@ -21,6 +21,7 @@ from metaft.finetune.methods import METHODS
 from metaft.objective.registry import TERMS
 from metaft.predict import main as predict
 from metaft.run import main as run
+from tests.pages import anchors
 
 ROOT = Path(__file__).parent.parent
 PAGES = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
@@ -60,18 +61,13 @@ def test_there_are_scripts():
     assert len(SCRIPTS) == 3
 
 
-def anchors(path: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name):
     for link in re.findall(r"\]\((?!http)([^)]+)\)", PAGES[name]):
         path, _, anchor = link.partition("#")
         target = ROOT / "docs" / (path or name)
         assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+        assert not anchor or anchor in anchors(target.read_text()), link
 
 
 def test_each_page_is_found_from_the_first_and_in_the_site():

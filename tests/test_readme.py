@@ -13,6 +13,7 @@ import pytest
 from metaft.data.__main__ import main as look
 from metaft.report.__main__ import main as report
 from metaft.run import main as run
+from tests.pages import anchors
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -99,10 +100,9 @@ def test_the_table_is_that_of_the_results():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    titles = re.findall(r"^#+ (.*)$", PAGES[page], re.M)
-    anchors = {"#" + re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    own = {f"#{anchor}" for anchor in anchors(PAGES[page])}
     for link in re.findall(r"\]\((?!http)([^)]+)\)", PAGES[page]):
-        assert link in anchors or (ROOT / page).parent.joinpath(link).exists(), link
+        assert link in own or (ROOT / page).parent.joinpath(link).exists(), link
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from metaft import ranks
@@ -12,18 +10,12 @@ from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
 from metaft.clip.precision import served
 from metaft.errors import ConfigError, Fault, unknown
-from metaft.finetune.methods.car_ft import refuse_one_template
-from metaft.finetune.methods.carot import projection_of
+from metaft.finetune.methods import METHODS
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
 from metaft.hooks.registry import HOOKS, hook_for
 from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
-
-NEEDS: dict[str, Callable[[Workspace], object]] = {  # by method, what raises a ConfigError where it is missing
-    "car_ft": lambda work: refuse_one_template(work.tokens),
-    "carot": lambda work: projection_of(work.classifier),
-}
 
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
@@ -87,10 +79,10 @@ def _patterns(work: Workspace) -> list[Fault]:
 def _needs(work: Workspace) -> list[Fault]:
     """Faults of methods that need what the captions or the model do not have."""
     faults = list[Fault]()
-    for name, need in NEEDS.items():
-        if name in (work.cfg.finetune.method, *work.cfg.evaluation.methods):
+    for name in dict.fromkeys((work.cfg.finetune.method, *work.cfg.evaluation.methods)):
+        if name in METHODS:
             try:
-                need(work)
+                METHODS[name].needs(work.classifier, work.tokens)
             except ConfigError as error:
                 faults += error.faults
     return faults

@@ -11,16 +11,23 @@ from metaft.hooks.knobs import Knob
 from metaft.lazy import Lazy
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from metaft.clip.classifier import Classifier
     from metaft.data.types import SearchData, Splits
     from metaft.finetune.context import FitContext, FitSettings
 
     FitsOodVal = Callable[[FitSettings], bool]
+    Needs = Callable[[Classifier, Tensor], object]
 
 
 def always(settings: FitSettings) -> bool:
     """True, whatever the settings."""
     return True
+
+
+def nothing(classifier: Classifier, tokens: Tensor) -> None:
+    """Refuse no model, whatever captions it has."""
 
 
 def never(settings: FitSettings) -> bool:
@@ -40,6 +47,8 @@ class Method:
         source: where it was published; empty: nowhere, or it is older than any paper.
         fits_ood_val: whether the model is trained on images of ood_val, with these settings; to choose by them is not
             to train on them.
+        needs: (theta_0, caption tokens [C, M, L]) to an error, raised before anything is trained, where the method
+            needs what these do not have.
     """
 
     description: str
@@ -48,11 +57,20 @@ class Method:
     knobs: tuple[Knob, ...] = ()
     sees: Callable[[Splits], SearchData | None] = attrgetter("search_data")
     fits_ood_val: FitsOodVal = never
+    needs: Needs = nothing
 
 
 def method(
-    name: str, description: str, source: str, *knobs: Knob, sees: str = "search_data", fits_ood_val: FitsOodVal = never
+    name: str,
+    description: str,
+    source: str,
+    *knobs: Knob,
+    sees: str = "search_data",
+    fits_ood_val: FitsOodVal = never,
+    has_needs: bool = False,
 ) -> tuple[str, Method]:
-    """A line of the registry: a name, and the method in the file of this name."""
-    fit = Lazy(f"metaft.finetune.methods.{name}:fit")
-    return name, Method(description, fit, source, knobs, attrgetter(sees), fits_ood_val)
+    """A line of the registry: a name, and the method in the file of this name, with its `needs` where it has some."""
+    fit, needs = (Lazy(f"metaft.finetune.methods.{name}:{part}") for part in ("fit", "needs"))
+    return name, Method(
+        description, fit, source, knobs, attrgetter(sees), fits_ood_val, needs if has_needs else nothing
+    )

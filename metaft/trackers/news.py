@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metaft.events import EVENTS
 from metaft.files import Added, from_json
 from metaft.search.journal import PLACE
 
-EVENTS = "metrics.jsonl"
 SEARCH = "search"  # the part that trials are of
 
 

@@ -11,12 +11,13 @@ from typing import Any
 from metaft.config.read import load
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, DataError, fault_of_system, on_a_line
+from metaft.events import EVENTS
 from metaft.files import Added
 from metaft.report.document import Document, read
 from metaft.search.journal import PLACE
 from metaft.search.lines import SUM, Record, Start, made, parsed
 
-SETTINGS, RESULTS, EVENTS, LAST = "config.yaml", "results.json", "metrics.jsonl", "report.html"  # the last is the end
+SETTINGS, RESULTS, LAST = "config.yaml", "results.json", "report.html"  # the last is the end
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from metaft.finetune.context import FitContext
+from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN
 from metaft.training.schedule import warmup_cosine
 
@@ -98,3 +101,13 @@ class Keeper:
 
     def drop(self, name):
         del self.states[name]
+
+
+def goes_on_to_the_same_end(method: str, work, data, context: FitContext) -> bool:
+    """Whether a method's training that is interrupted at its first check comes to what it comes to without."""
+    fit = METHODS[method].fit
+    through, keeper = fit(work.fresh(), data, context), Keeper(stop=True)
+    with pytest.raises(KeyboardInterrupt):
+        fit(work.fresh(), data, replace(context, keeper=keeper))
+    keeper.stop = False
+    return same(fit(work.fresh(), data, replace(context, keeper=keeper)), through)

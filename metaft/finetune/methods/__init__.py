@@ -101,7 +101,7 @@ METHODS: dict[str, Method] = dict(
         method(
             "lwf_features", "theta_0's features kept on the training images", "Tan et al., arXiv 2405.16027", _own(1.0)
         ),
-        method("car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _own(1.0)),
+        method("car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _own(1.0), has_needs=True),
         method(
             "lipsum_ft",
             "theta_0's similarity of images to random texts kept",
@@ -118,6 +118,7 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("distillation", 0.0, 10.0, scale="asinh"), 1.5),
             Knob(Float("decay", 0.0, 1.0), 0.9),
             Knob(Int("updates", 1, 10_000, log=True), 50),
+            has_needs=True,
         ),
         method(
             "rehearsal",

@@ -33,12 +33,12 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     Source: Mao et al., Context-aware robust fine-tuning, IJCV 2024, arXiv 2211.16175.
     """
     tokens = caption_tokens("car_ft", classifier, context)
-    refuse_one_template(tokens)
+    needs(classifier, tokens)
     contexts = context_directions(classifier, tokens)
     return with_own_term("car_ft", lambda seen: divergence(seen, contexts), classifier, data, context)
 
 
-def refuse_one_template(tokens: Tensor) -> None:
+def needs(classifier: Classifier, tokens: Tensor) -> None:
     """Refuse caption tokens [C, M, L] of one template alone.
 
     Raises:

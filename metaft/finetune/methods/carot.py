@@ -71,6 +71,11 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     return train(classifier, objective, data, context, "carot", hook=hook, finish=finish, own=Own(1.0, added))
 
 
+def needs(classifier: Classifier, tokens: Tensor) -> None:
+    """Refuse a model without a projection of image features; raises what `projection_of` raises."""
+    projection_of(classifier)
+
+
 def projection_of(classifier: Classifier) -> str:
     """The name of the parameter that projects to image features.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -12,7 +10,7 @@ from metaft.finetune.methods import METHODS
 from metaft.hooks.ftp import FTP
 from metaft.hooks.knobs import settled
 from metaft.hooks.registry import HOOKS
-from tests.finetune.states import Keeper, by_hand, close, same
+from tests.finetune.states import by_hand, close, goes_on_to_the_same_end
 
 
 @pytest.mark.parametrize(
@@ -29,9 +27,4 @@ def test_it_is_torchs_step_projected(work, data, context, name, optimizer, optio
 
 def test_by_sgd_it_goes_on_to_the_same_end(work, data, short):
     context = short.with_knobs("ftp", {"optimizer": "sgd", "lr_factor": 10.0})
-    through = METHODS["ftp"].fit(work.fresh(), data, context)
-    keeper = Keeper(stop=True)
-    with pytest.raises(KeyboardInterrupt):
-        METHODS["ftp"].fit(work.fresh(), data, replace(context, keeper=keeper))
-    keeper.stop = False
-    assert same(METHODS["ftp"].fit(work.fresh(), data, replace(context, keeper=keeper)), through)
+    assert goes_on_to_the_same_end("ftp", work, data, context)

@@ -8,7 +8,7 @@ import pytest
 
 from metaft.build.fits import drift
 from metaft.finetune.methods import METHODS
-from tests.finetune.states import Keeper, same, with_finetune
+from tests.finetune.states import goes_on_to_the_same_end, same, with_finetune
 
 
 @pytest.mark.parametrize("changes", [{"on": "ood_val"}, {"when": "training"}, {"norm": "mars"}], ids=str)
@@ -23,9 +23,4 @@ def test_its_kinds(work, data, short, fits, changes):
 @pytest.mark.full
 def test_in_training_it_goes_on_to_the_same_end(work, data, short):
     context = with_finetune(short, knobs={"tpgm": {"when": "training"}})
-    through = METHODS["tpgm"].fit(work.fresh(), data, context)
-    keeper = Keeper(stop=True)
-    with pytest.raises(KeyboardInterrupt):
-        METHODS["tpgm"].fit(work.fresh(), data, replace(context, keeper=keeper))
-    keeper.stop = False
-    assert same(METHODS["tpgm"].fit(work.fresh(), data, replace(context, keeper=keeper)), through)
+    assert goes_on_to_the_same_end("tpgm", work, data, context)
