@@ -138,8 +138,8 @@ def refuses() -> None:
     raise DataError("a picture is torn")
 
 
-def all_of_it(ways: Iterable[str]) -> tuple[Any, ...]:
-    return hypergradients({}, ways), tuned(OBJECTIVE), refused()
+def all_of_it() -> tuple[Any, ...]:
+    return hypergradients({}, WAYS), tuned(OBJECTIVE), refused()
 
 
 OBJECTIVE = Objective({"ce": 1.0, "flyp": 0.3, "kd": 0.5, "l2init": 0.1}, lr=1e-4, wd=0.1, sources={"ood_val": 0.5})
@@ -153,13 +153,10 @@ def close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "ways", [("replay", "one side"), pytest.param(tuple(WAYS), marks=pytest.mark.full)], ids=["two ways", "all ways"]
-)
-def test_two_ranks_are_one_process(tmp_path, ways):
+def test_two_ranks_are_one_process(tmp_path):
     """Hypergradients in float64 by estimators, a fine-tune in float32, and errors."""
-    alone, weights = hypergradients({}, ways), tuned(OBJECTIVE)
-    first, second = on_ranks(2, all_of_it, tmp_path, ways)
+    alone, weights = hypergradients({}, WAYS), tuned(OBJECTIVE)
+    first, second = on_ranks(2, all_of_it, tmp_path)
     for found in (first, second):
         same(found[0], alone)
         close(found[1], weights)
@@ -189,7 +186,7 @@ def test_a_hypergradient_is_that_of_one_process(count, settings, tmp_path):
 
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-RUN = ("--mode", "hypergrad", *SMALL, "search.trials=8", "evaluation.methods=[zero_shot, ft, autoft]")
+RUN = (*SMALL, "search.trials=8", "evaluation.methods=[zero_shot, ft, autoft]")
 
 
 def by_one_process(folder: Path, *words: str) -> None:
@@ -210,25 +207,30 @@ def torchrun(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.full
 def test_a_run_by_torchrun(tmp_path):
-    """It comes to what one process comes to; when a rank dies, so do the others, and any number of ranks goes on."""
-    by_one_process(tmp_path, *RUN, "--out", "alone")
-    killed = torchrun(tmp_path, *RUN, "--out", "killed")
+    """It comes to what one process comes to; when a rank dies, so do the others, and any number of ranks goes on.
+
+    A search by hypergradients does not: in float32, after so few steps of AdamW, they hang on the order of sums by
+    percents, with one process on two threads as much as with two ranks. In float64 they agree (above).
+    """
+    by_one_process(tmp_path, "--mode", "tpe", *RUN, "--out", "alone")
+    killed = torchrun(tmp_path, "--mode", "hypergrad", *RUN, "--out", "killed")
     wait_for(tmp_path / "killed" / "search" / "trials.jsonl", lines=5)
     children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(children[1]), signal.SIGKILL)
     begun = time.monotonic()
     killed.communicate()
     assert time.monotonic() - begun < 60
-    whole = torchrun(tmp_path, *RUN, "--out", "two")
+    whole = torchrun(tmp_path, "--mode", "tpe", *RUN, "--out", "two")
     out, err = whole.communicate()
     assert whole.returncode == 0, err
     assert out.count("is handed back") == 1, "one rank prints"
     by_one_process(tmp_path, "--resume", "killed")
-    one = json.loads((tmp_path / "alone" / "results.json").read_text())
+    one, other = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("alone", "two"))
+    assert other["handed_back"]["method"] == one["handed_back"]["method"]
+    for part in ("terms", "lr", "wd"):
+        assert other["objective"][part] == pytest.approx(one["objective"][part], rel=1e-6), part
+    assert (tmp_path / "killed" / "results.json").exists()
     for name in ("two", "killed"):
-        other = json.loads((tmp_path / name / "results.json").read_text())
-        assert other["handed_back"]["method"] == one["handed_back"]["method"]
-        assert other["objective"]["lr"] == pytest.approx(one["objective"]["lr"], rel=1e-3)
         theirs, ours = (load_file(tmp_path / run / "checkpoints" / "ft.safetensors") for run in ("alone", name))
         close(ours, theirs)
 
