@@ -1,11 +1,13 @@
 """Train an embedded CLIP from nothing, on drawn images with captions.
 
-    python benchmarks/pretrain.py [--model toy-clip|mid-clip] [--seed 0] [--steps 2000] [--device cpu] [--out FILE]
+    python benchmarks/pretrain.py [--model toy-clip|mid-clip] [--seed 0] [--steps 2000] [--device cpu] [--quick]
+                                  [--out FILE]
 
 Images are drawn from every style of `metaft.data.drawing.styles`: 60 % shapes, 40 % digits. A caption names the class
 and, each with probability one half, the colour and the style. Training is CLIP's symmetric contrastive loss (Radford et
 al., ICML 2021), stopped while there is still something to learn. The script prints zero-shot accuracy per style on
 images it has not seen and writes float16 weights, by default to where `model.pretrained=seed-N` looks for them.
+--quick: two steps, few images.
 """
 
 from __future__ import annotations
@@ -34,35 +36,37 @@ from metaft.data.shapes import TEMPLATES as OF_SHAPES
 
 BATCH = 256
 STEPS = 2000
+QUICK = 16  # images of a batch, of a style, and of handwriting
+PER_STYLE = 480
 LEARNING_RATE = 2e-3
 SHAPES, COLOUR_NAMES, STYLE_NAMES = list(shapes.GLYPHS), list(COLOURS), list(STYLES)
 
 
-def draw_pool(seed: int, count: int, size: int) -> tuple[Tensor, list[str]]:
-    """uint8 images [count, 3, size, size] and a caption each."""
-    drawn, captions = pool(seed, count), []
-    for i in range(count):
+def draw_pool(seed: int, rows: list[int], size: int) -> tuple[Tensor, list[str]]:
+    """uint8 images [N, 3, size, size] of these numbers, ascending, and a caption each."""
+    drawn, captions = pool(seed, COUNT), []
+    for i in rows:
         is_shape, shown = i < drawn.shapes, drawn.shown[i]
         colour = f"{COLOUR_NAMES[drawn.colours[i]]} " if shown[0] else ""
         name = SHAPES[drawn.kinds[i]] if is_shape else DIGITS[drawn.kinds[i]]
         thing = f"a {colour}{name}" if is_shape else f"the {colour}digit {name}"
         medium = STYLE_NAMES[drawn.styles[i]] if shown[1] else ("picture" if shown[2] else "drawing")
         captions.append(f"a {medium} of {thing}." if shown[1] or shown[3] else f"{thing}.")
-    return drawn.pixels(range(count), size), captions
+    return drawn.pixels(rows, size), captions
 
 
-def train(clip: Clip, seed: int, steps: int, device: str) -> None:
-    """AdamW with a warm-up and a cosine, batch 256, no augmentation."""
-    images, captions = draw_pool(seed + SEED, COUNT, clip.view.size)
+def train(clip: Clip, seed: int, steps: int, batch: int, device: str) -> None:
+    """AdamW with a warm-up and a cosine, no augmentation."""
+    generator = torch.Generator().manual_seed(seed)
+    needed, batches = torch.randint(COUNT, (steps, batch), generator=generator).unique(return_inverse=True)
+    images, captions = draw_pool(seed + SEED, needed.tolist(), clip.view.size)
     tokens = clip.tokenizer(captions)
     loss_of = open_clip.ClipLoss()
     optimizer = torch.optim.AdamW(clip.model.parameters(), lr=LEARNING_RATE, weight_decay=0.1, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    generator = torch.Generator().manual_seed(seed)
     clip.model.train()
     start = time.perf_counter()
-    for step in range(steps):
-        rows = torch.randint(COUNT, (BATCH,), generator=generator)
+    for step, rows in enumerate(batches):
         out = clip.model(clip.view.normalise(images[rows].to(device)), tokens[rows].to(device))
         loss = loss_of(out["image_features"], out["text_features"], out["logit_scale"])
         optimizer.zero_grad(set_to_none=True)
@@ -84,10 +88,9 @@ def zero_shot(clip: Clip, images: Tensor, labels: Tensor, names: list[str], temp
     return float(((features @ head).argmax(1).cpu() == labels).float().mean())
 
 
-def report(clip: Clip, device: str) -> None:
+def report(clip: Clip, n: int, real: int, device: str) -> None:
     """Zero-shot accuracy per style, and on the validation part of the real handwritten digits."""
-    n, size = 480, clip.view.size
-    index = np.arange(n)
+    size, index = clip.view.size, np.arange(n)
     for style in STYLE_NAMES:
         colours, rows = index * 7 % len(COLOURS), style_rows([style]).expand(n, -1)
         a = shapes.render(index % len(SHAPES), rows, colours, 1_000_001, index, size=size)
@@ -98,20 +101,20 @@ def report(clip: Clip, device: str) -> None:
     pixels, labels = digits.handwritten()
     if size != digits.SIZE:
         pixels = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True)
-    n = REAL_VALIDATION
-    real = zero_shot(clip, pixels[:n], labels[:n], list(DIGITS), list(OF_DIGITS), device)
-    print(f"  handwritten (validation part) {real:6.1%}")
+    written = zero_shot(clip, pixels[:real], labels[:real], list(DIGITS), list(OF_DIGITS), device)
+    print(f"  handwritten (validation part) {written:6.1%}")
 
 
-def make(name: str, seed: int, steps: int, device: str, out: Path) -> None:
+def make(name: str, seed: int, steps: int, device: str, quick: bool, out: Path) -> None:
     """Pretrain a model and write it; on a CPU in one thread, so that its sums are the same wherever it is made."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     if device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")
     clip = load(name, RANDOM, device)
-    train(clip, seed, steps, device)
-    report(clip, device)
+    steps, batch, *counts = (2, QUICK, QUICK, QUICK) if quick else (steps, BATCH, PER_STYLE, REAL_VALIDATION)
+    train(clip, seed, steps, batch, device)
+    report(clip, *counts, device)
     save({name: tensor.half().cpu() for name, tensor in clip.model.state_dict().items()}, out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
 
@@ -122,9 +125,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    make(args.model, args.seed, args.steps, args.device, args.out or checkpoint(args.model, args.seed))
+    make(args.model, args.seed, args.steps, args.device, args.quick, args.out or checkpoint(args.model, args.seed))
 
 
 if __name__ == "__main__":
