@@ -19,7 +19,8 @@ from metaft.shell import answered
 T = TypeVar("T")
 S = TypeVar("S", str, bytes)
 FEW, FEWER = 300, 150
-MANY = int(os.environ.get("FUZZ", "5000"))  # cases of a kind in full runs
+MANY = int(os.environ.get("FUZZ", "1000"))  # cases of a kind in full runs
+SLOW = MANY // 50  # of those that open a model or run a search
 HANG = timedelta(seconds=10)
 CODES = (2, 3, 4)  # of errors; 0 and 130 are no errors
 

@@ -19,7 +19,7 @@ from metaft.clip.load import load
 from metaft.clip.names import TOY
 from metaft.clip.weights import Target, _refuse_other_configuration
 from metaft.progress import be_quiet
-from tests.fuzz.cases import FEWER, SNIPPETS, end_of, fuzzed, mutated
+from tests.fuzz.cases import FEWER, SLOW, SNIPPETS, end_of, fuzzed, mutated
 from tests.fuzz.test_journal import VALUES, places
 
 CONFIG = open_clip.get_model_config(TOY)
@@ -90,7 +90,7 @@ def test_of_hugging_face(folder: Path, text: str) -> None:
         assert said is None or isinstance(said.quick, bool)
 
 
-@fuzzed(changed(OPEN_CLIP), few=5, many=150)
+@fuzzed(changed(OPEN_CLIP), few=5, many=SLOW)
 @pytest.mark.filterwarnings("default")
 def test_models(folder: Path, text: str) -> None:
     """Opened with the toy's weights, or refused."""

@@ -41,7 +41,7 @@ from metaft.search.journal import Journal
 from metaft.search.solvers.blackbox import earlier
 from metaft.space import Space
 from tests.conftest import JUDGE
-from tests.fuzz.cases import CODES, FEWER, answer_of, damage, damages, end_of, fuzzed
+from tests.fuzz.cases import CODES, FEWER, SLOW, answer_of, damage, damages, end_of, fuzzed
 from tests.fuzz.test_journal import VALUES, drawn_place, state
 from tests.results import DOCUMENT
 
@@ -272,7 +272,7 @@ def test_documents(folder: Path, text: str) -> None:
         assert repr(Results.load(folder, unsealed=False)) == repr(Results.load(folder))
 
 
-@fuzzed(documents(), few=3, many=200)
+@fuzzed(documents(), few=3, many=SLOW)
 @pytest.mark.filterwarnings("default")
 def test_pages(folder: Path, text: str) -> None:
     (folder / "results.json").write_text(text)
@@ -282,7 +282,7 @@ def test_pages(folder: Path, text: str) -> None:
 WHOLE = st.sampled_from(KINDS).flatmap(lambda kind: st.tuples(st.just(kind), damages(lambda: files(kind))))
 
 
-@fuzzed(WHOLE, few=5, many=200)
+@fuzzed(WHOLE, few=5, many=SLOW)
 def test_resumed_runs(folder: Path, case: tuple[str, Harm]) -> None:
     """The numbers are those of the run that was left alone."""
     kind, harm = case
@@ -296,7 +296,7 @@ def test_resumed_runs(folder: Path, case: tuple[str, Harm]) -> None:
 
 
 @fuzzed(
-    damages(lambda: {k: v for k, v in files("whole").items() if k.startswith(("model", "config"))}), few=10, many=200
+    damages(lambda: {k: v for k, v in files("whole").items() if k.startswith(("model", "config"))}), few=10, many=SLOW
 )
 def test_models(folder: Path, harm: Harm) -> None:
     """What a model says of a picture is what the one that was written says, or it is refused."""
