@@ -162,6 +162,20 @@ def test_rows_are_kept_and_found_again(benchmarks, tmp_path):
     assert meta["suite_version"] == SUITE_VERSION
 
 
+def test_rows_of_another_machine_say_so(benchmarks, monkeypatch, tmp_path):
+    from shared import rows
+
+    args = Namespace(out=tmp_path / "rows.json", device="cpu", seeds=[0])
+    rows.Rows("some", args, ("seed",)).add({"seed": 0})
+    monkeypatch.setattr(rows, "_processor", lambda device: "another")
+    rows.Rows("some", Namespace(**{**vars(args), "seeds": [1]}), ("seed",)).add({"seed": 1})
+    found = json.loads(args.out.read_text())
+    assert found["meta"]["device"]["name"] != "another"
+    assert found["meta"]["seeds"] == [0, 1]
+    assert found["rows"][0] == {"seed": 0}
+    assert found["rows"][1]["measured"] == {"device": {**found["meta"]["device"], "name": "another"}}
+
+
 def test_rows_of_another_version_are_refused(benchmarks, tmp_path):
     from shared.rows import Rows
 

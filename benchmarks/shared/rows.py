@@ -20,6 +20,7 @@ from metaft.files import to_json, write
 
 RESULTS = Path(__file__).parent.parent / "results"
 PACKAGES = ("torch", "higher", "open_clip_torch", "numpy", "scikit-learn")
+WHERE = ("versions", "device")
 Row = dict[str, Any]
 
 
@@ -56,13 +57,14 @@ def _without_out(words: list[str]) -> list[str]:
 class Rows:
     """The rows of a result file; a cell that is there already is not measured again.
 
+    Rows that are added on another device or with other versions than the first ones say so themselves, as `measured`.
     `more` names packages whose versions matter beside the usual ones.
     """
 
     def __init__(self, name: str, args: argparse.Namespace, keys: tuple[str, ...], more: tuple[str, ...] = ()) -> None:
         self._path: Path = args.out
         self._keys = keys
-        self._meta = {
+        here = {
             "command": " ".join(["python", f"benchmarks/{name}.py", *_without_out(sys.argv[1:])]),
             "versions": {"python": platform.python_version(), **{p: version(p) for p in (*PACKAGES, *more)}},
             "device": {"type": args.device, "name": _processor(args.device), "threads": torch.get_num_threads()},
@@ -70,7 +72,11 @@ class Rows:
             "seeds": args.seeds,
             "suite_version": SUITE_VERSION,
         }
-        self.rows: list[Row] = read(self._path) if self._path.exists() else []
+        self._meta, self.rows = here, list[Row]()
+        if self._path.exists():
+            self.rows = read(self._path)
+            self._meta = _continued(json.loads(self._path.read_text())["meta"], here)
+        self._apart = {key: here[key] for key in WHERE if here[key] != self._meta[key]}
 
     def __contains__(self, cell: Mapping[str, Any]) -> bool:
         return any(all(row.get(k) == cell.get(k) for k in self._keys) for row in self.rows)
@@ -78,11 +84,18 @@ class Rows:
     def add(self, row: Mapping[str, Any]) -> None:
         """Keep a row, in the place of one with the same keys, and write the file."""
         others = [other for other in self.rows if any(other.get(k) != row.get(k) for k in self._keys)]
-        self.rows = [*others, dict(row)]
+        self.rows = [*others, {**row, **({"measured": self._apart} if self._apart else {})}]
         rows_text = ",\n".join(to_json(r) for r in self.rows)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write(self._path, f'{{"meta": {to_json(self._meta, indent=1)},\n"rows": [\n{rows_text}\n]}}\n')
         print({k: row[k] for k in row if not isinstance(row[k], dict)}, flush=True)
+
+
+def _continued(before: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+    """What a file says of its first rows, with a further command, further seeds and today's date."""
+    commands = dict.fromkeys([*before["command"].split("; "), here["command"]])
+    seeds = list(dict.fromkeys([*before["seeds"], *here["seeds"]]))
+    return {**here, **{key: before[key] for key in WHERE}, "command": "; ".join(commands), "seeds": seeds}
 
 
 @cache
