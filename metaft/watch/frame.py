@@ -22,6 +22,9 @@ SHOWN = 10  # trials, the last ones
 COLOURS = {"ok": "green", "stopped": "yellow"}  # of a status; others are red
 
 
+PHASE = "phase"  # the line that every frame has
+
+
 @dataclass(frozen=True)
 class Frame:
     """One view of a run: texts by name, and a table, header first."""
@@ -60,7 +63,7 @@ def frame(state: State, now: float) -> Frame:
     cfg, metric = state.cfg, _metric(state.results)
     lines = {
         "run": on_a_line(f"{state.folder}: {cfg.search.mode or 'an objective'} on {cfg.data.format}, seed {cfg.seed}"),
-        "phase": _phase(state),
+        PHASE: _phase(state),
     }
     if (best := _best(state, metric)) is not None:
         lines["best value"] = best
