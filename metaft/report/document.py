@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +20,7 @@ SUM = "sha256"  # of all else in a results.json that a run or `Results.save` wro
 RUN = "run"  # what tells the run apart whose results they are
 Document = Mapping[str, Any]  # the contents of a results.json
 # What the score of a split holds beside its metrics.
-BESIDE_METRICS = ("n", "ci95", "groups", "by_domain", "calibration", "confusion")
+BESIDE_METRICS = ("n", "ci95", "groups", "by_domain", "calibration", "confusion", "right", "sizes")
 
 
 class _Form(BaseModel):
@@ -42,12 +43,22 @@ class _Score(_Form):
     by_domain: dict[str, _Score] = {}
     calibration: list[tuple[_Count, _Share, _Share]] = []
     confusion: list[tuple[_Count, _Count, _Count]] = []
+    right: str = ""
+    sizes: list[Annotated[int, Field(ge=1)]] = []
 
     @model_validator(mode="after")
     def _intervals(self) -> _Score:
         bare = {"accuracy", *self.__pydantic_extra__} - self.ci95.keys()
         if bare or None in self.ci95["accuracy"]:
             raise ValueError(f"no interval of {', '.join(sorted(bare)) or 'accuracy'}")
+        return self
+
+    @model_validator(mode="after")
+    def _images(self) -> _Score:
+        if self.right and len(b64decode(self.right, validate=True)) != -(-self.n // 8):
+            raise ValueError(f"right is not of n = {self.n} images")
+        if self.sizes and sum(self.sizes) != self.n:
+            raise ValueError(f"sizes of groups have the sum {sum(self.sizes)}, not n = {self.n}")
         return self
 
 
