@@ -270,5 +270,6 @@ def compare(
             results = results.with_failure(name, row)
         else:
             results = results.with_method(name, row.scores, row.cost, row.drift, row.ood_val).in_order(methods)
+            results = results.with_curve(name, row.curve)
         keep(results)
     return replace(results, handed_back=results.handed_back or fitting.choice(work, fits, results))

@@ -16,7 +16,7 @@ from metaft.evaluation.bootstrap import intervals
 from metaft.evaluation.mistakes import calibration, confusion
 from metaft.measures import Ints, Predictions, once, packed
 from metaft.metrics import METRICS
-from metaft.results import Score
+from metaft.score import Score
 
 
 def evaluate(

@@ -109,6 +109,11 @@ class _Cost(_Form):
     seconds: float
 
 
+class _Mix(_Form):
+    alpha: _Share
+    accuracy: dict[str, _Share]
+
+
 class _Suite(_Form):
     format: str = ""
     version: int | None = None
@@ -141,6 +146,7 @@ class _Results(_Form):
     ood_val: dict[str, float] = {}
     cost: dict[str, _Cost] = {}
     drift: dict[str, _Drift] = {}
+    curve: dict[str, list[_Mix]] = {}
     provenance: _Provenance
     failed: dict[str, str] = {}
 
