@@ -99,6 +99,12 @@ def predictions(
 
     device = str(device_of(load(None, [f"device={device}"])))
     folder = run / "model" if (run / "model").is_dir() else run
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; allowed: a run, or a folder that open_clip opens")
+    if folder == run and (run / "config.yaml").is_file():
+        raise DataError(
+            f"{run}: a run that has left no model yet; allowed: one that has ended, or --resume {run} first"
+        )
     clip, classifier, names = _classifier(folder, classnames, templates, device)
     reading, files = _reading(run, clip), _files(images)
     found: list[Prediction] = []

@@ -68,3 +68,8 @@ def _usable(value: Any) -> Any:
 
 Place = Annotated[Path, BeforeValidator(_usable)]  # a setting that is a path
 Named = Annotated[str, BeforeValidator(_usable)]  # a setting that is a path or another name
+
+
+def names_beside(path: Path) -> list[str]:
+    """The names of what lies where a file or folder is looked for."""
+    return [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from metaft.errors import DataError, on_a_line
+from metaft.errors import DataError, on_a_line, why
 from metaft.files import from_json
 from metaft.space import LARGEST, WHOLE
 from metaft.texts import read_text
@@ -187,7 +187,7 @@ def read(folder: Path, *, unsealed: bool = True, run: str | None = None) -> Docu
             raise ValueError("they are of another run")
         return dict(document)
     except (OSError, ValueError, RecursionError) as error:
-        reason = _first(error) if isinstance(error, ValidationError) else on_a_line(str(error))
+        reason = _first(error) if isinstance(error, ValidationError) else on_a_line(why(error))
         raise DataError(f"{path}: no readable results ({reason}); allowed: the folder of a metaft run") from error
 
 
