@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metaft.config.paths import place
+from metaft.config.paths import no_folder, place
 from metaft.errors import ConfigError, DataError, Fault
 from metaft.files import refuse_unwritable
 from metaft.shell import answered, leave
@@ -99,12 +99,6 @@ def predictions(
 
     device = str(device_of(load(None, [f"device={device}"])))
     folder = run / "model" if (run / "model").is_dir() else run
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; allowed: a run, or a folder that open_clip opens")
-    if folder == run and (run / "config.yaml").is_file():
-        raise DataError(
-            f"{run}: a run that has left no model yet; allowed: one that has ended, or --resume {run} first"
-        )
     clip, classifier, names = _classifier(folder, classnames, templates, device)
     reading, files = _reading(run, clip), _files(images)
     found: list[Prediction] = []
@@ -129,6 +123,11 @@ def _classifier(
     if templates is not None and classnames is None:
         fault = Fault("--templates", f"{templates!r} without --classnames", "both, for a head of class names, or none")
         raise ConfigError([fault])
+    if not folder.is_dir():
+        raise DataError(f"{no_folder(folder)}; allowed: a run, or a folder that open_clip opens")
+    if (folder / "config.yaml").is_file():  # which a model has none of
+        allowed = f"one that has ended, or --resume {folder} first"
+        raise DataError(f"{folder}: a run that has left no model yet; allowed: {allowed}")
     clip, classifier, names = exported(folder, device)
     if classnames is not None:
         names = captions.listed(classnames)

@@ -231,8 +231,11 @@ def _begun(args: argparse.Namespace) -> Path | None:
     """
     for flag, folder in (("--resume", args.resume), ("--reproduce", args.reproduce)):
         if folder is not None:
+            from metaft.config.paths import no_folder
+
             if not (folder / "config.yaml").is_file():
-                raise ConfigError([Fault(flag, f"{folder} holds no run", "the folder of a run that was begun")])
+                found = f"{folder} holds no run" if folder.is_dir() else no_folder(folder)
+                raise ConfigError([Fault(flag, found, "the folder of a run that was begun")])
             return Path(folder)
     return None
 

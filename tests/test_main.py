@@ -21,7 +21,7 @@ FAULTS = {
     "run": (["--validate", "inner.stepps=7"], 2, "Did you mean 'inner.steps'?"),
     "report": (["absent"], 3, "absent"),
     "data": (["cifar-10"], 2, "Did you mean 'cifar10'?"),
-    "watch": (["absent", "--once"], 3, "no folder"),
+    "watch": (["absent", "--once"], 3, "no such folder"),
     "optuna": (["absent", "sqlite://"], 3, "no such journal"),
     "predict": (["absent", "absent.png", "--templates", "simple"], 2, "--templates"),
 }

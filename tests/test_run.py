@@ -536,7 +536,7 @@ def wide_checkpoint(path) -> str:
         ),
         (["--mode", "tpe", "--config", "wide.safetensor"], 2, ["Did you mean 'wide.safetensors'?"]),
         (["--mode", "tpe", "--objective", "absent.yaml"], 2, ["cannot read absent.yaml"]),
-        (["--resume", "absent"], 2, ["--resume: absent holds no run"]),
+        (["--resume", "absent"], 2, ["--resume: absent: no such folder; allowed: the folder of a run"]),
         (["--mode", "tpe", "search.executor=rai"], 2, ["search.executor: unknown name 'rai'", "'ray'"]),
         (["--mode", "tpe", "search.workers=2"], 2, ["search.workers: 2 with executor serial", "processes, ray"]),
         (["--mode", "tpe", "evaluation.executor=rai"], 2, ["evaluation.executor: unknown name 'rai'", "'ray'"]),

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from metaft.config.paths import Place, names_beside
+from metaft.config.paths import Place, folders_beside, no_folder
 from metaft.config.schema import DataConfig
 from metaft.data.sources import MORE, NAMES, usable
-from metaft.errors import DataError, Fault, few, nearest
+from metaft.errors import DataError, Fault, few
 from metaft.texts import PLAIN, oddity
 
 SPLITS = ("id_train", "id_val", "ood_val", "id_test", "ood_test")
@@ -100,19 +100,13 @@ def root_of(data: DataConfig) -> Path:
 
 
 def missing(path: Path) -> str:
-    """A message that a folder does not exist, and which one beside it may be meant."""
-    near = nearest(path.name, [name for name in _beside(path) if name not in SPLITS])
-    return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
+    """A message that a split's folder does not exist, and which one beside it may be meant, but for other splits."""
+    return no_folder(path, SPLITS)
 
 
 def unlike(path: Path, data: DataConfig) -> str:
     """A message that the folder with which a layout begins does not exist, what is there, and what is wanted."""
-    there = few(sorted(_beside(path))) or "no folder"
+    there = few(sorted(folders_beside(path))) or "no folder"
     looked = "" if data.root else " (nothing is given for data.root)"
     wanted = f"{path.name}/CLASS/*.jpg, and so {', '.join(SPLITS[1:])}/NAME, or other names in data.options"
     return f"{missing(path)}{looked}; {path.parent} holds {there}; allowed: {wanted}"
-
-
-def _beside(path: Path) -> list[str]:
-    """The names of the folders that lie where a folder is looked for."""
-    return [name for name in names_beside(path) if (path.parent / name).is_dir()]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from metaft.config.paths import no_folder
 from metaft.config.schema import Config
 from metaft.errors import DataError
 from metaft.files import write
@@ -54,6 +55,8 @@ def runs_in(folders: Sequence[Path]) -> list[Run]:
 
 def _run_in(folder: Path, short: str) -> Run:
     """A run by the path that commands take; a folder without settings holds results that were saved alone."""
+    if not folder.is_dir():
+        raise DataError(f"{no_folder(folder)}; allowed: the folder of a metaft run")
     if not (folder / SETTINGS).exists():
         return run_in(folder, read(folder), str(folder), short)
     state = Looking(folder).now()

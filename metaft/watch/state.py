@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metaft.config.paths import no_folder
 from metaft.config.read import load
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, DataError, fault_of_system, on_a_line
@@ -167,8 +168,8 @@ def _settings(folder: Path) -> Config:
         such = f", such as {inner[-1]}" if inner else ""
         raise DataError(f"{folder}: several runs; allowed: the folder of one{such}")
     if not (folder / SETTINGS).is_file():
-        found = "no run" if folder.is_dir() else "no folder"
-        raise DataError(f"{folder}: {found}; allowed: {allowed}")
+        found = f"{folder}: no run" if folder.is_dir() else no_folder(folder)
+        raise DataError(f"{found}; allowed: {allowed}")
     try:
         return load(folder / SETTINGS)
     except ConfigError as error:

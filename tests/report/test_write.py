@@ -123,7 +123,12 @@ def test_of_runs_without_a_model_none_is_the_best(tmp_path):
 
 def test_no_results_is_a_clear_error(tmp_path, capsys):
     assert main([str(tmp_path / "absent")]) == 3
-    assert "no readable results" in capsys.readouterr().err
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path / 'absent'}: no such folder; allowed: the folder of a metaft run\n"
+    )
+    assert main([str(tmp_path)]) == 3
+    assert "results.json: no readable results (No such file or directory)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("made", [os.mkfifo, os.mkdir])
