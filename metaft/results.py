@@ -129,6 +129,7 @@ class Results:
     drift: Mapping[str, Any] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     curve: Mapping[str, Any] = field(default_factory=dict)
+    leave_one_out: Mapping[str, Any] = field(default_factory=dict)
     ood_val: Mapping[str, float] = field(default_factory=dict)
     handed_back: HandedBack | None = None
 
@@ -218,6 +219,7 @@ class Results:
             "cost": {name: asdict(cost) for name, cost in self.cost.items()},
             "drift": dict(self.drift),
             "curve": dict(self.curve),
+            "leave_one_out": dict(self.leave_one_out),
             "provenance": dict(self.provenance),
             "failed": dict(self.failed),
         }
@@ -233,6 +235,7 @@ class Results:
             "search",
             "drift",
             "curve",
+            "leave_one_out",
             "provenance",
             "failed",
             "ood_val",

@@ -114,6 +114,17 @@ class _Mix(_Form):
     accuracy: dict[str, _Share]
 
 
+class _Without(_Form):
+    accuracy: _Share
+    lost: _Number
+    error: _Number
+
+
+class _LeftOut(_Form):
+    accuracy: _Share = 0.0
+    without: dict[str, _Without | None] = {}
+
+
 class _Suite(_Form):
     format: str = ""
     version: int | None = None
@@ -147,6 +158,7 @@ class _Results(_Form):
     cost: dict[str, _Cost] = {}
     drift: dict[str, _Drift] = {}
     curve: dict[str, list[_Mix]] = {}
+    leave_one_out: _LeftOut = _LeftOut()
     provenance: _Provenance
     failed: dict[str, str] = {}
 

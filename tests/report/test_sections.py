@@ -138,6 +138,20 @@ def test_without_derivatives_they_are_rank_correlations():
     assert sensitivities.body(replace(RICH, space=space, records=records[:5])) == ""
 
 
+def test_what_is_lost_without_a_part_is_a_bar():
+    without = {
+        "kd": {"accuracy": 0.55, "lost": 0.075, "error": 0.02},
+        "ce:ood_val": {"accuracy": 0.62, "lost": 0.005, "error": 0.01},
+        "hinge": None,
+    }
+    drawn = sensitivities.body(of(leave_one_out={"accuracy": 0.625, "without": without}))
+    assert "<b>Without one part.</b>" in drawn
+    bars = told(drawn)[-3:]
+    assert bars[0] == "kd: 55.0 % without it, +7.5 points lost, standard error 2.0"
+    assert bars[2] == "hinge: the fine-tune without it diverges"
+    assert "Without one part" not in sensitivities.body(RICH)
+
+
 def test_tests_and_their_domains_hardest_first():
     drawn = parts.body(RICH)
     rows = [e.text for e in ElementTree.fromstring(f"<all>{drawn}</all>").iter("text")]
