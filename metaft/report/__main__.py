@@ -14,6 +14,7 @@ from metaft.progress import tell
 from metaft.report.tables import methods_table
 from metaft.report.write import runs_in, write_page
 from metaft.shell import answered, leave
+from metaft.watch.state import awaits_runs
 
 PROG = "python -m metaft.report"
 EVERY = 30.0  # seconds between two pages over runs that go on
@@ -55,7 +56,7 @@ def _followed(folders: Sequence[Path], out: Path) -> int:
     refuse_unwritable(out)
     runs = runs_in(folders)
     tell(f"{out} is written every {EVERY:g} s until the end")
-    while any(run.standing for run in runs):
+    while any(run.standing for run in runs) or any(map(awaits_runs, folders)):
         write_page(runs, out, EVERY)
         time.sleep(EVERY)
         runs = runs_in(folders)

@@ -92,15 +92,15 @@ def render(runs: Sequence[Run], title: str, pace: Pace | None = None) -> str:
         links=joined(Markup('<li><a href="#{}">{}</a></li>').format(ident, name) for ident, name, _ in kept),
         content=joined(_section(*part, first=i == 0) for i, part in enumerate(kept)),
         standing=_standing([run for run in runs if run.standing], pace),
-        again=_again(pace) if any(run.standing for run in runs) else "",
+        again=_again(pace),
     )
 
 
 def _standing(runs: Sequence[Run], pace: Pace | None) -> Markup:
-    """Which runs have not ended, and of when the page is; nothing where all have ended."""
-    if not runs:
+    """Which runs have not ended, and of when the page is; nothing where all have, and none is to come."""
+    if not runs and (pace is None or pace.every is None):
         return NONE
-    told = [f"{run.name} has not ended." for run in runs]
+    told = [f"{run.name} has not ended." for run in runs] or ["More runs are to come."]
     if pace is not None:
         told.append(f"This is what was known at {pace.written}.")
         if pace.every is not None:

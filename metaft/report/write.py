@@ -17,7 +17,7 @@ from metaft.report.document import Document, read
 from metaft.report.page import Pace, render
 from metaft.report.run import Run, run_in
 from metaft.watch.frame import frame
-from metaft.watch.state import SETTINGS, Looking
+from metaft.watch.state import SETTINGS, Looking, runs_of
 
 
 def write_run(results: Document, folder: Path) -> None:
@@ -41,11 +41,12 @@ def write_page(runs: Sequence[Run], out: Path, every: float | None = None) -> No
 
 
 def runs_in(folders: Sequence[Path]) -> list[Run]:
-    """The runs in some folders as they are now.
+    """The runs in some folders as they are now, of a folder with several seeds each.
 
     Raises:
         DataError: a folder has no readable run, or runs are of different versions of an embedded suite.
     """
+    folders = [run for folder in folders for run in runs_of(folder) or [folder]]
     last = [folder.resolve().name for folder in folders]
     short = last if len(set(last)) == len(last) else [""] * len(last)
     runs = [_run_in(folder, name) for folder, name in zip(folders, short, strict=True)]

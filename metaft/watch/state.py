@@ -161,10 +161,22 @@ class Looking:
         self._event = event
 
 
+def runs_of(folder: Path) -> list[Path]:
+    """The folders of the runs of several seeds that a folder holds, as far as they were begun; none where it is one."""
+    if not (folder / "seeds.json").exists():
+        return []
+    return sorted((path.parent for path in folder.glob(f"*/{SETTINGS}")), key=lambda run: (len(run.name), run.name))
+
+
+def awaits_runs(folder: Path) -> bool:
+    """Whether a folder is one of several seeds, of which not all runs have ended."""
+    return (folder / "seeds.json").exists() and not (folder / "summary.json").exists()
+
+
 def _settings(folder: Path) -> Config:
     allowed = "the folder of a run that was begun"
     if (folder / "seeds.json").exists():
-        inner = sorted(path.parent for path in folder.glob(f"*/{SETTINGS}"))
+        inner = runs_of(folder)
         such = f", such as {inner[-1]}" if inner else ""
         raise DataError(f"{folder}: several runs; allowed: the folder of one{such}")
     if not (folder / SETTINGS).is_file():

@@ -114,6 +114,36 @@ def test_a_page_follows_runs_to_their_end(tmp_path, monkeypatch, capsys):
     assert "is written every 30 s" in capsys.readouterr().err
 
 
+def test_of_several_seeds_each_run_is_on_the_page(tmp_path):
+    """Also of those that are not begun yet, or have not ended."""
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "seeds" / "seeds.json").write_text('{"seeds": [2, 10, 3]}')
+    assert main([str(tmp_path / "seeds")]) == 3, "before the first"
+    for seed, phase in ((10, PHASES[1]), (2, PHASES[-1])):
+        phase(tmp_path / "seeds" / f"seed-{seed}")
+    assert main([str(tmp_path / "seeds"), "--out", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text()
+    assert html.index("seed-2</h2>") < html.index("seed-10</h2>")
+    assert html.count("has not ended") == 1
+
+
+def test_several_seeds_are_followed_to_the_last(tmp_path, monkeypatch):
+    """Between two of them none is at work, and the page is written on."""
+    folder, out, pages = tmp_path / "seeds", tmp_path / "page.html", []
+    folder.mkdir()
+    (folder / "seeds.json").write_text('{"seeds": [0, 1]}')
+    PHASES[-1](folder / "seed-0")
+    later = iter(
+        [lambda: PHASES[1](folder / "seed-1"), lambda: PHASES[-1](folder / "seed-1"), (folder / "summary.json").touch]
+    )
+    monkeypatch.setattr(report.time, "sleep", lambda seconds: (pages.append(out.read_text()), next(later)()))
+    assert main([str(folder), "--out", str(out), "--follow"]) == 0
+    said = ["More runs are to come.", f"{folder / 'seed-1'} has not ended.", "More runs are to come."]
+    assert [words in page for words, page in zip(said, pages, strict=True)] == [True] * 3
+    assert all('http-equiv="refresh"' in page for page in pages)
+    assert "has not ended" not in out.read_text()
+
+
 def test_of_runs_without_a_model_none_is_the_best(tmp_path):
     for name in ("a", "b"):
         PHASES[1](tmp_path / name)
