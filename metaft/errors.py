@@ -104,6 +104,11 @@ def fault_of_system(error: OSError) -> str:
     return where + (error.strerror or first_line(error))
 
 
+def why(error: Exception) -> str:
+    """What an error says in a line, without the number and the file that the system's errors begin and end with."""
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of Python, numpy, torch or the operating system says that memory has run out."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,6 +82,24 @@ class Predictions:
         """The place of the confidence among the different ones, ascending, [N]; ties share it."""
         rank: Ints = np.unique(self.confidence, return_inverse=True)[1]
         return rank
+
+
+def packed(right: Floats) -> str:
+    """Which of N images are right, [N] of 0 and 1, as base64 of one bit each, the first the highest of its byte.
+
+    >>> packed(np.array([1.0, 0.0, 1.0]))
+    'oA=='
+    """
+    return b64encode(np.packbits(right.astype(np.uint8)).tobytes()).decode()
+
+
+def unpacked(text: str, images: int) -> Ints:
+    """The inverse of `packed`.
+
+    >>> unpacked("oA==", 3).tolist()
+    [1, 0, 1]
+    """
+    return np.unpackbits(np.frombuffer(b64decode(text), np.uint8), count=images).astype(np.int64)
 
 
 class _Counts(NamedTuple):

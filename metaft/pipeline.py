@@ -13,6 +13,7 @@ from metaft.build import fits as fitting
 from metaft.build.carried import Carried
 from metaft.build.comparison import Comparison, Workers, workers
 from metaft.build.last_choice import settled
+from metaft.build.left_out import left_out
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
 from metaft.build.solver import budget, earlier_journal, is_online, online, online_budget, solver
@@ -132,6 +133,8 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
         folder.write(results)
         fits = _fits(work, folder, learned, several)
         results = compare(work, fits, methods, results, folder.write, folder.log, several)
+        if work.cfg.evaluation.leave_one_out and learned is not None and not results.leave_one_out:
+            results = replace(results, leave_one_out=left_out(fits, learned))
     folder.show(fitting.told_apart(work, fits, results))
     folder.finish(work, results, None if results.handed_back is None else fits.model(results.handed_back.method))
     return results
@@ -270,5 +273,6 @@ def compare(
             results = results.with_failure(name, row)
         else:
             results = results.with_method(name, row.scores, row.cost, row.drift, row.ood_val).in_order(methods)
+            results = results.with_curve(name, row.curve)
         keep(results)
     return replace(results, handed_back=results.handed_back or fitting.choice(work, fits, results))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metaft.config.paths import place
+from metaft.config.paths import no_folder, place
 from metaft.errors import ConfigError, DataError, Fault
 from metaft.files import refuse_unwritable
 from metaft.shell import answered, leave
@@ -123,6 +123,11 @@ def _classifier(
     if templates is not None and classnames is None:
         fault = Fault("--templates", f"{templates!r} without --classnames", "both, for a head of class names, or none")
         raise ConfigError([fault])
+    if not folder.is_dir():
+        raise DataError(f"{no_folder(folder)}; allowed: a run, or a folder that open_clip opens")
+    if (folder / "config.yaml").is_file():  # which a model has none of
+        allowed = f"one that has ended, or --resume {folder} first"
+        raise DataError(f"{folder}: a run that has left no model yet; allowed: {allowed}")
     clip, classifier, names = exported(folder, device)
     if classnames is not None:
         names = captions.listed(classnames)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ from metaft.cost import Cost
 from metaft.errors import DataError
 from metaft.files import to_json, write
 from metaft.objective.objective import Objective
-from metaft.report.document import BESIDE_METRICS, RUN, read, sealed
+from metaft.report.document import RUN, read, sealed
 from metaft.report.tables import methods_table
 from metaft.report.values import ood_mean
+from metaft.score import Score
 from metaft.search.journal import Record
 
 CEILING = "oracle"  # the method that is no competitor
@@ -79,48 +79,6 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class Score:
-    """A classifier's score on n images: each metric (see `metaft.metrics`), and its 95 % bootstrap interval.
-
-    Args:
-        metrics: shares in [0, 1], nll in nats.
-        groups: how many groups the intervals draw whole; 0: they draw images.
-        by_domain: the score of each domain, where images are of two or more.
-        calibration, confusion: see `metaft.evaluation.mistakes`; none within a domain.
-    """
-
-    metrics: Mapping[str, float]
-    n: int
-    ci95: Mapping[str, tuple[float, float]]
-    groups: int = 0
-    by_domain: Mapping[str, Score] = field(default_factory=dict)
-    calibration: Sequence[tuple[int, float, float]] = ()
-    confusion: Sequence[tuple[int, int, int]] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The score in the form of results.json, what is beside its metrics only where there is any."""
-        raw = {**self.metrics, "n": self.n, "ci95": {name: list(ends) for name, ends in self.ci95.items()}}
-        raw |= {"groups": self.groups} if self.groups else {}
-        raw |= {"calibration": [list(b) for b in self.calibration]} if self.calibration else {}
-        raw |= {"confusion": [list(cell) for cell in self.confusion]} if self.confusion else {}
-        by_domain = {domain: score.to_dict() for domain, score in self.by_domain.items()}
-        return raw | ({"by_domain": by_domain} if by_domain else {})
-
-    @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Score:
-        """The inverse of `to_dict`; null is a number that was not finite."""
-        metrics = {name: _number(raw[name]) for name in raw if name not in BESIDE_METRICS}
-        intervals = {name: (_number(low), _number(high)) for name, (low, high) in raw["ci95"].items()}
-        by_domain = {domain: cls.from_dict(score) for domain, score in raw.get("by_domain", {}).items()}
-        calibration, confusion = (tuple(map(tuple, raw.get(name, ()))) for name in ("calibration", "confusion"))
-        return cls(metrics, raw["n"], intervals, raw.get("groups", 0), by_domain, calibration, confusion)
-
-
-def _number(value: float | None) -> float:
-    return nan if value is None else float(value)
-
-
-@dataclass(frozen=True)
 class HandedBack:
     """The model that a run gives to its user: whose it is, why in one sentence, its accuracy on ood_val if known.
 
@@ -170,6 +128,8 @@ class Results:
     cost: Mapping[str, Cost] = field(default_factory=dict)
     drift: Mapping[str, Any] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
+    curve: Mapping[str, Any] = field(default_factory=dict)
+    leave_one_out: Mapping[str, Any] = field(default_factory=dict)
     ood_val: Mapping[str, float] = field(default_factory=dict)
     handed_back: HandedBack | None = None
 
@@ -223,6 +183,10 @@ class Results:
             ood_val=self.ood_val if ood_val is None else {**self.ood_val, name: ood_val},
         )
 
+    def with_curve(self, name: str, curve: Sequence[Mapping[str, Any]] | None) -> Results:
+        """The results with a method's whole way on the tests, if it has one (see `metaft.build.fits.curve`)."""
+        return self if curve is None else replace(self, curve={**self.curve, name: curve})
+
     def in_order(self, methods: Sequence[str]) -> Results:
         """The results with what is known by method in this order."""
 
@@ -254,6 +218,8 @@ class Results:
             "ood_val": dict(self.ood_val),
             "cost": {name: asdict(cost) for name, cost in self.cost.items()},
             "drift": dict(self.drift),
+            "curve": dict(self.curve),
+            "leave_one_out": dict(self.leave_one_out),
             "provenance": dict(self.provenance),
             "failed": dict(self.failed),
         }
@@ -261,7 +227,19 @@ class Results:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Results:
         """The inverse of `to_dict`."""
-        unchanged = ("title", "mode", "seed", "objective", "search", "drift", "provenance", "failed", "ood_val")
+        unchanged = (
+            "title",
+            "mode",
+            "seed",
+            "objective",
+            "search",
+            "drift",
+            "curve",
+            "leave_one_out",
+            "provenance",
+            "failed",
+            "ood_val",
+        )
         kept = raw.get("handed_back")
         methods: Mapping[str, Any] = raw["methods"]
         return cls(

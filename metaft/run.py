@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaft import ranks
-from metaft.errors import ConfigError, DivergedError, Fault
+from metaft.errors import ConfigError, DivergedError, Fault, unknown
 from metaft.listings import LISTS
 from metaft.shell import answered, leave
 
@@ -58,7 +58,10 @@ class GoingOn:
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """The command line; returns the exit code."""
-    args = parser(prog).parse_intermixed_args(argv)
+    words = parser(prog)
+    args, odd = words.parse_known_intermixed_args(argv)
+    if odd:
+        words.error(_odd(odd[0], [flag for action in words._actions for flag in action.option_strings]))
     args.overrides += [word for word in args.seeds or () if "=" in word]  # --seeds 0 1 key=value
     args.seeds = args.seeds and [word for word in args.seeds if "=" not in word]
     logging.getLogger().setLevel(logging.ERROR)  # open_clip logs to the root logger
@@ -89,6 +92,16 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     parser.add_argument("--list", choices=sorted(LISTS), help="what can be named in the settings")
     parser.add_argument("--quiet", action="store_true", help="no progress, no notes")
     return parser
+
+
+def _odd(word: str, flags: Sequence[str]) -> str:
+    """What is wrong with a word that begins with a dash and is none of the flags."""
+    name, equals, value = word.lstrip("-").partition("=")
+    if "." in name:
+        return (
+            f"{word}: a setting; allowed: without dashes and with its value, as {name}={value if equals else 'VALUE'}"
+        )
+    return str(unknown("flag", word, flags))
 
 
 def _place(text: str) -> Path:
@@ -218,8 +231,11 @@ def _begun(args: argparse.Namespace) -> Path | None:
     """
     for flag, folder in (("--resume", args.resume), ("--reproduce", args.reproduce)):
         if folder is not None:
+            from metaft.config.paths import no_folder
+
             if not (folder / "config.yaml").is_file():
-                raise ConfigError([Fault(flag, f"{folder} holds no run", "the folder of a run that was begun")])
+                found = f"{folder} holds no run" if folder.is_dir() else no_folder(folder)
+                raise ConfigError([Fault(flag, found, "the folder of a run that was begun")])
             return Path(folder)
     return None
 

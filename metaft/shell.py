@@ -29,6 +29,7 @@ INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 2.0  # seconds after a signal in which further ones are taken for the same
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # a full disk
+INSTALL = "pip install -e . in the clone"
 IMPORTS = "<frozen importlib._bootstrap>"
 
 
@@ -53,6 +54,11 @@ def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
     except KeyboardInterrupt:
         print(f"\n{_interrupted(going_on)}", file=sys.stderr)
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "metaft"):
+            raise
+        return _told(DataError(f"{sys.executable} has no package {package}; allowed: a Python with it, by {INSTALL}"))
     except Exception as error:
         if out_of_memory(error):
             return _told(OutOfMemoryError(f"{first_line(error)}; allowed: what fits in memory{_then(going_on)}"))

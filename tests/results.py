@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from metaft.cost import Cost
-from metaft.results import HandedBack, Results, Score
+from metaft.results import HandedBack, Results
+from metaft.score import Score
 
 
 def score(value: float) -> Score:

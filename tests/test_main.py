@@ -21,7 +21,7 @@ FAULTS = {
     "run": (["--validate", "inner.stepps=7"], 2, "Did you mean 'inner.steps'?"),
     "report": (["absent"], 3, "absent"),
     "data": (["cifar-10"], 2, "Did you mean 'cifar10'?"),
-    "watch": (["absent", "--once"], 3, "no folder"),
+    "watch": (["absent", "--once"], 3, "no such folder"),
     "optuna": (["absent", "sqlite://"], 3, "no such journal"),
     "predict": (["absent", "absent.png", "--templates", "simple"], 2, "--templates"),
 }
@@ -92,3 +92,13 @@ def test_a_process_of_its_own_ends_with_the_code():
             [sys.executable, "-m", "metaft", *words], capture_output=True, check=False, env=os.environ, cwd=ROOT
         )
         assert (done.returncode, b"Traceback" in done.stderr) == (code, False)
+
+
+def test_a_clone_that_is_not_installed_says_so():
+    code = "import sys; sys.modules['lazy_loader'] = None; import metaft"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    said = (
+        f"ModuleNotFoundError: metaft's packages are not in {sys.executable}; pip install -e . in the clone puts them"
+    )
+    assert said in done.stderr

@@ -114,8 +114,14 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["absent", "images"], 3, "absent: no open_clip_config.json; allowed: a run"),
-        (["run", "gone.png"], 3, "gone.png: unreadable image"),
+        (["absent", "images"], 3, "absent: no such folder"),
+        (["empty", "images"], 3, "empty: no open_clip_config.json; allowed: a run"),
+        (
+            ["begun", "images"],
+            3,
+            "begun: a run that has left no model yet; allowed: one that has ended, or --resume begun",
+        ),
+        (["run", "gone.png"], 3, "gone.png: unreadable image (No such file or directory)"),
         (["run", "images/bad.png"], 3, "bad.png: unreadable image"),
         (["run", "empty"], 3, "empty: no pictures; allowed: image files"),
         (["run", "images", "--device", "cuda:99"], 2, "device: 'cuda:99'"),
@@ -136,6 +142,8 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
 def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").touch()
     (tmp_path / "ok.txt").write_text("cat\ndog\n")
     (tmp_path / "pairs.txt").write_text("c1 = cat\nc2 = dog\n")
     (tmp_path / "twice.txt").write_text("cat\nCat\n")

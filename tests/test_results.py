@@ -64,7 +64,13 @@ def test_what_they_hold():
     assert RESULTS.with_failure("kd", "diverged").failed == {"autoft": "diverged in step 3", "kd": "diverged"}
 
 
+SCORE = '{"accuracy": 0.5, "n": 9, "ci95": {"accuracy": [0, 1]}, %s}'
+ONE = f'{{"methods": {{"ft": {{"id_test": {SCORE}}}}}, "seed": 0, "provenance": {{}}}}'
 DAMAGED = {
+    "images of another split": ONE % '"right": "oA=="',
+    "images of no letters": ONE % '"right": "????"',
+    "groups of other images": ONE % '"right": "9oA=", "sizes": [4, 4]',
+    "groups of no images": ONE % '"right": "9oA=", "sizes": [9, 0]',
     "empty": "",
     "torn": '{"methods": {"ft": {',
     "a list": "[]",
@@ -150,6 +156,7 @@ def test_a_search_tells_what_it_took():
 
 def test_mistakes_come_back_from_their_file(tmp_path):
     told = replace(score(0.5), calibration=((3, 0.25, 0.5), (1, 0.9, 1.0)), confusion=((0, 1, 2), (1, 1, 2)))
+    told = replace(told, n=9, right="9oA=", sizes=(4, 5))
     replace(RESULTS, scores={"ft": {"id_test": told}}, handed_back=None).write(tmp_path)
     assert Results.load(tmp_path).scores["ft"]["id_test"] == told
     assert Results.load(tmp_path).metrics == {"ft": {"id_test": {"accuracy": 0.5}}}

@@ -529,9 +529,14 @@ def wide_checkpoint(path) -> str:
         (["--mode", "tpo"], 2, ["search.mode: 'tpo'", "'tpe'"]),
         ([], 2, ["--mode: nothing given; allowed: hypergrad, tpe, random"]),
         (["--mode", "tpe", "objective.terms=[hing]", "inner.step=3"], 2, ["'hinge'", "'inner.steps'", "2 problems"]),
-        (["--mode", "tpe", "--config", "absent.yaml"], 2, ["cannot read absent.yaml"]),
+        (
+            ["--mode", "tpe", "--config", "absent.yaml"],
+            2,
+            ["cannot read absent.yaml: No such file or directory; allowed: a YAML"],
+        ),
+        (["--mode", "tpe", "--config", "wide.safetensor"], 2, ["Did you mean 'wide.safetensors'?"]),
         (["--mode", "tpe", "--objective", "absent.yaml"], 2, ["cannot read absent.yaml"]),
-        (["--resume", "absent"], 2, ["--resume: absent holds no run"]),
+        (["--resume", "absent"], 2, ["--resume: absent: no such folder; allowed: the folder of a run"]),
         (["--mode", "tpe", "search.executor=rai"], 2, ["search.executor: unknown name 'rai'", "'ray'"]),
         (["--mode", "tpe", "search.workers=2"], 2, ["search.workers: 2 with executor serial", "processes, ray"]),
         (["--mode", "tpe", "evaluation.executor=rai"], 2, ["evaluation.executor: unknown name 'rai'", "'ray'"]),
@@ -640,7 +645,20 @@ def test_settings_are_shown_and_checked(metaft, capsys, tmp_path):
     assert main(["--validate", "inner.steps=x"]) == 2
 
 
-def test_bad_flags_exit_with_two(metaft):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--modee", "tpe"], "flag: unknown name '--modee'; allowed: --config, "),
+        (["--modee=tpe"], "Did you mean '--mode'?"),
+        (
+            ["--mode", "tpe", "--inner.steps", "7"],
+            "--inner.steps: a setting; allowed: without dashes and with its value",
+        ),
+        (["--mode", "tpe", "--inner.steps=7"], "as inner.steps=7"),
+    ],
+)
+def test_bad_flags_exit_with_two(metaft, capsys, words, said):
     with pytest.raises(SystemExit) as caught:
-        main(["--modee", "tpe"])
+        main(words)
     assert caught.value.code == 2
+    assert said in capsys.readouterr().err

@@ -156,7 +156,7 @@ def test_only_finished_runs_are_made_again(run, capsys):
     begin(config.load(None, ["out=several"]), None, [4, 5])
     for words, said in [
         (["--reproduce", "first"], "first is not finished; allowed: a finished run; --resume first goes on"),
-        (["--reproduce", "none"], "--reproduce: none holds no run"),
+        (["--reproduce", "none"], "--reproduce: none: no such folder"),
         (["--reproduce", "first", "--objective", "x"], "--objective: x beside --reproduce; allowed: none, as the run"),
         (["--reproduce", "first", "inner.steps=9"], "inner.steps: 9 in a run that was begun; allowed: 2"),
         (["--reproduce", "first", "--seeds", "1", "2"], "--seeds: 1 2 beside --reproduce"),

@@ -52,6 +52,11 @@ def raising(error):
         (OSError(errno.EIO, "Input/output error"), 3, "error: Input/output error; allowed: files"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 3, "error: x: Permission denied"),
         (OSError("a library's own words"), 3, "error: a library's own words; allowed"),
+        (
+            ModuleNotFoundError("No module", name="yaml.reader"),
+            3,
+            "has no package yaml; allowed: a Python with it, by pip",
+        ),
         (MemoryError(), 2, "error: MemoryError; allowed: what fits in memory, and then CMD\n"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "allowed: what fits in memory"),
         (

@@ -60,8 +60,11 @@ def given(place: Path) -> Objective | Carried:
         return load_objective(place)
     settings, file = place / "config.yaml", place / "objective.yaml"
     if not (settings.is_file() and file.is_file()):
-        missing, allowed = f"{place} holds no run with an objective", "an objective.yaml, or the folder of such a run"
-        raise ConfigError([Fault("--objective", missing, allowed)])
+        odd = (
+            f"{place}, whose search has not ended" if settings.is_file() else f"{place} holds no run with an objective"
+        )
+        allowed = "an objective.yaml, or the folder of a run that has found one"
+        raise ConfigError([Fault("--objective", odd, allowed)])
     return Carried(load_objective(file), load(settings))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from metaft.build.fits import drift, fit_settings, fits, scored
+from metaft.build.fits import curve, drift, fit_settings, fits, scored
 from metaft.build.workspace import Workspace, devices, workspace
 from metaft.checkpoints import LOCK, Checkpoints
 from metaft.config.schema import Config
@@ -22,9 +22,10 @@ from metaft.evaluation.drift import Drift
 from metaft.events import Events
 from metaft.finetune.context import FitContext, Log
 from metaft.finetune.fits import BusyFitError, Fits
+from metaft.finetune.methods import CURVED
 from metaft.objective.objective import Objective
 from metaft.progress import be_quiet, warn
-from metaft.results import Score
+from metaft.score import Score
 from metaft.search.executors.pool import TRIES, Pool
 from metaft.search.executors.registry import EXECUTORS, SERIAL, Place
 from metaft.search.executors.work import Executor
@@ -38,6 +39,7 @@ class Row:
     cost: Cost
     drift: Mapping[str, Any]
     ood_val: float | None
+    curve: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Comparison:
             moved = self.drift(fit.model)
             self.log({"method": name, "drift": moved})
             judged = self.fits.judged(name)
-            return Row(scored(self.work, fit.model), fit.cost, moved, None if judged is None else judged.accuracy)
+            told = None if judged is None else judged.accuracy
+            way = curve(self.work, self.fits) if name == CURVED else None
+            return Row(scored(self.work, fit.model), fit.cost, moved, told, way)
         except DivergedError as error:
             return str(error)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import Classifier
+from metaft.clip.predict import predict
 from metaft.data.types import Split
 from metaft.errors import DivergedError
 from metaft.evaluation.drift import Drift
@@ -21,9 +22,12 @@ from metaft.finetune.crossfit import Judged, judge_whole
 from metaft.finetune.fits import Fits, Memory, Store
 from metaft.finetune.handed_back import Candidate, handed_back
 from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS, PLAIN
+from metaft.finetune.methods.wise_ft import ALPHAS, WAY
+from metaft.metrics import accuracy
 from metaft.objective.heads import AUTO, HEADS, ZERO_SHOT
 from metaft.objective.objective import Objective
-from metaft.results import HandedBack, Results, Score
+from metaft.results import HandedBack, Results
+from metaft.score import Score
 
 
 def final_steps(work: Workspace) -> int:
@@ -159,6 +163,24 @@ def told_apart(work: Workspace, fits: Fits, results: Results) -> dict[str, Any] 
 def drift(work: Workspace) -> Drift:
     """The function that measures how far a classifier is from theta_0."""
     return Drift(work.classifier, work.splits.search_data, work.cfg.evaluation.batch_size, work.device)
+
+
+def curve(work: Workspace, fits: Fits) -> list[dict[str, Any]]:
+    """WiSE-FT's whole way on the tests, as results.json has it: by share `alpha`, the accuracy on each split.
+
+    It is for the eye alone. What is chosen on the way is chosen by a fit, to which no tests are given.
+
+    Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, figure 1.
+    """
+    begin, end = WAY.ends(fits.within())
+
+    def accuracies(model: Classifier) -> dict[str, float]:
+        batch, tests = work.cfg.evaluation.batch_size, work.splits.tests
+        return {
+            name: accuracy(predict(model, split, batch, work.device), split.labels) for name, split in tests.items()
+        }
+
+    return [{"alpha": alpha, "accuracy": accuracies(WAY.between(begin, end, alpha))} for alpha in ALPHAS]
 
 
 def scored(work: Workspace, classifier: Classifier) -> dict[str, Score]:

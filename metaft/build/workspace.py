@@ -20,7 +20,7 @@ from metaft.data import registry
 from metaft.data.duplicates import compared
 from metaft.data.types import ImageView, Split, Splits
 from metaft.determinism import settle
-from metaft.errors import ConfigError, Fault
+from metaft.errors import ConfigError, Fault, first_line
 from metaft.metrics import BY_SET, METRICS
 from metaft.progress import tell
 
@@ -137,8 +137,11 @@ def device(cfg: Config) -> torch.device:
     try:
         return torch.empty(0, device=cfg.device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError([Fault("device", f"{cfg.device!r} ({reason})", "auto, cpu, cuda, cuda:N")]) from error
+        many = torch.cuda.device_count()
+        allowed = (
+            f"auto, cpu, cuda:0 to cuda:{many - 1}" if many else "auto or cpu, as there is no GPU that torch can use"
+        )
+        raise ConfigError([Fault("device", f"{cfg.device!r} ({first_line(error)})", allowed)]) from error
 
 
 def devices(cfg: Config) -> list[str]:

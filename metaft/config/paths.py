@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentTypeError
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
+
+from metaft.errors import nearest
 
 LOCAL = "local-dir:"  # how open_clip names a folder that holds a model
 NAME, WHOLE = 255, 2000  # bytes of a file's name, and of a path, of which systems take two in each other
@@ -68,3 +71,19 @@ def _usable(value: Any) -> Any:
 
 Place = Annotated[Path, BeforeValidator(_usable)]  # a setting that is a path
 Named = Annotated[str, BeforeValidator(_usable)]  # a setting that is a path or another name
+
+
+def names_beside(path: Path) -> list[str]:
+    """The names of what lies where a file or folder is looked for."""
+    return [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+
+
+def no_folder(path: Path, but: Collection[str] = ()) -> str:
+    """A message that a folder does not exist, and which one beside it may be meant, none of some names."""
+    near = nearest(path.name, [name for name in folders_beside(path) if name not in but])
+    return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
+
+
+def folders_beside(path: Path) -> list[str]:
+    """The names of the folders that lie where a file or folder is looked for."""
+    return [name for name in names_beside(path) if (path.parent / name).is_dir()]

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from metaft.config.paths import names_beside
 from metaft.config.plain import ALLOWED, plain
 from metaft.config.schema import Config as Config  # `metaft.config.Config` is how others call it
 from metaft.config.yamlfile import DEPTH, SIZE, Document, parse_yaml, to_yaml
-from metaft.errors import SHOWN, ConfigError, Fault, nearest
+from metaft.errors import SHOWN, ConfigError, Fault, nearest, why
 from metaft.texts import read_text
 
 NOTHING = ("", "~", "null", "Null", "NULL")  # as YAML has it
@@ -72,7 +73,10 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
         text = read_text(path, SIZE)
     except (OSError, ValueError) as error:
-        faults.append(Fault("--config", f"cannot read {path}: {error}", f"a YAML file of at most {SIZE:,} bytes"))
+        near = nearest(path.name, names_beside(path))
+        meant = None if near is None else str(path.with_name(near))
+        found, allowed = f"cannot read {path}: {why(error)}", f"a YAML file of at most {SIZE:,} bytes"
+        faults.append(Fault("--config", found, allowed, meant))
         return {}
     document = parse_yaml(text, str(path), faults)
     if document is None or document.value is None:

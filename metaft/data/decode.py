@@ -18,7 +18,7 @@ from torch import Tensor
 
 from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
-from metaft.errors import DataError
+from metaft.errors import DataError, why
 
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
@@ -113,9 +113,8 @@ def decode(stored: Stored, reading: Reading) -> Picture:
             plain, more = opaque(upright, reading.ground)
             pixels: Tensor = reading.view.transform(plain)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
-        reason = str(error) or type(error).__name__
         allowed = "a picture, or data.on_unreadable=skip"
-        raise DataError(f"{stored}: unreadable image ({reason}); allowed: {allowed}") from error
+        raise DataError(f"{stored}: unreadable image ({why(error)}); allowed: {allowed}") from error
     flat = pixels.flatten(1)
     constant = bool((flat.amin(1) == flat.amax(1)).all())
     return Picture(pixels, marks | more | (frozenset({CONSTANT}) if constant else frozenset()))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaft.config.schema import DataConfig
-from metaft.data.layout import Layout, missing, root_of
+from metaft.data.layout import Layout, missing, root_of, unlike
 from metaft.data.sets.trees import pooled
 from metaft.data.tree import entries_beside, folders, refuse_nested, walked
 from metaft.errors import DataError, few, hint
@@ -43,6 +43,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base, classnames = root_of(data), data.classnames
+    if not (base / options.id_train).is_dir():
+        raise DataError(unlike(base / options.id_train, data))
     classes = list(_class_folders(base / options.id_train))
     tests = options.ood_test or _discover(base / "ood_test", classes)
     if classnames is None and (base / "classnames.txt").is_file():
@@ -52,6 +54,9 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     if not (data.corruptions or (base / options.ood_val).is_dir()):
         where = f"{OF_CLASSES}, or data.corruptions, with which ID images stand in for them"
         raise DataError(f"{missing(base / options.ood_val)}; allowed: {where}")
+    if options.id_val is not None and not (base / options.id_val).is_dir():
+        where = f"{OF_CLASSES}, or data.options.id_val=null, which holds out a tenth of id_train"
+        raise DataError(f"{missing(base / options.id_val)}; allowed: {where}")
     domains = {} if data.corruptions else _domains(base / options.ood_val, classes)
     places = options.places(domains, tests, ood_val=not data.corruptions)
     listed = {name: _split(name, base / path, classes) for name, path in places.items()}

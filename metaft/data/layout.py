@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from metaft.config.paths import Place
+from metaft.config.paths import Place, folders_beside, no_folder
 from metaft.config.schema import DataConfig
 from metaft.data.sources import MORE, NAMES, usable
-from metaft.errors import DataError, Fault, nearest
+from metaft.errors import DataError, Fault, few
 from metaft.texts import PLAIN, oddity
+
+SPLITS = ("id_train", "id_val", "ood_val", "id_test", "ood_test")
 
 
 class Layout(BaseModel):
@@ -98,7 +100,13 @@ def root_of(data: DataConfig) -> Path:
 
 
 def missing(path: Path) -> str:
-    """A message that a folder does not exist, and which one beside it may be meant."""
-    beside = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-    near = nearest(path.name, beside)
-    return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
+    """A message that a split's folder does not exist, and which one beside it may be meant, but for other splits."""
+    return no_folder(path, SPLITS)
+
+
+def unlike(path: Path, data: DataConfig) -> str:
+    """A message that the folder with which a layout begins does not exist, what is there, and what is wanted."""
+    there = few(sorted(folders_beside(path))) or "no folder"
+    looked = "" if data.root else " (nothing is given for data.root)"
+    wanted = f"{path.name}/CLASS/*.jpg, and so {', '.join(SPLITS[1:])}/NAME, or other names in data.options"
+    return f"{missing(path)}{looked}; {path.parent} holds {there}; allowed: {wanted}"

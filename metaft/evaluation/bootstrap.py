@@ -1,8 +1,8 @@
-"""Bootstrap intervals of metrics, over images or over whole groups of them."""
+"""Bootstrap intervals of metrics, and draws of what one model is above another, over images or whole groups of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -48,3 +48,25 @@ def intervals(
     values = np.array([[metric.weighted(p, w) for metric in metrics.values()] for w in weights])
     low, high = np.percentile(values, TAILS, axis=0).tolist()
     return dict(zip(metrics, zip(low, high, strict=True), strict=True))
+
+
+def gains(sizes: Ints, more: Ints, draws: int, seed: Sequence[int]) -> Floats:
+    """What one model's accuracy is above another's by draw, [draws], where both judge the images that are drawn.
+
+        sum_u t_u d_u / sum_u t_u n_u,   t ~ Multinomial(U; 1/U, ..., 1/U)
+
+    A unit u is an image (n_u = 1), or a whole group of them as in `resamples`. Units that are alike are drawn together:
+    of images there are three kinds. Where the one alone is right on b images and the other on c, the variance is that
+    of McNemar's test, (b + c - (b - c)^2 / n) / n^2.
+
+    Args:
+        sizes: the images of each unit, n [U].
+        more: of these, how many more the one has right than the other, d [U].
+
+    Source: Efron and Tibshirani, An introduction to the bootstrap, 1993, section 8.3 (one-sample problems from pairs);
+    McNemar, Psychometrika 12, 1947.
+    """
+    kinds, counts = np.unique(np.stack([sizes, more]), axis=1, return_counts=True)
+    times = np.random.default_rng(seed).multinomial(counts.sum(), counts / counts.sum(), size=draws)
+    drawn: Floats = (times @ kinds[1]) / (times @ kinds[0])
+    return drawn

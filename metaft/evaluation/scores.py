@@ -14,9 +14,9 @@ from metaft.clip.predict import predict
 from metaft.data.types import Split
 from metaft.evaluation.bootstrap import intervals
 from metaft.evaluation.mistakes import calibration, confusion
-from metaft.measures import Ints, Predictions, once
+from metaft.measures import Ints, Predictions, once, packed
 from metaft.metrics import METRICS
-from metaft.results import Score
+from metaft.score import Score
 
 
 def evaluate(
@@ -40,10 +40,12 @@ def score(logits: Tensor, split: Split, resamples: int, seed: int) -> Score:
 
     Intervals draw whole groups where the images are of two or more, else images. The worst group is that of
     `Split.parts`: of the domains, or of the groups where no domains are told apart; without either there is none.
+    Which images are right is kept, so that two models can be compared image by image.
     """
     parts, groups = split.parts, None if split.groups is None else split.groups.numbers.numpy()
     p = Predictions.of(logits, split.labels, None if parts is None else parts.numbers)
     whole = replace(_score(p, groups, resamples, seed), calibration=calibration(p), confusion=confusion(p))
+    whole = _with_images(whole, p, groups)
     if parts is None or parts is not split.domains:
         return whole
 
@@ -52,6 +54,14 @@ def score(logits: Tensor, split: Split, resamples: int, seed: int) -> Score:
         return _score(replace(p.at(rows), groups=None), None if groups is None else groups[rows], resamples, seed)
 
     return replace(whole, by_domain={parts.names[domain]: inside(domain) for domain in parts.present})
+
+
+def _with_images(whole: Score, p: Predictions, groups: Ints | None) -> Score:
+    """The score with what it says of each image, those of a group beside each other where intervals draw groups."""
+    if groups is None or not whole.groups:
+        return replace(whole, right=packed(p.right))
+    sizes = np.unique(groups, return_counts=True)[1].tolist()
+    return replace(whole, right=packed(p.right[np.argsort(groups, kind="stable")]), sizes=tuple(sizes))
 
 
 def _score(p: Predictions, groups: Ints | None, resamples: int, seed: int) -> Score:

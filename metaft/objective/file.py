@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaft.config.yamlfile import SIZE, parse_yaml
-from metaft.errors import ConfigError, Fault
+from metaft.errors import ConfigError, Fault, why
 from metaft.names import ALPHA
 from metaft.objective.form import FIELDS, faults_of
 from metaft.objective.heads import ZERO_SHOT
@@ -30,7 +30,7 @@ def load_objective(path: str | Path) -> Objective:
     try:
         read = parse_yaml(read_text(path, SIZE), str(path), faults)
     except (OSError, ValueError) as error:
-        found, form = f"cannot read {path}: {error}", f"an objective.yaml of at most {SIZE:,} bytes"
+        found, form = f"cannot read {path}: {why(error)}", f"an objective.yaml of at most {SIZE:,} bytes"
         raise ConfigError([Fault("--objective", found, form)]) from error
     if read is None or not isinstance(read.value, dict):
         raise ConfigError(faults or [Fault(str(path), "no mapping", ", ".join(FIELDS))])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from metaft.errors import DataError, on_a_line
+from metaft.errors import DataError, on_a_line, why
 from metaft.files import from_json
 from metaft.space import LARGEST, WHOLE
 from metaft.texts import read_text
@@ -19,7 +20,7 @@ SUM = "sha256"  # of all else in a results.json that a run or `Results.save` wro
 RUN = "run"  # what tells the run apart whose results they are
 Document = Mapping[str, Any]  # the contents of a results.json
 # What the score of a split holds beside its metrics.
-BESIDE_METRICS = ("n", "ci95", "groups", "by_domain", "calibration", "confusion")
+BESIDE_METRICS = ("n", "ci95", "groups", "by_domain", "calibration", "confusion", "right", "sizes")
 
 
 class _Form(BaseModel):
@@ -42,12 +43,22 @@ class _Score(_Form):
     by_domain: dict[str, _Score] = {}
     calibration: list[tuple[_Count, _Share, _Share]] = []
     confusion: list[tuple[_Count, _Count, _Count]] = []
+    right: str = ""
+    sizes: list[Annotated[int, Field(ge=1)]] = []
 
     @model_validator(mode="after")
     def _intervals(self) -> _Score:
         bare = {"accuracy", *self.__pydantic_extra__} - self.ci95.keys()
         if bare or None in self.ci95["accuracy"]:
             raise ValueError(f"no interval of {', '.join(sorted(bare)) or 'accuracy'}")
+        return self
+
+    @model_validator(mode="after")
+    def _images(self) -> _Score:
+        if self.right and len(b64decode(self.right, validate=True)) != -(-self.n // 8):
+            raise ValueError(f"right is not of n = {self.n} images")
+        if self.sizes and sum(self.sizes) != self.n:
+            raise ValueError(f"sizes of groups have the sum {sum(self.sizes)}, not n = {self.n}")
         return self
 
 
@@ -98,6 +109,22 @@ class _Cost(_Form):
     seconds: float
 
 
+class _Mix(_Form):
+    alpha: _Share
+    accuracy: dict[str, _Share]
+
+
+class _Without(_Form):
+    accuracy: _Share
+    lost: _Number
+    error: _Number
+
+
+class _LeftOut(_Form):
+    accuracy: _Share = 0.0
+    without: dict[str, _Without | None] = {}
+
+
 class _Suite(_Form):
     format: str = ""
     version: int | None = None
@@ -130,6 +157,8 @@ class _Results(_Form):
     ood_val: dict[str, float] = {}
     cost: dict[str, _Cost] = {}
     drift: dict[str, _Drift] = {}
+    curve: dict[str, list[_Mix]] = {}
+    leave_one_out: _LeftOut = _LeftOut()
     provenance: _Provenance
     failed: dict[str, str] = {}
 
@@ -170,7 +199,7 @@ def read(folder: Path, *, unsealed: bool = True, run: str | None = None) -> Docu
             raise ValueError("they are of another run")
         return dict(document)
     except (OSError, ValueError, RecursionError) as error:
-        reason = _first(error) if isinstance(error, ValidationError) else on_a_line(str(error))
+        reason = _first(error) if isinstance(error, ValidationError) else on_a_line(why(error))
         raise DataError(f"{path}: no readable results ({reason}); allowed: the folder of a metaft run") from error
 
 

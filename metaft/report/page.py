@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
-from metaft.report.markup import joined
+from metaft.report.markup import NONE, joined
 from metaft.report.run import Run
 from metaft.report.sections import (
     costs,
@@ -50,11 +51,11 @@ EACH: tuple[tuple[str, Callable[[Run], Markup]], ...] = (  # of each run
 
 PAGE = Markup("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><link rel="icon" href="data:,"><style>
+{again}<title>{title}</title><link rel="icon" href="data:,"><style>
 {style}</style></head><body>
 <a class="skip" href="#content">Skip to the content</a>
 <header><h1>{title}</h1><p><small>{what}</small></p></header>
-<nav aria-label="Sections"><ul>{links}</ul></nav>
+{standing}<nav aria-label="Sections"><ul>{links}</ul></nav>
 <main id="content">{content}</main>
 <script>
 {script}</script></body></html>
@@ -62,8 +63,20 @@ PAGE = Markup("""<!doctype html>
 HERE = Path(__file__).parent
 
 
-def render(runs: Sequence[Run], title: str) -> str:
-    """The page of some runs, at least one."""
+@dataclass(frozen=True)
+class Pace:
+    """When a page is written, in words, and the seconds after which it is written anew; None: it is not."""
+
+    written: str
+    every: float | None = None
+
+
+def render(runs: Sequence[Run], title: str, pace: Pace | None = None) -> str:
+    """The page of some runs, at least one.
+
+    Args:
+        pace: told where a run has not ended; where the page is written anew, it loads itself anew, too.
+    """
     parts = [(name, body(runs)) for name, body in TOGETHER]
     if len(runs) == 1:
         parts += [(name, body(runs[0])) for name, body in EACH]
@@ -78,7 +91,27 @@ def render(runs: Sequence[Run], title: str) -> str:
         what=_known(runs[0]) if len(runs) == 1 else f"{len(runs)} runs",
         links=joined(Markup('<li><a href="#{}">{}</a></li>').format(ident, name) for ident, name, _ in kept),
         content=joined(_section(*part, first=i == 0) for i, part in enumerate(kept)),
+        standing=_standing([run for run in runs if run.standing], pace),
+        again=_again(pace),
     )
+
+
+def _standing(runs: Sequence[Run], pace: Pace | None) -> Markup:
+    """Which runs have not ended, and of when the page is; nothing where all have, and none is to come."""
+    if not runs and (pace is None or pace.every is None):
+        return NONE
+    told = [f"{run.name} has not ended." for run in runs] or ["More runs are to come."]
+    if pace is not None:
+        told.append(f"This is what was known at {pace.written}.")
+        if pace.every is not None:
+            told.append(f"The page is written, and loads itself, anew every {pace.every:g} s.")
+    return Markup('<p class="standing" role="status">{}</p>\n').format(" ".join(told))
+
+
+def _again(pace: Pace | None) -> Markup:
+    if pace is None or pace.every is None:
+        return NONE
+    return Markup('<meta http-equiv="refresh" content="{}">\n').format(f"{pace.every:g}")
 
 
 def _section(ident: str, name: str, body: Markup, *, first: bool) -> Markup:

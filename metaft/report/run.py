@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -76,6 +76,7 @@ class Run:
         warned: what the run has warned of, a line each.
         odd: what could not be read, in words.
         short: a shorter name, where figures of several runs have little room.
+        standing: how far it is, texts by name as `metaft watch` has them; empty: it has ended.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Run:
     warned: Sequence[str] = ()
     odd: Sequence[str] = ()
     short: str = ""
+    standing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

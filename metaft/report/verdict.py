@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import sqrt
 
-from metaft.report.estimates import Estimate, at, ood
+from metaft.report.estimates import ID, Estimate, difference
 from metaft.report.run import Run
+from metaft.report.values import ood_splits
 
 PLAIN, ZERO_SHOT, CAREFUL, CEILING, LEARNED = "ft", "zero_shot", "best_by_ood_val", "oracle", "autoft"
 WORDS = {PLAIN: "plain fine-tuning", ZERO_SHOT: "the zero-shot model", CAREFUL: "a careful choice by hand"}
@@ -36,8 +37,8 @@ def gain(run: Run, over: str) -> Gain | None:
     name, methods = kept(run), run.results["methods"]
     if name is None or over not in methods or over == name:
         return None
-    pairs = [(measure(methods[name]), measure(methods[over])) for measure in (ood, at)]
-    return Gain(over, *(None if a is None or b is None else a.above(b) for a, b in pairs))
+    mine, other = methods[name], methods[over]
+    return Gain(over, *(difference(mine, other, splits) for splits in (ood_splits(list(mine)), [ID])))
 
 
 def gains(run: Run) -> list[Gain]:

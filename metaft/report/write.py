@@ -1,16 +1,23 @@
-"""Writing a run's report, and one page over several runs."""
+"""Writing a run's report, and one page over several runs, whether they have ended or not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from metaft.config.paths import no_folder
+from metaft.config.schema import Config
 from metaft.errors import DataError
 from metaft.files import write
 from metaft.report import tables
 from metaft.report.document import Document, read
-from metaft.report.page import render
-from metaft.report.run import run_in
+from metaft.report.page import Pace, render
+from metaft.report.run import Run, run_in
+from metaft.watch.frame import frame
+from metaft.watch.state import SETTINGS, Looking, runs_of
 
 
 def write_run(results: Document, folder: Path) -> None:
@@ -23,29 +30,54 @@ def write_run(results: Document, folder: Path) -> None:
     write(folder / "report.html", render([run], results.get("title", "metaft")))
 
 
-def write_page(folders: Sequence[Path], out: Path) -> None:
+def write_page(runs: Sequence[Run], out: Path, every: float | None = None) -> None:
     """Write one page over several runs.
 
-    Raises:
-        DataError: a folder has no readable results.json, or runs are of different versions of an embedded suite.
+    Args:
+        every: seconds after which it is written anew; None: it is not.
     """
-    runs = {str(folder): read(folder) for folder in folders}
+    title = "metaft: comparison of runs" if len(runs) > 1 else runs[0].results.get("title", "metaft")
+    write(out, render(runs, title, Pace(time.strftime("%Y-%m-%d %H:%M:%S %z"), every)))
+
+
+def runs_in(folders: Sequence[Path]) -> list[Run]:
+    """The runs in some folders as they are now, of a folder with several seeds each.
+
+    Raises:
+        DataError: a folder has no readable run, or runs are of different versions of an embedded suite.
+    """
+    folders = [run for folder in folders for run in runs_of(folder) or [folder]]
+    last = [folder.resolve().name for folder in folders]
+    short = last if len(set(last)) == len(last) else [""] * len(last)
+    runs = [_run_in(folder, name) for folder, name in zip(folders, short, strict=True)]
     _same_versions(runs)
-    last = [Path(name).resolve().name for name in runs]
-    short = dict(zip(runs, last, strict=True)) if len(set(last)) == len(last) else {}
-    shown = [run_in(Path(name), results, name, short.get(name, "")) for name, results in runs.items()]
-    title = "metaft: comparison of runs" if len(shown) > 1 else shown[0].results.get("title", "metaft")
-    write(out, render(shown, title))
+    return runs
 
 
-def _same_versions(runs: Mapping[str, Document]) -> None:
+def _run_in(folder: Path, short: str) -> Run:
+    """A run by the path that commands take; a folder without settings holds results that were saved alone."""
+    if not folder.is_dir():
+        raise DataError(f"{no_folder(folder)}; allowed: the folder of a metaft run")
+    if not (folder / SETTINGS).exists():
+        return run_in(folder, read(folder), str(folder), short)
+    state = Looking(folder).now()
+    run = run_in(folder, _blank(state.cfg) if state.results is None else state.results, str(folder), short)
+    return run if state.ended else replace(run, standing=frame(state, time.time()).lines)
+
+
+def _blank(cfg: Config) -> dict[str, Any]:
+    """The results of a run that has not opened its data yet."""
+    return {"title": cfg.report.title, "mode": cfg.search.mode, "seed": cfg.seed, "methods": {}, "provenance": {}}
+
+
+def _same_versions(runs: Sequence[Run]) -> None:
     first: dict[str, tuple[str, int | None]] = {}
-    for name, run in runs.items():
-        suite = run["provenance"].get("suite") or {}
+    for run in runs:
+        suite = run.results["provenance"].get("suite") or {}
         form, here = suite.get("format", "unknown"), suite.get("version")
-        before, version = first.setdefault(form, (name, here))
+        before, version = first.setdefault(form, (run.name, here))
         if version != here:
             raise DataError(
-                f"{name}: {form} in version {here}, but {before} in version {version}; "
+                f"{run.name}: {form} in version {here}, but {before} in version {version}; "
                 "allowed: runs of one version, since other versions have other pictures"
             )

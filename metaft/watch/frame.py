@@ -18,8 +18,12 @@ from metaft.watch.state import State
 if TYPE_CHECKING:
     from rich.console import Group
 
+QUIET = 300.0  # seconds after which a run that writes nothing may be none that goes on
 SHOWN = 10  # trials, the last ones
 COLOURS = {"ok": "green", "stopped": "yellow"}  # of a status; others are red
+
+
+PHASE = "phase"  # the line that every frame has
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def frame(state: State, now: float) -> Frame:
     cfg, metric = state.cfg, _metric(state.results)
     lines = {
         "run": on_a_line(f"{state.folder}: {cfg.search.mode or 'an objective'} on {cfg.data.format}, seed {cfg.seed}"),
-        "phase": _phase(state),
+        PHASE: _phase(state),
     }
     if (best := _best(state, metric)) is not None:
         lines["best value"] = best
@@ -76,9 +80,17 @@ def frame(state: State, now: float) -> Frame:
         lines["last event"] = on_a_line(", ".join(f"{k} {_value(v)}" for k, v in state.event.items() if _short(v)))
     for name, reason in (state.results or {}).get("failed", {}).items():
         lines[f"{name} failed"] = on_a_line(reason)
-    lines["last written"] = f"{duration(max(0.0, now - state.written))} ago"
+    lines["last written"] = _since(state, max(0.0, now - state.written))
     done = {} if state.results is None else state.results["methods"]
     return Frame(lines, _methods(done, metric) if done else _trials(state.trials[-SHOWN:], title(metric), metric))
+
+
+def _since(state: State, seconds: float) -> str:
+    """When a run last wrote, and, where that is long ago, what to do if nobody works at it any more."""
+    ago = f"{duration(seconds)} ago"
+    if state.ended or seconds < QUIET:
+        return ago
+    return on_a_line(f"{ago}; if nothing works at it any more, python -m metaft.run --resume {state.folder} goes on")
 
 
 def _phase(state: State) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metaft.config.paths import no_folder
 from metaft.config.read import load
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, DataError, fault_of_system, on_a_line
@@ -160,15 +161,27 @@ class Looking:
         self._event = event
 
 
+def runs_of(folder: Path) -> list[Path]:
+    """The folders of the runs of several seeds that a folder holds, as far as they were begun; none where it is one."""
+    if not (folder / "seeds.json").exists():
+        return []
+    return sorted((path.parent for path in folder.glob(f"*/{SETTINGS}")), key=lambda run: (len(run.name), run.name))
+
+
+def awaits_runs(folder: Path) -> bool:
+    """Whether a folder is one of several seeds, of which not all runs have ended."""
+    return (folder / "seeds.json").exists() and not (folder / "summary.json").exists()
+
+
 def _settings(folder: Path) -> Config:
     allowed = "the folder of a run that was begun"
     if (folder / "seeds.json").exists():
-        inner = sorted(path.parent for path in folder.glob(f"*/{SETTINGS}"))
+        inner = runs_of(folder)
         such = f", such as {inner[-1]}" if inner else ""
         raise DataError(f"{folder}: several runs; allowed: the folder of one{such}")
     if not (folder / SETTINGS).is_file():
-        found = "no run" if folder.is_dir() else "no folder"
-        raise DataError(f"{folder}: {found}; allowed: {allowed}")
+        found = f"{folder}: no run" if folder.is_dir() else no_folder(folder)
+        raise DataError(f"{found}; allowed: {allowed}")
     try:
         return load(folder / SETTINGS)
     except ConfigError as error:

@@ -80,7 +80,7 @@ def test_an_objective_of_the_toy_trains_a_deeper_model_in_one_command(run, tmp_p
 
 def test_what_is_no_run_is_named(run, tmp_path):
     (run / "objective.yaml").unlink()
-    with pytest.raises(ConfigError, match=r"--objective: .*run holds no run with an objective; allowed: an objective"):
+    with pytest.raises(ConfigError, match=r"--objective: .*run, whose search has not ended; allowed: an objective"):
         given(run)
     with pytest.raises(ConfigError, match="holds no run with an objective"):
         metaft.finetune({"seed": 0}, objective=tmp_path)

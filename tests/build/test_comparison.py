@@ -55,7 +55,10 @@ def told(results):
     """Everything but seconds."""
     found = results.to_dict()
     costs = {name: cost.step_equivalents for name, cost in results.cost.items()}
-    return {**{part: found[part] for part in ("methods", "ood_val", "handed_back", "drift", "failed")}, "costs": costs}
+    return {
+        **{part: found[part] for part in ("methods", "ood_val", "handed_back", "drift", "curve", "failed")},
+        "costs": costs,
+    }
 
 
 @pytest.mark.full

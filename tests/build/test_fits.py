@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from metaft import config
-from metaft.build.fits import choice, fits, head_in_fold, methods
+from metaft.build.fits import choice, curve, fit_settings, fits, head_in_fold, methods, scored
 from metaft.build.workspace import workspace
+from metaft.finetune.context import FitContext
+from metaft.finetune.methods.wise_ft import ALPHAS
 from metaft.pipeline import blank
 from tests.conftest import SMALL
 
@@ -24,6 +26,27 @@ def test_the_head_that_a_search_begins_with_is_fitted_once(work):
     first, second = (head_in_fold(begun, None, "linear_probe") for _ in range(2))
     assert first["head.weight"].data_ptr() == second["head.weight"].data_ptr()
     assert head_in_fold(begun, None, "zero_shot") == {}
+
+
+def test_the_whole_way_on_the_tests_is_for_the_eye_alone(work):
+    """Other tests have another curve, and leave the share that is chosen, and all that was said of it, as they were."""
+
+    def made(work):
+        events = []
+        fitted = fits(work, FitContext(fit_settings(work), log=events.append))
+        chosen = fitted("wise_ft").chosen
+        return chosen, events, curve(work, fitted), fitted
+
+    none = {name: replace(split, labels=(split.labels + 1) % 10) for name, split in work.splits.tests.items()}
+    others = replace(work, splits=replace(work.splits, tests=none))
+    (chosen, events, way, fitted), (again, told, other, _) = made(work), made(others)
+    assert (chosen, events) == (again, told)
+    assert way != other
+    assert [mix["alpha"] for mix in way] == list(ALPHAS)
+    scores = {name: scored(work, fitted.model(name)) for name in ("zero_shot", "ft", "wise_ft")}
+    for name, alpha in (("zero_shot", 0.0), ("ft", 1.0), ("wise_ft", chosen["alpha"])):
+        (mix,) = (mix for mix in way if mix["alpha"] == alpha)
+        assert mix["accuracy"] == {split: score.metrics["accuracy"] for split, score in scores[name].items()}
 
 
 @pytest.mark.full

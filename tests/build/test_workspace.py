@@ -20,7 +20,7 @@ from tests.data import test_wilds
 def test_a_device_that_is_not_there_is_refused():
     cfg = config.load(None, ["device=cuda:99"])
     build.check(cfg)
-    with pytest.raises(ConfigError, match=r"device: 'cuda:99' \(.*\); allowed: auto, cpu, cuda, cuda:N"):
+    with pytest.raises(ConfigError, match=r"device: 'cuda:99' \(.*\); allowed: auto"):
         workspace(cfg)
 
 

@@ -189,6 +189,19 @@ def test_missing_folders(picture_tree):
     text = fault(picture_tree)
     assert str(picture_tree / "id_val") in text
     assert "'id_vall'" in text
+    assert "data.options.id_val=null, which holds out a tenth of id_train" in text
+    (picture_tree / "id_vall").rename(picture_tree / "elsewhere")
+    assert "nearest" not in fault(picture_tree), "another split is not meant"
+
+
+def test_other_names_of_splits_are_told_what_is_wanted(picture_tree):
+    (picture_tree / "id_train").rename(picture_tree / "train")
+    text = fault(picture_tree)
+    assert f"{picture_tree / 'id_train'}: no such folder (nearest: 'train')" in text
+    assert (
+        f"{picture_tree} holds id_test, id_val, ood_test, ood_val, train; allowed: id_train/CLASS/*.jpg, and so" in text
+    )
+    assert "in data.options" in text
 
 
 def test_an_empty_class(picture_tree):

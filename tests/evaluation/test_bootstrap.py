@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaft.evaluation.bootstrap import intervals, resamples
+from metaft.evaluation.bootstrap import TAILS, gains, intervals, resamples
 from metaft.measures import Predictions
 from metaft.metrics import METRICS
 from tests.test_metrics import data
@@ -93,3 +93,48 @@ def test_independent_images_need_no_groups():
 def test_groups_of_one_image_are_images():
     p = Predictions.of(*data(50))
     assert intervals(METRICS, p, torch.arange(50).numpy(), 100, 0) == intervals(METRICS, p, None, 100, 0)
+
+
+ONE = np.ones(500, np.int64)
+
+
+@pytest.mark.parametrize(("b", "c"), [(40, 10), (5, 5), (200, 180), (0, 30)])
+def test_a_difference_varies_as_mcnemar_says(b, c):
+    """Of 100,000 draws the standard deviation is known to 0.3 % or so."""
+    more = np.repeat([1, -1, 0], [b, c, 500 - b - c])
+    drawn = gains(ONE, more, 100_000, [0])
+    variance = (b + c - (b - c) ** 2 / 500) / 500**2
+    assert drawn.mean() == pytest.approx((b - c) / 500, abs=5 * math.sqrt(variance / 1e5))
+    assert drawn.std() == pytest.approx(math.sqrt(variance), rel=0.02)
+
+
+def test_models_that_are_alike_differ_by_nothing():
+    assert not gains(ONE, 0 * ONE, 100, [0]).any()
+
+
+def test_a_difference_is_that_of_the_accuracies_in_each_draw_of_groups():
+    """The law is that of `resamples` on the same images, whose groups are of many sizes."""
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(30), rng.integers(1, 20, size=30))
+    easy = rng.random(30)[groups]
+    one, other = (rng.random(len(groups)) < np.clip(easy + more, 0, 1) for more in (0.2, 0.0))
+    expected = [
+        np.average(one, weights=w) - np.average(other, weights=w) for w in resamples(len(one), groups, 20_000, 0)
+    ]
+    sizes, more = np.bincount(groups), np.bincount(groups, one.astype(float) - other).astype(np.int64)
+    drawn = gains(sizes, more, 20_000, [1])
+    width = np.ptp(np.percentile(expected, TAILS))
+    assert np.percentile(drawn, TAILS) == pytest.approx(np.percentile(expected, TAILS), abs=0.03 * width)
+
+
+def test_how_often_intervals_of_differences_hold_the_truth():
+    """Models that agree on 84 % of 300 images: paired intervals hold 95 %, those of independent errors all but all."""
+    rng, held, wide = np.random.default_rng(0), 0, 0
+    for seed in range(400):
+        kind = rng.choice([1, -1, 0], p=[0.1, 0.06, 0.84], size=300)
+        low, high = np.percentile(gains(ONE[:300], kind, 1000, [seed]), TAILS)
+        held += low <= 0.04 <= high
+        half = 1.96 * math.sqrt(2 * 0.7 * 0.3 / 300)  # of two accuracies of 70 % or so
+        wide += abs(kind.mean() - 0.04) <= half
+    assert 0.92 <= held / 400 <= 0.98
+    assert wide / 400 > 0.99

@@ -11,6 +11,7 @@ from metaft.build.fits import scored
 from metaft.clip.predict import predict
 from metaft.data.types import Domains
 from metaft.evaluation.scores import evaluate, score
+from metaft.measures import unpacked
 from metaft.metrics import METRICS, accuracy
 
 
@@ -85,6 +86,21 @@ def test_one_domain_is_none(told):
     split, logits = told
     one = kept(split, torch.zeros(len(split)))
     assert score(logits, replace(split, domains=one, groups=one), 100, 0) == score(logits, split, 100, 0)
+
+
+def test_which_images_are_right_is_kept(told):
+    """In the split's order, or, where intervals draw groups, group after group."""
+    split, logits = told
+    right = (logits.argmax(dim=1) == split.labels).long()
+    whole = score(logits, split, 100, 0)
+    assert unpacked(whole.right, whole.n).tolist() == right.tolist()
+    assert whole.sizes == ()
+    numbers = torch.tensor([5, 2, 9])[torch.arange(len(split)) % 3]
+    apart = score(logits, replace(split, groups=kept(split, numbers, "abcdefghij")), 100, 0)
+    assert apart.sizes == tuple(int((numbers == g).sum()) for g in (2, 5, 9))
+    assert unpacked(apart.right, apart.n).tolist() == [r for g in (2, 5, 9) for r in right[numbers == g].tolist()]
+    inside = score(logits, replace(split, domains=kept(split, torch.arange(len(split)) % 2)), 100, 0).by_domain
+    assert not any(domain.right for domain in inside.values())
 
 
 def test_mistakes_are_those_of_the_whole_split(told):

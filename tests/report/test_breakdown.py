@@ -12,7 +12,8 @@ from metaft.report.breakdown import DOMAINS, OTHERS_NOTE, by_domain, groups_note
 from metaft.report.tables import methods_table, page
 from metaft.report.values import metrics_of, ood_mean, written
 from metaft.report.write import write_run
-from metaft.results import Results, Score
+from metaft.results import Results
+from metaft.score import Score
 from tests.results import DOCUMENT, RESULTS
 
 

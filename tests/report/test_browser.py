@@ -130,7 +130,7 @@ def test_without_scripts_it_is_whole_too(page, file):
         page.open(file, 1366, 768, "light")
         assert page.run("document.querySelectorAll('svg').length") == 11
         assert page.run("document.querySelectorAll('th button').length") == 0
-        assert page.run("document.querySelector('svg path.mark title').textContent").startswith("zero_shot")
+        assert page.run("document.querySelector('svg path.mark title').textContent").startswith("wise_ft, alpha 0")
     finally:
         page("Emulation.setScriptExecutionDisabled", value=False)
 

@@ -60,6 +60,19 @@ def test_every_method_is_a_mark_with_both_accuracies():
     assert sum(text.startswith("ft, ") for text in several) == 2
 
 
+def test_the_whole_way_of_wise_ft_is_a_line_through_its_shares():
+    drawn = id_ood.body([RICH])
+    marks = [text for text in told(drawn) if text.startswith("wise_ft, alpha ")]
+    assert marks[4] == "wise_ft, alpha 0.4\nID 62.0 %\nOOD 47.4 %"
+    lines = [e.get("points") for e in ElementTree.fromstring(f"<all>{drawn}</all>").iter("polyline")]
+    (way,) = (line for line in lines if len(line.split()) == 11 and line in str(drawn).partition("</figure>")[0])
+    places = [tuple(map(float, at.split(","))) for at in way.split()]
+    assert [x for x, _ in places] == sorted(x for x, _ in places), "from zero_shot to ft"
+    without = of(curve={})
+    assert not [text for text in told(id_ood.body([without])) if text.startswith("wise_ft, alpha ")]
+    assert "wise_ft, runs/other & more, alpha 0.4" in "".join(told(id_ood.body([RICH, OTHER])))
+
+
 def test_the_ceiling_is_no_part_of_the_front():
     figure = ElementTree.fromstring(f"<all>{id_ood.body([RICH])}</all>")
     (front,) = (p for p in figure.iter("polyline") if "dashed" in p.get("class"))
@@ -123,6 +136,20 @@ def test_without_derivatives_they_are_rank_correlations():
     expected = {name: spearmanr([p[i] for p in points], values).statistic for i, name in enumerate("ab")}
     assert sorted(drawn) == [f"{name}: {rho:+.2f}" for name, rho in expected.items()]
     assert sensitivities.body(replace(RICH, space=space, records=records[:5])) == ""
+
+
+def test_what_is_lost_without_a_part_is_a_bar():
+    without = {
+        "kd": {"accuracy": 0.55, "lost": 0.075, "error": 0.02},
+        "ce:ood_val": {"accuracy": 0.62, "lost": 0.005, "error": 0.01},
+        "hinge": None,
+    }
+    drawn = sensitivities.body(of(leave_one_out={"accuracy": 0.625, "without": without}))
+    assert "<b>Without one part.</b>" in drawn
+    bars = told(drawn)[-3:]
+    assert bars[0] == "kd: 55.0 % without it, +7.5 points lost, standard error 2.0"
+    assert bars[2] == "hinge: the fine-tune without it diverges"
+    assert "Without one part" not in sensitivities.body(RICH)
 
 
 def test_tests_and_their_domains_hardest_first():

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import hypot, sqrt
 
+import numpy as np
 import pytest
 
-from metaft.report.estimates import Estimate, at, ood
+from metaft.measures import packed
+from metaft.report.estimates import Estimate, at, difference, ood
 from metaft.report.sections import overview, warnings
 from metaft.report.verdict import gain, gains, helped, points
 from metaft.report.verdict import warnings as found
@@ -30,6 +32,46 @@ def test_estimates_are_means_and_roots_of_squares():
     assert difference.down == pytest.approx(hypot(ood(AUTOFT).down, mean.up))
     assert at({}) is None
     assert ood({"id_test": FT["id_test"]}) is None
+
+
+def told(right, sizes=()):
+    value = float(np.mean(right))
+    ends = {"accuracy": [value - 0.1, value + 0.1]}
+    known = {"accuracy": value, "n": len(right), "ci95": ends, "right": packed(np.array(right, float))}
+    return {**known, "sizes": list(sizes)} if sizes else known
+
+
+def test_a_difference_on_the_same_images_is_paired():
+    """By McNemar's variance, where the normal law is near: 200 images, of which 30 and 10 are told apart."""
+    one, other = [1] * 130 + [0] * 70, [1] * 100 + [0] * 30 + [1] * 10 + [0] * 60
+    found = difference({"id_test": told(one)}, {"id_test": told(other)}, ["id_test"])
+    half = 1.96 * sqrt(30 + 10 - 20**2 / 200) / 200
+    assert found.value == pytest.approx(0.1)
+    assert (found.down, found.up) == (pytest.approx(half, abs=0.005), pytest.approx(half, abs=0.005))
+    assert found.up < hypot(0.1, 0.1), "narrower than of independent errors"
+    same = difference({"id_test": told(one)}, {"id_test": told(one)}, ["id_test"])
+    assert (same.value, same.down, same.up) == (0, 0, 0)
+
+
+def test_a_difference_over_tests_and_groups():
+    """Of k tests the mean has the root of the summed squares over k; ten copies of an image tell no more than one."""
+    one, other = [1] * 60 + [0] * 40, [1] * 45 + [0] * 55
+    scores = {f"ood_test/{name}": told(one) for name in "abcd"}, {f"ood_test/{name}": told(other) for name in "abcd"}
+    whole, single = difference(*scores, list(scores[0])), difference(*scores, ["ood_test/a"])
+    assert whole.down + whole.up == pytest.approx((single.down + single.up) / 2, rel=0.08)
+    copies = [{"id_test": told(np.repeat(right, 10), [10] * 100)} for right in (one, other)]
+    grouped = difference(*copies, ["id_test"])
+    assert (grouped.low, grouped.high) == pytest.approx((single.low, single.high), abs=0.011)
+
+
+def test_where_images_are_not_known_errors_are_independent():
+    bare = {k: v for k, v in told([1, 0]).items() if k != "right"}
+    wide = at({"id_test": bare}).above(at({"id_test": bare}))
+    assert difference({"id_test": bare}, {"id_test": told([1, 0])}, ["id_test"]) == wide
+    groups = told([1, 0, 1, 1], [2, 2])
+    assert difference({"id_test": groups}, {"id_test": told([1, 0, 1, 1])}, ["id_test"]).up > 0.1, "of other units"
+    assert difference({"id_test": bare}, {}, ["id_test"]) is None
+    assert difference({}, {}, []) is None
 
 
 def test_gains_over_what_is_there():

@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 
 from metaft.finetune.methods import METHODS
+from metaft.report import __main__ as report
 from metaft.report.__main__ import main
 from metaft.report.figures import id_against_ood
 from metaft.report.tables import page
 from metaft.report.write import write_run
+from tests.report.checker import faults
 from tests.results import DOCUMENT, RESULTS
+from tests.watch.folders import PHASES, comparing
 
 
 def test_a_run_is_written(tmp_path):
@@ -59,9 +62,103 @@ def test_runs_are_compared(tmp_path, capsys):
     assert "80.0" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_run_at_any_phase_has_a_page(phase, tmp_path, capsys):
+    phase(tmp_path / "run")
+    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
+    html, said = (tmp_path / "page.html").read_text(), capsys.readouterr().out
+    assert faults(html) == []
+    assert 'http-equiv="refresh"' not in html, "nobody writes it anew"
+    standing = phase is not PHASES[-1]
+    assert (f"{tmp_path / 'run'} has not ended. This is what was known at 2" in html) is standing
+    assert (f"--resume {tmp_path / 'run'}" in html) is standing
+    assert ("phase: " in said) is standing
+
+
+def test_an_unfinished_page_tells_search_and_methods(tmp_path):
+    comparing(tmp_path / "run")
+    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text()
+    for told in (
+        "methods: 2 of at most",
+        "Search history</h2>",
+        "Methods and splits</h2>",
+        "</b>: 1.25, what the search has settled on<",
+        ">80.0<",
+    ):
+        assert told in html, told
+    assert "Did it help?" not in html, "before a model is handed back there is no verdict"
+
+
+def test_a_page_follows_runs_to_their_end(tmp_path, monkeypatch, capsys):
+    """Each page but the last loads itself anew; the last is that of runs that have ended."""
+    out, pages, later = tmp_path / "page.html", [], iter(PHASES[1:])
+    PHASES[0](tmp_path / "run")
+    PHASES[-1](tmp_path / "other")
+
+    def sleep(seconds):
+        pages.append(out.read_text())
+        next(later)(tmp_path / "run")
+
+    monkeypatch.setattr(report.time, "sleep", sleep)
+    words = [str(tmp_path / "run"), str(tmp_path / "other"), "--out", str(out)]
+    assert main([*words, "--follow"]) == 0
+    assert len(pages) == len(PHASES) - 1
+    again = '<meta http-equiv="refresh" content="30">'
+    assert all(again in page and faults(page) == [] for page in pages)
+    assert all(page.count("has not ended") == 1 for page in pages)
+    assert again not in out.read_text()
+    followed = out.read_text()
+    assert main(words) == 0
+    assert out.read_text() == followed
+    assert "is written every 30 s" in capsys.readouterr().err
+
+
+def test_of_several_seeds_each_run_is_on_the_page(tmp_path):
+    """Also of those that are not begun yet, or have not ended."""
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "seeds" / "seeds.json").write_text('{"seeds": [2, 10, 3]}')
+    assert main([str(tmp_path / "seeds")]) == 3, "before the first"
+    for seed, phase in ((10, PHASES[1]), (2, PHASES[-1])):
+        phase(tmp_path / "seeds" / f"seed-{seed}")
+    assert main([str(tmp_path / "seeds"), "--out", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text()
+    assert html.index("seed-2</h2>") < html.index("seed-10</h2>")
+    assert html.count("has not ended") == 1
+
+
+def test_several_seeds_are_followed_to_the_last(tmp_path, monkeypatch):
+    """Between two of them none is at work, and the page is written on."""
+    folder, out, pages = tmp_path / "seeds", tmp_path / "page.html", []
+    folder.mkdir()
+    (folder / "seeds.json").write_text('{"seeds": [0, 1]}')
+    PHASES[-1](folder / "seed-0")
+    later = iter(
+        [lambda: PHASES[1](folder / "seed-1"), lambda: PHASES[-1](folder / "seed-1"), (folder / "summary.json").touch]
+    )
+    monkeypatch.setattr(report.time, "sleep", lambda seconds: (pages.append(out.read_text()), next(later)()))
+    assert main([str(folder), "--out", str(out), "--follow"]) == 0
+    said = ["More runs are to come.", f"{folder / 'seed-1'} has not ended.", "More runs are to come."]
+    assert [words in page for words, page in zip(said, pages, strict=True)] == [True] * 3
+    assert all('http-equiv="refresh"' in page for page in pages)
+    assert "has not ended" not in out.read_text()
+
+
+def test_of_runs_without_a_model_none_is_the_best(tmp_path):
+    for name in ("a", "b"):
+        PHASES[1](tmp_path / name)
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "page.html")]) == 0
+    assert "2 runs, of which none has handed a model back." in (tmp_path / "page.html").read_text()
+
+
 def test_no_results_is_a_clear_error(tmp_path, capsys):
     assert main([str(tmp_path / "absent")]) == 3
-    assert "no readable results" in capsys.readouterr().err
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path / 'absent'}: no such folder; allowed: the folder of a metaft run\n"
+    )
+    assert main([str(tmp_path)]) == 3
+    assert "results.json: no readable results (No such file or directory)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("made", [os.mkfifo, os.mkdir])

@@ -76,6 +76,17 @@ def test_a_terminal_shows_the_same_words(phase, tmp_path):
     assert all(cell in shown for row in view.rows[1:] for cell in row)
 
 
+def test_a_run_that_writes_nothing_may_have_been_interrupted(tmp_path):
+    comparing(tmp_path / "run")
+    state = Looking(tmp_path / "run").now()
+    assert frame(state, state.written + 60).lines["last written"] == "1 min 0 s ago"
+    later = frame(state, state.written + 600).lines["last written"]
+    assert later.endswith(f"if nothing works at it any more, python -m metaft.run --resume {tmp_path / 'run'} goes on")
+    ended(tmp_path / "run")
+    state = Looking(tmp_path / "run").now()
+    assert frame(state, state.written + 600).lines["last written"] == "10 min 0 s ago"
+
+
 def test_durations():
     assert doctest.testmod(frames) == (0, 1)
     assert [duration(s) for s in (0.4, 59.6, 3599, 3600, 90000)] == [

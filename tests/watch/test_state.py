@@ -99,7 +99,7 @@ def test_lines_that_are_being_written_do_not_count(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        (None, None, "no folder; allowed: the folder of a run that was begun"),
+        (None, None, "no such folder; allowed: the folder of a run that was begun"),
         ("readme.txt", "", "no run; allowed"),
         ("seeds.json", "{}", "several runs; allowed: the folder of one"),
         ("config.yaml", "learning_rate: 3", "no settings of a run"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metaft.finetune.context import FitSettings
 
 LEARNED = ("autoft", "autoft_wise", "autoft_end")  # methods that need a learned objective
+CURVED = "wise_ft"  # the method whose whole way is shown
 PLAIN = "ft"  # the method whose accuracy in distribution is to be kept
 CEILING = "oracle"  # the method that is no competitor
 BEST = "best_by_ood_val"  # the method that only picks another one

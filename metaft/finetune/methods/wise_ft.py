@@ -121,9 +121,12 @@ class Way:
         return {alpha: mix(alpha) for alpha in ALPHAS}
 
 
+WAY = Way("zero_shot", "ft")
+
+
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The chosen mix of zero_shot and ft.
 
     Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022, section 4.
     """
-    return Way("zero_shot", "ft").mixed("wise_ft", data, context)
+    return WAY.mixed("wise_ft", data, context)

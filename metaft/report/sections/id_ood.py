@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from markupsafe import Markup
 
 from metaft.report import svg
-from metaft.report.estimates import Estimate, at, ood
+from metaft.report.estimates import ID, Estimate, at, ood
 from metaft.report.markup import NONE, joined
 from metaft.report.run import Run
+from metaft.report.values import ood_splits
 from metaft.report.verdict import CEILING, PLAIN, ZERO_SHOT, kept
 
 LEFT, RIGHT, TOP, GAP = 62.0, 500.0, 14.0, 16.0  # of the plane with the points; beside it are their names
@@ -20,13 +22,14 @@ COLOURS = 7
 
 @dataclass(frozen=True)
 class Point:
-    """A named point with its intervals, in shares; `how` and `kind` are those of its mark."""
+    """A named point with its intervals, in shares; `how`, `kind` and `size` are those of its mark."""
 
     name: str
     x: Estimate
     y: Estimate
     how: str
     kind: str = "disc"
+    size: float = 5.5
 
 
 def body(runs: Sequence[Run]) -> Markup:
@@ -40,15 +43,16 @@ def _tests(runs: Sequence[Run]) -> Iterator[Markup]:
     points = [point for of_run in found for point in of_run.values()]
     if not points:
         return
-    ways = [[of_run[name] for name in WAY if name in of_run] for of_run in found]
+    mixes = [_curve(run, len(runs) > 1) for run in runs]
+    ways = [mix or [of_run[name] for name in WAY if name in of_run] for mix, of_run in zip(mixes, found, strict=True)]
     front = pareto([p for p, name in _named(found) if name != CEILING])
     told = (
         "Means over the OOD tests, on logit axes; whiskers: 95 % intervals; filled: the model handed back. Dashed: the "
-        "Pareto front, beyond which no method is better in both (the ceiling aside). Dotted: WiSE-FT's way through "
-        "zero_shot, wise_ft and ft."
+        "Pareto front, beyond which no method is better in both (the ceiling aside). Dotted: WiSE-FT's way from "
+        "zero_shot to ft, its points at shares alpha; wise_ft is what validation chose there."
     )
     yield _chart(
-        points,
+        [*(point for mix in mixes for point in mix), *points],
         lambda x, y: [
             _through(front, x, y, "dashed c7 thin"),
             *(_through(w, x, y, "dotted c5 thin") for w in ways),
@@ -56,6 +60,7 @@ def _tests(runs: Sequence[Run]) -> Iterator[Markup]:
         "Accuracy on the tests",
         told,
         ("ID test accuracy, %", "OOD test accuracy, %"),
+        points,
     )
 
 
@@ -72,6 +77,20 @@ def _points(run: Run, number: int, several: bool) -> dict[str, Point]:
             kind = svg.MARKS[(number if several else i // COLOURS) % len(svg.MARKS)]
             how = f"c{i % COLOURS + 1}{' full' if name == kept(run) else ''}"
             points[name] = Point(f"{name}, {run.label}" if several else name, x, y, how, kind)
+    return points
+
+
+def _curve(run: Run, several: bool) -> list[Point]:
+    """The points of WiSE-FT's whole way; none where results of before lack it, or there are no OOD tests."""
+    points = []
+    for name, way in (run.results.get("curve") or {}).items():
+        for mix in way:
+            inside, tests = mix["accuracy"].get(ID), ood_splits(list(mix["accuracy"]))
+            if inside is not None and tests:
+                outside = fmean(mix["accuracy"][test] for test in tests)
+                x, y = (Estimate(value, 0.0, 0.0) for value in (inside, outside))
+                label = f"{name}, {run.label}" if several else name
+                points.append(Point(f"{label}, alpha {mix['alpha']:g}", x, y, "c5", size=2.5))
     return points
 
 
@@ -164,7 +183,7 @@ def _chart(
         parts.append(svg.line([(x(p.x.value), y(p.y.low)), (x(p.x.value), y(p.y.high))], f"{p.how} thin pale"))
     for p in sorted(points, key=lambda p: "full" in p.how):  # what is handed back, or chosen, lies on top
         said = f"{p.name}\nID {_written(p.x)}\nOOD {_written(p.y)}"
-        parts.append(svg.mark(x(p.x.value), y(p.y.value), p.kind, p.how, said))
+        parts.append(svg.mark(x(p.x.value), y(p.y.value), p.kind, p.how, said, p.size))
     return svg.figure(bottom + 50, parts, title, told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -34,11 +35,13 @@ TO_SEARCH = Markup(
 
 
 def body(runs: Sequence[Run]) -> Markup:
-    """Of one run a sentence and four answers; of several a sentence and a row each."""
+    """Of one run a sentence and four answers, or how far it is; of several a sentence and a row each."""
     return _one(runs[0]) if len(runs) == 1 else _several(runs)
 
 
 def _one(run: Run) -> Markup:
+    if run.standing:
+        return _so_far(run)
     cards = [
         ("Did it help?", _answer(run)),
         ("By how much?", _much(run)),
@@ -47,6 +50,13 @@ def _one(run: Run) -> Markup:
     ]
     drawn = joined(Markup('<div class="card"><h3>{}</h3>{}</div>').format(name, text) for name, text in cards)
     return paragraph(headline(run), "lead") + Markup('<div class="cards">{}</div>').format(drawn)
+
+
+def _so_far(run: Run) -> Markup:
+    """How far a run is, and what to do where nobody works at it."""
+    lines = [Markup("<b>{}</b>: {}").format(name, text) for name, text in run.standing.items() if name != "run"]
+    go_on = Markup("<p>Was it interrupted? <code>python -m metaft.run --resume {}</code> goes on.</p>")
+    return bullets(lines) + go_on.format(shlex.quote(run.name))
 
 
 def headline(run: Run) -> str:
@@ -127,11 +137,16 @@ def _several(runs: Sequence[Run]) -> Markup:
     header = ["run", "mode", "seed", "handed back", "OOD mean", "ID", "OOD against ft", "ID against ft", "search, s"]
     rows = [_row(run) for run in runs]
     best = max(range(len(runs)), key=lambda i: -1.0 if (e := _of_kept(runs[i].results)) is None else e.value)
+    caption = "Models that runs hand back, in per cent"
+    if kept(runs[best]) is None:
+        return paragraph(f"{len(runs)} runs, of which none has handed a model back.", "lead") + table(
+            header, rows, caption
+        )
     lead = (
         f"{len(runs)} runs; the model that {runs[best].name} hands back has the highest accuracy out of distribution, "
         "which is read off the tests, and so a winner's."
     )
-    return paragraph(lead, "lead") + table(header, rows, "Models that runs hand back, in per cent", best={best})
+    return paragraph(lead, "lead") + table(header, rows, caption, best={best})
 
 
 def _of_kept(results: Document) -> Estimate | None:

@@ -17,7 +17,11 @@ def body(run: Run) -> Markup:
     again = f"python -m metaft.run --reproduce {shlex.quote(run.name)}"
     began = shlex.join(["python", "-m", "metaft.run", *command[1:]] if command[:1] == ["run.py"] else command)
     first = Markup("<p>The run began with</p><pre>{}</pre>").format(began) if command else NONE
-    repeat = Markup("<p>and is made again, and compared, by</p><pre>{}</pre>").format(again) if command else NONE
+    repeat = (
+        Markup("<p>and is made again, and compared, by</p><pre>{}</pre>").format(again)
+        if command and not run.standing
+        else NONE
+    )
     data = [[name, f"{told.get('n', 0):,}"] for name, told in (source.get("data") or {}).items()]
     versions = [[name, version or "-"] for name, version in (source.get("versions") or {}).items()]
     known = [["seed", str(run.results["seed"])], ["metric", source.get("metric") or "accuracy"]]

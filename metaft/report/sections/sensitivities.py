@@ -19,7 +19,11 @@ FEWEST = 8  # trials for ranks to say anything
 
 
 def body(run: Run) -> Markup:
-    """Bars of the strongest effects."""
+    """Bars of the strongest effects, and of what is lost without each part of what was learned."""
+    return _effects(run) + _left_out(run)
+
+
+def _effects(run: Run) -> Markup:
     steps = [r for r in run.trials if _sound(r)]
     ranked = [r for r in run.trials if isfinite(r.outcome.value)]
     if len(steps) > 1:
@@ -47,6 +51,29 @@ def _slopes(run: Run, steps: Sequence[Record]) -> Markup:
         "helps. Grey: not told from noise."
     )
     return _largest(rows, "Hypergradients", told, "d outer loss / d place in the range")
+
+
+def _left_out(run: Run) -> Markup:
+    """What accuracy on ood_val loses without a part of the objective, with two standard errors."""
+    known = run.results.get("leave_one_out") or {}
+    rows = []
+    for name, found in known.get("without", {}).items():
+        if found is None:
+            rows.append(charts.Bar(f"{name} (diverges)", 0.0, 0.0, 0.0, f"{name}: the fine-tune without it diverges"))
+        else:
+            lost, error = 100 * found["lost"], 100 * found["error"]
+            words = f"{100 * found['accuracy']:.1f} % without it, {lost:+.1f} points lost, standard error {error:.1f}"
+            how = _how(-lost, abs(lost) > 2 * error)
+            rows.append(charts.Bar(name, lost, lost - 2 * error, lost + 2 * error, f"{name}: {words}", how))
+    if not rows:
+        return NONE
+    told = (
+        f"What the learned objective's {100 * known['accuracy']:.1f} % on ood_val lose where one part of it has no "
+        "weight and all else stays; lines: two standard errors over images. Above zero: it helps. Grey: not told from "
+        "noise. "
+        "Every image is judged by models that were not trained on it; no test is."
+    )
+    return _largest(rows, "Without one part", told, "points of accuracy lost")
 
 
 def _checked(run: Run) -> Markup:
