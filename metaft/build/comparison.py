@@ -69,7 +69,7 @@ class Comparison:
             self.log({"method": name, "drift": moved})
             judged = self.fits.judged(name)
             told = None if judged is None else judged.accuracy
-            way = curve(self.work, self.fits) if name == CURVED else None
+            way = curve(self.work, self.fits) if name == CURVED and self.work.cfg.evaluation.curve else None
             return Row(scored(self.work, fit.model), fit.cost, moved, told, way)
         except DivergedError as error:
             return str(error)

@@ -192,6 +192,7 @@ class EvaluationConfig(WorkersConfig):
     )  # see --list methods
     batch_size: Batch = 512  # images in a forward pass
     bootstrap: int = Field(1000, ge=100, le=limits.STEPS)  # resamples of an interval
+    curve: bool = True  # also measure all of WiSE-FT's mixes on the tests, for the report: eleven passes over them
     leave_one_out: bool = False  # also fine-tune without each part of the learned objective, judged by ood_val
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from metaft import config
+from metaft.build.comparison import Comparison
 from metaft.build.fits import choice, curve, fit_settings, fits, head_in_fold, methods, scored
 from metaft.build.workspace import workspace
 from metaft.finetune.context import FitContext
@@ -47,6 +48,9 @@ def test_the_whole_way_on_the_tests_is_for_the_eye_alone(work):
     for name, alpha in (("zero_shot", 0.0), ("ft", 1.0), ("wise_ft", chosen["alpha"])):
         (mix,) = (mix for mix in way if mix["alpha"] == alpha)
         assert mix["accuracy"] == {split: score.metrics["accuracy"] for split, score in scores[name].items()}
+    for shown, expected in ((True, way), (False, None)):
+        asked = replace(work, cfg=config.load(None, [*SMALL, f"evaluation.curve={str(shown).lower()}"]))
+        assert Comparison.of(asked, fitted, lambda _: None).row("wise_ft").curve == expected
 
 
 @pytest.mark.full
