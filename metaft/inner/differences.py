@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,8 +26,8 @@ from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
 from metaft.inner.spacing import WIDEST, least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
-from metaft.inner.sweep import Shelf, Tape, swept
-from metaft.tensors import Tensors, pulled, with_zeros
+from metaft.inner.sweep import Shelf, Tape, Turn, swept
+from metaft.tensors import Tensors, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
 SMALL = 0.01  # the largest relative error for which one side is enough
@@ -47,14 +46,14 @@ class Differences(Estimator):
         d <g, a> / d theta = (J^T c(theta + e a) - J^T c(theta - e a)) / (2 e) + O(e^2)
         c(theta + e a) = c + d^2L/dz^2 (z(theta + e a) - z)
 
-    So a step costs three plain ones, keeps no graph, and takes attention that has no second derivative.
+    So a step costs three plain ones, keeps no graph of the model, and takes attention that has no second derivative.
 
     Args:
         sides: `both`, or `one`: the derivatives of the forward sweep then stand in for those behind, with an error of
             O(e), and a step costs two plain ones. `auto`: `one` where its error is found to be small on the loop that
             is looked at; at other points of a search its error grows more than that of `both`.
         spacing: e |a| / |theta|; None: the one of least error (see `settled`).
-        storage: of states and gradients between the sweeps.
+        storage: of states and gradients between the sweeps; `auto` keeps graphs of U, as many as memory holds.
         error: the relative error that was found with the spacing; not an option.
 
     Raises:
@@ -87,17 +86,25 @@ class Differences(Estimator):
         plan = planned(loop, self.storage, graphs=False)
         shelf, device = Shelf(plan.host), loop.state.tensors[0].device
 
-        def reversible(state: State, seen: Seen, t: int) -> Halves:
+        def kept(turn: Turn, seen: Seen, t: int) -> Halves:
+            return Halves(step, turn, seen, loop.batches[t], loop.h, ruler)
+
+        def built(state: State, seen: Seen, t: int) -> Halves:
             at = seen.map(lambda x: shelf.back(x, device))
-            return Halves(step, shelf.take(state, device), at, loop.batches[t], loop.h, ruler)
+            return kept(Turn(step, shelf.take(state, device), at.grads, loop.batches[t], loop.h), at, t)
 
         def record(state: State, first: int, last: int) -> tuple[Tape, State]:
             tape: Tape = []
             for t in range(first, last):
                 seen = seen_at(step, state.params, loop.batches[t], loop.h)
-                tape.append(partial(reversible, shelf.put(state), seen.map(shelf.away), t))
-                with torch.no_grad():
-                    state = step.moved(state, seen.grads, loop.batches[t], loop.h).map(Tensor.detach)
+                if t >= len(loop.batches) - plan.graphs:
+                    turn = Turn(step, state, seen.grads, loop.batches[t], loop.h)
+                    tape.append(partial(kept, turn, seen, t))
+                    state = turn.end.map(Tensor.detach)
+                else:
+                    tape.append(partial(built, shelf.put(state), seen.map(shelf.away), t))
+                    with torch.no_grad():
+                        state = step.moved(state, seen.grads, loop.batches[t], loop.h).map(Tensor.detach)
             return tape, state
 
         return swept(loop, plan.span, shelf, record, trace or Trace())
@@ -222,14 +229,14 @@ class Halves:
     """
 
     def __init__(
-        self, step: HalvedStep, start: Any, seen: Seen, batch: Any, h: Mapping[str, Tensor], ruler: Ruler
+        self, step: HalvedStep, turn: Turn, seen: Seen, batch: Any, h: Mapping[str, Tensor], ruler: Ruler
     ) -> None:
-        self.start, self.batch = start, batch
-        self._step, self._seen, self._h, self._ruler = step, seen, h, ruler
+        self.start, self.batch = turn.start, batch
+        self._step, self._turn, self._seen, self._h, self._ruler = step, turn, seen, h, ruler
 
     def pull(self, adjoint: Any, totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
-        states, along, by_h = self._through_update(adjoint)
+        states, along, by_h = self._turn.pulled(adjoint)
         products, of_h = self._through_gradients(along)
         _add(totals, by_h, of_h)
         count = len(products)
@@ -237,7 +244,7 @@ class Halves:
 
     def share(self, adjoint: Any, totals: Gradients) -> None:
         """The step's share of d/dh is added to the totals: by the outputs beside theta, without their gradients."""
-        _, along, by_h = self._through_update(adjoint)
+        _, along, by_h = self._turn.pulled(adjoint)
         around, here = self._around
         moves = self._ruler.along(
             lambda at: moved_beside(self._step, at, self.batch, around), here, self.start.params, along
@@ -262,19 +269,6 @@ class Halves:
         here = [*with_zeros(self._seen.grads, params), *still]
         values = self._ruler.along(beside, here, params, a)
         return values[: len(params)], by_hyperparameter(around, values[len(params) :])
-
-    def _through_update(self, adjoint: Any) -> tuple[list[Tensor], list[Tensor], Gradients]:
-        """The adjoints of the state, of the gradients (0 where there is none) and of h, without the model."""
-        start = self.start.leaves()
-        grads = [None if g is None else g.detach().requires_grad_() for g in self._seen.grads]
-        h = {name: x.detach().requires_grad_() for name, x in self._h.items()}
-        with torch.enable_grad():
-            end = self._step.moved(start, grads, self.batch, h)
-        inputs = [*start.tensors, *(g for g in grads if g is not None), *h.values()]
-        back = iter(pulled(end.tensors, adjoint.tensors, inputs))
-        states = list(islice(back, len(start.tensors)))
-        along = [torch.zeros_like(p) if g is None else next(back) for p, g in zip(start.params, grads, strict=True)]
-        return states, along, dict(zip(h, back, strict=True))
 
 
 def _add(totals: Gradients, *shares: Gradients) -> None:

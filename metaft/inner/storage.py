@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from metaft import ranks
 from metaft.config.schema import StorageConfig
 from metaft.inner.loop import Footprint, HalvedStep, Loop
-from metaft.inner.sweep import Link
+from metaft.inner.sweep import Link, Turn
 
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
@@ -65,34 +65,37 @@ def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
     if memory is None and storage.storage == "auto":
         memory = free_memory(device)
     steps, measured = len(loop.batches), partial(footprint_of, loop, graphs=graphs)
-    plan = plan_for(storage.storage, steps, measured, memory, storage.offload and device.type == "cuda")
-    return plan if graphs else replace(plan, graphs=0)
+    return plan_for(storage.storage, steps, measured, memory, storage.offload and device.type == "cuda")
 
 
 def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
     """The bytes of a loop's parts, known already or measured now.
 
     Args:
-        graphs: whether graphs of steps are differentiated; else the model's are, once, and gradients wait with the
-            states.
+        graphs: whether graphs of whole steps are differentiated; else those of their second halves are, the model's
+            comes and goes with each pass, and gradients wait with the states.
     """
     if loop.footprint is not None:
         return loop.footprint
     state = loop.state.map(Tensor.detach)
 
     def inner_graph() -> tuple[object, object]:
-        link = Link(loop.step, state, loop.batches[0], loop.h)
+        link: Link | Turn
+        if graphs:
+            link = Link(loop.step, state, loop.batches[0], loop.h)
+        else:
+            link = Turn(cast(HalvedStep, loop.step), state, state.params, loop.batches[0], loop.h)
         return link, link.end.map(Tensor.detach)
 
     def outputs_graph() -> tuple[object, object]:
         return cast(HalvedStep, loop.step).parts(loop.batches[0])[0].outputs(state.leaves().params), None
 
-    parted = graphs and isinstance(loop.step, HalvedStep) and len(loop.step.parts(loop.batches[0])) > 1
+    parted = isinstance(loop.step, HalvedStep) and len(loop.step.parts(loop.batches[0])) > 1
     return Footprint(
         _bytes(state.tensors),
-        graph_bytes(inner_graph if graphs else outputs_graph),
+        graph_bytes(inner_graph),
         graph_bytes(lambda: (loop.outer(state.leaves()), None)),
-        graph_bytes(outputs_graph) if parted else 0,
+        graph_bytes(outputs_graph) if parted or not graphs else 0,
         0 if graphs else _bytes(state.params),
         _bytes(state.params),
     )

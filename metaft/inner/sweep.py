@@ -1,14 +1,15 @@
-"""Reverse sweeps: their skeleton, the graph of one step, and storage for states between the two directions."""
+"""Reverse sweeps: their skeleton, graphs of one step or of its second half, and storage for states in between."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from metaft.inner.loop import Gradients, Loop, StepFunction, Trace, outer_adjoint
+from metaft.inner.loop import Gradients, HalvedStep, Loop, StepFunction, Trace, outer_adjoint
 from metaft.inner.state import State
 from metaft.tensors import pulled
 
@@ -88,6 +89,28 @@ class Link:
         for name, x in zip(self._h, back[len(start) :], strict=True):
             totals[name] = totals[name] + x
         return back[: len(start)]
+
+
+class Turn:
+    """The graph of what becomes of gradients, without the model: from state, gradients and h to the next state."""
+
+    def __init__(
+        self, step: HalvedStep, state: Any, grads: Sequence[Tensor | None], batch: Any, h: Mapping[str, Tensor]
+    ) -> None:
+        self.start = state.leaves()
+        self._grads = [None if g is None else g.detach().requires_grad_() for g in grads]
+        self._h = {name: x.detach().requires_grad_() for name, x in h.items()}
+        with torch.enable_grad():
+            self.end = step.moved(self.start, self._grads, batch, self._h)
+
+    def pulled(self, adjoint: Any) -> tuple[list[Tensor], list[Tensor], Gradients]:
+        """The adjoints of the state, of the gradients (0 where there is none) and of h."""
+        inputs = [*self.start.tensors, *(g for g in self._grads if g is not None), *self._h.values()]
+        back = iter(pulled(self.end.tensors, adjoint.tensors, inputs))
+        states = list(islice(back, len(self.start.tensors)))
+        pairs = zip(self.start.params, self._grads, strict=True)
+        along = [torch.zeros_like(p) if g is None else next(back) for p, g in pairs]
+        return states, along, dict(zip(self._h, back, strict=True))
 
 
 class Shelf:
