@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from metaft.data.stored import Stored, to_open
@@ -28,7 +29,16 @@ PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif",
 TRANSPARENT, TURNED, CONSTANT = "transparent", "turned", "of one colour"
 SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # whose pictures of Pillow's mode I have no more
 UPRIGHT = 1  # the EXIF orientation of a picture that is stored as it is to be seen
-TURNS = range(2, 9)  # the others
+Transpose = Image.Transpose
+BACK = {  # from how a picture is to be seen to how it is stored, by the other orientations
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_90,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_270,
+}
 
 
 @dataclass(frozen=True)
@@ -135,12 +145,18 @@ def quiet() -> Iterator[None]:
 
 def _turned(image: Image.Image, apply: bool) -> tuple[Image.Image, frozenset[str]]:
     """The picture as its EXIF orientation has it, where that is asked for; marked where it is to be turned."""
+    if isinstance(image, TiffImageFile):  # Pillow turns these as it loads them, and then forgets that it did
+        orientation = image.tag_v2.get(ExifTags.Base.Orientation, UPRIGHT)
+        image.load()
+        if orientation not in BACK:
+            return image, frozenset()
+        return (image if apply else image.transpose(BACK[orientation])), frozenset({TURNED})
     image.load()  # first, as a decoder that has failed once may be content with half a picture
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except (OSError, SyntaxError, ValueError, struct.error):  # damaged, though the pixels may not be
         return image, frozenset()
-    if orientation not in TURNS:
+    if orientation not in BACK:
         return image, frozenset()
     return (ImageOps.exif_transpose(image) if apply else image), frozenset({TURNED})
 
