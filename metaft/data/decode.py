@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import stat
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
@@ -21,6 +23,8 @@ from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError
 
+RULES = 2  # one more whenever `decode` makes other pixels of a file than it did
+CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
@@ -77,6 +81,16 @@ def formats() -> tuple[str, ...]:
             continue
     Image.init()
     return *COMMON, *sorted(set(Image.OPEN) - NO_PICTURES - set(COMMON))
+
+
+@cache
+def decoders() -> str:
+    """The versions of what decides, beside settings, which pixels a file gives."""
+    formats()
+    known = [name for name in CODECS if name in {*features.codecs, *features.modules, *features.features}]
+    versions = [f"{name} {features.version(name)}" for name in known]
+    versions += [f"{name} {getattr(sys.modules.get(name), '__version__', None)}" for name in PLUGINS]
+    return f"{RULES}; Pillow {PIL.__version__}; {'; '.join(versions)}"
 
 
 @cache

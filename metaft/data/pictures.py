@@ -11,7 +11,8 @@ import torch
 
 from metaft.config.schema import DataConfig
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
-from metaft.data.decoded import Checked, Keeping, keeping, unchecked
+from metaft.data.decoded import Keeping, keeping, unchecked
+from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
 from metaft.data.grouping import domains_of
 from metaft.data.sources import MORE
@@ -72,6 +73,7 @@ class Opening:
         skip: leave out files that cannot be read.
         limit: bytes on disk that decoded pictures may take, of all splits together.
         late: try no file before it is asked for.
+        others: the number of pictures of splits that are opened apart.
     """
 
     classes: Sequence[str]
@@ -79,6 +81,7 @@ class Opening:
     skip: bool
     limit: float
     late: bool = False
+    others: int = 0
 
     @classmethod
     def of(cls, classes: Sequence[str], data: DataConfig, view: ImageView) -> Opening:
@@ -127,8 +130,8 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
             _refuse_missing(split)
     for split in listed.values():
         _refuse_two_classes(split, opening.classes)
-    count = sum(len(split.files) for split in listed.values())
-    kept = unchecked if opening.late else keeping(count, opening.reading, opening.limit)
+    files = [file for split in listed.values() for file in split.files]
+    kept = unchecked if opening.late else keeping(files, opening.reading, opening.limit, opening.others)
     return {name: _split(split, opening, kept) for name, split in listed.items()}
 
 
