@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metaft.data.decode import Reading, decode, quiet
+from metaft.data.decode import Reading
 from metaft.data.decoding import Checked, decode_all
 from metaft.data.store import checked, look_up, mapped, missing
 from metaft.data.stored import Stored
 from metaft.data.types import ImageSource, PixelArray
+from metaft.errors import DataError
 from metaft.files import cache_folder, nearest_existing, unwritable
 from metaft.progress import note
 
@@ -42,9 +43,16 @@ class ImageFiles:
     reading: Reading
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """uint8 [B, 3, S, S]."""
-        with quiet():
-            return torch.stack([decode(self.files[i], self.reading).pixels for i in indices])
+        """uint8 [B, 3, S, S], several decoded at a time.
+
+        Raises:
+            DataError: one of the files cannot be read, and which.
+        """
+        pixels = _empty(len(indices), self.reading)
+        done = decode_all([self.files[i] for i in indices], self.reading, pixels.__setitem__, what=None)
+        for fault in done.faults.values():
+            raise DataError(fault)
+        return pixels
 
 
 def keeping(files: Sequence[Stored], reading: Reading, limit: float, others: int = 0) -> Keeping:
@@ -77,7 +85,7 @@ def held(count: int, side: int) -> bool:
 
 def in_memory(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
     """Decode every file and keep its pixels."""
-    array = torch.empty(len(files), 3, reading.view.size, reading.view.size, dtype=torch.uint8)
+    array = _empty(len(files), reading)
     done = decode_all(files, reading, array.__setitem__)
 
     def source(kept: Sequence[int]) -> ImageSource:
@@ -108,6 +116,10 @@ def unchecked(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Sourc
 
 def _of(files: Sequence[Stored], kept: Sequence[int]) -> tuple[Stored, ...]:
     return tuple(files[number] for number in kept)
+
+
+def _empty(count: int, reading: Reading) -> Tensor:
+    return torch.empty(count, 3, reading.view.size, reading.view.size, dtype=torch.uint8)
 
 
 def _bytes(count: int, reading: Reading) -> int:

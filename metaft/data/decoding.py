@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from metaft.data.decode import Reading, decode, quiet
 from metaft.data.stored import Stored, size_of
@@ -30,8 +31,12 @@ class Checked:
 Take = Callable[[int, Tensor], None]  # takes the pixels of a file's number
 
 
-def decode_all(files: Sequence[Stored], reading: Reading, take: Take) -> Checked:
-    """Decode every file, several at a time."""
+def decode_all(files: Sequence[Stored], reading: Reading, take: Take, what: str | None = "decoding") -> Checked:
+    """Decode every file, several at a time.
+
+    Args:
+        what: the words before a bar that shows how far it is; None: without one.
+    """
     faults: dict[int, str] = {}
     marks: dict[int, tuple[str, ...]] = {}
 
@@ -49,9 +54,11 @@ def decode_all(files: Sequence[Stored], reading: Reading, take: Take) -> Checked
         for number in numbers:
             attempt(number)
 
-    with quiet(), ThreadPoolExecutor(_threads(files)) as pool:
-        for chunk in track(_parts(range(len(files)), CHUNK), "decoding", unit="chunk"):
-            list(pool.map(several, _parts(chunk, TASK)))
+    threads = _threads(files)
+    with quiet(), ThreadPoolExecutor(threads) as pool:
+        chunks = _parts(range(len(files)), CHUNK)
+        for chunk in chunks if what is None else track(chunks, what, unit="chunk"):
+            list(pool.map(several, _parts(chunk, max(1, min(TASK, len(chunk) // threads)))))
     return Checked(dict(sorted(faults.items())), dict(sorted(marks.items())))
 
 
@@ -65,11 +72,13 @@ def can_be_read(file: Stored, reading: Reading) -> bool:
 
 
 def _threads(files: Sequence[Stored]) -> int:
-    """How many decode at a time: one for each processor, or one alone where files are small.
+    """How many decode at a time: one for each processor, or one alone where files are small or processes decode.
 
     Decoders run beside each other, but what Python does around them does not, and threads that wait for it in turns
     take half as long again. Below `SMALL` bytes that is most of the work.
     """
+    if get_worker_info() is not None:  # of a loader
+        return 1
     some = files[:: max(1, len(files) // 64)]
     return 1 if sum(map(_size, some)) < SMALL * len(some) else os.cpu_count() or 1
 
