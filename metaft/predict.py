@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from metaft.config.paths import place
 from metaft.errors import ConfigError, DataError, Fault
 from metaft.files import refuse_unwritable
+from metaft.runfiles import SETTINGS
 from metaft.shell import answered, leave
 from metaft.texts import PLAIN, oddity
 
@@ -140,9 +141,9 @@ def _reading(run: Path, clip: Clip) -> Reading:
     from metaft.config.read import load
     from metaft.data.decode import Reading
 
-    if not (run / "config.yaml").is_file():
+    if not (run / SETTINGS).is_file():
         return Reading(clip.view)
-    data = load(run / "config.yaml").data
+    data = load(run / SETTINGS).data
     return Reading(clip.view, data.ground, data.exif_rotation)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from metaft import ranks
 from metaft.errors import ConfigError, DivergedError, Fault
 from metaft.listings import LISTS
+from metaft.runfiles import PAGE, SETTINGS
 from metaft.shell import answered, leave
 
 PROG = "python -m metaft.run"
@@ -171,7 +172,7 @@ def _told(run: Run) -> int:
         print(f"\nsearch: {cost:,.0f} step equivalents, {cost / tuning:,.2f} fine-tunes of {tuning:,.0f}")
     for name, reason in results.failed.items():
         print(f"\n{name} gave no result: {reason}", file=sys.stderr)
-    print(f"\nreport: {folder.path / 'report.html'}")
+    print(f"\nreport: {folder.path / PAGE}")
     if results.handed_back is not None:
         print(f"model:  {folder.model} ({results.handed_back.method}; load.py there opens it with open_clip)")
     return DivergedError.exit_code if results.failed else 0
@@ -190,7 +191,7 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Source]:
     flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
     overrides = [*args.overrides, *(f"{k}={json.dumps(v, default=str)}" for k, v in flags.items() if v is not None)]
     begun = _begun(args)
-    path = begun / "config.yaml" if begun else args.config
+    path = begun / SETTINGS if begun else args.config
     faults = _beside(args)
     try:
         cfg = load(path, overrides)
@@ -218,7 +219,7 @@ def _begun(args: argparse.Namespace) -> Path | None:
     """
     for flag, folder in (("--resume", args.resume), ("--reproduce", args.reproduce)):
         if folder is not None:
-            if not (folder / "config.yaml").is_file():
+            if not (folder / SETTINGS).is_file():
                 raise ConfigError([Fault(flag, f"{folder} holds no run", "the folder of a run that was begun")])
             return Path(folder)
     return None

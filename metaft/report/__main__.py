@@ -10,6 +10,7 @@ from metaft.config.paths import place
 from metaft.files import refuse_unwritable
 from metaft.report.document import read
 from metaft.report.tables import methods_table
+from metaft.runfiles import PAGE
 from metaft.shell import answered, leave
 
 PROG = "python -m metaft.report"
@@ -25,7 +26,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="run folders")
-    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    parser.add_argument("--out", type=place, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
     return parser
 
 

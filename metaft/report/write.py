@@ -11,6 +11,7 @@ from metaft.report import tables
 from metaft.report.document import Document, read
 from metaft.report.page import render
 from metaft.report.run import run_in
+from metaft.runfiles import PAGE
 
 
 def write_run(results: Document, folder: Path) -> None:
@@ -20,7 +21,7 @@ def write_run(results: Document, folder: Path) -> None:
     write(folder / "results.md", tables.page(results))
     figures.id_against_ood([results], folder / "figures" / "id_ood.png")
     run = run_in(folder, results, str(folder))  # by the path that commands take
-    write(folder / "report.html", render([run], results.get("title", "metaft")))
+    write(folder / PAGE, render([run], results.get("title", "metaft")))
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
