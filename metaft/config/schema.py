@@ -59,7 +59,7 @@ class DataConfig(Section):
     templates: Named | None = None  # simple, openai, or a file with one template a line; null: the format's own
     on_unreadable: Literal["stop", "skip", "late"] = "stop"  # late: as stop, but no file is tried before it is used
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
-    cache_gib: NotNegative = 64.0  # of decoded pictures on disk, all splits together; 0: none
+    cache_gib: NotNegative = 64.0  # of decoded pictures on disk, all splits together; older ones make way
     workers: PartsOr0 | None = None  # processes that decode ahead what is not kept; null: one a processor, at most 8
     shots: Images | None = None  # how many images of each class of id_train are used, drawn by the seed
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not

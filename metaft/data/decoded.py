@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import torch
@@ -71,7 +72,7 @@ def keeping(files: Sequence[Stored], reading: Reading, limit: float, others: int
         return in_memory
     reason = unwritable(folder) or _no_room(size, limit, folder, files, reading)
     if reason is None:
-        return partial(on_disk, folder)
+        return partial(on_disk, folder, limit=limit)
     if held(count, reading.view.size):
         return in_memory
     note(f"pictures are decoded whenever they are asked for: {reason}")
@@ -94,9 +95,9 @@ def in_memory(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Sourc
     return done, source
 
 
-def on_disk(folder: Path, files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
-    """Decode into a folder the files that it does not have yet."""
-    found = look_up(folder, files, reading, pixels=True)
+def on_disk(folder: Path, files: Sequence[Stored], reading: Reading, limit: float = inf) -> tuple[Checked, Source]:
+    """Decode into a folder, which may have so many bytes, the files that it does not have yet."""
+    found = look_up(folder, files, reading, pixels=True, limit=limit)
     return checked(found), lambda kept: mapped([found[number] for number in kept], _of(files, kept))
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from metaft.data.decode import Reading, decoders
 from metaft.data.decoding import Checked, can_be_read, decode_all
+from metaft.data.room import PIXELS, RECORD, keep, make_way, opened
 from metaft.data.stored import Stored, version_of
 from metaft.files import write
 from metaft.progress import note
@@ -53,13 +55,16 @@ class Found(NamedTuple):
     marks: tuple[str, ...]
 
 
-def look_up(folder: Path, files: Sequence[Stored], reading: Reading, *, pixels: bool) -> list[Found]:
+def look_up(
+    folder: Path, files: Sequence[Stored], reading: Reading, *, pixels: bool, limit: float = inf
+) -> list[Found]:
     """What is known of each file, in a folder of the readings; those that nothing is known of are decoded first.
 
     Processes that ask for the same files at once do not decode them twice: the others wait for the first.
 
     Args:
         pixels: whether they are needed, or only whether each file can be read.
+        limit: bytes that pixels in the folder may take; where they are more, those that no process uses make way.
     """
     place = folder / key(reading)
     place.mkdir(parents=True, exist_ok=True)
@@ -73,6 +78,7 @@ def look_up(folder: Path, files: Sequence[Stored], reading: Reading, *, pixels: 
             if _is_needed(known.get(digest), file, reading, pixels)
         }
         if new:
+            make_way(folder, 3 * len(new) * reading.view.size**2 if pixels else 0, limit)
             known |= _added(place, name, new, reading, pixels=pixels)
     return [known[digest] for digest in digests]
 
@@ -120,14 +126,15 @@ def _is_needed(found: Found | None, file: Stored, reading: Reading, pixels: bool
 def _added(place: Path, name: str, new: Mapping[str, Stored], reading: Reading, *, pixels: bool) -> dict[str, Found]:
     """A new shard, of files by their digests."""
     shard = f"{name}-{sha256(''.join(new).encode()).hexdigest()[:8]}"
-    array = place / f"{shard}.npy" if pixels else None
+    array = place / f"{shard}{PIXELS}" if pixels else None
     files = list(new.values())
     if array is None:
         done = decode_all(files, reading, lambda *_: None)
     else:
         done = _written(array, place / f"{name}.tmp", files, reading)
     record = {"files": list(new), "faults": list(done.faults.items()), "marks": list(done.marks.items())}
-    write(place / f"{shard}.json", json.dumps({"pixels": pixels, **record}))
+    write(place / f"{shard}{RECORD}", json.dumps({"pixels": pixels, **record}))
+    keep(place / f"{shard}{RECORD}", opened(place / f"{shard}{RECORD}"))
     return {digest: Found(array, row, done.faults.get(row), done.marks.get(row, ())) for row, digest in enumerate(new)}
 
 
@@ -145,13 +152,21 @@ def _written(array: Path, unfinished: Path, files: Sequence[Stored], reading: Re
 
 
 def _known(place: Path, digests: set[str], size: int) -> dict[str, Found]:
-    """What the shards in a folder say of these files; of several the one that has most to say."""
+    """What the shards in a folder say of these files; of several the one that has most to say.
+
+    The shards that say something stay as they are for as long as this process lives.
+    """
     known: dict[str, Found] = {}
-    for file in sorted(place.glob("*.json")):
-        for digest, found in _shard(file, digests, size):
-            before = known.get(digest)
-            if before is None or _worth(found) > _worth(before):
-                known[digest] = found
+    for record in sorted(place.glob(f"*{RECORD}")):
+        with suppress(OSError):  # it has just made way
+            file = opened(record)
+            said = dict(_shard(record, file.read(), digests, size))
+            if not said:
+                file.close()
+                continue
+            keep(record, file)
+            better = (one for one in said.items() if one[0] not in known or _worth(one[1]) > _worth(known[one[0]]))
+            known |= dict(better)
     return known
 
 
@@ -159,11 +174,11 @@ def _worth(found: Found) -> tuple[bool, bool]:
     return found.fault is None, found.array is not None
 
 
-def _shard(file: Path, digests: set[str], size: int) -> Iterator[tuple[str, Found]]:
-    """What a shard says of these files; nothing where it is damaged, or its pixels are gone."""
+def _shard(record: Path, content: bytes, digests: set[str], size: int) -> Iterator[tuple[str, Found]]:
+    """What a shard's record says of these files; nothing where it is damaged, or its pixels are gone."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        said: dict[str, Any] = json.loads(file.read_bytes())
-        array, files = file.with_suffix(".npy") if said["pixels"] else None, said["files"]
+        said: dict[str, Any] = json.loads(content)
+        array, files = record.with_suffix(PIXELS) if said["pixels"] else None, said["files"]
         if array is not None and _mapped(array).shape != (len(files), 3, size, size):
             return
         faults, marks = dict(said["faults"]), dict(said["marks"])
