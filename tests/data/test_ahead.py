@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from metaft.data import objects
 from metaft.data.ahead import ahead, processes
 from metaft.data.decoded import ImageFiles
 from metaft.errors import DataError
 from metaft.training.batches import TrainBatches
+from tests.data.suites import VIEW as SQUARE
 from tests.data.test_folder import load
+from tests.data.test_objects import CLASSES, pictures
 
 
 def squares(number: int) -> torch.Tensor:
@@ -146,3 +149,17 @@ def test_an_image_that_goes_bad_in_training_is_named(late, picture_tree, workers
     assert str(caught.value).startswith(f"{bad}: unreadable image (")
     assert "Traceback" not in str(caught.value)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_own_datasets_beyond_memory(monkeypatch, workers):
+    """Where the settings ask for it: what a person's own code has open may not bear several processes."""
+    monkeypatch.setattr(objects, "MEMORY", 0)
+    given = {"id_train": pictures(12, 0), "ood_val": pictures(6, 1), "id_test": pictures(4, 2)}
+    splits = objects.splits_of(given, CLASSES, SQUARE, None, 0, workers=workers)
+    assert splits.id_train.readers == splits.id_val.readers == workers
+    found = torch.cat([batch.images for batch in splits.ood_val.batches(2)])
+    assert torch.equal(found, SQUARE.normalise(torch.stack([image for image, _ in given["ood_val"]])))
+    drawn = TrainBatches(splits.id_train, None, None, "cpu").drawn(3, 4, torch.Generator())
+    for (indices, _), batch in zip(drawn.draws, drawn.following(0), strict=True):
+        assert torch.equal(batch.images, splits.id_train.batch(indices).images)
