@@ -191,11 +191,12 @@ def _shard(record: Path, content: bytes, digests: set[str], size: int) -> Iterat
 def _alone(lock: Path) -> Iterator[None]:
     """A context in which no other process is that has the same lock."""
     held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        note("another process decodes the same pictures: waiting for it")
-        held.acquire()
+    with suppress(OSError, NotImplementedError):  # of a file system without locks, on which both decode
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            note("another process decodes the same pictures: waiting for it")
+            held.acquire()
     try:
         yield
     finally:

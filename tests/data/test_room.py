@@ -105,3 +105,17 @@ def test_a_record_that_was_written_anew_is_held_too(parts, shards, tmp_path):
     on_disk(tmp_path, parts[0], READING)
     room.make_way(tmp_path, 0, 0)
     assert there(shards) == [True, False, False]
+
+
+def test_without_locks_nothing_makes_way(parts, shards, tmp_path, monkeypatch):
+    """As on some file systems, where two that begin at once both decode."""
+
+    def refused(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(room.fcntl, "flock", refused)
+    for part in (parts[0], parts[3]):
+        found = on_disk(tmp_path, part, READING)[1](range(5)).pixels(range(5))
+        assert torch.equal(found, in_memory(part, READING)[1](range(5)).array)
+    room.make_way(tmp_path, 0, 0)
+    assert there(shards) == [True] * 3
