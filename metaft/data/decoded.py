@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metaft.data.decode import Reading
 from metaft.data.decoding import Checked, decode_all
+from metaft.data.room import taken
 from metaft.data.store import checked, look_up, mapped, missing
 from metaft.data.stored import Stored
 from metaft.data.types import ImageSource, PixelArray
@@ -72,6 +73,8 @@ def keeping(files: Sequence[Stored], reading: Reading, limit: float, others: int
         return in_memory
     reason = unwritable(folder) or _no_room(size, limit, folder, files, reading)
     if reason is None:
+        if taken(folder) + size > limit:  # one split's pictures might make way for another's
+            missing(folder, files, reading)
         return partial(on_disk, folder, limit=limit)
     if held(count, reading.view.size):
         return in_memory

@@ -51,13 +51,17 @@ def _is_there(file: IO[bytes]) -> bool:
 
 def make_way(folder: Path, needed: int, limit: float) -> None:
     """Delete shards in the folders of a folder until so many more bytes are within a limit, or all others are used."""
-    shards = sorted(_shards(folder), key=lambda shard: shard[1])
-    total = sum(size for size, _, _ in shards)
+    shards, total = sorted(_shards(folder), key=lambda shard: shard[1]), taken(folder)
     for size, _, record in shards:
         if total + needed <= limit:
             return
         if size and _deleted(record):
             total -= size
+
+
+def taken(folder: Path) -> int:
+    """The bytes of pixels in the folders of a folder."""
+    return sum(size for size, _, _ in _shards(folder))
 
 
 def _shards(folder: Path) -> Iterator[tuple[int, float, Path]]:

@@ -97,7 +97,7 @@ def mapped(found: Sequence[Found], files: Sequence[Stored]) -> Mapped:
 
 
 def missing(folder: Path, files: Sequence[Stored], reading: Reading) -> int:
-    """The number of files whose pixels are not kept yet."""
+    """The number of files whose pixels are not kept yet; those of the others do not make way any more."""
     digests = {digest(file) for file in files}
     known = _known(folder / key(reading), digests, reading.view.size)
     return len(digests) - sum(found.array is not None for found in known.values())

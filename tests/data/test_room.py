@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaft.data import room
+from metaft.data import decoded, room
 from metaft.data.decode import Reading
 from metaft.data.decoded import in_memory, on_disk
-from tests.data.test_folder import VIEW
+from tests.data.test_folder import VIEW, load
 
 SHARD = 5 * 3 * 32**2 + 128  # bytes of five pictures and a header
 READING = Reading(VIEW)
@@ -74,6 +74,21 @@ def test_what_a_process_uses_stays(parts, shards, tmp_path):
     on_disk(tmp_path, parts[3], READING, limit=0)
     assert there(shards) == [False, True, False]
     assert torch.equal(source(range(5)).pixels(range(5)), in_memory(parts[1], READING)[1](range(5)).array)
+
+
+def test_splits_of_a_run_do_not_make_way_for_each_other(picture_tree, tmp_path, monkeypatch):
+    """Also where they are there from an earlier run, and older than all else."""
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(decoded, "MEMORY", 0)
+    load(picture_tree)
+    records = sorted((tmp_path / "cache").rglob("*.json"))
+    before = [record.stat().st_ino for record in records]
+    ended()
+    file = picture_tree / "id_train/dark_square/3.png"
+    file.write_bytes((picture_tree / "id_train/light_square/3.png").read_bytes())
+    load(picture_tree, cache_gib=120 * 3 * 32**2 / 2**30)
+    assert [record.stat().st_ino for record in records] == before
+    assert len([*(tmp_path / "cache").rglob("*.json")]) == len(records) + 1
 
 
 def test_what_another_process_uses_stays_until_it_ends(parts, shards, tmp_path):
