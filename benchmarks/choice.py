@@ -19,7 +19,8 @@ from shared.rows import Rows, arguments
 
 from metaft.config.schema import FinalChoice
 from metaft.search.bilevel import Budget
-from metaft.search.journal import Journal, Record
+from metaft.search.journal import Journal
+from metaft.search.lines import Record
 from metaft.search.outcome import Outcome
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.tpe.tpe import TPE

@@ -32,7 +32,8 @@ from metaft.config import load
 from metaft.config.schema import FinalChoice, HypergradConfig
 from metaft.progress import be_quiet
 from metaft.search.bilevel import BilevelProblem, Budget, Solver
-from metaft.search.journal import Journal, Record
+from metaft.search.journal import Journal
+from metaft.search.lines import Record
 from metaft.search.outcome import Outcome
 from metaft.search.sampler import History
 from metaft.search.solvers.blackbox import BlackBoxSolver

@@ -8,7 +8,7 @@ Rows of three kinds (`what`):
   the same model, images and optimizer that judges once too; `ratio` is its images a second over the bare loop's, the
   median of repeats in which the two take turns.
 - `loading`: the same fine-tune on JPEGs of 500 x 375 as they are kept: `memory`, `disk` (decoded once, in a mapped
-  file) and `files` (decoded whenever they are asked for); `images_per_second` of the loader alone, and `lost`, the
+  file) and `files` (kept nowhere, decoded ahead by processes); `images_per_second` of the loader alone, and `lost`, the
   share of the speed with all images in memory that is lost to loading.
 - `opening`: small files opened, each decoded once, by a process of its own: `seconds` of wall clock beyond those of the
   same process with 100 files, and the peak memory of both, `peak_gib` and `least_gib`.
@@ -34,6 +34,7 @@ from shared.clock import seconds
 from shared.rows import Row, Rows, arguments
 from shared.training import bare, in_turns, ours, workspace
 
+from metaft.data.ahead import processes
 from metaft.data.decode import Reading
 from metaft.data.decoded import in_memory, on_disk, when_asked
 from metaft.data.types import Split
@@ -73,7 +74,8 @@ def loading(model: str, batch: int, steps: int, repeats: int, device: str, count
         for where, keep in kept.items():
             _, source = keep(files, reading)
             labels = torch.arange(count) % len(work.splits.classes.names)
-            splits[where] = Split("id_train", source(range(count)), labels, reading.view)
+            readers = processes(None) if where == "files" else 0
+            splits[where] = Split("id_train", source(range(count)), labels, reading.view, readers=readers)
         taken = in_turns({w: partial(ours, work, s, batch, steps) for w, s in splits.items()}, repeats, device)
         for where, split in splits.items():
             alone = min(seconds(lambda split=split: _all(split, batch), "cpu") for _ in range(repeats))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from metaft.config.paths import no_folder, place
 from metaft.errors import ConfigError, DataError, Fault
 from metaft.files import refuse_unwritable
+from metaft.runfiles import SETTINGS
 from metaft.shell import answered, leave
 from metaft.texts import PLAIN, oddity
 
@@ -125,7 +126,7 @@ def _classifier(
         raise ConfigError([fault])
     if not folder.is_dir():
         raise DataError(f"{no_folder(folder)}; allowed: a run, or a folder that open_clip opens")
-    if (folder / "config.yaml").is_file():  # which a model has none of
+    if (folder / SETTINGS).is_file():  # which a model has none of
         allowed = f"one that has ended, or --resume {folder} first"
         raise DataError(f"{folder}: a run that has left no model yet; allowed: {allowed}")
     clip, classifier, names = exported(folder, device)
@@ -145,9 +146,9 @@ def _reading(run: Path, clip: Clip) -> Reading:
     from metaft.config.read import load
     from metaft.data.decode import Reading
 
-    if not (run / "config.yaml").is_file():
+    if not (run / SETTINGS).is_file():
         return Reading(clip.view)
-    data = load(run / "config.yaml").data
+    data = load(run / SETTINGS).data
     return Reading(clip.view, data.ground, data.exif_rotation)
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from metaft.files import to_json, write
 from metaft.report.document import read
 from metaft.report.tables import markdown
-from metaft.search.journal import PLACE, Journal, Record
+from metaft.search.journal import PLACE, Journal
+from metaft.search.lines import Record
 
 FILE = "reproduction.json"
 WEIGHTS = ("open_clip_model.safetensors", "head.safetensors")

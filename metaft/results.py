@@ -15,8 +15,9 @@ from metaft.objective.objective import Objective
 from metaft.report.document import RUN, read, sealed
 from metaft.report.tables import methods_table
 from metaft.report.values import ood_mean
+from metaft.runfiles import RESULTS
 from metaft.score import Score
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 
 CEILING = "oracle"  # the method that is no competitor
 
@@ -256,7 +257,7 @@ class Results:
             run: what tells the run apart whose results they are.
         """
         contents = json.loads(to_json(self.to_dict() | ({} if run is None else {RUN: run})))
-        write(Path(folder) / "results.json", to_json(sealed(contents), indent=2) + "\n")
+        write(Path(folder) / RESULTS, to_json(sealed(contents), indent=2) + "\n")
         write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")
 
     def save(self, folder: str | Path, run: str | None = None) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from metaft import ranks
 from metaft.errors import ConfigError, DivergedError, Fault, unknown
 from metaft.listings import LISTS
+from metaft.runfiles import PAGE, SETTINGS, SUMMARY
 from metaft.shell import answered, leave
 
 PROG = "python -m metaft.run"
@@ -161,7 +162,7 @@ def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingO
         codes = [_told(run) for run in runs.of_seeds(cfg, folder)]
         summary = seeds.Summary.of(folder)
         summary.write(folder)
-        print(f"\n{summary.table()}\n\nhanded back: {summary.choices()}\nsummary: {folder / seeds.SUMMARY}")
+        print(f"\n{summary.table()}\n\nhanded back: {summary.choices()}\nsummary: {folder / SUMMARY}")
         return max(codes)
     return _told(runs.in_folder(cfg, source, args.resume, going_on.begun))
 
@@ -184,7 +185,7 @@ def _told(run: Run) -> int:
         print(f"\nsearch: {cost:,.0f} step equivalents, {cost / tuning:,.2f} fine-tunes of {tuning:,.0f}")
     for name, reason in results.failed.items():
         print(f"\n{name} gave no result: {reason}", file=sys.stderr)
-    print(f"\nreport: {folder.path / 'report.html'}")
+    print(f"\nreport: {folder.path / PAGE}")
     if results.handed_back is not None:
         print(f"model:  {folder.model} ({results.handed_back.method}; load.py there opens it with open_clip)")
     return DivergedError.exit_code if results.failed else 0
@@ -203,7 +204,7 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Source]:
     flags = {"search.mode": args.mode, "out": args.out, "device": args.device, "seed": args.seed}
     overrides = [*args.overrides, *(f"{k}={json.dumps(v, default=str)}" for k, v in flags.items() if v is not None)]
     begun = _begun(args)
-    path = begun / "config.yaml" if begun else args.config
+    path = begun / SETTINGS if begun else args.config
     faults = _beside(args)
     try:
         cfg = load(path, overrides)
@@ -233,7 +234,7 @@ def _begun(args: argparse.Namespace) -> Path | None:
         if folder is not None:
             from metaft.config.paths import no_folder
 
-            if not (folder / "config.yaml").is_file():
+            if not (folder / SETTINGS).is_file():
                 found = f"{folder} holds no run" if folder.is_dir() else no_folder(folder)
                 raise ConfigError([Fault(flag, found, "the folder of a run that was begun")])
             return Path(folder)

@@ -28,6 +28,7 @@ from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
 from metaft.report.run import EXAMPLES, WARNINGS
 from metaft.results import Results
+from metaft.runfiles import OBJECTIVE, RESULTS, SEEDS, SETTINGS
 from metaft.search.journal import PLACE, Journal
 from metaft.texts import read_text
 
@@ -35,7 +36,7 @@ RUNS = Path("runs")  # where new runs lie unless `out` says otherwise
 FIRST = "identity.json"  # of what a run writes
 CHECKPOINTS = "checkpoints"
 OWN = (  # what a run keeps in its folder, so that a folder that holds any of it is no folder for another
-    *("config.yaml", "seeds.json", FIRST, EVENTS, "results.json", "objective.yaml"),
+    *(SETTINGS, SEEDS, FIRST, EVENTS, RESULTS, OBJECTIVE),
     *("search", CHECKPOINTS, "model"),
 )
 PARTS = ("settings", "data", "weights", "code")  # of an identity
@@ -54,7 +55,7 @@ def refuse_unusable(out: Path | None) -> None:
     if reason is not None:
         raise ConfigError([Fault("out", reason, "a folder that can be made and written to")])
     found = [] if out is None else [name for name in OWN if (out / name).exists()]
-    if "config.yaml" in found:
+    if SETTINGS in found:
         raise ConfigError([Fault("out", f"{out} holds a run", f"a new folder, or --resume {out}")])
     if set(found) - {FIRST}:
         raise ConfigError([Fault("out", f"{out} holds {', '.join(found)}, as a run does", "a new folder")])
@@ -83,7 +84,7 @@ class RunFolder:
 
     def __init__(self, path: Path, identity: Identity, earlier: Path | None = None) -> None:
         self.path = path
-        self.objective = path / "objective.yaml"
+        self.objective = path / OBJECTIVE
         self.model = path / "model"
         self._run, self._earlier = run_id(identity), earlier
         self._events = Events(path / EVENTS)
@@ -100,7 +101,7 @@ class RunFolder:
         def begin() -> Path:
             with made(cfg, f"seed{cfg.seed}") as path:
                 write(path / FIRST, to_json(identity, indent=1) + "\n")
-                write(path / "config.yaml", dump(cfg))
+                write(path / SETTINGS, dump(cfg))
             return path
 
         return cls(ranks.alone(begin), identity, earlier)
@@ -201,7 +202,7 @@ class RunFolder:
         Raises:
             DataError: it cannot be read, is not what was written, or is of another run.
         """
-        return Results.load(self.path, run=self._run) if os.path.lexists(self.path / "results.json") else None
+        return Results.load(self.path, run=self._run) if os.path.lexists(self.path / RESULTS) else None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from metaft.provenance import identity
 from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
 from metaft.results import Results
+from metaft.runfiles import OBJECTIVE, PAGE, SETTINGS
 from metaft.runfolder import RunFolder, claimed, departures, refuse_other_settings, refuse_unusable
 from metaft.trackers.following import followed
 
@@ -84,11 +85,11 @@ def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tup
     if seeds.is_begun(earlier):
         one = seeds.place(earlier, seeds.seeds_in(earlier)[0])
         raise ConfigError([Fault("--reproduce", f"{earlier}, which holds several runs", f"one of them, such as {one}")])
-    if not (earlier / "report.html").exists():
+    if not (earlier / PAGE).exists():
         found = f"{earlier} is not finished"
         raise ConfigError([Fault("--reproduce", found, f"a finished run; --resume {earlier} goes on with this one")])
     searched = read(earlier).get("mode") is not None
-    run = in_folder(cfg, None if searched else load_objective(earlier / "objective.yaml"), resumed, begun, earlier)
+    run = in_folder(cfg, None if searched else load_objective(earlier / OBJECTIVE), resumed, begun, earlier)
     compared = reproduction(earlier, run.folder.path)
     if ranks.leads():
         compared.write(run.folder.path)
@@ -101,5 +102,5 @@ def of_seeds(cfg: Config, folder: Path) -> Iterator[Run]:
     with claimed(folder):
         for seed in seeds.seeds_in(folder):
             out = seeds.place(folder, seed)
-            begun = out if (out / "config.yaml").exists() else None
+            begun = out if (out / SETTINGS).exists() else None
             yield in_folder(cfg.model_copy(update={"seed": seed, "out": out}), source, begun, lambda path: None)

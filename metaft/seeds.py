@@ -23,10 +23,11 @@ from metaft.objective.objective import Objective
 from metaft.report.document import Document, read
 from metaft.report.tables import markdown
 from metaft.report.values import metrics_of, ood_mean, ood_splits, splits_of, title, written
+from metaft.runfiles import SEEDS, SETTINGS, SUMMARY
 from metaft.runfolder import made
 from metaft.texts import read_text
 
-FILE, GIVEN, SUMMARY = "seeds.json", "given", "summary.json"
+GIVEN = "given"
 KEPT = "handed back"  # beside the methods: of each run the model that it hands back
 OOD_MEAN = "OOD mean"  # beside the splits
 
@@ -42,8 +43,8 @@ def begin(cfg: Config, source: Objective | Carried | None, seeds: Sequence[int])
         with made(cfg, "seeds") as folder:
             if source is not None:
                 keep(source, folder / GIVEN)
-            write(folder / FILE, to_json({"seeds": list(seeds), GIVEN: _given_in(folder)}) + "\n")
-            write(folder / "config.yaml", dump(cfg))
+            write(folder / SEEDS, to_json({"seeds": list(seeds), GIVEN: _given_in(folder)}) + "\n")
+            write(folder / SETTINGS, dump(cfg))
         return folder
 
     return ranks.alone(begin_alone)
@@ -51,7 +52,7 @@ def begin(cfg: Config, source: Objective | Carried | None, seeds: Sequence[int])
 
 def is_begun(folder: Path) -> bool:
     """Whether a folder is one of runs with several seeds."""
-    return (folder / FILE).exists()
+    return (folder / SEEDS).exists()
 
 
 def seeds_in(folder: Path) -> list[int]:
@@ -95,7 +96,7 @@ def _begun(folder: Path) -> _Begun:
     Raises:
         DataError: it cannot be read.
     """
-    path = folder / FILE
+    path = folder / SEEDS
     try:
         return _Begun.model_validate(from_json(read_text(path)))
     except (OSError, ValueError, RecursionError) as error:

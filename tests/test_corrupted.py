@@ -42,5 +42,5 @@ def test_from_objects(toy):  # noqa: F811
         metaft.search({**SMALL, **WAYS}, mode="tpe", **own, preprocess=toy["preprocess"])
     with pytest.raises(ConfigError, match=r"splits\['ood_val'\]: missing"):
         metaft.search(SMALL, mode="tpe", **own)
-    with pytest.raises(ConfigError, match=r"one of them, or only corruptions, severity, corrupted under data"):
+    with pytest.raises(ConfigError, match=r"one of them, or only corruptions, severity, corrupted, workers under data"):
         metaft.search({**SMALL, **WAYS, "data.ground": "black"}, mode="tpe", **own)

@@ -15,6 +15,7 @@ from metaft.files import write
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.progress import tell
+from metaft.runfiles import OBJECTIVE, SETTINGS
 
 if TYPE_CHECKING:  # so that a bad file is told at once
     from metaft.build.workspace import Workspace
@@ -58,7 +59,7 @@ def given(place: Path) -> Objective | Carried:
     """
     if not place.is_dir():
         return load_objective(place)
-    settings, file = place / "config.yaml", place / "objective.yaml"
+    settings, file = place / SETTINGS, place / OBJECTIVE
     if not (settings.is_file() and file.is_file()):
         odd = (
             f"{place}, whose search has not ended" if settings.is_file() else f"{place} holds no run with an objective"
@@ -72,15 +73,15 @@ def keep(source: Objective | Carried, folder: Path) -> None:
     """Write what was given into a folder, for `kept` to read again."""
     folder.mkdir()
     if isinstance(source, Carried):
-        write(folder / "config.yaml", dump(source.settings))
-    (source.objective if isinstance(source, Carried) else source).save(folder / "objective.yaml")
+        write(folder / SETTINGS, dump(source.settings))
+    (source.objective if isinstance(source, Carried) else source).save(folder / OBJECTIVE)
 
 
 def kept(folder: Path) -> Objective | Carried | None:
     """What `keep` has written; None: nothing."""
     if not folder.exists():
         return None
-    return given(folder if (folder / "config.yaml").exists() else folder / "objective.yaml")
+    return given(folder if (folder / SETTINGS).exists() else folder / OBJECTIVE)
 
 
 def carried(objective: Objective, rate: float, depth: int) -> Objective:

@@ -21,7 +21,7 @@ from metaft.data.types import Classes, ImageView, Splits
 from metaft.errors import SHOWN, ConfigError, Fault, unknown
 from metaft.texts import PLAIN, oddity
 
-OF_CORRUPTIONS = ("corruptions", "severity", "corrupted")  # settings under `data` that go with objects
+BESIDE = ("corruptions", "severity", "corrupted", "workers")  # settings under `data` that go with objects
 
 
 class Objects(TypedDict, total=False):
@@ -94,6 +94,7 @@ def _given(cfg: Config, objects: Objects, view: ImageView) -> tuple[Splits, dict
         domains=objects.get("domains"),
         groups=objects.get("groups"),
         needs_ood_val=not made,
+        workers=cfg.data.workers or 0,  # unasked, what a person's own code has open is not shared among processes
     )
     return with_corrupted(splits, cfg.data, cfg.seed) if made else splits, {"format": "objects", "version": None}
 
@@ -116,10 +117,10 @@ def _faults_of(cfg: Config, objects: Objects) -> list[Fault]:
             faults.append(Fault(given, "given, but splits are not", "those of the images of splits"))
         if not isinstance(objects.get(given, {}), Mapping):
             faults.append(Fault(given, f"a {type(objects.get(given)).__name__}", "lists by the names of splits"))
-    others = cfg.data.model_copy(update={name: getattr(DataConfig(), name) for name in OF_CORRUPTIONS})
+    others = cfg.data.model_copy(update={name: getattr(DataConfig(), name) for name in BESIDE})
     if "splits" in objects and others != DataConfig():
         found = "given, and settings under data too"
-        faults.append(Fault("splits", found, f"one of them, or only {', '.join(OF_CORRUPTIONS)} under data"))
+        faults.append(Fault("splits", found, f"one of them, or only {', '.join(BESIDE)} under data"))
     faults += _texts(objects, "templates", usable, TEMPLATE)
     faults += _texts(objects, "classnames", lambda name: isinstance(name, str) and not oddity(name), PLAIN)
     if not isinstance(objects.get("splits", {}), Mapping):

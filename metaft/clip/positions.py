@@ -16,10 +16,10 @@ TEXT = ("positional_embedding", "text.positional_embedding")
 
 @dataclass(frozen=True)
 class Misfit:
-    """A positional embedding of another length than the model's.
+    """A positional embedding of another length than the model's, or weights trained at another size of images.
 
     Args:
-        name: of the embedding.
+        name: of the embedding; of an image tower without one, what says its size.
         what: `image size` or `context length`.
         found, expected: in pixels or tokens.
     """
@@ -41,7 +41,7 @@ def misfits(state: dict[str, Tensor], model: nn.Module) -> list[Misfit]:
             if name in TEXT:
                 found.append(Misfit(name, "context length", length, expected))
             elif grid is not None and (side := _side(length - (expected - grid[0] * grid[1]))) is not None:
-                found.append(Misfit(name, "image size", side * _pixels(model) // grid[0], _pixels(model)))
+                found.append(Misfit(name, "image size", side * pixels(model) // grid[0], pixels(model)))
     return found
 
 
@@ -94,7 +94,7 @@ def _side(patches: int) -> int | None:
     return side if side and side * side == patches else None
 
 
-def _pixels(model: nn.Module) -> int:
+def pixels(model: nn.Module) -> int:
     """The height of the model's images."""
     visual: Any = model.visual
     size = visual.image_size

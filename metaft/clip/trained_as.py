@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +14,26 @@ from metaft.clip.architecture import Config
 from metaft.clip.contents import Contents
 from metaft.errors import CheckpointError, on_a_line
 from metaft.files import from_json
-from metaft.texts import read_text
+from metaft.texts import read_text, whole
 
 SIZE = 2**20  # letters of a configuration
 OPENAI_NAMES = ("input_resolution", "context_length", "vocab_size")
 QUICK = ("QuickGELU", "QuickGELUActivation")
 EXACT = ("GELU", "GELUActivation")
 MODEL_SETTINGS = ("model", "model_name", "arch", "architecture")
+
+
+SIZES = ("force_image_size", "image_size", "image_resolution", "input_resolution")
+PARAMS = "params.txt"  # which training by open_clip writes beside its folder of checkpoints
+RUN = re.compile(r"-model_(.+)-lr_")  # in the name that it gives a run without one
+
+
+class Setting(NamedTuple):
+    """A setting of the training, and what says so."""
+
+    name: str
+    value: Any
+    source: str
 
 
 class Activation(NamedTuple):
@@ -28,15 +43,39 @@ class Activation(NamedTuple):
     source: str
 
 
-def activation(contents: Contents, hugging_face: Config) -> Activation | None:
+class ImageSize(NamedTuple):
+    """The side of the images in pixels, and what says so."""
+
+    side: int
+    source: str
+
+
+def settings(contents: Contents, path: Path) -> list[Setting]:
+    """What the file itself says of its training, and after it what open_clip wrote beside a checkpoint of its own.
+
+    Source: `open_clip_train/main.py`: the run's name, which the checkpoint holds, and `logs/RUN/params.txt`.
+    """
+    found = [
+        Setting(name.rpartition(".")[2], _typed(value), f"the file's setting {name}={value}")
+        for name, value in contents.settings.items()
+    ]
+    run = contents.settings.get("name")
+    if isinstance(run, str) and (said := RUN.search(run)):
+        found.append(Setting("model", said[1], f"the name of its run, {run}"))
+    for file in (path.parent.parent / PARAMS, path.parent / PARAMS):
+        found += [Setting(name, _typed(value), f"{file} says {name}={value}") for name, value in _params(file).items()]
+    return found
+
+
+def activation(contents: Contents, settings: Sequence[Setting], hugging_face: Config) -> Activation | None:
     """The activation that the weights were trained with, or None where nothing says so.
 
-    It is told by a setting in the file, by the class of a pickled or scripted activation, by the tensors that only
-    OpenAI's archives hold, or by `hidden_act` in the `config.json` beside Hugging Face's weights.
+    It is told by a setting, by the class of a pickled or scripted activation, by the tensors that only OpenAI's
+    archives hold, or by `hidden_act` in the `config.json` beside Hugging Face's weights.
     """
-    for name, value in contents.settings.items():
-        if _says_activation(name.split(".")[-1], value):
-            return Activation(value is not False, f"the file's setting {name}={value}")
+    for setting in settings:
+        if (quick := _says_activation(setting)) is not None:
+            return Activation(quick, setting.source)
     classes = {origin.split(".")[-1]: origin for origin in contents.classes}
     for quick, names in ((True, QUICK), (False, EXACT)):
         for name in names:
@@ -46,6 +85,21 @@ def activation(contents: Contents, hugging_face: Config) -> Activation | None:
     if lasts.issuperset(OPENAI_NAMES):
         return Activation(True, "it is an archive of OpenAI")
     return _hidden_act(hugging_face)
+
+
+def image_size(settings: Sequence[Setting]) -> ImageSize | None:
+    """The size of the images that the weights were trained on, or None where no setting says so.
+
+    A size of its own goes before the one that an architecture has, as `force_image_size` is beside `model`.
+    """
+    for setting in settings:
+        if setting.name in SIZES and isinstance(setting.value, int) and setting.value > 1:
+            return ImageSize(setting.value, setting.source)
+    for setting in settings:
+        side = (_architecture(setting) or {}).get("vision_cfg", {}).get("image_size")
+        if isinstance(side, int):
+            return ImageSize(side, setting.source)
+    return None
 
 
 def beside(path: Path) -> tuple[Config | None, Config]:
@@ -106,8 +160,38 @@ def _hidden_act(config: Config) -> Activation | None:
     return Activation(act == "quick_gelu", f"the config.json beside it says hidden_act={act}")
 
 
-def _says_activation(name: str, value: Any) -> bool:
-    """Whether a setting tells the activation: by itself, or as open_clip's name of an architecture with QuickGELU."""
-    if name in MODEL_SETTINGS and isinstance(value, str) and value in open_clip.list_models():
-        return bool(open_clip.get_model_config(value).get("quick_gelu"))
-    return (name == "quick_gelu" and isinstance(value, bool)) or (name == "force_quick_gelu" and value is True)
+def _says_activation(setting: Setting) -> bool | None:
+    """Whether a setting says QuickGELU, or GELU, by itself or as the name of an architecture; None: neither."""
+    name, value, _ = setting
+    if name == "quick_gelu" and isinstance(value, bool):
+        return value
+    if name == "hidden_act" and value in ("gelu", "quick_gelu"):
+        return bool(value == "quick_gelu")
+    forced = name == "force_quick_gelu" and value is True
+    return True if forced or (_architecture(setting) or {}).get("quick_gelu") else None  # GELU may have been overridden
+
+
+def _architecture(setting: Setting) -> Config | None:
+    """The configuration of open_clip that a setting names, as its command line takes names; None: it names none."""
+    if setting.name not in MODEL_SETTINGS or not isinstance(setting.value, str):
+        return None
+    name = setting.value.replace("/", "-")
+    return open_clip.get_model_config(name) if name in open_clip.list_models() else None
+
+
+def _typed(value: Any) -> Any:
+    """A setting as it was meant where it is kept as a text, as in the header of safetensors."""
+    if not isinstance(value, str):
+        return value
+    return {"true": True, "false": False}.get(value.lower(), int(value) if whole(value) is not None else value)
+
+
+def _params(file: Path) -> dict[str, str]:
+    """The settings in a file of lines `name: value` among which is a model; nothing where there is no such file."""
+    try:
+        lines = read_text(file, SIZE).splitlines()
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.partition(": ") for line in lines)
+    found = {name.strip(): value.strip() for name, _, value in pairs}
+    return found if "model" in found else {}

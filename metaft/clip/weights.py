@@ -18,7 +18,8 @@ from metaft.clip.architecture import Config
 from metaft.clip.checkpoint import read
 from metaft.clip.contents import Contents
 from metaft.clip.families import preprocessing, towers
-from metaft.clip.positions import Misfit, misfits, resized
+from metaft.clip.positions import IMAGE, Misfit, misfits, pixels, resized
+from metaft.clip.trained_as import Setting
 from metaft.clip.wrappings import HUGGING_FACE, TEXT_PARTS, SeveralModelsError, State, Unwrapped, unwrap
 from metaft.errors import CheckpointError, first_line
 from metaft.progress import tell
@@ -60,11 +61,12 @@ def load_weights(target: Target, *, resize: bool) -> None:
     contents = read(target.path)
     _refuse_other_configuration(target)
     found = _unwrapped(contents, target)
-    _refuse_other_activation(contents, found, target)
+    settings = trained_as.settings(contents, target.path)
+    _refuse_other_activation(contents, settings, found, target)
     state = _completed(found.state, target.model)
     _refuse_other_names(state, contents, found, target)
     _refuse_unusable(state, target)
-    unlike = misfits(state, target.model)
+    unlike = misfits(state, target.model) or _said_misfit(settings, state, target.model)
     if unlike and not resize:
         _refuse_size(unlike[0], state, target)
     state = resized(state, target.model)
@@ -128,9 +130,9 @@ def _refuse_other_configuration(target: Target) -> None:
         )
 
 
-def _refuse_other_activation(contents: Contents, found: Unwrapped, target: Target) -> None:
+def _refuse_other_activation(contents: Contents, settings: Sequence[Setting], found: Unwrapped, target: Target) -> None:
     theirs = found.naming == HUGGING_FACE
-    said = trained_as.activation(contents, trained_as.hugging_face_config(target.path) if theirs else {})
+    said = trained_as.activation(contents, settings, trained_as.hugging_face_config(target.path) if theirs else {})
     quick = bool(target.config.get("quick_gelu", False))
     if said is not None and said.quick != quick:
         names = {True: "QuickGELU", False: "GELU"}
@@ -168,10 +170,19 @@ def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, targ
 def _refuse_size(unlike: Misfit, state: State, target: Target) -> None:
     larger = {**target.config, "vision_cfg": {**target.config["vision_cfg"], "image_size": unlike.found}}
     names = architecture.same(larger) if unlike.what == "image size" else []
+    embedding = ", which resizes the embedding" if unlike.name in state else ""
     target.refuse(
         f"it was trained at {unlike.what} {unlike.found}, and the architecture has {unlike.expected} ({unlike.name})",
-        f"{_fits(state, target, names)}, or model.resize=true, which resizes the embedding",
+        f"{_fits(state, target, names)}, or model.resize=true{embedding}",
     )
+
+
+def _said_misfit(settings: Sequence[Setting], state: State, model: nn.Module) -> list[Misfit]:
+    """The size of images that settings say, of an image tower whose weights fit any: one without positions."""
+    said = None if any(name in state for name in IMAGE) else trained_as.image_size(settings)
+    if said is None or said.side == pixels(model):
+        return []
+    return [Misfit(said.source, "image size", said.side, pixels(model))]
 
 
 def _refuse_other_shapes(state: State, target: Target) -> None:

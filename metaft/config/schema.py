@@ -21,11 +21,22 @@ from metaft.config.searching import OuterConfig as OuterConfig
 from metaft.config.searching import SearchConfig as SearchConfig
 from metaft.config.searching import StorageConfig as StorageConfig
 from metaft.config.searching import TPEConfig as TPEConfig
-from metaft.config.section import Batch, Count, CountOr0, Images, NotNegative, Positive, Section, Share, WorkersConfig
+from metaft.config.section import (
+    Batch,
+    Count,
+    CountOr0,
+    Images,
+    NotNegative,
+    PartsOr0,
+    Positive,
+    Section,
+    Share,
+    WorkersConfig,
+)
 from metaft.objective.heads import AUTO
 
 MOVABLE = (  # settings that a run may have others of when it goes on
-    *("device", "out", "report_to"),
+    *("device", "out", "report_to", "data.workers"),
     *("evaluation.executor", "evaluation.workers", "evaluation.gpu_share"),
 )
 
@@ -48,7 +59,8 @@ class DataConfig(Section):
     templates: Named | None = None  # simple, openai, or a file with one template a line; null: the format's own
     on_unreadable: Literal["stop", "skip", "late"] = "stop"  # late: as stop, but no file is tried before it is used
     ground: str = "white"  # the colour beneath transparent pictures, by name or as #rrggbb
-    cache_gib: NotNegative = 64.0  # of decoded pictures on disk that memory does not hold, all splits together
+    cache_gib: NotNegative = 64.0  # of decoded pictures on disk, all splits together; older ones make way
+    workers: PartsOr0 | None = None  # processes that decode ahead what is not kept; null: one a processor, at most 8
     shots: Images | None = None  # how many images of each class of id_train are used, drawn by the seed
     exif_rotation: bool = False  # turn pictures as their EXIF orientation says; open_clip does not
     corruptions: tuple[str, ...] = ()  # `all`, or names of ImageNet-C's: see above

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from metaft.data.classes import says_none
+from metaft.data.described import CSV, METADATA, described
 from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, hint
@@ -20,7 +21,6 @@ from metaft.files import cache_folder, unwritable
 MISSING = Fault("data.format", "hf, and no package datasets", 'another format; or pip install "metaft[hf]"')
 STATE = "state.json"  # what a folder that save_to_disk wrote a split to holds
 PARQUET = ".parquet"
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of a folder of pictures
 UNLISTED = "in no row"
 
 
@@ -180,7 +180,11 @@ def _converted(datasets: Any, files: Sequence[Path]) -> Any:
 
 
 def _of_folder(datasets: Any, place: Path) -> Any:
-    """The rows that the builder `imagefolder` makes of a folder: those of its metadata."""
+    """The rows that the builder `imagefolder` makes of a folder: those of its metadata, texts as they were typed."""
+    if (place / CSV).is_file():
+        columns, pictures = described(place)
+        kinds = {name: datasets.Image() if name in pictures else datasets.Value("string") for name in columns}
+        return datasets.Dataset.from_dict(columns, datasets.Features(kinds))
     datasets.disable_progress_bars()
     return datasets.load_dataset(
         "imagefolder",

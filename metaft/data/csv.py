@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,10 @@ from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
 from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
-from metaft.data.table import Line, read_table
+from metaft.data.table import Line, read_table, refuse_alike, written
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, few, hint
-from metaft.texts import PLAIN, oddity, whole
+from metaft.texts import PLAIN, oddity
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -101,22 +100,11 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     tables = _tables(options, data.root or Path(), needs_ood_val=not data.corruptions)
     classes = in_order({row.label for row in tables["id_train"].rows})
-    _refuse_alike(tables["id_train"].path, classes)
+    refuse_alike(tables["id_train"].path, classes)
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes) for name, table in tables.items()}
     return opened(listed, Classes(names, texts, tuple(classes)), data, seed, view)
-
-
-def _refuse_alike(path: Path, classes: Sequence[str]) -> None:
-    """Refuse a number that is written in two ways, as two classes."""
-    numbers: dict[int, str] = {}
-    for name in classes:
-        number = whole(name)
-        if number is not None and numbers.setdefault(number, name) != name:
-            raise DataError(
-                f"{path}: the labels {numbers[number]!r} and {name!r}; allowed: each number written in one way"
-            )
 
 
 def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, Table]:
@@ -186,8 +174,7 @@ def _row(path: Path, line: Line, options: Options) -> Row:
             found = f"{line.cells[key]!a} in the column {key!r}, with {odd}"
             raise DataError(f"{path}, line {line.number}: {found}; allowed: {PLAIN}")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
-    number = re.fullmatch(r"(\d+)\.0*", label)  # as tables write numbers where one is missing
-    names = (unicodedata.normalize("NFC", text) for text in (number[1] if number else label, *more))
+    names = (unicodedata.normalize("NFC", text) for text in (written(label), *more))
     return Row(line.number, path.parent / expanded(image), *names)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import stat
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +14,17 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+import PIL
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
 
+RULES = 2  # one more whenever `decode` makes other pixels of a file than it did
+CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
@@ -28,7 +33,16 @@ PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif",
 TRANSPARENT, TURNED, CONSTANT = "transparent", "turned", "of one colour"
 SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # whose pictures of Pillow's mode I have no more
 UPRIGHT = 1  # the EXIF orientation of a picture that is stored as it is to be seen
-TURNS = range(2, 9)  # the others
+Transpose = Image.Transpose
+BACK = {  # from how a picture is to be seen to how it is stored, by the other orientations
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_90,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_270,
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,16 @@ def formats() -> tuple[str, ...]:
             continue
     Image.init()
     return *COMMON, *sorted(set(Image.OPEN) - NO_PICTURES - set(COMMON))
+
+
+@cache
+def decoders() -> str:
+    """The versions of what decides, beside settings, which pixels a file gives."""
+    formats()
+    known = [name for name in CODECS if name in {*features.codecs, *features.modules, *features.features}]
+    versions = [f"{name} {features.version(name)}" for name in known]
+    versions += [f"{name} {getattr(sys.modules.get(name), '__version__', None)}" for name in PLUGINS]
+    return f"{RULES}; Pillow {PIL.__version__}; {'; '.join(versions)}"
 
 
 @cache
@@ -134,12 +158,18 @@ def quiet() -> Iterator[None]:
 
 def _turned(image: Image.Image, apply: bool) -> tuple[Image.Image, frozenset[str]]:
     """The picture as its EXIF orientation has it, where that is asked for; marked where it is to be turned."""
+    if isinstance(image, TiffImageFile):  # Pillow turns these as it loads them, and then forgets that it did
+        orientation = image.tag_v2.get(ExifTags.Base.Orientation, UPRIGHT)
+        image.load()
+        if orientation not in BACK:
+            return image, frozenset()
+        return (image if apply else image.transpose(BACK[orientation])), frozenset({TURNED})
     image.load()  # first, as a decoder that has failed once may be content with half a picture
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
     except (OSError, SyntaxError, ValueError, struct.error):  # damaged, though the pixels may not be
         return image, frozenset()
-    if orientation not in TURNS:
+    if orientation not in BACK:
         return image, frozenset()
     return (ImageOps.exif_transpose(image) if apply else image), frozenset({TURNED})
 

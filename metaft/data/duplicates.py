@@ -10,8 +10,9 @@ from itertools import combinations
 
 import torch
 
-from metaft.data.decoded import Decoded, ImageFiles, Mapped
+from metaft.data.decoded import Decoded, ImageFiles, held
 from metaft.data.objects import Kept
+from metaft.data.store import Mapped
 from metaft.data.stored import Stored, content_of, size_of
 from metaft.data.types import Corrupted, ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
@@ -96,7 +97,7 @@ def contents_of(splits: Mapping[str, Split]) -> dict[str, Contents]:
     files are not compared. Corrupted pictures are compared as what they were before.
     """
     origins = {name: _origins(split) for name, split in splits.items()}
-    if any(_is_file(source) for found in origins.values() for source, _ in found):
+    if _by_files(splits, {type(source) for found in origins.values() for source, _ in found}):
         return _of_files({name: _files(found) for name, found in origins.items()})
     return {name: _of_pixels(split) if _kept(origins[name]) else [None] * len(split) for name, split in splits.items()}
 
@@ -116,9 +117,10 @@ def _firsts(contents: Contents) -> list[int]:
     return [number if content is None else first[content] for number, content in enumerate(contents)]
 
 
-def _is_file(source: ImageSource) -> bool:
-    """Whether pictures are not in memory, so that files are compared."""
-    return isinstance(source, ImageFiles | Mapped)
+def _by_files(splits: Mapping[str, Split], kinds: set[type]) -> bool:
+    """Whether there is more than memory holds, so that files are compared."""
+    sizes = {split.view.size for split in splits.values()}
+    return ImageFiles in kinds or (Mapped in kinds and not held(sum(map(len, splits.values())), max(sizes)))
 
 
 def _clean(source: ImageSource) -> ImageSource:
@@ -130,7 +132,7 @@ def _origins(split: Split) -> list[tuple[ImageSource, int]]:
 
 
 def _kept(origins: list[tuple[ImageSource, int]]) -> bool:
-    return all(isinstance(source, PixelArray | Kept) for source, _ in origins)
+    return all(isinstance(source, PixelArray | Kept | Mapped) for source, _ in origins)
 
 
 def _name(split: Split, number: int) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from metaft.config.schema import DataConfig
+from metaft.data.ahead import processes
 from metaft.data.decode import opaque
 from metaft.data.decoded import MEMORY
 from metaft.data.draws import hold_out
@@ -114,8 +115,11 @@ class _Reader:
     def _error(self, number: int, content: str, allowed: str) -> DataError:
         return DataError(f"{self.where}: item {number} has {content}; allowed: {allowed}")
 
-    def split(self, name: str) -> Split:
+    def split(self, name: str, workers: int) -> Split:
         """Read every item once, so that a fault shows before any training; pixels are kept if all fit in MEMORY.
+
+        Args:
+            workers: how many processes read ahead what is not kept.
 
         Raises:
             DataError: nothing to read, or an item that is no pair of an image and a label.
@@ -133,7 +137,8 @@ class _Reader:
                 kept.append(pixels)
         source = Kept(torch.stack(kept)) if len(kept) == count else Asked(self)
         view = self.view if dtype == torch.uint8 else Ready(self.view.size)
-        return Split(name, source, torch.tensor(labels), view)
+        readers = processes(workers) if isinstance(source, Asked) else 0
+        return Split(name, source, torch.tensor(labels), view, readers=readers)
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ def splits_of(
     domains: Given | None = None,
     groups: Given | None = None,
     needs_ood_val: bool = True,
+    workers: int = 0,
 ) -> Splits:
     """The splits of datasets by name: `id_train`, `id_val`, `ood_val`, `id_test`, `ood_test/NAME`, `more/NAME`.
 
@@ -192,8 +198,9 @@ def splits_of(
 
     PIL images go through `preprocess`, or where there is none through the model's own transform; tensors are taken as
     they are, uint8 ones as pixels, others as what the model takes. Every image is read once and kept while a split has
-    less than 2 GiB, so random augmentation is drawn once. Without `id_val` a tenth of `id_train` is held out. Where
-    `ood_val` is not needed, since `data.corruptions` will make it, `id_val` keeps its place.
+    less than 2 GiB, so random augmentation is drawn once; of more, `workers` processes read ahead, each with random
+    numbers of its own. Without `id_val` a tenth of `id_train` is held out. Where `ood_val` is not needed, since
+    `data.corruptions` will make it, `id_val` keeps its place.
 
     Raises:
         ConfigError: a name that is no split's, one that is missing, a dataset under two names, domains or groups that
@@ -207,7 +214,9 @@ def splits_of(
     sizes = {name: _length(f"splits[{name!r}]", dataset) for name, dataset in datasets.items()}
     beside = Beside.of(domains or {}, groups or {}, sizes)
     read = {
-        name: beside.on(_Reader(f"splits[{name!r}]", dataset, len(classes.names), view, preprocess).split(name), name)
+        name: beside.on(
+            _Reader(f"splits[{name!r}]", dataset, len(classes.names), view, preprocess).split(name, workers), name
+        )
         for name, dataset in datasets.items()
     }
     if "id_val" not in read:

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 
 from metaft.config.schema import DataConfig
+from metaft.data.ahead import processes
 from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
-from metaft.data.decoded import Checked, Keeping, keeping, unchecked
+from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
+from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
 from metaft.data.grouping import domains_of
 from metaft.data.sources import MORE
@@ -72,6 +74,8 @@ class Opening:
         skip: leave out files that cannot be read.
         limit: bytes on disk that decoded pictures may take, of all splits together.
         late: try no file before it is asked for.
+        others: the number of pictures of splits that are opened apart.
+        workers: how many processes decode ahead what is not kept; None: one for each processor.
     """
 
     classes: Sequence[str]
@@ -79,13 +83,15 @@ class Opening:
     skip: bool
     limit: float
     late: bool = False
+    others: int = 0
+    workers: int | None = None
 
     @classmethod
     def of(cls, classes: Sequence[str], data: DataConfig, view: ImageView) -> Opening:
         """As the settings say."""
         reading = Reading(view, data.ground, data.exif_rotation)
         skip, late = (data.on_unreadable == choice for choice in ("skip", "late"))
-        return cls(classes, reading, skip, data.cache_gib * 2**30, late)
+        return cls(classes, reading, skip, data.cache_gib * 2**30, late, workers=data.workers)
 
 
 def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -127,8 +133,8 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
             _refuse_missing(split)
     for split in listed.values():
         _refuse_two_classes(split, opening.classes)
-    count = sum(len(split.files) for split in listed.values())
-    kept = unchecked if opening.late else keeping(count, opening.reading, opening.limit)
+    files = [file for split in listed.values() for file in split.files]
+    kept = unchecked if opening.late else keeping(files, opening.reading, opening.limit, opening.others)
     return {name: _split(split, opening, kept) for name, split in listed.items()}
 
 
@@ -169,7 +175,9 @@ def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
         raise DataError(f"{listed.where}: {none}; allowed: at least one in each class")
     _report(listed, checked, opening.reading)
     domains, groups = _named(listed.domains, rows), _named(listed.groups, rows)
-    return Split(listed.name, source(rows), torch.tensor(labels), opening.reading.view, domains, groups)
+    images = source(rows)
+    readers = processes(opening.workers) if isinstance(images, ImageFiles) else 0
+    return Split(listed.name, images, torch.tensor(labels), opening.reading.view, domains, groups, readers=readers)
 
 
 def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metaft.errors import DataError, hint
-from metaft.texts import read_text
+from metaft.texts import read_text, whole
 
 
 class Line(NamedTuple):
@@ -49,3 +50,26 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         if len(line) != len(header):
             raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
     return [Line(number, dict(zip(header, line, strict=True))) for number, line in cells]
+
+
+def written(cell: str) -> str:
+    """The text of a cell, as it was typed, but for a whole number with an empty fraction.
+
+    Programs write such numbers in a column in which one is missing.
+
+    >>> written("007"), written("3.0"), written("v3.0")
+    ('007', '3', 'v3.0')
+    """
+    number = re.fullmatch(r"([0-9]+)\.0*", cell)
+    return number[1] if number else cell
+
+
+def refuse_alike(path: Path, classes: Sequence[str]) -> None:
+    """Refuse a number that is written in two ways, as two classes."""
+    numbers: dict[int, str] = {}
+    for name in classes:
+        number = whole(name)
+        if number is not None and numbers.setdefault(number, name) != name:
+            raise DataError(
+                f"{path}: the labels {numbers[number]!r} and {name!r}; allowed: each number written in one way"
+            )

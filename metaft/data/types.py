@@ -5,12 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaft.data.ahead import ahead
 from metaft.data.classes import Classes as Classes  # data sets are made of them
 from metaft.data.sources import PRETRAINING
 from metaft.data.view import ImageView as ImageView
@@ -66,6 +68,7 @@ class Split:
         groups: the group of each image; None: images are independent. Every image is in one.
         answers: the class that each class counts as [C], -1: it is no answer here; None: each counts as itself.
         pictures: the number of each image's picture [N], the same for copies; None: no copies are known.
+        readers: how many processes may decode ahead of who goes over the images; 0 where they are decoded already.
     """
 
     name: str
@@ -76,19 +79,22 @@ class Split:
     groups: Domains | None = None
     answers: Tensor | None = None
     pictures: Tensor | None = None
+    readers: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, device: torch.device | str = "cpu") -> Batch:
-        """The images of these numbers [B], ready for the model, on a device."""
-        pixels = self.source.pixels(indices.tolist()).to(device)
-        return Batch(self.view.normalise(pixels), self.labels[indices].to(device), indices)
+    def batch(self, indices: Tensor, device: torch.device | str = "cpu", pixels: Tensor | None = None) -> Batch:
+        """The images of these numbers [B], ready for the model, on a device; `pixels` where they are read already."""
+        pixels = self.source.pixels(indices.tolist()) if pixels is None else pixels
+        return Batch(self.view.normalise(pixels.to(device)), self.labels[indices].to(device), indices)
 
     def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
         """The whole split in order, in batches of at most `size`."""
-        for indices in torch.arange(len(self)).split(size):
-            yield self.batch(indices, device)
+        parts = torch.arange(len(self)).split(size)
+        read = partial(_pixels_of, self.source, parts)
+        for indices, pixels in zip(parts, ahead(read, range(len(parts)), self.readers, device), strict=True):
+            yield self.batch(indices, device, pixels)
 
     def counts(self, classes: int) -> list[int]:
         """The number of images of each class, `classes` of them."""
@@ -119,6 +125,10 @@ class Split:
         )
 
 
+def _pixels_of(source: ImageSource, parts: Sequence[Tensor], number: int) -> Tensor:
+    return source.pixels(parts[number].tolist())
+
+
 @dataclass(frozen=True)
 class _Subset:
     source: ImageSource
@@ -143,7 +153,8 @@ class _Joined:
 
 def joined(name: str, first: Split, second: Split) -> Split:
     """The images of two splits as one, in their order."""
-    return Split(name, _Joined(first, second), torch.cat([first.labels, second.labels]), first.view)
+    readers, labels = max(first.readers, second.readers), torch.cat([first.labels, second.labels])
+    return Split(name, _Joined(first, second), labels, first.view, readers=readers)
 
 
 def origin(source: ImageSource, index: int) -> tuple[ImageSource, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -58,9 +59,9 @@ def train(
     watch = Watch(name, settings.steps)
     record = Record(name, objective, data, context, watch)
     record.take_up(trainee)
-    with bar(name, total=settings.steps, initial=trainee.step) as progress:
-        while trainee.step < settings.steps:
-            batch = batches[trainee.step]
+    coming = batches.following(trainee.step)
+    with closing(coming), bar(name, total=settings.steps, initial=trainee.step) as progress:
+        for batch in coming:
             pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
             target = steer(trainee.step, settings.steps, trainee.inner_state)
             loss = watch.sound(trainee.advance(batch, target, pace), trainee.step)

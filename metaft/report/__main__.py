@@ -13,6 +13,7 @@ from metaft.files import refuse_unwritable
 from metaft.progress import tell
 from metaft.report.tables import methods_table
 from metaft.report.write import runs_in, write_page
+from metaft.runfiles import PAGE
 from metaft.shell import answered, leave
 from metaft.watch.state import awaits_runs
 
@@ -33,7 +34,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("runs", nargs="+", type=place, metavar="RUN", help="run folders")
-    parser.add_argument("--out", type=place, default=Path("report.html"), metavar="FILE", help="default: report.html")
+    parser.add_argument("--out", type=place, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
     parser.add_argument("--follow", action="store_true", help=f"write it anew every {EVERY:g} s until all have ended")
     return parser
 

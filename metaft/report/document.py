@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from metaft.errors import DataError, on_a_line, why
 from metaft.files import from_json
+from metaft.runfiles import RESULTS
 from metaft.space import LARGEST, WHOLE
 from metaft.texts import read_text
 
@@ -188,7 +189,7 @@ def read(folder: Path, *, unsealed: bool = True, run: str | None = None) -> Docu
     Raises:
         DataError: they are missing or unreadable, their checksum is that of others, or they are of another run.
     """
-    path = folder / "results.json"
+    path = folder / RESULTS
     try:
         document = from_json(read_text(path))
         claimed = document.pop(SUM, None) if isinstance(document, dict) else None

@@ -14,7 +14,8 @@ from metaft.errors import DataError, first_line, on_a_line
 from metaft.events import EVENTS
 from metaft.files import complete_lines, from_json
 from metaft.report.document import Document
-from metaft.search.journal import PLACE, Journal, Record
+from metaft.search.journal import PLACE, Journal
+from metaft.search.lines import Record
 from metaft.space import Categorical, Dimension, Float, Int
 from metaft.texts import read_text
 

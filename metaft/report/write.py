@@ -16,8 +16,9 @@ from metaft.report import tables
 from metaft.report.document import Document, read
 from metaft.report.page import Pace, render
 from metaft.report.run import Run, run_in
+from metaft.runfiles import PAGE, SETTINGS
 from metaft.watch.frame import frame
-from metaft.watch.state import SETTINGS, Looking, runs_of
+from metaft.watch.state import Looking, runs_of
 
 
 def write_run(results: Document, folder: Path) -> None:
@@ -27,7 +28,7 @@ def write_run(results: Document, folder: Path) -> None:
     write(folder / "results.md", tables.page(results))
     figures.id_against_ood([results], folder / "figures" / "id_ood.png")
     run = run_in(folder, results, str(folder))  # by the path that commands take
-    write(folder / "report.html", render([run], results.get("title", "metaft")))
+    write(folder / PAGE, render([run], results.get("title", "metaft")))
 
 
 def write_page(runs: Sequence[Run], out: Path, every: float | None = None) -> None:

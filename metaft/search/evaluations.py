@@ -15,7 +15,8 @@ from metaft.progress import warn
 from metaft.search.bilevel import BilevelProblem, Maturing
 from metaft.search.executors.pool import TRIES, Pool
 from metaft.search.executors.work import Done, Executor
-from metaft.search.journal import Journal, Lost
+from metaft.search.journal import Journal
+from metaft.search.lines import Lost
 from metaft.search.outcome import Outcome, Status
 from metaft.search.stopping import MedianRule
 

@@ -17,8 +17,6 @@ from metaft.progress import warn
 from metaft.search.lines import SUM, Line, Lost, Record, Start, checksum, made, parsed, refuse_outside
 from metaft.space import Space
 
-__all__ = ["Journal", "Lost", "Record", "Start"]
-
 VERSION = 3
 BY_LINE = 2  # the version whose lines have checksums each of its own, or none
 PLACE = Path("search", "trials.jsonl")  # in the folder of a run

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from metaft.errors import DivergedError, MetaftError, OutOfMemoryError
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 from metaft.search.outcome import Outcome
 
 FAILURES = 10  # trials in a row that an error ended, after which a search gives up

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metaft.clip.classifier import Outputs
 from metaft.clip.predict import outputs
+from metaft.data.ahead import ahead
 from metaft.data.types import Split
 from metaft.inner.attention import any_attention
 from metaft.names import Name
@@ -180,6 +181,33 @@ class Reference:
         return out.logits, out.image_features
 
 
+class _Drawn(NamedTuple):
+    """Images of a split by number [B], and the seed of what is random about them."""
+
+    split: Split
+    rows: Tensor
+    seed: int
+
+
+def _drawn(splits: Sequence[Split], indices: Tensor, seed: int) -> list[_Drawn]:
+    """The images of a batch: these of the first split, and half as many of each other.
+
+    The others' are drawn with replacement between batches, and without within one.
+    """
+    drawn, size = [_Drawn(splits[0], indices, seed)], source_size(len(indices))
+    for number, split in enumerate(splits[1:]):
+        own = (seed + 1 + number) % 2**63
+        generator = torch.Generator().manual_seed(own)
+        rows = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(-(-size // len(split)))])
+        drawn.append(_Drawn(split, rows[:size], own))
+    return drawn
+
+
+def _pixels(splits: Sequence[Split], draws: Sequence[tuple[Tensor, int]], number: int) -> list[Tensor]:
+    """The pixels of the images that a batch has of each split; picklable, as processes call it."""
+    return [drawn.split.source.pixels(drawn.rows.tolist()) for drawn in _drawn(splits, *draws[number])]
+
+
 @dataclass(frozen=True)
 class TrainBatches:
     """Batches of id_train and of further sources.
@@ -201,33 +229,31 @@ class TrainBatches:
         """The number of images in a batch with `size` images of id_train."""
         return size + len(self.sources) * source_size(size)
 
-    def take(self, indices: Tensor, seed: int) -> TrainBatch:
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """id_train, and the further sources in their order."""
+        return self.split, *self.sources.values()
+
+    def take(self, indices: Tensor, seed: int, pixels: Sequence[Tensor | None] | None = None) -> TrainBatch:
         """The images of these numbers, each with a caption in a random template; the same seed gives the same batch.
 
-        Images of further sources are drawn with replacement between batches, and without within one.
+        Args:
+            pixels: of the images of each split (see `_drawn`), where they are read already.
         """
-        images, labels = self._loaded(self.split, indices, seed)
+        drawn = _drawn(self.splits, indices, seed)
+        (images, labels), *others = map(self._loaded, drawn, pixels or [None] * len(drawn))
         tokens = None
         if self.tokens is not None:
             generator = torch.Generator().manual_seed(seed)
             pick = torch.randint(self.tokens.shape[1], (len(indices),), generator=generator)
             tokens = self.tokens[labels, pick.to(labels.device)]
-        sources = {
-            name: self._drawn(split, source_size(len(indices)), number, seed)
-            for number, (name, split) in enumerate(self.sources.items())
-        }
+        sources = {name: SourceBatch(*found) for name, found in zip(self.sources, others, strict=True)}
         return TrainBatch(images, labels, tokens, lambda: self.reference(indices), seed, sources=sources)
 
-    def _drawn(self, split: Split, size: int, number: int, seed: int) -> SourceBatch:
-        own = (seed + 1 + number) % 2**63
-        generator = torch.Generator().manual_seed(own)
-        rows = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(-(-size // len(split)))])
-        return SourceBatch(*self._loaded(split, rows[:size], own))
-
-    def _loaded(self, split: Split, indices: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def _loaded(self, drawn: _Drawn, pixels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Images of a split, augmented, and their labels."""
-        batch = split.batch(indices, self.device)
-        return batch.images if self.augment is None else self.augment(batch.images, seed), batch.labels
+        batch = drawn.split.batch(drawn.rows, self.device, pixels)
+        return batch.images if self.augment is None else self.augment(batch.images, drawn.seed), batch.labels
 
     def drawn(
         self, count: int, size: int, generator: torch.Generator, paces: Sequence[float] | None = None
@@ -269,5 +295,16 @@ class DrawnBatches(Sequence[TrainBatch]):
             numbers = range(len(self))[number]
             ends = self.ends and len(numbers) > 0 and numbers[-1] == len(self) - 1
             return DrawnBatches(self.source, self.draws[number], self.paces[number], ends)
+        return self._made(number)
+
+    def following(self, first: int) -> Generator[TrainBatch]:
+        """The batches from a number on; pictures that are not kept are decoded ahead, as the splits say."""
+        splits, numbers = self.source.splits, range(first, len(self))
+        readers = max(split.readers for split in splits)
+        read = partial(_pixels, splits, self.draws)
+        for number, pixels in zip(numbers, ahead(read, numbers, readers, self.source.device), strict=True):
+            yield self._made(number, pixels)
+
+    def _made(self, number: int, pixels: Sequence[Tensor] | None = None) -> TrainBatch:
         last = self.ends and number in (-1, len(self) - 1)
-        return self.source.take(*self.draws[number])._replace(pace=self.paces[number], last=last)
+        return self.source.take(*self.draws[number], pixels)._replace(pace=self.paces[number], last=last)

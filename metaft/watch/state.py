@@ -15,10 +15,9 @@ from metaft.errors import ConfigError, DataError, fault_of_system, on_a_line
 from metaft.events import EVENTS
 from metaft.files import Added
 from metaft.report.document import Document, read
+from metaft.runfiles import PAGE, RESULTS, SEEDS, SETTINGS, SUMMARY
 from metaft.search.journal import PLACE
 from metaft.search.lines import SUM, Record, Start, made, parsed
-
-SETTINGS, RESULTS, LAST = "config.yaml", "results.json", "report.html"  # the last is the end
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Looking:
         folder = self._folder
         if not folder.is_dir():
             raise DataError(f"{folder}: no folder any more; allowed: one that stays while it is looked at")
-        ended = (folder / LAST).exists()  # before the results are read, so that they are the last ones
+        ended = (folder / PAGE).exists()  # before the results are read, so that they are the last ones
         self._read(self._journal, self._take)
         self._read(self._events, self._remember)
         return State(
@@ -128,7 +127,7 @@ class Looking:
             event=self._event,
             results=read(folder) if os.path.lexists(folder / RESULTS) else None,
             ended=ended,
-            written=max(_time(folder / name) for name in (SETTINGS, RESULTS, EVENTS, PLACE, LAST)),
+            written=max(_time(folder / name) for name in (SETTINGS, RESULTS, EVENTS, PLACE, PAGE)),
         )
 
     def _read(self, added: Added, take: Callable[[dict[str, Any]], None]) -> None:
@@ -163,19 +162,19 @@ class Looking:
 
 def runs_of(folder: Path) -> list[Path]:
     """The folders of the runs of several seeds that a folder holds, as far as they were begun; none where it is one."""
-    if not (folder / "seeds.json").exists():
+    if not (folder / SEEDS).exists():
         return []
     return sorted((path.parent for path in folder.glob(f"*/{SETTINGS}")), key=lambda run: (len(run.name), run.name))
 
 
 def awaits_runs(folder: Path) -> bool:
     """Whether a folder is one of several seeds, of which not all runs have ended."""
-    return (folder / "seeds.json").exists() and not (folder / "summary.json").exists()
+    return (folder / SEEDS).exists() and not (folder / SUMMARY).exists()
 
 
 def _settings(folder: Path) -> Config:
     allowed = "the folder of a run that was begun"
-    if (folder / "seeds.json").exists():
+    if (folder / SEEDS).exists():
         inner = runs_of(folder)
         such = f", such as {inner[-1]}" if inner else ""
         raise DataError(f"{folder}: several runs; allowed: the folder of one{such}")

@@ -117,6 +117,23 @@ def test_exif_rotation_is_a_setting(tmp_path):
     assert torch.equal(turned.pixels[0], EXPECTED.T.flip(1).flip(1))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])  # by Pillow itself, and by libtiff
+def test_tiffs_are_turned_as_others_are(tmp_path, orientation, compression):
+    """Which Pillow turns by itself, whatever is asked for."""
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(256, size=(16, 24, 3), dtype=np.uint8))  # no turn looks like another
+    exif = Image.Exif()
+    exif[274] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    image.save(tmp_path / "a.tif", tiffinfo={274: orientation}, compression=compression)
+    for rotation in (False, True):
+        reading = Reading(VIEW, exif_rotation=rotation)
+        png, tiff = (decode(tmp_path / name, reading) for name in ("a.png", "a.tif"))
+        assert torch.equal(tiff.pixels, png.pixels)
+        assert tiff.marks == png.marks == ({TURNED} if orientation > 1 else frozenset())
+
+
 def test_a_picture_of_one_colour_is_marked(tmp_path):
     assert decode(saved(tmp_path / "a.png", np.full((16, 16, 3), 7, np.uint8)), READING).marks == {CONSTANT}
 

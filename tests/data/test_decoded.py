@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from metaft.data import decoded
-from metaft.data.decoded import Decoded, ImageFiles, Mapped
+from metaft.data import decoded, decoding
+from metaft.data.decode import Reading
+from metaft.data.decoded import Decoded, ImageFiles
+from metaft.data.store import Mapped
 from metaft.errors import DataError
-from tests.data.test_folder import load
+from tests.data.test_folder import VIEW, load
 
 LIMITS = {"disk": 1.0, "nowhere": 0.0}  # data.cache_gib
 
@@ -33,12 +35,19 @@ def limit(request, cache, monkeypatch) -> float:
 
 
 def without_decoding(monkeypatch) -> None:
-    monkeypatch.setattr(decoded, "decode", lambda *_: pytest.fail("decoded once more"))
+    monkeypatch.setattr(decoding, "decode", lambda *_: pytest.fail("decoded once more"))
 
 
 def test_what_fits_is_in_memory_and_nothing_on_disk(picture_tree, cache):
     assert all(isinstance(split.source, Decoded) for split in load(picture_tree).parts.values())
     assert not cache.exists()
+
+
+def test_more_is_on_disk_and_in_memory_where_that_has_no_room(picture_tree, cache, monkeypatch):
+    """So that neither workers nor the next run decode it again."""
+    monkeypatch.setattr(decoded, "FEW", 120 * 3 * 32**2 - 1)
+    assert isinstance(load(picture_tree).id_train.source, Mapped)
+    assert isinstance(load(picture_tree, cache_gib=0).id_train.source, Decoded)
 
 
 def test_all_ways_give_the_same(picture_tree, limit, monkeypatch):
@@ -59,8 +68,8 @@ def test_a_second_opening_decodes_nothing(picture_tree, limit, monkeypatch, caps
     first = load(picture_tree, cache_gib=limit, on_unreadable="skip")
     told = capsys.readouterr().err
     before = None if limit == 0 else first.id_train.source.pixels(range(19))
-    tried, decode = [], decoded.decode
-    monkeypatch.setattr(decoded, "decode", lambda file, reading: tried.append(file) or decode(file, reading))
+    tried, decode = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda file, reading: tried.append(file) or decode(file, reading))
     second = load(picture_tree, cache_gib=limit, on_unreadable="skip")
     assert tried == [picture_tree / "id_train/dark_square/3.png"], "but what could not be read, which may be there now"
     assert capsys.readouterr().err == told, "and says the same of it"
@@ -98,10 +107,10 @@ def test_an_interrupted_decoding_leaves_nothing_behind(picture_tree, cache, monk
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(decoded, "decode", interrupted)
+    monkeypatch.setattr(decoding, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load(picture_tree)
-    assert list(cache.iterdir()) == []
+    assert {path.suffix for path in cache.rglob("*") if path.is_file()} <= {".lock"}
 
 
 def test_a_file_that_is_damaged_later_is_named(picture_tree, limit):
@@ -121,8 +130,22 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(picture_tree, tmp_pat
     monkeypatch.setattr(decoded, "MEMORY", 0)
     assert isinstance(load(picture_tree).id_train.source, ImageFiles)
     monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(decoded.shutil, "disk_usage", lambda _: decoded.shutil._ntuple_diskusage(100, 100, 10))
+    usage, full = decoded.shutil.disk_usage, lambda _: decoded.shutil._ntuple_diskusage(100, 100, 10)
+    monkeypatch.setattr(decoded.shutil, "disk_usage", full)
     assert isinstance(load(picture_tree).id_train.source, ImageFiles)
+    monkeypatch.setattr(decoded.shutil, "disk_usage", usage)
+    load(picture_tree)
+    monkeypatch.setattr(decoded.shutil, "disk_usage", full)
+    assert isinstance(load(picture_tree).id_train.source, Mapped), "what is there needs no room"
+
+
+def test_splits_that_are_opened_apart_share_the_limits(picture_tree, cache, monkeypatch):
+    files, size = sorted((picture_tree / "id_train").rglob("*.png")), 3 * 32**2
+    reading = Reading(VIEW)
+    monkeypatch.setattr(decoded, "MEMORY", 25 * size)
+    assert decoded.keeping(files, reading, 0.0, others=5) is decoded.in_memory
+    assert decoded.keeping(files, reading, 26 * size, others=6).func is decoded.on_disk
+    assert decoded.keeping(files, reading, 25 * size, others=6).func is decoded.when_asked
 
 
 @pytest.mark.parametrize(("size", "alone"), [(8, True), (256, False)])
@@ -132,23 +155,23 @@ def test_small_files_are_decoded_by_one_thread(tmp_path, size, alone):
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for file in files[:2]:
         Image.fromarray(rng.integers(255, size=(size, size, 3)).astype(np.uint8)).save(file)
-    assert (decoded._threads(files) == 1) == (alone or os.cpu_count() == 1)
+    assert (decoding._threads(files) == 1) == (alone or os.cpu_count() == 1)
     files[2].symlink_to(tmp_path / "nothing")
-    assert decoded._threads(files[2:]) == 1
+    assert decoding._threads(files[2:]) == 1
 
 
 def test_a_fault_of_one_moment_is_not_remembered(picture_tree, limit, monkeypatch):
     """A disk that fails once, or a decoder that was not installed: the file is there, and the same."""
-    bad, decode = picture_tree / "id_train/dark_square/3.png", decoded.decode
+    bad, decode = picture_tree / "id_train/dark_square/3.png", decoding.decode
 
     def failing(file, reading):
         if file == bad:
             raise DataError("input/output error")
         return decode(file, reading)
 
-    monkeypatch.setattr(decoded, "decode", failing)
+    monkeypatch.setattr(decoding, "decode", failing)
     assert load(picture_tree, cache_gib=limit, on_unreadable="skip").id_train.counts(2) == [9, 10]
-    monkeypatch.setattr(decoded, "decode", decode)
+    monkeypatch.setattr(decoding, "decode", decode)
     assert load(picture_tree, cache_gib=limit).id_train.counts(2) == [10, 10]
     without_decoding(monkeypatch)
     assert load(picture_tree, cache_gib=limit).id_train.counts(2) == [10, 10]

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from metaft.config.schema import DataConfig
-from metaft.data import decoded, registry
-from metaft.data.decoded import ImageFiles, Mapped
+from metaft.data import decoded, decoding, registry
+from metaft.data.decoded import ImageFiles
 from metaft.data.duplicates import compared
+from metaft.data.store import Mapped
 from metaft.errors import DataError
 from tests.data.test_folder import VIEW
 from tests.data.test_folder import load as load_folder
@@ -255,7 +256,7 @@ def test_sets_that_memory_does_not_hold(picture_tree, tmp_path, limit, monkeypat
     same(found, load_folder(picture_tree, cache_gib=limit))
     again = pickle.loads(pickle.dumps(found.id_train.source))
     assert torch.equal(again.pixels([3, 1]), found.id_train.source.pixels([3, 1])), "a worker reads the same"
-    monkeypatch.setattr(decoded, "decode", lambda *_: pytest.fail("decoded once more"))
+    monkeypatch.setattr(decoding, "decode", lambda *_: pytest.fail("decoded once more"))
     load(root, cache_gib=limit)
     replaced(root, "train", lambda t: t.select(list(reversed(range(20)))))
     with pytest.raises(pytest.fail.Exception, match="decoded once more"):

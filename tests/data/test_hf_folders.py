@@ -113,12 +113,66 @@ def test_faults_are_named(picture_tree, tmp_path):
     table = root / "train" / "metadata.csv"
     text = table.read_text()
     table.write_text(text.replace("file_name", "file"))
-    assert f"{root / 'train'}: cannot be read (" in (said := fault(root))
-    assert "file_name" in said
+    assert f"{table}: the columns file, label, site; allowed: file_name among the columns" in fault(root)
     table.write_text(text.replace("label", "class"))
     assert "no column 'label'; allowed: " in fault(root)
     first = text.splitlines()[1]
     table.write_text(text.replace(first, ",".join([first.split(",")[0], "", "0"])))
     assert "row 0: no class; allowed: one in each row of 'label'" in fault(root)
-    table.write_text(text.replace("pictures/", "../pictures/"))
-    assert "cannot be read (" in fault(root)
+    table.write_text(text.replace("pictures/", "../pictures/", 1))
+    assert f"{table}, line 2: '../pictures/" in (said := fault(root))
+    assert "which leads out of the folder; allowed: a path below it" in said
+    table.write_text(text)
+    (root / "train" / "pictures" / "metadata.csv").write_text("file_name\n0.png\n")
+    assert "pictures/metadata.csv: the columns file_name; allowed: file_name, label, site" in fault(root)
+    (root / "train" / "pictures" / "metadata.csv").rename(root / "train" / "metadata.jsonl")
+    assert f"{root / 'train' / 'metadata.jsonl'}: beside {table}; allowed: metadata of one form" in fault(root)
+
+
+@pytest.mark.parametrize(
+    ("typed", "known"),
+    [
+        (("007", "7a"), ["007", "7a"]),
+        (("0100", "20"), ["20", "0100"]),
+        (("NA", "None"), ["NA", "None"]),
+        (("2020-01-01", "1e5"), ["1e5", "2020-01-01"]),
+        (("1.0", "0"), ["0", "1"]),
+    ],
+)
+def test_names_are_what_was_typed(picture_tree, tmp_path, typed, known):
+    """Neither numbers nor dates nor nothing, whatever a reader of tables would make of them."""
+    root = described(tmp_path / "set", picture_tree, "csv")
+    retyped(root, typed)
+    splits = load(root, options={"group_key": "site"})
+    assert splits.classes.names == tuple(known)
+    dark = known.index(typed[0].removesuffix(".0"))
+    assert splits.id_train.labels.tolist() == [dark] * 10 + [1 - dark] * 10
+
+
+def test_a_number_typed_in_two_ways_is_refused(picture_tree, tmp_path):
+    root = described(tmp_path / "set", picture_tree, "csv")
+    retyped(root, ("007", "7"))
+    assert "the labels '007' and '7'; allowed: each number written in one way" in fault(root)
+
+
+def retyped(root: Path, typed: tuple[str, str]) -> None:
+    """Other names of the two classes in every table."""
+    for table in root.glob("*/metadata.csv"):
+        text = table.read_text()
+        for name, other in zip(CLASSES, typed, strict=True):
+            text = text.replace(f",{name},", f",{other},")
+        table.write_text(text)
+
+
+def test_tables_in_folders_below_are_read_too(picture_tree, tmp_path, datasets):
+    """In the order of their paths, as the package has it."""
+    root = described(tmp_path / "set", picture_tree, "csv")
+    (root / "train" / "more").mkdir()
+    shutil.copy(next((root / "test" / "pictures").iterdir()), root / "train" / "more" / "one.png")
+    (root / "train" / "more" / "metadata.csv").write_text("file_name,label,site\none.png,dark_square,1\n")
+    theirs = datasets.load_dataset(
+        "imagefolder", data_dir=str(root / "train"), split="train", cache_dir=str(tmp_path / "own")
+    )
+    split = load(root).id_train
+    assert [CLASSES[label] for label in split.labels] == theirs["label"]
+    assert len(split) == 21

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from metaft.config.schema import DataConfig
-from metaft.data import decoded, registry
-from metaft.data.decoded import ImageFiles, Mapped
+from metaft.data import decoded, decoding, registry
+from metaft.data.decoded import ImageFiles
 from metaft.data.duplicates import compared
+from metaft.data.store import Mapped
 from metaft.data.webdataset import expand
 from metaft.data.webdataset import shards as shards_of
 from metaft.errors import DataError
@@ -318,14 +319,14 @@ def test_sets_that_memory_does_not_hold(shards, picture_tree, limit, monkeypatch
     same(found, load_folder(picture_tree, cache_gib=limit))
     again = pickle.loads(pickle.dumps(found.id_train.source))
     assert torch.equal(again.pixels([3, 1]), found.id_train.source.pixels([3, 1])), "a worker reads the same"
-    decode = decoded.decode
-    monkeypatch.setattr(decoded, "decode", lambda *_: pytest.fail("decoded once more"))
+    decode = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *_: pytest.fail("decoded once more"))
     load(shards, cache_gib=limit)
     path = shards / "id_train/2.tar"
     packed(path, dict(reversed(unpacked(path).items())))
     with pytest.raises(pytest.fail.Exception, match="decoded once more"):
         load(shards, cache_gib=limit)
-    monkeypatch.setattr(decoded, "decode", decode)
+    monkeypatch.setattr(decoding, "decode", decode)
     assert load(shards, cache_gib=limit).id_train.labels.tolist() == [0] * 10 + [1] * 10
 
 

@@ -86,7 +86,7 @@ def test_of_hugging_face(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     found = end_of(lambda: trained_as.hugging_face_config(folder / "any.bin"))
     if found is not None:
-        said = trained_as.activation(Contents({}), found)
+        said = trained_as.activation(Contents({}), [], found)
         assert said is None or isinstance(said.quick, bool)
 
 

@@ -14,7 +14,7 @@ from metaft.cost import Cost
 from metaft.report.run import Example, Examples, Kind, Picture, Run
 from metaft.results import HandedBack, Results
 from metaft.score import Score
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 from metaft.search.outcome import Outcome
 from metaft.space import Categorical, Float, Int
 

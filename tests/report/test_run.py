@@ -8,7 +8,8 @@ import pytest
 
 from metaft.report.page import render
 from metaft.report.run import EXAMPLES, WARNINGS, Run, run_in
-from metaft.search.journal import PLACE, Journal, Start
+from metaft.search.journal import PLACE, Journal
+from metaft.search.lines import Start
 from metaft.space import Space
 from tests.report.checker import faults
 from tests.report.runs import DOCUMENT, EVENTS, RECORDS, RICH, SPACE

@@ -27,7 +27,7 @@ from metaft.report.sections import (
     sensitivities,
     trajectories,
 )
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 from metaft.space import Float
 from tests.report.runs import BARE, CLASSES, DOCUMENT, METHODS, OTHER, RECORDS, RICH, SPACE, outcome
 

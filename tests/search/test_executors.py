@@ -18,8 +18,8 @@ from metaft.build.check import faults_of
 from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
-from metaft.search.journal import Journal, Start
-from metaft.search.lines import SUM, Line, made, parsed
+from metaft.search.journal import Journal
+from metaft.search.lines import SUM, Line, Start, made, parsed
 from metaft.search.random import Uniform
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.hypergrad import HypergradSolver

@@ -15,8 +15,8 @@ import pytest
 
 from metaft.errors import BusyError, DataError
 from metaft.search.bilevel import Outcome
-from metaft.search.journal import VERSION, Journal, Lost, Record, Start
-from metaft.search.lines import SUM, checksum
+from metaft.search.journal import VERSION, Journal
+from metaft.search.lines import SUM, Lost, Record, Start, checksum
 from metaft.space import Categorical, Float, Int, Space
 
 HOLD = """

@@ -13,7 +13,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from metaft.search.journal import PLACE, Journal, Record, Start
+from metaft.search.journal import PLACE, Journal
+from metaft.search.lines import Record, Start
 from metaft.search.optuna_export import export, main
 from metaft.search.outcome import Outcome
 from metaft.space import Categorical, Float, Int, Space

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from metaft.errors import DataError
-from metaft.search.journal import PLACE, Journal, Start
+from metaft.search.journal import PLACE, Journal
+from metaft.search.lines import Start
 from metaft.watch.state import Looking
 from tests.watch.folders import PHASES, choosing, comparing, ended, evaluated, opening, searching
 

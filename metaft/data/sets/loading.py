@@ -138,11 +138,14 @@ def _classes(entry: Entry, known: Known, data: DataConfig) -> Classes:
 def _opened(listed: Mapping[str, Listed], tests: Mapping[str, Part], opening: Opening) -> dict[str, Split]:
     """The splits of lists, those of framed pictures without their frames, with the answers of each test."""
     framed = {name: part.border for name, part in tests.items() if part.border}
-    splits = splits_of({name: split for name, split in listed.items() if name not in framed}, opening)
+    counts = {name: len(split.files) for name, split in listed.items()}
+    beside = sum(counts[name] for name in framed)
+    plain = {name: split for name, split in listed.items() if name not in framed}
+    splits = splits_of(plain, replace(opening, others=beside))
     for name, border in framed.items():
-        view = opening.reading.view
-        inner = replace(view, transform=_Cut(border, view.transform))
-        splits |= splits_of({name: listed[name]}, replace(opening, reading=replace(opening.reading, view=inner)))
+        view, others = opening.reading.view, sum(counts.values()) - counts[name]
+        reading = replace(opening.reading, view=replace(view, transform=_Cut(border, view.transform)))
+        splits |= splits_of({name: listed[name]}, replace(opening, reading=reading, others=others))
     for name, part in tests.items():
         if part.answers is not None:
             splits[name] = replace(splits[name], answers=torch.tensor(part.answers()))

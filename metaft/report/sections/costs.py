@@ -10,7 +10,7 @@ from metaft.report import svg
 from metaft.report.charts import Bar, bars
 from metaft.report.markup import NONE
 from metaft.report.run import Run
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 
 KINDS = (
     ("trial", "trials", "c1"),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from metaft.report import svg
 from metaft.report.markup import NONE
 from metaft.report.run import Run, spread_out
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 560.0, 14.0, 330.0
 MARKS = 1500  # of all runs together, at most; there are more trials than one can see

@@ -12,7 +12,7 @@ from metaft.report import charts
 from metaft.report.markup import NONE, paragraph
 from metaft.report.run import Run
 from metaft.report.sections.trajectories import place_in
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 
 SHOWN = 30  # hyperparameters, those with the largest effect
 FEWEST = 8  # trials for ranks to say anything

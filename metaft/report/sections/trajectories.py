@@ -7,7 +7,7 @@ from markupsafe import Markup
 from metaft.report import charts
 from metaft.report.markup import NONE
 from metaft.report.run import Run, spread_out
-from metaft.search.journal import Record
+from metaft.search.lines import Record
 from metaft.space import Dimension
 
 FEW = 16  # hyperparameters that lines tell apart

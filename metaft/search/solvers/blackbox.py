@@ -16,7 +16,8 @@ from metaft.search.evaluations import evaluated, pool
 from metaft.search.executors.pool import Pool
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
-from metaft.search.journal import Journal, Record
+from metaft.search.journal import Journal
+from metaft.search.lines import Record
 from metaft.search.outcome import Outcome
 from metaft.search.sampler import Failed, History, Sampler, Stopped, Told
 from metaft.search.solvers.session import Session

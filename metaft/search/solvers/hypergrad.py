@@ -20,7 +20,8 @@ from metaft.search.evaluations import Evaluation, evaluated, pool
 from metaft.search.executors.pool import Pool
 from metaft.search.executors.serial import Serial
 from metaft.search.executors.work import MakeExecutor
-from metaft.search.journal import Journal, Record
+from metaft.search.journal import Journal
+from metaft.search.lines import Record
 from metaft.search.rates import at_rates
 from metaft.search.solvers.blackbox import BlackBoxSolver
 from metaft.search.solvers.descent import PILOT, Descent

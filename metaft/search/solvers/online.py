@@ -14,7 +14,8 @@ from metaft.config.schema import DescentConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.state import InnerState
 from metaft.search.bilevel import seed_for
-from metaft.search.journal import Journal, Record
+from metaft.search.journal import Journal
+from metaft.search.lines import Record
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.solvers.descent import Descent
 from metaft.training.schedule import warmup_cosine

@@ -19,7 +19,8 @@ from metaft.progress import bar, warn
 from metaft.search.bilevel import BilevelProblem, Budget, Choice, Maturing, Sloped, first_points, folds_of, seed_for
 from metaft.search.evaluations import Differentiation, Evaluated, Evaluation, evaluated
 from metaft.search.executors.pool import Pool
-from metaft.search.journal import Journal, Record, Start
+from metaft.search.journal import Journal
+from metaft.search.lines import Record, Start
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.rates import at_rates
 from metaft.search.stopping import medians, none_left, refuse_hopeless

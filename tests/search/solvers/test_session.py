@@ -10,7 +10,8 @@ import pytest
 from metaft.config.schema import FinalChoice, HypergradConfig
 from metaft.errors import ConfigError, DivergedError, OutOfMemoryError
 from metaft.search.bilevel import Budget
-from metaft.search.journal import Journal, Record
+from metaft.search.journal import Journal
+from metaft.search.lines import Record
 from metaft.search.outcome import Outcome
 from metaft.search.solvers.hypergrad import HypergradSolver
 from metaft.search.solvers.session import finalists, ranked
