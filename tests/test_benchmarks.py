@@ -278,6 +278,7 @@ def test_optuna_searches_our_spaces(benchmarks):
     assert sum(p["kind"] == "b" for p in points[20:]) > 12
 
 
+@pytest.mark.full
 def test_peers_and_plain_training_have_the_loop_that_is_measured(benchmarks):
     """In float64 the elementary peer, torch's AdamW and `unroll` are the same to rounding."""
     innerloop, peers = (importlib.import_module(f"shared.{name}") for name in ("innerloop", "peers"))

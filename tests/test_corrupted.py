@@ -33,6 +33,7 @@ def test_from_settings(picture_tree, tmp_path, monkeypatch, capsys):
     assert "Did you mean 'fog'?" in capsys.readouterr().err
 
 
+@pytest.mark.full
 def test_from_objects(toy):  # noqa: F811
     splits = {"id_train": Squares(24, 0), "id_val": Squares(8, 1)}
     own = {"model": toy["model"], "tokenizer": toy["tokenizer"], "classnames": CLASSES, "splits": splits}

@@ -164,6 +164,7 @@ def registered(monkeypatch, tmp_path):
         monkeypatch.setitem(registry, name, kind)
 
 
+@pytest.mark.full
 def test_by_values(tmp_path):
     own = ("search.executor=dummy", "search.trials=2", "search.method=dummy_hook", "objective.terms=[dummy, kd]")
     methods = "evaluation.methods=[dummy, dummy_hook, autoft]"

@@ -216,9 +216,8 @@ def whole_and_in_parts(metaft, words, monkeypatch) -> list[str]:
     return stopped
 
 
-@pytest.mark.parametrize(
-    "trained", [("autoft",), pytest.param(("ft", "wise_ft", "ftp", "autoft"), marks=pytest.mark.full)], ids=len
-)
+@pytest.mark.full
+@pytest.mark.parametrize("trained", [("autoft",), ("ft", "wise_ft", "ftp", "autoft")], ids=len)
 def test_a_training_is_taken_up_in_the_middle(metaft, tmp_path, monkeypatch, trained):
     """Every method of the run, each interrupted once at its first check."""
     methods = f"evaluation.methods=[zero_shot, {', '.join(trained)}]"
@@ -266,6 +265,7 @@ def test_the_model_that_the_settings_name_is_handed_back(metaft, tmp_path):
     torch.testing.assert_close(exported["visual.proj"], theirs["clip.visual.proj"])
 
 
+@pytest.mark.full
 def test_a_metric_is_what_a_run_chooses_by_and_tells_first(metaft, tmp_path, capsys):
     words = ("--mode", "random", "search.trials=2", "evaluation.methods=[zero_shot, ft]", "search.metric=macro_f1")
     assert metaft(*words, "--out", "run") == 0
@@ -284,6 +284,7 @@ def test_a_metric_is_what_a_run_chooses_by_and_tells_first(metaft, tmp_path, cap
     assert [o["metric"] for o in outcomes] == pytest.approx([1 - o["loss"] for o in outcomes])
 
 
+@pytest.mark.full
 def test_a_training_state_that_cannot_be_read_is_named(metaft, tmp_path, monkeypatch, capsys):
     save = Checkpoints.save
 

@@ -48,7 +48,12 @@ def test_the_whole_way_on_the_tests_is_for_the_eye_alone(work):
     for name, alpha in (("zero_shot", 0.0), ("ft", 1.0), ("wise_ft", chosen["alpha"])):
         (mix,) = (mix for mix in way if mix["alpha"] == alpha)
         assert mix["accuracy"] == {split: score.metrics["accuracy"] for split, score in scores[name].items()}
-    for shown, expected in ((True, way), (False, None)):
+
+
+@pytest.mark.full
+def test_the_whole_way_is_measured_where_it_is_asked_for(work):
+    fitted = fits(work)
+    for shown, expected in ((True, curve(work, fitted)), (False, None)):
         asked = replace(work, cfg=config.load(None, [*SMALL, f"evaluation.curve={str(shown).lower()}"]))
         assert Comparison.of(asked, fitted, lambda _: None).row("wise_ft").curve == expected
 

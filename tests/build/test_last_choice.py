@@ -156,6 +156,7 @@ def test_it_changes_nothing_that_a_person_has_settled(both_work, word):
     assert settled(replace(both_work, cfg=cfg), FOUND, SimpleNamespace()) == (FOUND, None)
 
 
+@pytest.mark.full
 def test_the_share_stays_in_its_range(both_work, monkeypatch):
     rising = {alpha: Rated(alpha, 0.5, alpha) for alpha in ALPHAS}
     monkeypatch.setattr(Way, "rated", lambda self, data, context: rising)

@@ -53,6 +53,7 @@ def test_each_part_has_no_weight_in_its_turn_anywhere():
     assert dict(parts(Objective({"ce": 1.0, "kd": 0.0}, 1e-3, 0.1))) == {}, "nothing would be left"
 
 
+@pytest.mark.full
 def test_it_is_what_fine_tunes_without_a_part_reach_by_folds(trains):
     """Against fits of their own, judged fold by fold; without tests it is the same."""
     learned = Objective({"ce": 1.0, "l2init": 0.5}, 1e-3, 0.1, sources={"ood_val": 2.0})

@@ -15,6 +15,7 @@ from metaft.data import decoded, objects
 from metaft.data.draws import hold_out
 from metaft.data.duplicates import compared, contents_of, shared_images
 from metaft.errors import DataError
+from tests.conftest import by_default
 from tests.data.suites import load
 from tests.data.test_folder import load as folder
 from tests.data.test_objects import opened
@@ -114,7 +115,7 @@ def test_a_workspace_is_refused(picture_tree):
         build.workspace(cfg)
 
 
-@pytest.mark.parametrize("name", ["shapes", "digits"])
+@pytest.mark.parametrize("name", by_default(("digits",), ["shapes", "digits"]))
 def test_embedded_suites_deal_each_picture_once_and_are_compared_fast(name):
     splits = load(name, id_train=2000, id_val=600, ood_val=300, test=600)
     start = perf_counter()

@@ -18,7 +18,7 @@ from metaft.shell import answered
 
 T = TypeVar("T")
 S = TypeVar("S", str, bytes)
-FEW, FEWER = 300, 150
+FEW, FEWER = 100, 50
 MANY = int(os.environ.get("FUZZ", "1000"))  # cases of a kind in full runs
 SLOW = MANY // 50  # of those that open a model or run a search
 HANG = timedelta(seconds=10)

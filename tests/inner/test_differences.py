@@ -17,6 +17,7 @@ from metaft.inner.step import Step
 from metaft.inner.storage import GIB
 from metaft.objective.registry import TERMS, Term
 from metaft.training.batches import SourceBatch
+from tests.conftest import by_default
 from tests.inner.problems import BETAS, EPS, TOWERS, T, hooked, loss_of, problem, tiny
 from tests.inner.test_step import KNOBS, Filled
 
@@ -34,9 +35,10 @@ def differ(case, estimator=None, **changes):
     return max(abs(float(close[name] / exact[name]) - 1) for name in exact)
 
 
-@pytest.mark.parametrize(("tower", "by_group"), CASES.values(), ids=CASES)
-def test_agrees_with_the_exact_derivative(tower, by_group):
+@pytest.mark.parametrize("name", by_default(("vit", "vit by group"), CASES))
+def test_agrees_with_the_exact_derivative(name):
     """All terms and all hyperparameters; the spacing is found."""
+    tower, by_group = CASES[name]
     case = problem(tower, by_group=by_group)
     assert set(TERMS) <= set(case.h)
     settled = Differences("both").settled(case.loop())
@@ -130,6 +132,7 @@ def test_in_float32_the_error_is_that_of_the_precision():
     assert Differences("auto").settled(loop) == one  # which is good enough
 
 
+@pytest.mark.full
 def test_in_bfloat16_the_error_is_found():
     """The forward pass rounds to 8 bits, which puts the exact derivative as wrong, too."""
     _, loop, error = rounded("bfloat16")

@@ -9,13 +9,14 @@ from metaft.inner.loop import Footprint, Trace
 from metaft.inner.storage import GIB
 from metaft.inner.unroll import Truncated, Unroll
 from metaft.objective.registry import TERMS
+from tests.conftest import by_default
 from tests.inner.problems import BY_GROUP, H, Problem, T, problem, tiny
 from tests.inner.twin import twin_hypergradient
 
 CASES = {"vit": ("vit", False), "vit by group": ("vit", True), "resnet": ("resnet", False)}
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=by_default(("vit", "vit by group"), CASES))
 def case(request) -> Problem:
     tower, by_group = CASES[request.param]
     return problem(tower, by_group=by_group)

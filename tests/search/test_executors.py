@@ -49,11 +49,6 @@ def seed_with_one_death(trials: int) -> int:
     raise AssertionError("no such seed")
 
 
-SMALL_OR_FULL = pytest.mark.parametrize(
-    ("trial_count", "workers"), [(5, 1), pytest.param(10, 2, marks=pytest.mark.full)], ids=["small", "full"]
-)
-
-
 def test_processes_give_what_one_process_gives():
     here, there = Journal(), Journal()
     one = BlackBoxSolver(Uniform).solve(Bowl(noise=0.1), Budget(trials=9), here)
@@ -63,7 +58,8 @@ def test_processes_give_what_one_process_gives():
     assert len(there.starts) == 9
 
 
-@SMALL_OR_FULL
+@pytest.mark.full
+@pytest.mark.parametrize(("trial_count", "workers"), [(5, 1), (10, 2)])
 def test_a_worker_may_die_once(tmp_path, capsys, trial_count, workers):
     journal, plain, budget = Journal(), Journal(), Budget(trials=trial_count)
     executor = on("processes", partial(mortal, tmp_path, False), workers)
@@ -157,6 +153,7 @@ def test_failures_are_alike_everywhere(executor):
     assert {r.outcome.reason for r in trials(journal) if r.params["x"] > 0.8} == {"ArithmeticError: no luck"}
 
 
+@pytest.mark.full
 def test_errors_of_a_worker_are_raised_here():
     executor = on("processes", unmakeable, workers=1)
     with pytest.raises(WorkerError, match="no data for cpu") as caught:

@@ -7,10 +7,9 @@ import json
 import pytest
 
 from metaft.run import main
-from tests.conftest import JUDGE
+from tests.conftest import JUDGE, by_default
 from tests.data.sets.miniatures import MAKERS
 
-OTHERS = [name for name in MAKERS if name != "imagenet"]
 SMALL = (
     *JUDGE,
     *("inner.steps=2", "inner.batch_size=8", "search.trials=2", "search.candidates=1", "finetune.epochs=1"),
@@ -18,7 +17,7 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("name", ["imagenet", *(pytest.param(name, marks=pytest.mark.full) for name in OTHERS)])
+@pytest.mark.parametrize("name", by_default(("cifar10",), MAKERS))
 def test_a_run(name, tmp_path, capsys):
     MAKERS[name](tmp_path / "data")
     short = tmp_path / "templates.txt"

@@ -33,6 +33,7 @@ def test_autoft_end_is_a_training_whose_objective_has_no_share(few, short):
     assert same(whole.model("autoft_end"), whole.model("autoft"))
 
 
+@pytest.mark.full
 def test_each_fold_begins_and_ends_apart_from_what_judges_it(few, short):
     learned = Objective({"ce": 1.0}, 1e-3, 0.1, head="linear_probe_ood_val", sources={"ood_val": 1.0})
     events: list[dict] = []

@@ -57,6 +57,7 @@ def test_its_knobs_are_chosen_by_cross_validation(work, data, logged):
     assert context.chosen == {name: best[name] for name in GRID}
 
 
+@pytest.mark.full
 def test_a_set_knob_narrows_the_choice(work, data, logged):
     context, events = logged
     METHODS[NAME].fit(work.fresh(), data, context.with_knobs(NAME, {"weight": 2.0}))
@@ -70,6 +71,7 @@ def test_where_ood_val_cannot_be_split(work, data, logged):
     assert context.chosen == UNJUDGED
 
 
+@pytest.mark.full
 def test_values_that_diverge_are_passed_over(work, data, logged, monkeypatch):
     context, events = logged
     train = ft_ood_val.train
