@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from markupsafe import Markup
 
 from metaft.report import svg
 
 ROW, TOP = 19.0, 12.0
+LETTER, LINE = 6.5, 12.0  # a letter's width and a line's height, in small print
 COLOURS = 7
 
 
@@ -72,7 +74,10 @@ def lines(series: Sequence[Series], title: str, told: str, below: str, beside: s
 def heat(
     rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[tuple[float, str]]], title: str, told: str
 ) -> Markup:
-    """A map of (share in [0, 1], what is told): the larger a share, the fuller its colour."""
+    """A map of (share in [0, 1], what is told): the larger a share, the fuller its colour.
+
+    Columns whose names are too long for them have them upright; those too narrow have one every few.
+    """
     left, size = 190.0, 15.0 if len(rows) > 20 else 22.0
     width = min(44.0, (svg.WIDTH - left - 10) / max(len(columns), 1))
     parts = [Markup()]
@@ -80,8 +85,12 @@ def heat(
         parts.append(svg.text(left - 8, TOP + size * (i + 0.5) + 4, name, "end small"))
         for j, (share, words) in enumerate(row):
             parts.append(svg.box(left + width * j, TOP + size * i, width - 1, size - 1, "c1", words, share))
-    bottom, every = TOP + size * len(rows), -(-40 // int(width + 1)) if width < 40 else 1
+    bottom, longest = TOP + size * len(rows), LETTER * max(map(len, columns), default=0)
+    upright = longest > width
+    every = ceil(LINE / width) if upright else 1
     for j, name in enumerate(columns):
         if j % every == 0:
-            parts.append(svg.text(left + width * (j + 0.5), bottom + 14, name, "middle small"))
-    return svg.figure(bottom + 24, parts, title, told)
+            middle = left + width * (j + 0.5)
+            x, y, how = (middle + 4, bottom + 6, "end small") if upright else (middle, bottom + 14, "middle small")
+            parts.append(svg.text(x, y, name, how, turn=upright))
+    return svg.figure(bottom + 10 + (longest if upright else 14), parts, title, told)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from metaft.report import svg
-from metaft.report.charts import Bar, Series, bars, heat, lines
+from metaft.report.charts import LINE, Bar, Series, bars, heat, lines
 from metaft.report.estimates import Estimate
 from metaft.report.sections.id_ood import Point, pareto
 
@@ -111,3 +111,16 @@ def test_lines_and_maps_tell_every_point():
         ("0.50", "half"),
         ("1.00", "more"),
     ]
+
+
+def test_names_that_are_too_long_for_their_columns_stand_upright():
+    names = ["block.0.attn", "head"]
+    cells = [[(0.0, ""), (1.0, "")]]
+    drawn = ElementTree.fromstring(str(heat(["a"], names, cells, "t", "w")))
+    turned = [e for e in drawn.findall(".//text") if e.get("transform", "").startswith("rotate(-90")]
+    assert [e.text for e in turned] == names
+    assert not ElementTree.fromstring(str(heat(["a"], ["1", "2"], cells, "t", "w"))).findall(".//text[@transform]")
+    many = [f"trial {i}" for i in range(200)]
+    drawn = ElementTree.fromstring(str(heat(["a"], many, [[(0.0, "")] * 200], "t", "w")))
+    places = sorted(float(e.get("x")) for e in drawn.findall(".//text[@transform]"))
+    assert min(b - a for a, b in pairwise(places)) >= LINE

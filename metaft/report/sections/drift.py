@@ -31,8 +31,7 @@ def body(run: Run) -> Markup:
         "The L2 distance of the weights of each parameter group to theta_0, the fullest colour the farthest in its "
         "column; point at a field for the number."
     )
-    short = [group.replace("block.", "").replace("attn", "a").replace("mlp", "m")[:5] for group in groups]
-    return heat(list(weights), short, cells, "Drift of weights by parameter group", told) + rows
+    return heat(list(weights), groups, cells, "Drift of weights by parameter group", told) + rows
 
 
 def _known(value: object) -> bool:

@@ -92,8 +92,7 @@ def _matrix(counts: Counter[tuple[int, int]], names: Sequence[str], where: str) 
         for i in range(len(names))
     ]
     told = f"Rows: what images show; columns, in the same order: what {where} names them; the share of a row."
-    short = [name[:4] for name in names]
-    return heat(names, short, cells, "Confusions", told)
+    return heat(names, names, cells, "Confusions", told)
 
 
 def _class(names: Sequence[str], number: int) -> str:
