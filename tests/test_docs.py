@@ -147,4 +147,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", settings, "--site-dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "docs/tutorial/index.html").exists()
+    page = tmp_path / "docs/tutorial/index.html"
+    parts = re.findall(r'(?:href|src)="(?!http)([^"]+\.(?:css|js))"', page.read_text())
+    assert {part.rpartition(".")[2] for part in parts} == {"css", "js"}
+    for part in parts:
+        assert (page.parent / part).is_file(), part
