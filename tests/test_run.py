@@ -95,6 +95,7 @@ def metaft(tmp_path, monkeypatch):
         pytest.param("hypergrad", ALL, marks=pytest.mark.full),
         ("tpe", ("zero_shot", "autoft")),
         pytest.param("random", ("zero_shot", "autoft"), marks=pytest.mark.full),
+        pytest.param("optuna-gp", ("zero_shot", "autoft"), marks=pytest.mark.full),
         pytest.param("tpe", ALL, marks=pytest.mark.full),
         pytest.param("random", ALL, marks=pytest.mark.full),
     ],

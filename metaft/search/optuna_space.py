@@ -66,10 +66,12 @@ def axis(name: str, of: BaseDistribution) -> Axis:
     if isinstance(of, IntDistribution) and of.log:
         return Axis(Int(name, of.low, of.high, log=True), int, int)
     assert isinstance(of, FloatDistribution | IntDistribution), "Optuna has no others"
-    low, step = of.low, of.step
+    low, high, step = of.low, of.high, of.step
     assert step is not None
     return Axis(
-        Int(name, 0, round((of.high - low) / step)), lambda v: round((v - low) / step), lambda k: low + k * step
+        Int(name, 0, round((high - low) / step)),
+        lambda v: round((v - low) / step),
+        lambda k: min(low + k * step, high),  # of rounding
     )
 
 
