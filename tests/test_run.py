@@ -110,6 +110,7 @@ def test_a_whole_run(ended, mode, methods):
     assert set(results["methods"]) == methods
     assert results["provenance"]["suite"] == {"format": "digits", "version": SUITE_VERSION}
     assert results["provenance"]["metric"] == "accuracy"
+    assert ("optuna" in results["provenance"]["versions"]) == mode.startswith("optuna")
     for method in results["methods"].values():
         assert set(method) == SPLITS
         for split in method.values():
