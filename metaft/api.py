@@ -89,7 +89,7 @@ def search(settings: Settings = None, *, mode: str | None = None, **objects: Unp
 
     Args:
         settings: a YAML file, a dict (nested, or with dotted keys) or a `Config`; None: the embedded example.
-        mode: hypergrad, tpe or random; by default that of the settings, else hypergrad.
+        mode: hypergrad, or a sampler such as tpe; by default that of the settings, else hypergrad.
         objects: see `metaft.build.objects.Objects`; test splits are not needed.
 
     Raises:

@@ -37,7 +37,7 @@ from metaft.search.bilevel import Budget, Solver
 from metaft.search.journal import Journal
 from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.problem.judging import named_loss
-from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
+from metaft.search.registry import HYPERGRAD, OUTER_LOSSES, modes
 from metaft.search.solvers.blackbox import earlier
 from metaft.search.solvers.online import window_faults
 
@@ -94,7 +94,7 @@ def prepared(work: Workspace) -> Search:
     """
     cfg, reason = work.cfg, unsplit(work)
     if cfg.search.mode is None:
-        raise ConfigError([Fault("search.mode", "nothing given, and no objective is there", "hypergrad, tpe, random")])
+        raise ConfigError([Fault("search.mode", "nothing given, and no objective is there", ", ".join(modes()))])
     if reason is not None and cfg.search.use_ood_labels == "auto":
         note(f"{reason}; its labels judge, and are not trained on")
     if worst_of_one(work):

@@ -19,6 +19,7 @@ import torch
 from metaft.build.workspace import Workspace
 from metaft.config.read import flatten
 from metaft.config.schema import MOVABLE, Config
+from metaft.search.registry import SAMPLERS
 from metaft.tensors import digest
 
 PACKAGES = ("metaft", "torch", "torchvision", "higher", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pydantic")
@@ -30,7 +31,7 @@ def provenance(work: Workspace) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _packages(work.cfg)}},
         "commit": _commit(),
         "device": {"type": device.type, "name": name, "threads": torch.get_num_threads()},
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -49,7 +50,7 @@ def identity(work: Workspace) -> dict[str, dict[str, Any]]:
     """
     known = work.splits.classes
     classes = hashlib.sha256("\n".join([*known.names, "", *known.templates]).encode()).hexdigest()[:16]
-    code = {p: _version(p) for p in PACKAGES if p != "metaft"}
+    code = {p: _version(p) for p in _packages(work.cfg) if p != "metaft"}
     return {
         "settings": fixed_settings(work.cfg),
         "data": {"classes": {"n": len(known.names), "sha256": classes}, **work.fingerprints},
@@ -76,6 +77,12 @@ def _source() -> str:
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         total.update(file.read_bytes())
     return total.hexdigest()[:16]
+
+
+def _packages(cfg: Config) -> tuple[str, ...]:
+    """The packages whose versions results may depend on: these, and that of the sampler."""
+    sampler = SAMPLERS.get(cfg.search.mode or "")
+    return PACKAGES if sampler is None or sampler.package is None else (*PACKAGES, sampler.package)
 
 
 def _version(package: str) -> str | None:

@@ -24,6 +24,7 @@ from metaft import ranks
 from metaft.errors import ConfigError, DivergedError, Fault, unknown
 from metaft.listings import LISTS
 from metaft.runfiles import PAGE, SETTINGS, SUMMARY
+from metaft.search.registry import modes
 from metaft.shell import answered, leave
 
 PROG = "python -m metaft.run"
@@ -78,7 +79,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as inner.steps=7")
-    parser.add_argument("--mode", metavar="MODE", help="hypergrad, tpe or random")
+    parser.add_argument("--mode", metavar="MODE", help="hypergrad, or a sampler: tpe, random or one of Optuna's")
     parser.add_argument("--config", type=_place, metavar="FILE", help="YAML settings; default: toy CLIP on digits")
     parser.add_argument("--out", type=_place, metavar="DIR", help="run folder; default: a new one in runs/")
     parser.add_argument("--resume", type=_place, metavar="DIR", help="go on with an interrupted run")
@@ -216,7 +217,7 @@ def _settings(args: argparse.Namespace) -> tuple[Config, Source]:
         faults += _changed(load(path), cfg)
     needs_mode = not (args.objective or args.validate or args.print_config or begun)
     if needs_mode and cfg.search.mode is None and not faults:
-        faults.append(Fault("--mode", "nothing given", "hypergrad, tpe, random"))
+        faults.append(Fault("--mode", "nothing given", ", ".join(modes())))
     if faults:
         raise ConfigError(faults)
     if begun:

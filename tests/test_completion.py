@@ -72,7 +72,7 @@ def test_zsh_is_given_commands_and_names(capsys):
     assert main(["--print-completion", "zsh"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("#compdef metaft\n")
-    for part in ("predict:", "(hypergrad tpe random)", "_files -/", "finetune.accumulate="):
+    for part in ("predict:", "(hypergrad tpe random optuna-tpe ", "_files -/", "finetune.accumulate="):
         assert part in text
 
 

@@ -95,6 +95,7 @@ def metaft(tmp_path, monkeypatch):
         pytest.param("hypergrad", ALL, marks=pytest.mark.full),
         ("tpe", ("zero_shot", "autoft")),
         pytest.param("random", ("zero_shot", "autoft"), marks=pytest.mark.full),
+        pytest.param("optuna-gp", ("zero_shot", "autoft"), marks=pytest.mark.full),
         pytest.param("tpe", ALL, marks=pytest.mark.full),
         pytest.param("random", ALL, marks=pytest.mark.full),
     ],
@@ -109,6 +110,7 @@ def test_a_whole_run(ended, mode, methods):
     assert set(results["methods"]) == methods
     assert results["provenance"]["suite"] == {"format": "digits", "version": SUITE_VERSION}
     assert results["provenance"]["metric"] == "accuracy"
+    assert ("optuna" in results["provenance"]["versions"]) == mode.startswith("optuna")
     for method in results["methods"].values():
         assert set(method) == SPLITS
         for split in method.values():

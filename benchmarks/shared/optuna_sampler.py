@@ -10,9 +10,9 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from metaft.search.optuna_space import distribution
+from metaft.search.optuna_space import coordinate, searched, value_at
 from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, AskTell, History
-from metaft.space import Categorical, Float, Int, Space
+from metaft.space import Space
 
 STATES = {OK: TrialState.COMPLETE, STOPPED: TrialState.COMPLETE, BAD: TrialState.FAIL, RUNNING: TrialState.RUNNING}
 
@@ -26,8 +26,7 @@ class OptunaTPE(AskTell):
     def __init__(self, space: Space, seed: int = 0) -> None:
         super().__init__(space)
         self._seed = seed
-        unit = optuna.distributions.FloatDistribution(0.0, 1.0)
-        self._distributions = {d.name: unit if isinstance(d, Float) else distribution(d) for d in space}
+        self._distributions = {d.name: searched(d) for d in space}
 
     def propose(self, history: History, number: int) -> dict[str, Any]:
         """What Optuna suggests after these trials, of which those without a value have failed."""
@@ -35,23 +34,14 @@ class OptunaTPE(AskTell):
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         study.add_trials([self._trial(*row) for row in zip(history.x, history.kind, history.y, strict=True)])
         params = study.ask(self._distributions).params
-        return {d.name: _outside(d, params[d.name]) for d in self.space}
+        u = [coordinate(d, params[d.name]) for d in self.space]
+        return self.space.plain(torch.tensor(u, dtype=torch.float64))
 
     def _trial(self, u: np.ndarray, kind: int, y: float) -> optuna.trial.FrozenTrial:
         state = STATES[kind]
         return optuna.create_trial(
-            params={d.name: _inside(d, float(x)) for d, x in zip(self.space, u, strict=True)},
+            params={d.name: value_at(d, float(x)) for d, x in zip(self.space, u, strict=True)},
             distributions=self._distributions,
             value=float(y) if math.isfinite(y) else None,
             state=state,
         )
-
-
-def _inside(dimension: Float | Int | Categorical, u: float) -> Any:
-    return u if isinstance(dimension, Float) else dimension.from_unit(torch.tensor(u, dtype=torch.float64))
-
-
-def _outside(dimension: Float | Int | Categorical, value: Any) -> Any:
-    if not isinstance(dimension, Float):
-        return value
-    return float(dimension.from_unit(torch.tensor(value, dtype=torch.float64)))

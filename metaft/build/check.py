@@ -24,7 +24,7 @@ from metaft.objective.heads import AUTO, HEADS
 from metaft.objective.registry import TERMS
 from metaft.search.executors.registry import EXECUTORS, SERIAL
 from metaft.search.registry import AUTO as BY_METRIC
-from metaft.search.registry import HYPERGRAD, OUTER_LOSSES
+from metaft.search.registry import HYPERGRAD, OUTER_LOSSES, SAMPLERS
 from metaft.space import SCALES
 from metaft.trackers.registry import TRACKERS
 
@@ -53,6 +53,7 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
         *_bounds(cfg),
         *_values(cfg),
         *_solver(cfg),
+        *_sampler(cfg),
         *_workers(cfg),
         *_trackers(cfg),
         *_knobs(cfg),
@@ -121,7 +122,7 @@ def _knobs(cfg: Config) -> list[Fault]:
 def _solver(cfg: Config) -> list[Fault]:
     """Faults of search settings that the solver of `search.mode` cannot use."""
     search, gradients = cfg.search, cfg.search.mode == HYPERGRAD
-    sampled, head = search.mode not in (None, HYPERGRAD), cfg.objective.head
+    sampler, head = SAMPLERS.get(search.mode or ""), cfg.objective.head
     apart = ", ".join((AUTO, *(name for name, registered in HEADS.items() if not registered.fits_ood_val)))
     rules = [
         (
@@ -137,7 +138,7 @@ def _solver(cfg: Config) -> list[Fault]:
             Fault("search.stop_hopeless", "true with hypergrad", "false, or --mode tpe or random"),
         ),
         (
-            sampled and search.init == "tpe",
+            sampler is not None and search.init == "tpe",
             Fault("search.init", f"'tpe' with {search.mode}", "recipe, or --mode hypergrad"),
         ),
         (
@@ -153,11 +154,21 @@ def _solver(cfg: Config) -> list[Fault]:
             Fault("search.use_ood_labels", "'train' with search.outer_data id_val", "judge or auto"),
         ),
         (
-            search.mode in (HYPERGRAD, "random") and search.warm_start is not None,
+            (gradients or (sampler is not None and not sampler.learns)) and search.warm_start is not None,
             Fault("search.warm_start", f"given with {search.mode}", "null, or --mode tpe"),
         ),
     ]
     return [fault for broken, fault in rules if broken]
+
+
+def _sampler(cfg: Config) -> list[Fault]:
+    """The fault of a sampler whose package is not installed."""
+    sampler = SAMPLERS.get(cfg.search.mode or "")
+    if sampler is None or sampler.installed:
+        return []
+    there = [HYPERGRAD, *(name for name, kind in SAMPLERS.items() if kind.installed)]
+    allowed = ", ".join([*there, f"or pip install 'metaft[{sampler.package}]'"])
+    return [Fault("search.mode", f"{cfg.search.mode!r}, which is not installed", allowed)]
 
 
 def _workers(cfg: Config) -> list[Fault]:

@@ -36,7 +36,7 @@ class OuterConfig(Section):
 class SearchConfig(FinalChoice, OuterConfig, WorkersConfig):
     """How long to search, where, and what counts as better. The first budget reached ends the search."""
 
-    mode: str | None = None  # hypergrad, or a sampler of the registry: tpe, random
+    mode: str | None = None  # hypergrad, or a sampler: tpe, random, optuna-tpe, optuna-gp, optuna-qmc
     trials: Count | None = None  # evaluations; null: as many as the other budgets hold
     seconds: float | None = Field(60.0, gt=0, le=limits.SECONDS)  # of the search alone
     step_equivalents: float | None = Field(2000.0, gt=0, le=limits.TOTAL)  # cost in plain inner steps
@@ -44,7 +44,7 @@ class SearchConfig(FinalChoice, OuterConfig, WorkersConfig):
     init_share: float = Field(0.3, gt=0, lt=1)  # the share of the budget for that TPE
     method: str | None = None  # a hook in every inner step and in autoft's fine-tune; its real knobs are searched too
     stop_hopeless: bool = False  # stop trials above the median outer loss of the others at half time
-    warm_start: Place | None = None  # the folder of an earlier run of the same space, whose trials tpe learns from
+    warm_start: Place | None = None  # the folder of an earlier run of the same space, to learn from
 
     @field_validator("mode")
     @classmethod

@@ -1,10 +1,11 @@
-"""Our Tree-structured Parzen Estimator as a sampler of Optuna."""
+"""Our samplers, the Tree-structured Parzen Estimator above all, as samplers of Optuna."""
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from zlib import crc32
 
@@ -16,8 +17,9 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from metaft.search.optuna_space import Axis, axis, space
-from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, History
+from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, History, Sampler
 from metaft.search.tpe.tpe import TPE
+from metaft.space import Space
 
 KINDS = {
     TrialState.COMPLETE: OK,
@@ -27,8 +29,8 @@ KINDS = {
 }
 
 
-class TPESampler(BaseSampler):
-    """`metaft.TPE` for studies with one objective.
+class OwnSampler(BaseSampler):
+    """A sampler of ours for studies with one objective.
 
     Parameters that all trials with a value had are proposed together, others each by itself; a parameter that a trial
     had with another range or other choices is another one. Trials that failed count as bad, unlike with samplers of
@@ -36,20 +38,13 @@ class TPESampler(BaseSampler):
     trials, the seed and the trial's number.
 
     Args:
+        make: a sampler from a space and a seed.
         seed: of all draws; None: one by chance.
-        options: of `TPE`: startup, candidates, multivariate, weights.
-
-    >>> import optuna
-    >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
-    >>> study = optuna.create_study(sampler=TPESampler(seed=0))
-    >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=40)
-    >>> abs(study.best_params["x"]) < 0.05
-    True
     """
 
-    def __init__(self, seed: int | None = None, **options: Any) -> None:
+    def __init__(self, make: Callable[[Space, int], Sampler], seed: int | None = None) -> None:
+        self._make = make
         self._seed = secrets.randbits(32) if seed is None else seed
-        self._options = options
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The distributions that all trials with a value had, without those of one value."""
@@ -82,16 +77,35 @@ class TPESampler(BaseSampler):
     def _proposed(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution], seed: int
     ) -> dict[str, Any]:
-        """What TPE proposes after the other trials of these parameters."""
+        """What the sampler proposes after the other trials of these parameters."""
         axes = {name: axis(name, of) for name, of in search_space.items()}
         others = [
             other
             for other in study.get_trials(deepcopy=False, states=tuple(KINDS))
             if other.number != trial.number and all(other.distributions.get(n) == of for n, of in search_space.items())
         ]
-        sampler = TPE(space(axes), seed, **self._options)
+        sampler = self._make(space(axes), seed)
         params = sampler.propose(_history(others, axes, study.direction), trial.number)
         return {name: axes[name].outward(value) for name, value in params.items()}
+
+
+class TPESampler(OwnSampler):
+    """`metaft.TPE` for studies with one objective; see `OwnSampler`.
+
+    Args:
+        seed: of all draws; None: one by chance.
+        options: of `TPE`: startup, candidates, multivariate, weights.
+
+    >>> import optuna
+    >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+    >>> study = optuna.create_study(sampler=TPESampler(seed=0))
+    >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=40)
+    >>> abs(study.best_params["x"]) < 0.05
+    True
+    """
+
+    def __init__(self, seed: int | None = None, **options: Any) -> None:
+        super().__init__(partial(TPE, **options), seed)
 
 
 def _refuse_several(study: Study) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metaft.space import Categorical, Dimension, Float, Int, Space
@@ -18,6 +19,21 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     if isinstance(dimension, Int):
         return IntDistribution(dimension.low, dimension.high, log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def searched(dimension: Dimension) -> BaseDistribution:
+    """A dimension as samplers of Optuna's search it: a real one in the unit interval, whatever its scale."""
+    return FloatDistribution(0.0, 1.0) if isinstance(dimension, Float) else distribution(dimension)
+
+
+def value_at(dimension: Dimension, u: float) -> Any:
+    """A coordinate in [0, 1] as a value of what is searched."""
+    return u if isinstance(dimension, Float) else dimension.from_unit(torch.tensor(u, dtype=torch.float64))
+
+
+def coordinate(dimension: Dimension, value: Any) -> float:
+    """The inverse of `value_at`."""
+    return float(value) if isinstance(dimension, Float) else dimension.to_unit(value)
 
 
 @dataclass(frozen=True)
@@ -50,10 +66,12 @@ def axis(name: str, of: BaseDistribution) -> Axis:
     if isinstance(of, IntDistribution) and of.log:
         return Axis(Int(name, of.low, of.high, log=True), int, int)
     assert isinstance(of, FloatDistribution | IntDistribution), "Optuna has no others"
-    low, step = of.low, of.step
+    low, high, step = of.low, of.high, of.step
     assert step is not None
     return Axis(
-        Int(name, 0, round((of.high - low) / step)), lambda v: round((v - low) / step), lambda k: low + k * step
+        Int(name, 0, round((high - low) / step)),
+        lambda v: round((v - low) / step),
+        lambda k: min(low + k * step, high),  # of rounding
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from metaft.lazy import Lazy
@@ -23,16 +24,32 @@ class SamplerKind:
     Args:
         make: (space, seed, **options) to a sampler (see `metaft.search.sampler`).
         section: the section of the settings that holds its options; None where it has none.
+        learns: whether its proposals depend on earlier trials.
+        package: one that it needs beside metaft's own, and the extra that installs it.
     """
 
     description: str
     make: Callable[..., Any]
     section: str | None = None
+    learns: bool = True
+    package: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether its package is there."""
+        return self.package is None or find_spec(self.package) is not None
 
 
 SAMPLERS: dict[str, SamplerKind] = {
     "tpe": SamplerKind("Tree-structured Parzen Estimator", Lazy("metaft.search.tpe:TPE"), "tpe"),
-    "random": SamplerKind("uniform points of the unit cube", Lazy("metaft.search.random:Uniform")),
+    "random": SamplerKind("uniform points of the unit cube", Lazy("metaft.search.random:Uniform"), learns=False),
+    "optuna-tpe": SamplerKind(
+        "Optuna's Tree-structured Parzen Estimator", Lazy("metaft.search.from_optuna:tpe"), package="optuna"
+    ),
+    "optuna-gp": SamplerKind("Optuna's Gaussian process", Lazy("metaft.search.from_optuna:gp"), package="optuna"),
+    "optuna-qmc": SamplerKind(
+        "Optuna's scrambled Sobol points", Lazy("metaft.search.from_optuna:Sobol"), learns=False, package="optuna"
+    ),
 }
 
 

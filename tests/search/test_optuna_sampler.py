@@ -18,6 +18,7 @@ from optuna.trial import TrialState, create_trial
 
 from metaft.search import optuna_sampler
 from metaft.search.optuna_sampler import TPESampler
+from metaft.search.optuna_space import axis
 from metaft.search.sampler import Failed, Stopped
 from metaft.search.tpe.tpe import TPE
 from metaft.space import Categorical, Float, Int, Space
@@ -162,6 +163,12 @@ def test_a_parameter_of_another_range_is_another_one():
         study.add_trial(create_trial(params={"x": x}, distributions={"x": FloatDistribution(0, 1)}, value=x))
     assert study.sampler.infer_relative_search_space(study, study.ask()) == {"x": FloatDistribution(0, 1)}
     assert 0 <= study.ask({"x": FloatDistribution(0, 0.5)}).params["x"] <= 0.5
+
+
+def test_the_last_step_is_within_the_range():
+    """Though -10.2 + 204 * 0.1 is above 10.2."""
+    steps = axis("x", FloatDistribution(-10.2, 10.2, step=0.1))
+    assert (steps.dimension, steps.outward(204)) == (Int("x", 0, 204), 10.2)
 
 
 @pytest.mark.parametrize("of", [FloatDistribution(-1e308, 1e308), IntDistribution(0, 2**60)], ids=str)
