@@ -23,7 +23,7 @@ from metaft.errors import (
     out_of_memory,
     undetermined,
 )
-from metaft.streams import forgiving
+from metaft.streams import forgiving, give_up_on_output
 
 INTERRUPTED = 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -46,14 +46,16 @@ def answered(body: Callable[[], int], going_on: Callable[[], str] = lambda: "") 
 def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
     try:
         with _signals(going_on):
-            code = body()
-            sys.stdout.flush()
-            return code
+            try:
+                code = body()
+                sys.stdout.flush()
+                return code
+            except KeyboardInterrupt:  # told while further signals are still taken for the same
+                return _stopped(going_on)
     except MetaftError as error:
         return _told(error)
     except KeyboardInterrupt:
-        print(f"\n{_interrupted(going_on)}", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped(going_on)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "metaft"):
@@ -73,9 +75,10 @@ def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with an exit code; signals that come as it ends change nothing any more."""
+    """End the process with an exit code; signals and full disks that come as it ends change nothing any more."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    give_up_on_output()
     sys.exit(code)
 
 
@@ -116,6 +119,11 @@ def _imports(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_filename != IMPORTS:
         frame = frame.f_back
     return frame is not None
+
+
+def _stopped(going_on: Callable[[], str]) -> int:
+    print(f"\n{_interrupted(going_on)}", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _interrupted(going_on: Callable[[], str]) -> str:

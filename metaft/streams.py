@@ -39,8 +39,22 @@ class _Forgiving:
             self._end(0)
 
     def _end(self, written: int) -> int:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        _to_nowhere(self._stream)
         return written
+
+
+def give_up_on_output() -> None:
+    """Send what standard output has not taken to nowhere: Python would try again and end with a code of its own."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _to_nowhere(sys.stdout)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

@@ -94,7 +94,7 @@ NOWHERE = "print('ü ±'); print('ö', file=sys.stderr)"
 def piped(body: str, how: str, **env: str) -> subprocess.CompletedProcess:
     """A process of this body in a shell, with its streams as `how` says."""
     root = str(Path(__file__).parent.parent)
-    env = {**os.environ, "PYTHONPATH": root, "SCRIPT": GOING.format(body=body), **env}
+    env = {**os.environ, "PYTHONPATH": root, "SCRIPT": GOING.format(body=body), "PYTHONUNBUFFERED": "", **env}
     command = ["bash", "-o", "pipefail", "-c", f'{sys.executable} -c "$SCRIPT" {how}']
     return subprocess.run(command, capture_output=True, env=env, check=False)
 
