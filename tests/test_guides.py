@@ -23,6 +23,8 @@ from metaft.data.__main__ import main as look
 from metaft.finetune import methods
 from metaft.objective import losses
 from metaft.objective import registry as terms
+from metaft.search import registry as samplers
+from metaft.space import Float, Space
 from tests.objective import states
 
 ROOT = Path(metaft.__file__).parent.parent
@@ -135,10 +137,14 @@ def test_a_format(monkeypatch, tmp_path, capsys):
     assert look(["arrays"]) == 2
 
 
-def test_python_of_tools_runs(capsys):
-    (script,) = re.findall(r"```python\n(.*?)```", PAGES["tools"], re.S)
-    exec(compile(script, "tools.md", "exec"), {})
+def test_python_of_tools_runs(capsys, monkeypatch):
+    study, mode = re.findall(r"```python\n(.*?)```", PAGES["tools"], re.S)
+    exec(compile(study, "tools.md", "exec"), {})
     assert abs(eval(capsys.readouterr().out)["x"]) < 0.1
+    monkeypatch.setattr(samplers, "SAMPLERS", dict(samplers.SAMPLERS))
+    exec(compile(mode, "tools.md", "exec"), {})
+    sampler = samplers.SAMPLERS["optuna-joint"].make(Space([Float("x", -1.0, 1.0)]), 0)
+    assert -1 <= sampler.ask().params["x"] <= 1
 
 
 def test_the_changelog_has_the_form_of_keep_a_changelog():
