@@ -40,7 +40,6 @@ from shared.cells import (
     opened,
     pretrain,
     score,
-    tests,
 )
 from shared.choices import balance, tuned
 from shared.pretrained import recognised
@@ -49,12 +48,10 @@ from shared.workers import in_workers
 
 from metaft import pipeline
 from metaft.build.workspace import Workspace
-from metaft.clip.classifier import Classifier
 from metaft.cost import Cost
 from metaft.errors import DivergedError
 from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import LEARNED, METHODS
-from metaft.finetune.methods.wise_ft import ALPHAS, interpolate
 from metaft.hooks.knobs import Knob
 from metaft.results import Results
 from metaft.search.journal import Journal
@@ -125,8 +122,8 @@ def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ..
         row |= {"id_val": score(work, model, splits.id_val), "ood_val": score(work, model, splits.ood_val)}
         row |= by_test({split: metrics["accuracy"] for split, metrics in results.metrics[method].items()})
         row["drift"], row["pretraining"] = rounded(results.drift[method]), recognised(work, model)
-        if method == "wise_ft" and labels is None:
-            row["curve"] = curve(work, fits.model("ft"))
+        if method in results.curve and labels is None:
+            row["curve"] = [{"alpha": m["alpha"], **by_test(m["accuracy"])} for m in results.curve[method]]
         rows.append(row)
     return rows
 
@@ -143,11 +140,6 @@ def searched(work: Workspace, fits: Fits, methods: tuple[str, ...]) -> tuple[Fit
             blank = blank.with_failure(method, str(error))
         return fits, Cost(), blank
     return replace(fits, context=fits.context.varied(learned=search.objective)), search.cost, blank
-
-
-def curve(work: Workspace, end: Classifier) -> list[Row]:
-    """The tests along the way from zero_shot to a fine-tuned model."""
-    return [{"alpha": a, **tests(work, interpolate(work.classifier, end, a))} for a in ALPHAS]
 
 
 def rounded(value: Any) -> Any:

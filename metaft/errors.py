@@ -101,7 +101,7 @@ def first_line(error: Exception) -> str:
 def fault_of_system(error: OSError) -> str:
     """What the operating system refused, and of which file."""
     where = "" if error.filename is None else f"{error.filename}: "
-    return where + (error.strerror or first_line(error))
+    return where + why(error)
 
 
 def why(error: Exception) -> str:

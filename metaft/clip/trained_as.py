@@ -21,8 +21,6 @@ OPENAI_NAMES = ("input_resolution", "context_length", "vocab_size")
 QUICK = ("QuickGELU", "QuickGELUActivation")
 EXACT = ("GELU", "GELUActivation")
 MODEL_SETTINGS = ("model", "model_name", "arch", "architecture")
-
-
 SIZES = ("force_image_size", "image_size", "image_resolution", "input_resolution")
 PARAMS = "params.txt"  # which training by open_clip writes beside its folder of checkpoints
 RUN = re.compile(r"-model_(.+)-lr_")  # in the name that it gives a run without one

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metaft.data.decode import Reading
 from metaft.data.decoding import Checked, decode_all
-from metaft.data.room import taken
+from metaft.data.room import bytes_of, taken
 from metaft.data.store import checked, look_up, mapped, missing
 from metaft.data.stored import Stored
 from metaft.data.types import ImageSource, PixelArray
@@ -68,7 +68,7 @@ def keeping(files: Sequence[Stored], reading: Reading, limit: float, others: int
         others: the number of further pictures, which are opened apart and share the limits.
     """
     count, folder = len(files) + others, cache_folder() / "pictures"
-    size = _bytes(count, reading)
+    size = bytes_of(count, reading.view.size)
     if size <= min(FEW, MEMORY):
         return in_memory
     reason = unwritable(folder) or _no_room(size, limit, folder, files, reading)
@@ -84,7 +84,7 @@ def keeping(files: Sequence[Stored], reading: Reading, limit: float, others: int
 
 def held(count: int, side: int) -> bool:
     """Whether the pixels of so many pictures of this size may be in memory at once."""
-    return 3 * count * side**2 <= MEMORY
+    return bytes_of(count, side) <= MEMORY
 
 
 def in_memory(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Source]:
@@ -126,16 +126,12 @@ def _empty(count: int, reading: Reading) -> Tensor:
     return torch.empty(count, 3, reading.view.size, reading.view.size, dtype=torch.uint8)
 
 
-def _bytes(count: int, reading: Reading) -> int:
-    return 3 * count * reading.view.size**2
-
-
 def _no_room(size: int, limit: float, folder: Path, files: Sequence[Stored], reading: Reading) -> str | None:
     """Why pictures of so many bytes do not go into a folder; None: they do, or are there already."""
     if size > limit:
         return f"they would take {size / 2**30:.1f} GiB on disk; data.cache_gib is {limit / 2**30:g}"
     place = nearest_existing(folder)
     free = SPARE * shutil.disk_usage(place).free
-    if size > free and (size := _bytes(missing(folder, files, reading), reading)) > free:
+    if size > free and (size := bytes_of(missing(folder, files, reading), reading.view.size)) > free:
         return f"they would take {size / 2**30:.1f} GiB; {free / 2**30:.1f} are free at {place}"
     return None

@@ -51,12 +51,18 @@ def _is_there(file: IO[bytes]) -> bool:
 
 def make_way(folder: Path, needed: int, limit: float) -> None:
     """Delete shards in the folders of a folder until so many more bytes are within a limit, or all others are used."""
-    shards, total = sorted(_shards(folder), key=lambda shard: shard[1]), taken(folder)
+    shards = sorted(_shards(folder), key=lambda shard: shard[1])
+    total = sum(size for size, _, _ in shards)
     for size, _, record in shards:
         if total + needed <= limit:
             return
         if size and _deleted(record):
             total -= size
+
+
+def bytes_of(count: int, side: int) -> int:
+    """The bytes of the pixels of so many pictures of a size."""
+    return 3 * count * side**2
 
 
 def taken(folder: Path) -> int:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from metaft.data.decode import Reading, decoders
 from metaft.data.decoding import Checked, can_be_read, decode_all
-from metaft.data.room import PIXELS, RECORD, keep, make_way, opened
+from metaft.data.room import PIXELS, RECORD, bytes_of, keep, make_way, opened
 from metaft.data.stored import Stored, version_of
 from metaft.files import write
 from metaft.progress import note
@@ -78,7 +78,7 @@ def look_up(
             if _is_needed(known.get(digest), file, reading, pixels)
         }
         if new:
-            make_way(folder, 3 * len(new) * reading.view.size**2 if pixels else 0, limit)
+            make_way(folder, bytes_of(len(new), reading.view.size) if pixels else 0, limit)
             known |= _added(place, name, new, reading, pixels=pixels)
     return [known[digest] for digest in digests]
 

@@ -1,4 +1,4 @@
-"""Optuna's samplers as ours: its own proposals, functions of (history, seed, number); its own suite for samplers."""
+"""Optuna's samplers as ours: its own proposals, functions of (history, seed, number)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import GPSampler, QMCSampler, TPESampler
-from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
 from metaft import config
 from metaft.build.check import faults_of
@@ -23,7 +22,6 @@ from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.from_optuna import Sobol, gp, tpe, values
 from metaft.search.journal import Journal
-from metaft.search.optuna_sampler import OwnSampler
 from metaft.search.random import Uniform
 from metaft.search.registry import SAMPLERS
 from metaft.search.sampler import BAD, Failed, History, Stopped
@@ -218,33 +216,3 @@ def test_a_package_that_is_missing_is_named(monkeypatch, tmp_path, capsys):
 
 def test_the_example_runs():
     assert doctest.testmod(from_optuna) == (0, 4)
-
-
-class Sampled:
-    """Optuna's samplers, as ours, as Optuna's again, for its suite."""
-
-    @pytest.fixture(params=MADE.values(), ids=MADE)
-    def sampler(self, request):
-        return lambda: OwnSampler(request.param, seed=0)
-
-
-@pytest.mark.full
-class TestBasic(Sampled, BasicSamplerTestCase):
-    pass
-
-
-@pytest.mark.full
-class TestRelative(Sampled, RelativeSamplerTestCase):
-    pass
-
-
-class TestSingleOnly(Sampled, SingleOnlySamplerTestCase):
-    pass
-
-
-class TestSome(Sampled):
-    """Of Optuna's suite, what is quick."""
-
-    test_conditional_sample_independent = BasicSamplerTestCase.test_conditional_sample_independent
-    test_nan_objective_value = BasicSamplerTestCase.test_nan_objective_value
-    test_conditional_parameter_objective = BasicSamplerTestCase.test_conditional_parameter_objective

@@ -1,4 +1,4 @@
-"""Our TPE within Optuna: its own suite for samplers, and the proposals of TPE itself."""
+"""Our TPE within Optuna: the proposals of TPE itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.testing.pytest_samplers import (
-    BasicSamplerTestCase,
-    RelativeSamplerTestCase,
-    SingleOnlySamplerTestCase,
-)
 from optuna.trial import TrialState, create_trial
 
 from metaft.search import optuna_sampler
@@ -42,37 +37,6 @@ SPACE = Space(  # the same, written by hand
         Float("x", -1.0, 3.0),
     ]
 )
-
-
-class Sampled:
-    """Makes the sampler for Optuna's suite."""
-
-    @pytest.fixture(params=[{}, {"multivariate": False}], ids=["joint", "single"])
-    def sampler(self, request):
-        return lambda: TPESampler(seed=0, startup=2, **request.param)
-
-
-@pytest.mark.full
-class TestBasic(Sampled, BasicSamplerTestCase):
-    pass
-
-
-@pytest.mark.full
-class TestRelative(Sampled, RelativeSamplerTestCase):
-    pass
-
-
-class TestSingleOnly(Sampled, SingleOnlySamplerTestCase):
-    pass
-
-
-class TestSome(Sampled):
-    """Of Optuna's suite, what is quick."""
-
-    test_int = BasicSamplerTestCase.test_int
-    test_dynamic_range_objective = BasicSamplerTestCase.test_dynamic_range_objective
-    test_conditional_parameter_objective = BasicSamplerTestCase.test_conditional_parameter_objective
-    test_trial_relative_params = RelativeSamplerTestCase.test_trial_relative_params
 
 
 def ours(params):
