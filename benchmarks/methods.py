@@ -24,6 +24,7 @@ import math
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -41,9 +42,9 @@ from shared.cells import (
     pretrain,
     score,
 )
-from shared.choices import balance, tuned
 from shared.pretrained import recognised
 from shared.rows import Row, Rows, arguments
+from shared.tuning import QUICK_TRIALS, TRIALS, Knobs, short_fit, trials, tunable, tuned, with_knobs
 from shared.workers import in_workers
 
 from metaft import pipeline
@@ -52,55 +53,20 @@ from metaft.cost import Cost
 from metaft.errors import DivergedError
 from metaft.finetune.fits import Fits, Memory
 from metaft.finetune.methods import LEARNED, METHODS
-from metaft.hooks.knobs import Knob
 from metaft.results import Results
 from metaft.search.journal import Journal
-from metaft.search.sampler import Failed
-from metaft.search.tpe.tpe import TPE
-from metaft.space import Space
 
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
 LABELS = (5, 10, 50)  # images a class
-TUNING_TRIALS, TUNING_SHARE = 8, 4
 KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
 QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
-Knobs = dict[str, dict[str, Any]]
 
 
 def tune(cell: Cell, method: str) -> list[Row]:
     """The trials of a method's knobs."""
-    work = opened(cell)
-    knobs = tunable(method)
-    sampler = TPE(Space([knob.dimension for knob in knobs]), seed=TUNING_SEED)
-    sampler.enqueue({knob.name: knob.default for knob in knobs})
-    settings = fits_in(work).context.settings
-    short = {"steps": settings.steps // TUNING_SHARE, "checks": max(1, settings.checks // TUNING_SHARE)}
-    store, rows = Memory(), []
-    for number in range(2 if cell.quick else TUNING_TRIALS):
-        trial = sampler.ask()
-        fits = fits_in(work, None, store, **with_knobs(work, {method: trial.params}), **short)
-        row = cell.row(method=method, number=number, labels=None, tuning=True, knobs=trial.params)
-        try:
-            model = fits.model(method)
-        except DivergedError as error:
-            sampler.tell(trial.number, Failed(str(error)))
-            rows.append({**row, "failed": str(error)})
-            continue
-        del store.kept[method]
-        accuracies = {s.name: score(work, model, s) for s in (work.splits.ood_val, work.splits.id_val)}
-        sampler.tell(trial.number, -balance(accuracies))
-        rows.append({**row, **accuracies})
-    return rows
-
-
-def tunable(method: str) -> list[Knob]:
-    """The knobs of a method that it does not choose by itself."""
-    return [knob for knob in METHODS[method].knobs if knob.default is not None]
-
-
-def with_knobs(work: Workspace, knobs: Knobs) -> dict[str, Any]:
-    """The change of a fit's settings that sets knobs by method."""
-    return {"finetune": work.cfg.finetune.model_copy(update={"knobs": knobs})}
+    judge = partial(short_fit, opened(cell), Memory(), method)
+    tried = trials(method, QUICK_TRIALS if cell.quick else TRIALS, judge)
+    return [cell.row(**row, method=method, labels=None, tuning=True) for row in tried]
 
 
 def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...]) -> list[Row]:

@@ -199,7 +199,7 @@ def test_choices_are_made_on_validation(benchmarks):
 
 
 def test_knobs_are_chosen_on_validation(benchmarks):
-    from shared.choices import tuned
+    from shared.tuning import tuned
 
     common = {"suite": "shapes/poster", "tuning": True, "id_test": 1.0}
     rows = [
