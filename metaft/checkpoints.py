@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from metaft import ranks
 from metaft.clip.classifier import Classifier
-from metaft.clip.export import notes, restored, save
+from metaft.clip.export import moved, notes, restored, save
 from metaft.cost import Cost
 from metaft.errors import CheckpointError, first_line
 from metaft.files import replacing, to_json
@@ -30,8 +30,9 @@ class Checkpoints:
     """Fitted classifiers and the states of trainings under way, in a folder.
 
     Args:
-        folder: NAME.safetensors is a method's classifier, NAME.training the state of its training.
-        theta_0: the classifier of which fits are variants; they share what is the same.
+        folder: NAME.safetensors has what a method's classifier does not share with theta_0, NAME.training the state of
+            its training.
+        theta_0: the classifier of which fits are variants.
         device: onto which states of trainings are loaded.
         run: what tells their run from others.
         shared: whether several processes make fits for this folder.
@@ -100,7 +101,7 @@ class Checkpoints:
         costs = {other: asdict(cost) for other, cost in fit.costs.items()}
         written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run, "name": name}
         self._folder.mkdir(exist_ok=True)
-        save(fit.model.state_dict(), self._folder / f"{name}.safetensors", written)
+        save(moved(fit.model, self._theta_0), self._folder / f"{name}.safetensors", written)
         self._forget(name)
 
     def load(self, name: str) -> dict[str, Any] | None:

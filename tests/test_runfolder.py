@@ -15,6 +15,7 @@ import torch
 
 from metaft import config, runfolder
 from metaft.checkpoints import Checkpoints
+from metaft.clip.classifier import holding
 from metaft.cost import Cost
 from metaft.errors import BusyError, CheckpointError, ConfigError, DataError
 from metaft.finetune.fits import Fit
@@ -215,11 +216,14 @@ def test_a_deleted_folder_is_not_made_again(tmp_path):
         folder.log({"step": 2})
 
 
+def elsewhere(classifier):
+    """A copy with another head."""
+    return holding(classifier, {"head.bias": classifier.head.bias + 0.5, "head.weight": classifier.head.weight * 2})
+
+
 def test_a_fit_comes_back(work, checkpoints):
     assert checkpoints.take("ft") is None
-    model = work.fresh()
-    with torch.no_grad():
-        model.head.bias.add_(0.5)
+    model = elsewhere(work.classifier)
     fit = Fit(model, {"zero_shot": Cost(2.5), "ft": Cost(10.0, 0.1)}, {"alpha": 0.3, "method": "ft"})
     checkpoints.put("ft", fit)
     kept = checkpoints.take("ft")
@@ -295,7 +299,7 @@ def test_a_flipped_bit_is_found(work, checkpoints, tmp_path):
     """At places all over both kinds of file: it is refused by name, or what is read is what was written."""
     state = {"step": 3, "variables": {"w": torch.randn(64)}, "best": {}}
     checkpoints.save("kd", state)
-    checkpoints.put("ft", Fit(work.classifier, {"ft": Cost(1.0)}, {"alpha": 0.3}))
+    checkpoints.put("ft", Fit(elsewhere(work.classifier), {"ft": Cost(1.0)}, {"alpha": 0.3}))
     generator, found = torch.Generator().manual_seed(0), 0
     for name, take in (("kd.training", lambda: checkpoints.load("kd")), ("ft.safetensors", lambda: taken(checkpoints))):
         path, before = tmp_path / "checkpoints" / name, take()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metaft.clip.classifier import Classifier, holding
 from metaft.clip.load import Clip, load
-from metaft.errors import CheckpointError, ConfigError, Fault
+from metaft.errors import CheckpointError, ConfigError, Fault, first_line
 from metaft.files import replacing, write
 from metaft.tensors import digest, raw
 from metaft.texts import regular
@@ -183,20 +183,28 @@ def notes(path: Path) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def restored(classifier: Classifier, path: Path) -> Classifier:
-    """A checkpoint of `save`, of a classifier of the same architecture, which shares parameters that are the same.
+def moved(classifier: Classifier, theta_0: Classifier) -> dict[str, Tensor]:
+    """The parameters of a classifier that are not those of another of its architecture, by name."""
+    begun = dict(theta_0.named_parameters())
+    return {name: p.detach() for name, p in classifier.named_parameters() if not torch.equal(p, begun[name])}
+
+
+def restored(theta_0: Classifier, path: Path) -> Classifier:
+    """The classifier whose `moved` parameters `save` wrote; it shares all others with theta_0.
 
     Raises:
-        CheckpointError: it is missing, unreadable, of another architecture, or not what was written.
+        CheckpointError: the file is missing, unreadable, of another architecture, or not what was written.
     """
-    model, shared = holding(classifier, {}), dict(classifier.named_parameters())
+    begun = dict(theta_0.named_parameters())
     try:
-        device = str(next(classifier.parameters()).device)
-        tensors, written = safetensors.torch.load_file(regular(path), device), notes(path)
-        if written.pop(CHECKSUM, None) != _checksum(tensors, written):
-            raise CheckpointError(f"{path}: its checksum is not that of its contents; allowed: as metaft wrote it")
-        model.load_state_dict(tensors, assign=True)
+        tensors = safetensors.torch.load_file(regular(path), str(next(iter(begun.values())).device))
+        written = notes(path)
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: {reason}; allowed: a checkpoint of this run's classifier") from error
-    return holding(model, {n: shared[n] for n, p in model.named_parameters() if torch.equal(p, shared[n])})
+        raise CheckpointError(f"{path}: {first_line(error)}; allowed: a checkpoint of this run's classifier") from error
+    if written.pop(CHECKSUM, None) != _checksum(tensors, written):
+        raise CheckpointError(f"{path}: its checksum is not that of its contents; allowed: as metaft wrote it")
+    for name, t in tensors.items():
+        if name not in begun or (t.shape, t.dtype) != (begun[name].shape, begun[name].dtype):
+            found = f"{name} [{', '.join(map(str, t.shape))}] of {t.dtype}"
+            raise CheckpointError(f"{path}: {found}; allowed: parameters of this run's classifier")
+    return holding(theta_0, tensors)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from metaft.clip.export import export, exported, restored, save
+from metaft.clip.export import export, exported, moved, restored, save
 from metaft.clip.load import load
 from metaft.clip.names import TOY
 from metaft.errors import CheckpointError
@@ -54,14 +54,36 @@ def test_an_exported_file_that_was_changed_is_named(work, tmp_path, name):
     assert exported(folder)[2], "no checksums, as in others' folders"
 
 
-def test_checkpoints_go_there_and_back(work, tmp_path):
-    save(work.classifier.state_dict(), tmp_path / "c.safetensors")
-    other = copy.deepcopy(work.classifier)
+def test_what_moved_goes_there_and_back(work, tmp_path):
+    """What did not is neither written nor in memory twice."""
+    theta_0, model, path = work.classifier, copy.deepcopy(work.classifier), tmp_path / "c.safetensors"
     with torch.no_grad():
-        other.head.weight.zero_()
-    assert torch.equal(restored(other, tmp_path / "c.safetensors").head.weight, work.classifier.head.weight)
-    with pytest.raises(CheckpointError, match="allowed"):
-        restored(other, tmp_path / "absent.safetensors")
+        model.head.weight.zero_()
+        model.clip.visual.proj[0, 0] += 1
+    save(moved(model, theta_0), path)
+    assert load_file(path).keys() == {"head.weight", "clip.visual.proj"}
+    again = restored(theta_0, path)
+    for name, p in again.named_parameters():
+        assert torch.equal(p, model.get_parameter(name)), name
+    assert again.clip.visual.conv1.weight is theta_0.clip.visual.conv1.weight
+    save(moved(theta_0, theta_0), path)
+    assert all(p is theta_0.get_parameter(name) for name, p in restored(theta_0, path).named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "found"),
+    [
+        (None, "absent"),
+        ({"head.weihgt": torch.zeros(3)}, r"head\.weihgt \[3\] of torch\.float32; allowed: parameters of this run's"),
+        ({"head.bias": torch.zeros(2, 3)}, r"head\.bias \[2, 3\] of torch\.float32"),
+        ({"head.bias": torch.zeros(12, dtype=torch.float16)}, r"head\.bias \[12\] of torch\.float16"),
+    ],
+)
+def test_what_is_not_of_the_classifier_is_refused(work, tmp_path, tensors, found):
+    if tensors is not None:
+        save(tensors, tmp_path / "absent.safetensors")
+    with pytest.raises(CheckpointError, match=found):
+        restored(work.classifier, tmp_path / "absent.safetensors")
 
 
 @pytest.mark.parametrize("moved", [False, True])
