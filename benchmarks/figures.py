@@ -2,7 +2,8 @@
 
     python benchmarks/figures.py [NAME ...] [--out FOLDER]
 
-Names: shapes, digits (pictures); continual, landscape, methods, solvers, tpe, worlds (results); all of them by default.
+Names: shapes, digits (pictures); continual, forgetting, landscape, methods, solvers, tpe, worlds (results); all by
+default.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "shapes": contact_sheets.shapes_sheet,
     "digits": contact_sheets.digits_sheet,
     "continual": continual.draw,
+    "forgetting": methods.forgetting,
     "landscape": landscape.draw,
     "methods": methods.draw,
     "solvers": solvers.draw,

@@ -1,7 +1,7 @@
 """Train an embedded CLIP from nothing, on drawn images with captions.
 
-    python benchmarks/pretrain.py [--model toy-clip|mid-clip] [--seed 0] [--steps 2000] [--device cpu] [--quick]
-                                  [--out FILE]
+    python benchmarks/pretrain.py [--model toy-clip|mid-clip|narrow-clip|wide-clip] [--seed 0] [--steps 2000]
+                                  [--device cpu] [--quick] [--out FILE]
 
 Images are drawn from every style of `metaft.data.drawing.styles`: 60 % shapes, 40 % digits. A caption names the class
 and, each with probability one half, the colour and the style. Training is CLIP's symmetric contrastive loss (Radford et
@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from shared.sizes import PRETRAINED
 from torch import Tensor
 
 from metaft.clip.embedded import checkpoint
 from metaft.clip.export import save
 from metaft.clip.load import RANDOM, Clip, load
-from metaft.clip.names import EMBEDDED, TOY
+from metaft.clip.names import TOY
 from metaft.data.digits import NAMES as DIGITS
 from metaft.data.digits import REAL_VALIDATION
 from metaft.data.digits import TEMPLATES as OF_DIGITS
@@ -121,7 +122,7 @@ def make(name: str, seed: int, steps: int, device: str, quick: bool, out: Path) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=EMBEDDED, default=TOY)
+    parser.add_argument("--model", choices=PRETRAINED, default=TOY)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--device", default="cpu")

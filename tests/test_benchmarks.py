@@ -39,7 +39,7 @@ QUICK = (
     *("quickstart", "exactness", "suites", "hypergradient", "tpe"),
     *("choice", "executors", "methods", "ftp_cost", "solvers", "startup", "worlds", "ood_size"),
     *("throughput", "zero_shot", "judges", "memory", "landscape", "scale"),
-    *("chaos", "soak", "continual"),
+    *("chaos", "soak", "continual", "regret", "model_size", "descents"),
 )
 MAKERS = ("figures", "pretrain", "results")
 PEERS = {"tpe": "hyperopt", "zero_shot": "clip_benchmark"}  # packages that a benchmark imports and the tests do without
@@ -211,6 +211,62 @@ def test_knobs_are_chosen_on_validation(benchmarks):
         {**common, "suite": "digits/photo", "method": "ftp", "number": 0, "knobs": {}, "ood_val": 1.0, "id_val": 1.0},
     ]
     assert tuned(rows, "shapes") == {"ftp": {"speed": 0.3}}
+
+
+def test_knobs_are_tuned_from_their_defaults_and_a_failure_is_the_worst(benchmarks):
+    from shared.tuning import trials, tunable, tuned
+
+    def judge(params):
+        weight = params["weight"]
+        return {"failed": "diverged"} if weight > 1 else {"id_val": 0.5, "ood_val": 0.5 - abs(weight - 0.3)}
+
+    rows = trials("l2_sp", 30, judge)
+    (knob,) = tunable("l2_sp")
+    assert [r["number"] for r in rows] == list(range(30))
+    assert rows[0]["knobs"] == {"weight": knob.default}
+    assert any("failed" in r for r in rows)
+    best = tuned([{**r, "tuning": True, "method": "l2_sp"} for r in rows])["l2_sp"]["weight"]
+    assert abs(best - 0.3) == min(abs(r["knobs"]["weight"] - 0.3) for r in rows)
+    assert abs(best - 0.3) < abs(knob.default - 0.3)
+    assert not [k for k in tunable("wise_ft") if k.default is None], "what a method chooses by itself is not tuned"
+
+
+def test_regret_is_against_the_best_of_each_world_without_the_ceiling(benchmarks, monkeypatch):
+    from shared.tables import regret
+
+    def row(world, method, share, **more):
+        accuracies = {"id_test": 0.9, "ood_test": {"fog": share, "noir": share}}
+        return {
+            "world": world,
+            "seed": 0,
+            "method": method,
+            "tuning": False,
+            "step_equivalents": 1.0,
+            **accuracies,
+            **more,
+        }
+
+    shares = {
+        "digits": {"zero_shot": 0.4, "ft": 0.6, "oracle": 0.9},
+        "shapes": {"zero_shot": 0.7, "ft": 0.5, "oracle": 0.8},
+    }
+    rows = [row(world, method, share) for world, of_world in shares.items() for method, share in of_world.items()]
+    failed = {"world": "shapes", "seed": 0, "method": "l2_sp", "tuning": False, "failed": "diverged"}
+    tuning = {"world": None, "seed": 1000, "method": "l2_sp", "tuning": True, "step_equivalents": 7.0}
+    rows += [row("digits", "l2_sp", 0.55), failed, tuning]
+    searched = [row(world, "autoft", 0.65, solver="tpe") for world in shares]
+    monkeypatch.setattr(regret, "committed", {"regret": rows, "worlds": searched}.get)
+    monkeypatch.setattr(regret, "solvers", lambda: ("tpe",))
+    regret.methods.cache_clear()
+    lost = {method: {w: round(v, 6) for w, v in of.items()} for method, of in regret.regrets().items()}
+    regret.methods.cache_clear()
+    assert lost == {
+        "autoft, tpe": {"digits": 0.0, "shapes": 5.0},
+        "l2_sp": {"digits": 10.0, "shapes": 0.0},
+        "ft": {"digits": 5.0, "shapes": 20.0},
+        "zero_shot": {"digits": 25.0, "shapes": 0.0},
+    }
+    assert list(lost)[:2] == ["autoft, tpe", "l2_sp"], "the least on average first"
 
 
 def test_cells_of_the_methods_benchmark(benchmarks):

@@ -107,7 +107,7 @@ def tuned(objective: Objective) -> dict[str, Tensor]:
     work = workspace(cfg)
     settings = replace(fit_settings(work), steps=STEPS)
     data = replace(work.splits.search_data, more={"ood_val": work.splits.ood_val})
-    return dict(train(work.fresh(), objective, data, FitContext(settings), "tuned").state_dict())
+    return dict(train(work.classifier, objective, data, FitContext(settings), "tuned").state_dict())
 
 
 def refused() -> list[str]:

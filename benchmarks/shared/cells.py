@@ -114,9 +114,9 @@ def scores(work: Workspace, model: Classifier) -> Row:
     return {**validation, **tests(work, model)}
 
 
-def pretrain(seeds: Iterable[int], device: str) -> None:
-    """Make the toy's pretrainings that are missing, one after the other."""
-    script = [sys.executable, str(PRETRAIN), "--model", TOY, "--device", device, "--seed"]
-    jobs = [(subprocess.check_call, [*script, str(s)]) for s in sorted(set(seeds)) if not checkpoint(TOY, s).exists()]
+def pretrain(seeds: Iterable[int], device: str, model: str = TOY) -> None:
+    """Make a model's pretrainings that are missing, one after the other."""
+    script = [sys.executable, str(PRETRAIN), "--model", model, "--device", device, "--seed"]
+    jobs = [(subprocess.check_call, [*script, str(s)]) for s in sorted(set(seeds)) if not checkpoint(model, s).exists()]
     for _ in in_workers(jobs, 1):
         pass

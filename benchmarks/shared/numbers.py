@@ -27,6 +27,11 @@ def ood(row: Row) -> float:
     return 100 * fmean(row["ood_test"].values())
 
 
+def recognised(row: Row) -> float:
+    """Accuracy on pictures of pretraining (see pretrained.py), in points."""
+    return 100 * float(row["pretraining"])
+
+
 def grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
     """Rows by their values of these keys, in the order in which they come."""
     groups: dict[tuple[Any, ...], list[Row]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,10 +60,6 @@ class Workspace:
     def trained(self, *, text: bool) -> tuple[str, ...]:
         """The names of the parameters that train, with the text side or without."""
         return trainable(self.classifier, text=text, freeze=self.cfg.model.freeze)
-
-    def fresh(self) -> Classifier:
-        """A copy of theta_0 that may be changed."""
-        return copy.deepcopy(self.classifier)
 
 
 def workspace(cfg: Config) -> Workspace:

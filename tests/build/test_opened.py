@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -42,7 +43,7 @@ def test_every_pattern_must_match(work):
 
 
 def test_methods_that_need_several_templates_or_a_projection(work):
-    cfg, model = config.load(None, [*SMALL, "evaluation.methods=[car_ft, carot]"]), work.fresh()
+    cfg, model = config.load(None, [*SMALL, "evaluation.methods=[car_ft, carot]"]), copy.deepcopy(work.classifier)
     model.clip.visual.proj = None
     assert said(replace(work, cfg=cfg)) == []
     one, other = said(replace(work, cfg=cfg, tokens=work.tokens[:, :1], classifier=model))

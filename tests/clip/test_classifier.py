@@ -77,7 +77,7 @@ def test_groups(name, group):
 
 
 def test_a_model_that_holds_other_values_shares_the_rest_and_leaves_the_first_as_it_was(work):
-    first = work.fresh()
+    first = work.classifier
     before, images = copy.deepcopy(first.state_dict()), work.splits.id_val.batch(torch.arange(4)).images
     other = torch.ones(first.head.weight.shape, dtype=torch.float64)
     held = holding(first, {"head.weight": other})

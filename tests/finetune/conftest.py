@@ -32,7 +32,7 @@ def context(work):
 @pytest.fixture(scope="session")
 def tuned(work, data, context):
     """What `ft` makes of theta_0 in that epoch."""
-    return METHODS["ft"].fit(work.fresh(), data, context)
+    return METHODS["ft"].fit(work.classifier, data, context)
 
 
 @pytest.fixture(scope="session")

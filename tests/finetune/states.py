@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ def with_finetune(context: FitContext, **changes: Any) -> FitContext:
 
 
 def by_hand(
-    model,
+    classifier,
     rates: dict[str, float],
     data,
     context: FitContext,
@@ -39,6 +40,7 @@ def by_hand(
 
     A hook does what it does around each step.
     """
+    model = copy.deepcopy(classifier)
     parameters = [model.get_parameter(name) for name in rates]
     anchors = [p.detach().clone() for p in parameters]
     groups = [{"params": [p], "initial_lr": rate} for p, rate in zip(parameters, rates.values(), strict=True)]
@@ -106,8 +108,8 @@ class Keeper:
 def goes_on_to_the_same_end(method: str, work, data, context: FitContext) -> bool:
     """Whether a method's training that is interrupted at its first check comes to what it comes to without."""
     fit = METHODS[method].fit
-    through, keeper = fit(work.fresh(), data, context), Keeper(stop=True)
+    through, keeper = fit(work.classifier, data, context), Keeper(stop=True)
     with pytest.raises(KeyboardInterrupt):
-        fit(work.fresh(), data, replace(context, keeper=keeper))
+        fit(work.classifier, data, replace(context, keeper=keeper))
     keeper.stop = False
-    return same(fit(work.fresh(), data, replace(context, keeper=keeper)), through)
+    return same(fit(work.classifier, data, replace(context, keeper=keeper)), through)

@@ -110,7 +110,7 @@ def test_folds_hold_what_was_chosen_and_share_what_is_shared(few, short):
     again = fits_of(few, short, fits.store).judged("ft_ood_val")
     assert torch.equal(again.predictions, fits.judged("ft_ood_val").predictions)
     on_part = METHODS["ft_ood_val"].fit(
-        few.fresh(),
+        few.classifier,
         replace(few.splits.search_data, ood_val=few.splits.ood_val.subset(short.rows_by_fold(fits.ood_val)[0][0])),
         short.with_knobs("ft_ood_val", chosen),
     )

@@ -22,7 +22,7 @@ from tests.finetune.states import Keeper, by_hand, close, same
 
 def test_plain_fine_tuning_is_torch_and_nothing_else(work, data, context, tuned):
     names = trainable(work.classifier, text=False, freeze=())
-    close(tuned, by_hand(work.fresh(), dict.fromkeys(names, 1e-3), data, context))
+    close(tuned, by_hand(work.classifier, dict.fromkeys(names, 1e-3), data, context))
 
 
 def test_theta_0_is_not_touched(work, data, context):

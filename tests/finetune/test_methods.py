@@ -96,6 +96,6 @@ def test_goes_on_to_the_same_end(few, short, fits, name):
 def test_exclusions_reach_every_projection(work, data, short, fits, name):
     context = replace(short, fitted=fits.model)
     with pytest.raises(ConfigError, match=r"finetune.exclude: 'nothing.\*' matches no parameter"):
-        METHODS[name].fit(work.fresh(), data, with_finetune(context, exclude=("nothing.*",)))
-    model = METHODS[name].fit(work.fresh(), data, with_finetune(context, exclude=("clip.*",)))
+        METHODS[name].fit(work.classifier, data, with_finetune(context, exclude=("nothing.*",)))
+    model = METHODS[name].fit(work.classifier, data, with_finetune(context, exclude=("clip.*",)))
     assert not same(model, fits.model(name))

@@ -8,6 +8,7 @@ from statistics import fmean
 from matplotlib.figure import Figure
 
 from shared.figures.curves import DPI
+from shared.numbers import recognised
 from shared.rows import Row
 from shared.tables.continual import sequences
 
@@ -17,7 +18,7 @@ COLOURS = {
 }
 PANELS: dict[str, Callable[[Row, Row], float]] = {
     "the first style": lambda first, row: 100 * row["accuracy"][first["style"]],
-    "pictures of pretraining": lambda first, row: 100 * row["pretraining"],
+    "pictures of pretraining": lambda first, row: recognised(row),
 }
 
 

@@ -1,4 +1,4 @@
-"""ID against OOD accuracy of every method, on logit axes."""
+"""Every method as a point on logit axes: OOD accuracy against ID accuracy, and against what is left of pretraining."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from shared.figures.curves import DPI
-from shared.numbers import Cells, grouped
+from shared.numbers import Cells, Value, grouped, recognised
 from shared.rows import Row
 from shared.tables.methods import fitted
 
@@ -48,19 +48,30 @@ def logit(p: float) -> float:
 
 
 def draw() -> Figure:
-    """A panel a suite: a point for each method, means over cells, and the way of WiSE-FT between two of them."""
+    """ID against OOD accuracy, and the way of WiSE-FT."""
+    return _drawn("ID test accuracy", lambda r: float(r["id_test"]), curve=True)
+
+
+def forgetting() -> Figure:
+    """What is left of the first task against OOD accuracy."""
+    return _drawn("accuracy on pictures of pretraining", lambda r: recognised(r) / 100)
+
+
+def _drawn(name: str, x_of: Value, *, curve: bool = False) -> Figure:
+    """A panel a suite: a point for each method, means over cells."""
     figure = Figure(figsize=(12, 6.2), dpi=DPI, layout="constrained")
     panels: dict[Axes, dict[str, tuple[float, float]]] = {}
     for axes, suite in zip(figure.subplots(1, 2), ("shapes", "digits"), strict=True):
         methods = fitted(suite)
-        points = {method: _mean(cells.values()) for method, cells in methods.items()}
+        points = {method: _mean(cells.values(), x_of) for method, cells in methods.items()}
         for method, (x, y) in points.items():
             axes.plot(x, y, "o" if method != "oracle" else "^", color=COLOURS[method], markersize=6)
-        _curve(axes, methods["wise_ft"])
+        if curve:
+            _curve(axes, methods["wise_ft"], x_of)
         _scale(axes, list(points.values()))
         axes.set_title(suite)
         panels[axes] = points
-    figure.supxlabel("ID test accuracy (%, logit scale)")
+    figure.supxlabel(f"{name} (%, logit scale)")
     figure.supylabel("OOD test accuracy (%, logit scale, mean over tests)")
     figure.draw_without_rendering()  # so that places on the page are known
     for axes, points in panels.items():
@@ -93,14 +104,14 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _mean(rows: Collection[Row]) -> tuple[float, float]:
+def _mean(rows: Collection[Row], x_of: Value) -> tuple[float, float]:
     """Logits of the mean accuracies."""
-    return logit(fmean(r["id_test"] for r in rows)), logit(fmean(fmean(r["ood_test"].values()) for r in rows))
+    return logit(fmean(map(x_of, rows))), logit(fmean(fmean(r["ood_test"].values()) for r in rows))
 
 
-def _curve(axes: Axes, wise_ft: Cells) -> None:
+def _curve(axes: Axes, wise_ft: Cells, x_of: Value) -> None:
     by_alpha = grouped((point for r in wise_ft.values() for point in r["curve"]), "alpha")
-    x, y = zip(*(_mean(points) for _, points in sorted(by_alpha.items())), strict=True)
+    x, y = zip(*(_mean(points, x_of) for _, points in sorted(by_alpha.items())), strict=True)
     axes.plot(x, y, "-", color="#5a8f3c", linewidth=1, alpha=0.7, zorder=0)
 
 

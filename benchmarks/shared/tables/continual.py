@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metaft.report.tables import markdown
-from shared.numbers import grouped, with_interval
+from shared.numbers import grouped, recognised, with_interval
 from shared.rows import Row, committed
 
 
@@ -52,4 +52,4 @@ def backward(sequence: Sequence[Row]) -> float:
 
 def kept(sequence: Sequence[Row]) -> float:
     """The accuracy on pictures of pretraining after the last style, in points."""
-    return 100 * float(sequence[-1]["pretraining"])
+    return recognised(sequence[-1])

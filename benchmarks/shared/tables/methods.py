@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from metaft.report.tables import markdown
-from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, ood, with_interval
+from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, ood, recognised, with_interval
 from shared.rows import Row, committed
 
 LOW_LABEL = ("zero_shot", "ft", "l2_sp", "wise_ft", "ftp", "autoft")
@@ -23,7 +23,7 @@ def fitted(suite: str, labels: int | None = None) -> dict[str, Cells]:
 
 
 def compared(suite: str) -> str:
-    """Every method on one suite: accuracies, paired differences, cost, drift."""
+    """Every method on one suite: accuracies, what is left of pretraining, paired differences, cost, drift."""
     methods = fitted(suite)
     table = []
     for method, cells in methods.items():
@@ -31,10 +31,10 @@ def compared(suite: str) -> str:
         beside = (_above(cells, methods[other]) if method != other else "" for other in ("ft", "ft_ood_val"))
         cost = (f"{fmean(r['step_equivalents'] for r in rows):,.0f}", f"{median(r['seconds'] for r in rows):,.0f}")
         drift = (fmean(r["drift"]["features"][split] for r in rows) for split in ("id_val", "ood_val"))
-        accuracies = (with_interval([value(r) for r in rows]) for value in (id_, ood))
+        accuracies = (with_interval([value(r) for r in rows]) for value in (id_, ood, recognised))
         table.append([method, *accuracies, *beside, *cost, " / ".join(f"{d:.2f}" for d in drift)])
     title = f"{suite}, {len(methods['ft'])} cells"
-    head = [title, "ID test", "OOD test", "OOD - ft", "OOD - ft_ood_val"]
+    head = [title, "ID test", "OOD test", "pretraining", "OOD - ft", "OOD - ft_ood_val"]
     return markdown([*head, "steps", "s", "feature drift ID / OOD"], table)
 
 

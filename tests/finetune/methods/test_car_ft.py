@@ -34,4 +34,4 @@ def test_its_steps_are_those_of_torch(work, context, contexts):
 
 def test_one_template_tells_no_contexts_apart(work, data, short):
     with pytest.raises(ConfigError, match=r"data\.templates: one template, and 'car_ft' tells contexts apart"):
-        METHODS["car_ft"].fit(work.fresh(), data, short.varied(tokens=work.tokens[:, :1]))
+        METHODS["car_ft"].fit(work.classifier, data, short.varied(tokens=work.tokens[:, :1]))

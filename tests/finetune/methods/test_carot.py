@@ -61,11 +61,11 @@ def test_the_teacher_moves_as_often_as_it_is_told():
 @pytest.mark.full
 def test_without_weights_it_is_flyp(few, short, fits):
     none = short.with_knobs("carot", {"orthogonality": 0.0, "distillation": 0.0})
-    assert same(METHODS["carot"].fit(few.fresh(), few.splits.search_data, none), fits.model("flyp"))
+    assert same(METHODS["carot"].fit(few.classifier, few.splits.search_data, none), fits.model("flyp"))
 
 
 def test_it_needs_a_projection(work, data, short):
-    model = work.fresh()
+    model = copy.deepcopy(work.classifier)
     model.clip.visual.proj = None
     with pytest.raises(ConfigError, match="'carot', and the image tower has no projection; allowed:"):
         METHODS["carot"].fit(model, data, short)

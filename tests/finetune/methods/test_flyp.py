@@ -16,7 +16,7 @@ from metaft.finetune.methods import METHODS
 @pytest.mark.parametrize("name", ["flyp", "car_ft", "lipsum_ft", "carot"])
 @pytest.mark.parametrize("absent", ["tokens", "tower"])
 def test_it_needs_a_text_tower(work, data, short, name, absent):
-    model, context = work.fresh(), short
+    model, context = copy.deepcopy(work.classifier), short
     if absent == "tokens":
         context = short.varied(tokens=None)
     else:

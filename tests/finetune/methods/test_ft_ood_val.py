@@ -29,7 +29,7 @@ def logged(short):
 
 def test_it_is_cross_entropy_on_both(work, data, logged):
     context, _ = logged
-    model = METHODS[NAME].fit(work.fresh(), data, context.with_knobs(NAME, SET))
+    model = METHODS[NAME].fit(work.classifier, data, context.with_knobs(NAME, SET))
     by_hand = train(work.classifier, Objective({"ce": 1.0}, 5e-4, 0.1, sources={"ood_val": 3.0}), data, context, "x")
     assert same(model, by_hand)
     assert context.chosen == {}
@@ -37,20 +37,22 @@ def test_it_is_cross_entropy_on_both(work, data, logged):
 
 def test_it_learns_from_ood_val_in_as_many_steps(work, data, logged):
     context, events = logged
-    model = METHODS[NAME].fit(work.fresh(), data, context.varied(steps=40).with_knobs(NAME, {**SET, "lr_factor": 1.0}))
+    model = METHODS[NAME].fit(
+        work.classifier, data, context.varied(steps=40).with_knobs(NAME, {**SET, "lr_factor": 1.0})
+    )
 
     def score(classifier):
         return float((predict(classifier, data.ood_val, 200).argmax(1) == data.ood_val.labels).double().mean())
 
     assert score(model) > score(work.classifier) + 0.1
-    METHODS["ft"].fit(work.fresh(), data, context.varied(steps=40))
+    METHODS["ft"].fit(work.classifier, data, context.varied(steps=40))
     assert {e["step"] for e in events if e["method"] == NAME} == {e["step"] for e in events if e["method"] == "ft"}
 
 
 @pytest.mark.full
 def test_its_knobs_are_chosen_by_cross_validation(work, data, logged):
     context, events = logged
-    METHODS[NAME].fit(work.fresh(), data, context)
+    METHODS[NAME].fit(work.classifier, data, context)
     tried = [e for e in events if "weight" in e]
     assert len(tried) == len(GRID["weight"]) * len(GRID["lr_factor"])
     best = max(tried, key=lambda e: (e["ood_val_accuracy"], e["id_val_accuracy"]))
@@ -60,14 +62,14 @@ def test_its_knobs_are_chosen_by_cross_validation(work, data, logged):
 @pytest.mark.full
 def test_a_set_knob_narrows_the_choice(work, data, logged):
     context, events = logged
-    METHODS[NAME].fit(work.fresh(), data, context.with_knobs(NAME, {"weight": 2.0}))
+    METHODS[NAME].fit(work.classifier, data, context.with_knobs(NAME, {"weight": 2.0}))
     assert [e["weight"] for e in events if "weight" in e] == [2.0] * len(GRID["lr_factor"])
 
 
 def test_where_ood_val_cannot_be_split(work, data, logged):
     context, _ = logged
     tiny = replace(data, ood_val=data.ood_val.subset(torch.arange(3)))
-    METHODS[NAME].fit(work.fresh(), tiny, context)
+    METHODS[NAME].fit(work.classifier, tiny, context)
     assert context.chosen == UNJUDGED
 
 
@@ -82,7 +84,7 @@ def test_values_that_diverge_are_passed_over(work, data, logged, monkeypatch):
         return train(classifier, objective, *args, **kwargs)
 
     monkeypatch.setattr(ft_ood_val, "train", fragile)
-    METHODS[NAME].fit(work.fresh(), data, context)
+    METHODS[NAME].fit(work.classifier, data, context)
     assert context.chosen["weight"] == 0.3
     assert [e["ood_val_accuracy"] for e in events if e.get("weight", 0) > 0.3] == [DIVERGED[0]] * 4
 

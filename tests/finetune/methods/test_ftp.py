@@ -22,7 +22,7 @@ def test_it_is_torchs_step_projected(work, data, context, name, optimizer, optio
     model = METHODS["ftp"].fit(work.classifier, data, varied)
     rates = dict.fromkeys(trainable(work.classifier, text=False, freeze=()), 2e-3)
     knobs = settled(HOOKS["ftp"].knobs, {})
-    close(model, by_hand(work.fresh(), rates, data, context, optimizer, FTP("mars"), knobs, **options))
+    close(model, by_hand(work.classifier, rates, data, context, optimizer, FTP("mars"), knobs, **options))
 
 
 def test_by_sgd_it_goes_on_to_the_same_end(work, data, short):

@@ -13,7 +13,7 @@ def test_it_is_torch_with_a_rate_for_each_layer(work, data, context):
     rates = {name: 1e-3 * 0.7**k for name, k in zip(names, layers_below(names), strict=True)}
     assert len(set(rates.values())) > 3
     model = METHODS["layer_decay"].fit(work.classifier, data, context.with_knobs("layer_decay", {"ratio": 0.7}))
-    close(model, by_hand(work.fresh(), rates, data, context))
+    close(model, by_hand(work.classifier, rates, data, context))
 
 
 def test_at_ratio_1_it_is_plain_fine_tuning(work, data, context, tuned):

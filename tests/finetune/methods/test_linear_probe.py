@@ -18,12 +18,12 @@ from tests.finetune.states import same
 def test_it_chooses_c_on_validation(work, data, short):
     events = []
     context = replace(short, log=events.append, chosen={})
-    model = METHODS["linear_probe"].fit(work.fresh(), data, context)
+    model = METHODS["linear_probe"].fit(work.classifier, data, context)
     (event,) = events
     assert event["inverse_penalty"] in INVERSE_PENALTIES
     assert context.chosen == {"inverse_penalty": event["inverse_penalty"]}
     fixed = replace(context.with_knobs("linear_probe", context.chosen), chosen={})
-    assert same(METHODS["linear_probe"].fit(work.fresh(), data, fixed), model)
+    assert same(METHODS["linear_probe"].fit(work.classifier, data, fixed), model)
     assert fixed.chosen == {}
     assert len(events) == 1, "nothing is chosen again"
 

@@ -12,7 +12,7 @@ from tests.finetune.states import with_finetune
 
 def test_targets_not_there(work, data, short):
     with pytest.raises(ConfigError, match=r"finetune.lora_targets: '\*attention\*' matches no matrix"):
-        METHODS["lora"].fit(work.fresh(), data, with_finetune(short, lora_targets=("*attention*",)))
+        METHODS["lora"].fit(work.classifier, data, with_finetune(short, lora_targets=("*attention*",)))
 
 
 def test_it_moves_attention_by_its_rank_and_the_head(work, fits):

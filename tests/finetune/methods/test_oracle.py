@@ -8,7 +8,7 @@ from tests.finetune.states import same
 
 
 def test_it_is_ft_on_other_images(work, context, tuned):
-    again = METHODS["ft"].fit(work.fresh(), work.splits.oracle_data, context)
+    again = METHODS["ft"].fit(work.classifier, work.splits.oracle_data, context)
     fits = fits_of(work, context)
     assert same(fits.model("oracle"), again)
     assert same(fits.model("ft"), tuned)

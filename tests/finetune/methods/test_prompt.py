@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -58,7 +59,7 @@ def test_vectors_of_each_class(work, data, context, hook):
 
 
 def test_only_the_head_moves_and_the_model_gets_no_gradient(work, data, context):
-    classifier = work.fresh()
+    classifier = work.classifier
     model = METHODS["prompt"].fit(classifier, data, context)
     assert moved(model, work.classifier) == {"head.weight"}
     assert all(p.grad is None for p in classifier.parameters())
@@ -81,7 +82,7 @@ def test_the_words_before_the_name():
 
 @pytest.mark.parametrize("absent", ["tokens", "tower"])
 def test_it_needs_a_text_tower(work, data, short, absent):
-    model, context = work.fresh(), short.varied(freeze=())
+    model, context = copy.deepcopy(work.classifier), short.varied(freeze=())
     if absent == "tokens":
         context = context.varied(tokens=None)
     else:

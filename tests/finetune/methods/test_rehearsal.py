@@ -36,7 +36,7 @@ def test_no_more_are_told_than_a_training_draws(work, drawn, short):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_its_gradient_is_that_of_the_divergence(work, drawn, context, accumulate):
     """Away from theta_0: CE(p_0, p) and KL(p_0 || p) have the same derivative."""
-    model, share = METHODS["zero_shot"].fit(work.fresh(), None, context), 0.3
+    model, share = work.classifier, 0.3
     images, rehearsed = (s.batch(torch.arange(n)) for s, n in ((work.splits.id_train, 8), (drawn.pretraining, 4)))
     with torch.no_grad():
         p0 = (2 * model(rehearsed.images).logits).softmax(1)

@@ -20,5 +20,5 @@ def test_soups(few, short, fits):
     scores = [validate(m, data, short) for m in models]
     assert validate(greedy(models, data, short), data, short) >= max(scores)
     uniform = with_finetune(replace(short, fitted=fits.model), knobs={"soup": {"kind": "uniform", "members": 2}})
-    model = METHODS["soup"].fit(few.fresh(), data, uniform)
+    model = METHODS["soup"].fit(few.classifier, data, uniform)
     assert not same(model, fits.model("ft"))

@@ -15,7 +15,7 @@ from tests.finetune.states import same, with_finetune
 
 def gradients(work, images, labels):
     """By name, of the mean cross-entropy at theta_0."""
-    model = work.fresh()
+    model = work.classifier
     trained = picked_parameters(model, trainable(model, text=False, freeze=()))
     loss = torch.nn.functional.cross_entropy(model(images).logits, labels)
     return dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))

@@ -15,5 +15,5 @@ STRENGTHS = {
 
 @pytest.mark.parametrize(("name", "knob"), STRENGTHS.items())
 def test_at_strength_0_it_is_ft(few, short, fits, name, knob):
-    model = METHODS[name].fit(few.fresh(), METHODS[name].sees(few.splits), short.with_knobs(name, {knob: 0.0}))
+    model = METHODS[name].fit(few.classifier, METHODS[name].sees(few.splits), short.with_knobs(name, {knob: 0.0}))
     assert same(model, fits.model("ft"))

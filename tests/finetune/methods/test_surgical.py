@@ -17,4 +17,4 @@ def test_a_third_is_torch_on_these_layers(work, data, context, part):
     chosen = [name for name, own in zip(names, parts_of(names), strict=True) if own == part]
     model = METHODS["surgical"].fit(work.classifier, data, context.with_knobs("surgical", {"part": part}))
     assert moved(model, work.classifier) == set(chosen)
-    close(model, by_hand(work.fresh(), dict.fromkeys(chosen, 1e-3), data, context))
+    close(model, by_hand(work.classifier, dict.fromkeys(chosen, 1e-3), data, context))

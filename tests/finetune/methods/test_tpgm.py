@@ -14,7 +14,7 @@ from tests.finetune.states import goes_on_to_the_same_end, same, with_finetune
 @pytest.mark.parametrize("changes", [{"on": "ood_val"}, {"when": "training"}, {"norm": "mars"}], ids=str)
 def test_its_kinds(work, data, short, fits, changes):
     varied = with_finetune(replace(short, fitted=fits.model), knobs={"tpgm": {"iterations": 10, **changes}})
-    model = METHODS["tpgm"].fit(work.fresh(), data, varied)
+    model = METHODS["tpgm"].fit(work.classifier, data, varied)
     assert not same(model, fits.model("tpgm"))
     distance = drift(work)(model)["weights"]["all"]
     assert 0 < distance < drift(work)(fits.model("ft"))["weights"]["all"]

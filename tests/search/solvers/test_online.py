@@ -37,7 +37,7 @@ def begin(work) -> Objective:
 def trained(work, objective, steer=None):
     """A fine-tune on an objective, as `autoft` does it."""
     context = FitContext(fit_settings(work, objective))
-    return train(work.fresh(), objective, work.splits.search_data, context, "autoft", steer=steer)
+    return train(work.classifier, objective, work.splits.search_data, context, "autoft", steer=steer)
 
 
 def steered(work, journal, stop_at=None):
@@ -93,7 +93,7 @@ def test_windows_start_where_the_training_stands(online_work):
 
     objective = begin(online_work)
     context = FitContext(replace(fit_settings(online_work, objective), steps=4, checks=1))
-    train(online_work.fresh(), objective, online_work.splits.search_data, context, "autoft", steer=look)
+    train(online_work.classifier, objective, online_work.splits.search_data, context, "autoft", steer=look)
     problem = problem_in(online_work)
     settings = context.settings
     generator = torch.Generator().manual_seed(settings.seed)
