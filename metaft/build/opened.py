@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 
 from metaft import ranks
-from metaft.build.fits import servable
+from metaft.build.fits import fit_settings, servable
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
 from metaft.clip.precision import served
 from metaft.errors import ConfigError, Fault, unknown
+from metaft.finetune.blockwise import refusal, sharded
 from metaft.finetune.methods import METHODS
+from metaft.finetune.trainee import hook_of
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
 from metaft.hooks.registry import HOOKS, hook_for
@@ -32,6 +34,8 @@ def _compute(work: Workspace) -> list[Fault]:
         faults.append(Fault("finetune.precision", f"{how.precision!r} on {work.device.type}", ", ".join(able)))
     if how.checkpointing and not hasattr(work.clip.model, "set_grad_checkpointing"):
         faults.append(Fault("finetune.checkpointing", "true, and the model has no set_grad_checkpointing", "false"))
+    if how.compile and sharded(how):
+        faults.append(Fault("finetune.compile", "true, with finetune.shard on several ranks", "one of them"))
     return faults
 
 
@@ -58,7 +62,7 @@ def _ranks(work: Workspace) -> list[Fault]:
 
 
 def _patterns(work: Workspace) -> list[Fault]:
-    """Faults of patterns that match no parameter name, and of hooks that find no parameter to act on."""
+    """Faults of patterns that match no parameter, and of hooks that find none to act on or cannot be given shards."""
     cfg, faults = work.cfg, list[Fault]()
     try:
         names = work.trained(text=False)
@@ -71,20 +75,24 @@ def _patterns(work: Workspace) -> list[Fault]:
             hook = hook_for(name, names, cfg.finetune)[0]
             if name == "lora":
                 hook.variables(picked_parameters(work.classifier, names), torch.Generator())
+            if sharded(cfg.finetune) and not hook.entrywise:
+                faults.append(refusal(repr(name)))
         except ConfigError as error:
             faults += error.faults
     return faults
 
 
 def _needs(work: Workspace) -> list[Fault]:
-    """Faults of methods that need what the captions or the model do not have."""
-    faults = list[Fault]()
+    """Faults of methods that need what captions or model do not have, or whole tensors where shards are held."""
+    faults, settings = list[Fault](), fit_settings(work)
     for name in dict.fromkeys((work.cfg.finetune.method, *work.cfg.evaluation.methods)):
         if name in METHODS:
             try:
                 METHODS[name].needs(work.classifier, work.tokens)
             except ConfigError as error:
                 faults += error.faults
+            if sharded(settings.finetune) and METHODS[name].whole(settings):
+                faults.append(refusal(repr(name)))
     return faults
 
 
@@ -102,4 +110,8 @@ def _objective(work: Workspace, objective: Objective) -> list[Fault]:
     if objective.method not in HOOKS:
         return [*faults, unknown("objective: method", objective.method, HOOKS)]
     field = f"objective: method.{objective.method}"
-    return faults + knob_faults(field, HOOKS[objective.method].knobs, objective.knobs)
+    odd = knob_faults(field, HOOKS[objective.method].knobs, objective.knobs)
+    if not odd and sharded(work.cfg.finetune):
+        hook, _ = hook_of(objective, work.trained(text=objective.needs_text), fit_settings(work))
+        odd = [] if hook.entrywise else [refusal(repr(objective.method))]
+    return faults + odd

@@ -13,6 +13,7 @@ from metaft.errors import MetaftError, first_line
 from metaft.progress import warn
 
 T = TypeVar("T")
+Slots = list[tuple[dict[str, Any], str]]  # the places of a parameter: modules' own ones, and its name there
 
 
 class Running:
@@ -29,14 +30,14 @@ class Running:
     def __init__(self, classifier: Classifier, how: ComputeConfig) -> None:
         eager: Any = holding(classifier, {})
         owners = [module._parameters for module in eager.modules()]
-        self._slots = {
+        self._slots: dict[str, Slots] = {
             name: [(own, key) for own in owners for key, held in own.items() if held is p]
             for name, p in eager.named_parameters()
         }
         self._take({name: p.detach() for name, p in classifier.named_parameters()})
         if how.checkpointing:
             eager.clip.set_grad_checkpointing(True)
-        self._eager: Callable[[Tensor, Tensor | None], Outputs] = eager
+        self._eager = eager
         self._forward = compile(eager) if how.compile else eager
         self._proven = not how.compile
 

@@ -1,0 +1,223 @@
+"""Shards: a fine-tune whose tensors ranks hold in parts comes to what it comes to where each holds all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from metaft import config, ranks, shards
+from metaft.build.fits import fit_settings
+from metaft.build.opened import faults_in
+from metaft.build.workspace import workspace
+from metaft.checkpoints import Checkpoints
+from metaft.config.schema import AdamWConfig, FinetuneConfig
+from metaft.errors import ConfigError
+from metaft.finetune import blockwise
+from metaft.finetune.context import FitContext, FitSettings
+from metaft.finetune.loop import train
+from metaft.finetune.methods import METHODS
+from metaft.finetune.trainee import Trainee
+from metaft.hooks.registry import HOOKS, hook_for
+from metaft.objective import Objective
+from metaft.shards import Shards, joined
+from metaft.training.batches import SourceBatch
+from tests.conftest import SMALL
+from tests.inner.problems import batches, names_of, tiny
+from tests.test_ranks import close, on_ranks
+
+TERMS = {"ce": 1.0, "flyp": 0.4, "kd": 0.5, "l1init": 0.05, "l1zero": 0.05, "l2init": 0.1, "l2zero": 0.02}
+EVERY = Objective(TERMS, 1e-3, 0.1, groups={"block.0.attn": {"terms": {"l2init": 0.3}, "lr": 3e-3}})
+WAYS: dict[str, tuple[Objective, dict[str, Any]]] = {
+    "whole batches": (replace(EVERY, sources={"more": 0.7}), {}),
+    "parts of a batch, some smaller than the ranks": (EVERY, {"accumulate": 4}),
+    "blocks computed again": (EVERY, {"checkpointing": True, "clip": 0.1}),
+    "an average": (replace(EVERY, method="ema", knobs={"decay": 0.5}), {}),
+    "rates by layer": (replace(EVERY, terms={"ce": 1.0, "l2init": 0.1}, method="layer_decay"), {}),
+    "some parameters": (Objective({"ce": 1.0}, 1e-3, 0.1, method="bitfit"), {"clip": 0.1}),
+}
+Tensors = dict[str, Tensor]
+
+
+def begun(objective: Objective, **how: Any) -> Trainee:
+    settings = FitSettings(objective, finetune=FinetuneConfig(shard=True, **how), optimizer=AdamWConfig(eps=1e-4))
+    return Trainee.begin(tiny("vit"), objective, settings, None)
+
+
+def stepped(objective: Objective, **how: Any) -> dict[str, Tensors]:
+    """The gradient of a step; after three, the model, the variables and the moments, whole."""
+    trainee, (first, *others) = begun(objective, **how), batches(tiny("vit"))
+    if objective.sources:
+        first = first._replace(sources={"more": SourceBatch(others[0].images[:5], others[0].labels[:5])})
+    if not objective.needs_text:
+        first = first._replace(tokens=None)
+    trainee._descended(first)
+    grads = {name: v.grad for name, v in trainee.variables.items() if v.grad is not None}
+    found = {"gradients": trainee.layout.whole(grads)}
+    for _ in range(3):
+        trainee.advance(first, objective, 1.0)
+    state = trainee.inner_state()
+    named = {"params": state.params, "moments": (*state.exp_avg, *state.exp_avg_sq), "extra": state.extra}
+    found |= {key: {str(i): t for i, t in enumerate(tensors)} for key, tensors in named.items()}
+    return {**found, "model": {name: p.detach() for name, p in trainee.current().named_parameters()}}
+
+
+def alike(ours: dict[str, Tensors], theirs: dict[str, Tensors], tolerance: float = 1e-12) -> None:
+    for key, tensors in theirs.items():
+        assert ours[key].keys() == tensors.keys(), key
+        length = sum(float(t.square().sum()) for t in tensors.values()) ** 0.5
+        for name, t in tensors.items():
+            assert float((ours[key][name] - t).norm()) <= tolerance * length, (key, name)
+
+
+def operators() -> list[Tensor]:
+    """p and q from shards, the gradient of a cubic of them of which each rank has a part, and its derivative."""
+    layout = Shards({"p": torch.Size((2, 3)), "q": torch.Size(())})
+    whole = {"p": torch.arange(1.0, 7.0).view(2, 3).double(), "q": torch.tensor(2.0).double()}
+    held = [t.requires_grad_() for t in layout.held(whole).values()]
+    p, q = joined(held, [*layout.shapes.values()])
+    first = torch.autograd.grad(q * (p**3).sum() / ranks.count(), held, create_graph=True)
+    second = torch.autograd.grad([g.sum() for g in first], held)
+    return [t for ts in (held, first, second) for t in layout.whole(dict(zip("pq", ts, strict=True))).values()]
+
+
+class Alive:
+    """The most bytes of joined tensors that are there at once."""
+
+    def __init__(self) -> None:
+        self._assembled, self._there, self.most = shards._assembled, list[tuple[StorageWeakRef, int]](), 0
+
+    def __call__(self, *args: Any) -> list[Tensor]:
+        made = self._assembled(*args)
+        storage = made[0].untyped_storage()
+        self._there = [(ref, size) for ref, size in self._there if not ref.expired()]
+        self._there.append((StorageWeakRef(storage), storage.nbytes()))
+        self.most = max(self.most, sum(size for _, size in self._there))
+        return made
+
+
+def memory(**how: Any) -> tuple[int, int, int]:
+    """Bytes that a rank holds between a gradient and its step, the most that is joined at once, and what may be."""
+    shards._assembled = alive = Alive()
+    try:
+        trainee, (batch, *_) = begun(EVERY, **how), batches(tiny("vit"))
+        trainee.advance(batch, EVERY, 1.0)
+        trainee._descended(batch)
+        moments = [x for kept in trainee.optimizer.state.values() for x in kept.values() if x.dim()]
+        held = [*trainee.variables.values(), *trainee.pretrained.values(), *trainee.anchors, *moments]
+        held += [v.grad for v in trainee.variables.values() if v.grad is not None]
+        storages = {t.untyped_storage().data_ptr(): t.numel() * t.element_size() for t in held}
+    finally:
+        shards._assembled = alive._assembled
+    sizes = dict[str, int]()
+    for name, p in trainee.classifier.named_parameters():
+        block = blockwise.BLOCK.match(name)
+        place = block[1] if block else ""
+        sizes[place] = sizes.get(place, 0) + 8 * ranks.count() * -(-p.numel() // ranks.count())
+    return sum(storages.values()), alive.most, sizes.pop("") + max(sizes.values())
+
+
+def of_a_rank() -> tuple[Any, ...]:
+    with pytest.raises(ConfigError) as error:
+        begun(replace(EVERY, method="spd"))
+    found = {name: stepped(objective, **how) for name, (objective, how) in WAYS.items()}
+    return found, operators(), memory(), memory(checkpointing=True), str(error.value)
+
+
+def of_one() -> dict[str, dict[str, Tensors]]:
+    return {name: stepped(objective, **how) for name, (objective, how) in WAYS.items()}
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.full), pytest.param(4, marks=pytest.mark.full)])
+def test_shards_are_whole_tensors(count, tmp_path):
+    """In float64: gradients, updates, penalties of every power, hooks; what is held is a part of what one holds."""
+    alone = of_one()
+    shares = sum(-(-p.numel() // count) for p in tiny("vit").parameters())
+    for found, cubic, (held, most, may), (_, again, _), said in on_ranks(count, of_a_rank, tmp_path):
+        for name in WAYS:
+            alike(found[name], alone[name])
+        p, q, d_p, d_q, dd_p, dd_q = cubic
+        torch.testing.assert_close(d_p, 6 * p**2, rtol=1e-14, atol=0)
+        torch.testing.assert_close(dd_p, 12 * p + 3 * p**2, rtol=1e-14, atol=0)
+        assert [float(x) for x in (q, d_q, dd_q)] == [2.0, 441.0, 273.0]
+        assert held == 5 * 8 * shares, "weights, theta_0's, gradients and two moments, in float64"
+        assert max(most, again) <= may, "what is in no block, and one block"
+        assert "finetune.shard: true, and a method (SPD) needs whole tensors" in said
+
+
+def test_what_needs_whole_tensors_is_refused(work, monkeypatch):
+    """Before anything is computed; by a process alone it is not, as that holds whole tensors."""
+    asked = "evaluation.methods=[ft, ema, bitfit, layer_decay, spd, lora, saft, tpgm]"
+    odd = replace(work, cfg=config.load(None, [*SMALL, "finetune.shard=true", "finetune.compile=true", asked]))
+    learned = Objective({"ce": 1.0}, 1e-3, 0.1, method="ftp")
+    assert faults_in(odd, learned) == []
+    for module in (ranks, blockwise):
+        monkeypatch.setattr(module, "count", lambda: 2)
+    told = "finetune.shard: true, and {!r} needs whole tensors in its steps; allowed: false, or other methods."
+    assert [str(fault) for fault in faults_in(odd, learned)] == [
+        "finetune.compile: true, with finetune.shard on several ranks; allowed: one of them.",
+        *(told.format(name) for name in ("spd", "lora", "saft", "ftp")),
+    ]
+
+
+def test_hooks_that_are_entrywise():
+    """Those whose variables are parameters, which treat numbers alike wherever they are in a tensor."""
+    names = names_of(tiny("vit"))
+    found = {name for name in HOOKS if hook_for(name, names, FinetuneConfig())[0].entrywise}
+    assert found == {"ema", "bitfit", "freeze_embed", "layer_decay"}
+    settings = FitSettings(EVERY)
+    assert {name for name, method in METHODS.items() if method.whole(settings)} == {"prompt", "saft", "carot"}
+
+
+STEPS = 20
+LEARNED = Objective({"ce": 1.0, "kd": 0.5, "l2init": 0.1}, 1e-4, 0.1, method="ema", knobs={"decay": 0.9})
+
+
+class Stopped(Checkpoints):
+    """Files of a training that stops after its first check, if it is to."""
+
+    stop = False
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        super().save(name, state)
+        if self.stop and state.get("step") == STEPS // 2:
+            ranks.meet()
+            raise KeyboardInterrupt
+
+
+def tuned(folder: Path | None, objective: Objective = LEARNED, stop: bool = False) -> Tensors:
+    """The weights after a fine-tune of the toy CLIP in float32, kept in a folder; none of one that is stopped."""
+    cfg = config.load(None, [*SMALL, "finetune.batch_size=30", "data.options.id_train=90", "finetune.shard=true"])
+    work = workspace(cfg)
+    context = FitContext(replace(fit_settings(work), steps=STEPS, checks=2))
+    if folder is not None:
+        keeper = Stopped(folder, work.classifier)
+        keeper.stop = stop
+        context = replace(context, keeper=keeper)
+    try:
+        return dict(train(work.fresh(), objective, work.splits.search_data, context, "tuned").state_dict())
+    except KeyboardInterrupt:
+        return {}
+
+
+def several(folder: Path) -> tuple[Tensors, ...]:
+    """Of ranks: a training alone, one that goes on from a whole state, and a state that is left."""
+    found = tuned(None), tuned(folder / "whole")
+    tuned(folder / "parts", stop=True)
+    return found
+
+
+@pytest.mark.full
+def test_a_state_is_that_of_any_number_of_ranks(tmp_path):
+    """A fine-tune that begins on one process goes on in shards on two, and the other way round."""
+    alone = tuned(None)
+    tuned(tmp_path / "whole", stop=True)
+    for through, gone_on in on_ranks(2, several, tmp_path, tmp_path):
+        close(through, alone)
+        close(gone_on, alone)
+    close(tuned(tmp_path / "parts"), alone)
