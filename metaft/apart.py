@@ -46,10 +46,15 @@ def apart(
         return list(run(params, images, tokens))
     if least < count():  # every rank computes all rows, as if a part of each
         return [None if t is None else _mean(t) for t in run(params, images, tokens)]
-    mine = params if sharded or not params else dict(zip(params, _Each.apply(*params.values()), strict=True))
+    mine = params if sharded else each(params)
     outputs = run(mine, _own(images), None if tokens is None else _own(tokens))
     sizes = {len(_own(rows)): len(rows) for rows in (images, tokens) if rows is not None}
     return [t if t is None else _mean(t) if t.dim() == 0 else _Together.apply(t, sizes[len(t)]) for t in outputs]
+
+
+def each(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that every rank has, for it to compute with alone: their derivatives are those of all ranks together."""
+    return dict(zip(tensors, _Each.apply(*tensors.values()), strict=True)) if tensors else {}
 
 
 def _own(rows: Tensor) -> Tensor:

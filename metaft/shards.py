@@ -14,7 +14,7 @@ Source: Rajbhandari et al., ZeRO, arXiv 1910.02054, section 5 (its third stage);
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +24,24 @@ from torch import Tensor
 from torch.autograd.function import Function
 
 from metaft.apart import summed, where_any
+from metaft.config.schema import ComputeConfig, StepConfig
+from metaft.errors import Fault
 from metaft.ranks import count, gathered, leads, number
+
+ALIGNED = 64  # numbers
+# Their names in torch 2.14, and before
+_all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 class Whole:
-    """How a training holds tensors by name: as they are, on every rank."""
+    """How steps hold tensors by name: as they are, on every rank."""
 
     sharded = False
 
     def held(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What this rank holds of whole tensors."""
-        return dict(tensors)
+        """What this rank holds of whole tensors, detached."""
+        return {name: t.detach() for name, t in tensors.items()}
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What is held as whole tensors, on all ranks."""
@@ -52,21 +59,25 @@ class Whole:
         """Whether something holds for tensors that holds for what is held."""
         return holds
 
-    def norm(self, tensors: Iterable[Tensor]) -> Tensor:
-        """The L2 norm of tensors as one vector, []."""
-        return torch.nn.utils.get_total_norm(tensors)
+    def norm(self, part: Tensor) -> Tensor:
+        """The L2 norm of tensors as one vector, [], from that of what is held."""
+        return part
+
+    def shorten(self, variables: Sequence[Tensor], limit: float) -> None:
+        """Shorten the gradients of what is held, where together they are longer than a limit, as torch does."""
+        torch.nn.utils.clip_grad_norm_(variables, limit)
 
 
 @dataclass(frozen=True)
 class Shards(Whole):
-    """How a training holds tensors of these shapes by name: a shard of each; they are put together one at a time."""
+    """How steps hold tensors of these shapes by name: a shard of each; they are put together one at a time."""
 
     shapes: Mapping[str, torch.Size]
     sharded = True
 
     def held(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """This rank's shards."""
-        return {name: _shard(t) for name, t in tensors.items()}
+        return {name: _rows(t.detach())[number()].clone() for name, t in tensors.items()}
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors from shards, on all ranks."""
@@ -88,9 +99,25 @@ class Shards(Whole):
         """Whether it holds on all ranks."""
         return all(gathered(holds))
 
-    def norm(self, tensors: Iterable[Tensor]) -> Tensor:
-        """The L2 norm of all shards of all ranks as one vector, []."""
-        return summed(super().norm(tensors).square()).sqrt()
+    def norm(self, part: Tensor) -> Tensor:
+        """From that of this rank's shards."""
+        return summed(part.square()).sqrt()
+
+    def shorten(self, variables: Sequence[Tensor], limit: float) -> None:
+        """Shorten gradients of shards by the length of all ranks' together."""
+        grads = [v.grad for v in variables if v.grad is not None]
+        length = self.norm(torch.stack(torch._foreach_norm(grads)).norm())
+        torch._foreach_mul_(grads, (limit / (length + 1e-6)).clamp(max=1.0))
+
+
+def sharded(settings: StepConfig | ComputeConfig) -> bool:
+    """Whether steps with these settings hold shards."""
+    return settings.shard and count() > 1
+
+
+def refusal(field: str, method: str) -> Fault:
+    """The fault of a method whose steps are not `entrywise` (see `metaft.hooks.hook`)."""
+    return Fault(field, f"true, and {method} needs whole tensors in its steps", "false, or other methods")
 
 
 def joined(shards: Sequence[Tensor], shapes: Sequence[torch.Size]) -> tuple[Tensor, ...]:
@@ -125,7 +152,7 @@ class _Parted(Function):
         ctx.set_materialize_grads(False)
         rows = torch.cat([_rows(t) for t in tensors], dim=1)
         mine = rows.new_empty(rows.shape[1])
-        dist.reduce_scatter_tensor(mine, rows.flatten())
+        _reduce_scatter(mine, rows.flatten())
         return tuple(mine.split([_size(t.shape) for t in tensors]))
 
     @staticmethod
@@ -146,17 +173,19 @@ def _rows(t: Tensor) -> Tensor:
     return torch.nn.functional.pad(t.reshape(-1), (0, spare)).view(count(), -1)
 
 
-def _shard(t: Tensor) -> Tensor:
-    return _rows(t)[number()].clone()
-
-
 def _assembled(shards: Sequence[Tensor], shapes: Sequence[torch.Size]) -> list[Tensor]:
-    """Whole tensors, in one memory, in which each has its place whatever the ranks."""
+    """Whole tensors, in one memory."""
     sizes = [_size(shape) for shape in shapes]
     sent = torch.cat([s.detach() for s in shards])
     received = sent.new_empty(count() * len(sent))
-    dist.all_gather_into_tensor(received, sent)
-    places = torch.empty_like(received).split([count() * size for size in sizes])
-    for place, rows in zip(places, received.view(count(), -1).split(sizes, dim=1), strict=True):
-        place.view(count(), -1).copy_(rows)
+    _all_gather(received, sent)
+    lengths = [count() * size for size in sizes]
+    places = sent.new_empty(sum(map(_aligned, lengths))).split([*map(_aligned, lengths)])
+    for place, length, rows in zip(places, lengths, received.view(count(), -1).split(sizes, dim=1), strict=True):
+        place[:length].view(count(), -1).copy_(rows)
     return [place[: shape.numel()].view(shape) for place, shape in zip(places, shapes, strict=True)]
+
+
+def _aligned(length: int) -> int:
+    """So many numbers, and as many more as let the next tensor begin where a kernel likes it."""
+    return -(-length // ALIGNED) * ALIGNED

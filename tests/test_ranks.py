@@ -213,7 +213,7 @@ def test_a_run_by_torchrun(tmp_path):
     percents, with one process on two threads as much as with two ranks. In float64 they agree (above).
     """
     by_one_process(tmp_path, "--mode", "tpe", *RUN, "--out", "alone")
-    killed = torchrun(tmp_path, "--mode", "hypergrad", *RUN, "--out", "killed")
+    killed = torchrun(tmp_path, "--mode", "hypergrad", *RUN, "inner.shard=true", "--out", "killed")
     wait_for(tmp_path / "killed" / "search" / "trials.jsonl", lines=5)
     children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(children[1]), signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +18,26 @@ from metaft.build.fits import fit_settings
 from metaft.build.opened import faults_in
 from metaft.build.workspace import workspace
 from metaft.checkpoints import Checkpoints
+from metaft.clip.blockwise import BLOCK
 from metaft.config.schema import AdamWConfig, FinetuneConfig
 from metaft.errors import ConfigError
-from metaft.finetune import blockwise
 from metaft.finetune.context import FitContext, FitSettings
 from metaft.finetune.loop import train
 from metaft.finetune.methods import METHODS
 from metaft.finetune.trainee import Trainee
 from metaft.hooks.registry import HOOKS, hook_for
+from metaft.inner.registry import ESTIMATORS
+from metaft.inner.sharded import ShardedStep
+from metaft.inner.step import Step
+from metaft.inner.storage import footprint_of
+from metaft.inner.unroll import Unroll
 from metaft.objective import Objective
 from metaft.shards import Shards, joined
 from metaft.training.batches import SourceBatch
 from tests.conftest import SMALL
-from tests.inner.problems import batches, names_of, tiny
-from tests.test_ranks import close, on_ranks
+from tests.inner.problems import batches, hooked, names_of, problem, tiny
+from tests.test_ranks import WAYS as RANKED
+from tests.test_ranks import close, hypergradients, on_ranks, same
 
 TERMS = {"ce": 1.0, "flyp": 0.4, "kd": 0.5, "l1init": 0.05, "l1zero": 0.05, "l2init": 0.1, "l2zero": 0.02}
 EVERY = Objective(TERMS, 1e-3, 0.1, groups={"block.0.attn": {"terms": {"l2init": 0.3}, "lr": 3e-3}})
@@ -101,25 +109,38 @@ class Alive:
         return made
 
 
-def memory(**how: Any) -> tuple[int, int, int]:
-    """Bytes that a rank holds between a gradient and its step, the most that is joined at once, and what may be."""
+@contextmanager
+def joining() -> Iterator[Alive]:
+    """A context in which what is joined is watched."""
     shards._assembled = alive = Alive()
     try:
+        yield alive
+    finally:
+        shards._assembled = alive._assembled
+
+
+def memory(**how: Any) -> tuple[int, int]:
+    """Bytes that a rank holds between a gradient and its step, and the most that is joined at once."""
+    with joining() as alive:
         trainee, (batch, *_) = begun(EVERY, **how), batches(tiny("vit"))
         trainee.advance(batch, EVERY, 1.0)
         trainee._descended(batch)
-        moments = [x for kept in trainee.optimizer.state.values() for x in kept.values() if x.dim()]
-        held = [*trainee.variables.values(), *trainee.pretrained.values(), *trainee.anchors, *moments]
-        held += [v.grad for v in trainee.variables.values() if v.grad is not None]
-        storages = {t.untyped_storage().data_ptr(): t.numel() * t.element_size() for t in held}
-    finally:
-        shards._assembled = alive._assembled
-    sizes = dict[str, int]()
-    for name, p in trainee.classifier.named_parameters():
-        block = blockwise.BLOCK.match(name)
+    moments = [x for kept in trainee.optimizer.state.values() for x in kept.values() if x.dim()]
+    held = [*trainee.variables.values(), *trainee.pretrained.values(), *trainee.anchors, *moments]
+    held += [v.grad for v in trainee.variables.values() if v.grad is not None]
+    storages = {t.untyped_storage().data_ptr(): t.numel() * t.element_size() for t in held}
+    return sum(storages.values()), alive.most
+
+
+def sizes(count: int) -> tuple[int, int]:
+    """Bytes of what is in no block, and of the largest block, filled up to equal shards and to 64 numbers."""
+    found = dict[str, int]()
+    for name, p in tiny("vit").named_parameters():
+        block = BLOCK.match(name)
         place = block[1] if block else ""
-        sizes[place] = sizes.get(place, 0) + 8 * ranks.count() * -(-p.numel() // ranks.count())
-    return sum(storages.values()), alive.most, sizes.pop("") + max(sizes.values())
+        filled = count * -(-p.numel() // count)
+        found[place] = found.get(place, 0) + 8 * 64 * -(-filled // 64)
+    return found.pop(""), max(found.values())
 
 
 def of_a_rank() -> tuple[Any, ...]:
@@ -138,7 +159,8 @@ def test_shards_are_whole_tensors(count, tmp_path):
     """In float64: gradients, updates, penalties of every power, hooks; what is held is a part of what one holds."""
     alone = of_one()
     shares = sum(-(-p.numel() // count) for p in tiny("vit").parameters())
-    for found, cubic, (held, most, may), (_, again, _), said in on_ranks(count, of_a_rank, tmp_path):
+    outside, block = sizes(count)
+    for found, cubic, (held, most), (_, again), said in on_ranks(count, of_a_rank, tmp_path):
         for name in WAYS:
             alike(found[name], alone[name])
         p, q, d_p, d_q, dd_p, dd_q = cubic
@@ -146,7 +168,7 @@ def test_shards_are_whole_tensors(count, tmp_path):
         torch.testing.assert_close(dd_p, 12 * p + 3 * p**2, rtol=1e-14, atol=0)
         assert [float(x) for x in (q, d_q, dd_q)] == [2.0, 441.0, 273.0]
         assert held == 5 * 8 * shares, "weights, theta_0's, gradients and two moments, in float64"
-        assert max(most, again) <= may, "what is in no block, and one block"
+        assert max(most, again) <= outside + block
         assert "finetune.shard: true, and a method (SPD) needs whole tensors" in said
 
 
@@ -156,12 +178,17 @@ def test_what_needs_whole_tensors_is_refused(work, monkeypatch):
     odd = replace(work, cfg=config.load(None, [*SMALL, "finetune.shard=true", "finetune.compile=true", asked]))
     learned = Objective({"ce": 1.0}, 1e-3, 0.1, method="ftp")
     assert faults_in(odd, learned) == []
-    for module in (ranks, blockwise):
+    for module in (ranks, shards):
         monkeypatch.setattr(module, "count", lambda: 2)
     told = "finetune.shard: true, and {!r} needs whole tensors in its steps; allowed: false, or other methods."
     assert [str(fault) for fault in faults_in(odd, learned)] == [
         "finetune.compile: true, with finetune.shard on several ranks; allowed: one of them.",
         *(told.format(name) for name in ("spd", "lora", "saft", "ftp")),
+    ]
+    asked = ["search.mode=hypergrad", "inner.shard=true", "search.method=spd", "hypergrad.estimator=forward"]
+    asked += ["hypergrad.regime=online", "hypergrad.check_every=2"]
+    assert [fault.field for fault in faults_in(replace(work, cfg=config.load(None, [*SMALL, *asked])))] == [
+        *("inner.shard", "hypergrad.estimator", "hypergrad.regime", "hypergrad.check_every"),
     ]
 
 
@@ -172,6 +199,50 @@ def test_hooks_that_are_entrywise():
     assert found == {"ema", "bitfit", "freeze_embed", "layer_decay"}
     settings = FitSettings(EVERY)
     assert {name for name, method in METHODS.items() if method.whole(settings)} == {"prompt", "saft", "carot"}
+
+
+MORE = ((3, {}), (4, {}), (2, {"accumulate": 2}))
+SWEPT = [name for name, (estimator, _) in RANKED.items() if not ESTIMATORS[estimator].whole]
+HOOKED = {"ema": {"decay": 0.9}, "layer_decay": {"ratio": 0.75}}
+
+
+def swept(kind: type[Step], settings: dict[str, Any]) -> dict[str, tuple[Tensor, dict[str, Tensor]]]:
+    """Hypergradients in every way that needs no whole states, of hooks' knobs, and from another head."""
+    found = hypergradients({"kind": kind, **settings}, SWEPT)
+    for method, knobs in HOOKED.items():
+        found[method] = Unroll()(hooked(method, knobs, kind).loop())
+    case = problem("vit", kind=kind, **settings)
+    head = {f"head.{name}": 0.5 + p.detach() for name, p in tiny("vit").head.named_parameters()}
+    begun = replace(case, step=case.step.begun_at(head))
+    return {**found, "begun": Unroll()(begun.loop()), "not begun": Unroll()(case.loop())}
+
+
+def swept_on_shards(settings: dict[str, Any]) -> tuple[Any, ...]:
+    """The same on shards, the most bytes that are joined at once by way, and the bytes of parts of loops."""
+    most = {}
+    for way in ("keep", "replay", "differences"):
+        with joining() as alive:
+            hypergradients({"kind": ShardedStep}, [way])
+        most[way] = alive.most
+    footprints = (footprint_of(problem("vit", kind=kind).loop(), graphs=False) for kind in KINDS)
+    return swept(ShardedStep, settings), most, *footprints
+
+
+KINDS = (Step, ShardedStep)
+
+
+@pytest.mark.parametrize(
+    ("count", "settings"), [(2, {}), *(pytest.param(n, s, marks=pytest.mark.full) for n, s in MORE)]
+)
+def test_a_hypergradient_through_shards_is_that_of_one_process(count, settings, tmp_path):
+    """In float64; states, adjoints and what waits between sweeps are shards, and blocks are not kept by graphs."""
+    alone, (outside, block) = swept(Step, settings), sizes(count)
+    for found, most, whole, parts in on_ranks(count, swept_on_shards, tmp_path, settings):
+        same(found, alone)
+        assert parts.state * count == pytest.approx(whole.state, rel=0.01)
+        assert parts.part == whole.part > 0
+        assert most["differences"] <= outside + block
+        assert max(most["keep"], most["replay"]) <= outside + 2 * block
 
 
 STEPS = 20

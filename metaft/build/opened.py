@@ -10,19 +10,21 @@ from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
 from metaft.clip.precision import served
 from metaft.errors import ConfigError, Fault, unknown
-from metaft.finetune.blockwise import refusal, sharded
 from metaft.finetune.methods import METHODS
 from metaft.finetune.trainee import hook_of
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
 from metaft.hooks.registry import HOOKS, hook_for
+from metaft.inner.registry import ESTIMATORS
 from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
+from metaft.search.registry import HYPERGRAD
+from metaft.shards import refusal, sharded
 
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
-    faults = [*_compute(work), *_method(work), *_patterns(work), *_needs(work), *_ranks(work)]
+    faults = [*_compute(work), *_method(work), *_patterns(work), *_needs(work), *_ranks(work), *_on_shards(work)]
     return faults if learned is None else [*faults, *_objective(work, learned)]
 
 
@@ -61,6 +63,21 @@ def _ranks(work: Workspace) -> list[Fault]:
     return faults
 
 
+def _on_shards(work: Workspace) -> list[Fault]:
+    """Faults of hypergradients that need states whole where ranks hold parts of them."""
+    how, where = work.cfg.hypergrad, "with inner.shard on several ranks"
+    if work.cfg.search.mode != HYPERGRAD or not sharded(work.cfg.inner):
+        return []
+    able, faults = [name for name, kind in ESTIMATORS.items() if not kind.whole], []
+    if how.estimator not in able:
+        faults.append(Fault("hypergrad.estimator", f"{how.estimator!r} {where}", ", ".join(able)))
+    if how.regime == "online":
+        faults.append(Fault("hypergrad.regime", f"online, {where}", "restart"))
+    if how.check_every:
+        faults.append(Fault("hypergrad.check_every", f"{how.check_every}, {where}", "0"))
+    return faults
+
+
 def _patterns(work: Workspace) -> list[Fault]:
     """Faults of patterns that match no parameter, and of hooks that find none to act on or cannot be given shards."""
     cfg, faults = work.cfg, list[Fault]()
@@ -76,7 +93,9 @@ def _patterns(work: Workspace) -> list[Fault]:
             if name == "lora":
                 hook.variables(picked_parameters(work.classifier, names), torch.Generator())
             if sharded(cfg.finetune) and not hook.entrywise:
-                faults.append(refusal(repr(name)))
+                faults.append(refusal("finetune.shard", repr(name)))
+            if sharded(cfg.inner) and name == cfg.search.method and not hook.entrywise:
+                faults.append(refusal("inner.shard", repr(name)))
         except ConfigError as error:
             faults += error.faults
     return faults
@@ -92,7 +111,7 @@ def _needs(work: Workspace) -> list[Fault]:
             except ConfigError as error:
                 faults += error.faults
             if sharded(settings.finetune) and METHODS[name].whole(settings):
-                faults.append(refusal(repr(name)))
+                faults.append(refusal("finetune.shard", repr(name)))
     return faults
 
 
@@ -113,5 +132,5 @@ def _objective(work: Workspace, objective: Objective) -> list[Fault]:
     odd = knob_faults(field, HOOKS[objective.method].knobs, objective.knobs)
     if not odd and sharded(work.cfg.finetune):
         hook, _ = hook_of(objective, work.trained(text=objective.needs_text), fit_settings(work))
-        odd = [] if hook.entrywise else [refusal(repr(objective.method))]
+        odd = [] if hook.entrywise else [refusal("finetune.shard", repr(objective.method))]
     return faults + odd

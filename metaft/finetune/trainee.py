@@ -11,22 +11,23 @@ from torch import Tensor
 from torch.func import functional_call
 
 from metaft.apart import apart
+from metaft.clip.blockwise import Blockwise
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
 from metaft.clip.precision import matmuls
+from metaft.clip.running import Running
 from metaft.config.schema import ComputeConfig
-from metaft.finetune.blockwise import laid_out
+from metaft.errors import ConfigError
 from metaft.finetune.context import FitSettings
 from metaft.finetune.gathered import cut, joined, pull, pulls
 from metaft.finetune.optimizers import MakeOptimizer, adamw, parameter_groups
 from metaft.finetune.own import Own, Seen
-from metaft.finetune.running import Running
 from metaft.finetune.scaling import Scale
 from metaft.hooks.hook import PLAIN, Hook, State
 from metaft.hooks.registry import hook_for
 from metaft.inner.state import InnerState
 from metaft.objective.objective import Objective
 from metaft.objective.weighted import WeightedLoss
-from metaft.shards import Whole
+from metaft.shards import Shards, Whole, refusal, sharded
 from metaft.tensors import Tensors, with_zeros
 from metaft.training.batches import TrainBatch
 
@@ -88,9 +89,9 @@ class Trainee:
             ConfigError: it is to be held in shards, and the hook needs whole tensors.
         """
         how, names = settings.finetune, trainable(classifier, text=objective.needs_text, freeze=settings.freeze)
-        whole = {name: p.detach() for name, p in picked_parameters(classifier, names).items()}
+        whole = picked_parameters(classifier, names)
         hook, knobs = make_hook(classifier, names) if make_hook else hook_of(objective, names, settings)
-        layout, running = laid_out(classifier, whole, how, hook)
+        layout, running = _laid_out(classifier, whole, how, hook)
         pretrained = layout.held(whole)
         first = hook.variables(pretrained, torch.Generator().manual_seed(settings.seed))
         anchors = [v.detach() for v in first.values()]
@@ -176,8 +177,7 @@ class Trainee:
         variables = list(self.variables.values())
         if self.scale.sound((v.grad for v in variables), self.layout.everywhere):
             if self.how.clip is not None:
-                length = self.layout.norm(v.grad for v in variables if v.grad is not None)
-                torch.nn.utils.clip_grads_with_norm_(variables, self.how.clip, length)
+                self.layout.shorten(variables, self.how.clip)
             self._move(variables, pace)
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -264,3 +264,19 @@ def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -
         return PLAIN, {}
     knobs = {**finetune.knobs, method: {**finetune.knobs.get(method, {}), **objective.knobs}}
     return hook_for(method, names, finetune.model_copy(update={"knobs": knobs}))
+
+
+def _laid_out(
+    classifier: Classifier, whole: Mapping[str, Tensor], how: ComputeConfig, hook: Hook
+) -> tuple[Whole, Running]:
+    """How a training of these parameters holds tensors, and the model that runs on what it holds.
+
+    Raises:
+        ConfigError: it is to hold shards, and the hook needs whole tensors.
+    """
+    if not sharded(how):
+        return Whole(), Running(classifier, how)
+    if not hook.entrywise:
+        raise ConfigError([refusal("finetune.shard", f"a method ({type(hook).__name__})")])
+    layout = Shards({name: p.shape for name, p in whole.items()})
+    return layout, Blockwise(classifier, how, layout.shapes)

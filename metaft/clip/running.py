@@ -22,6 +22,8 @@ class Running:
     What it was given last it keeps until it is given others, so that what is computed again for a derivative (see
     `ComputeConfig.checkpointing`) is computed with that.
 
+    `model` are the modules.
+
     Args:
         classifier: it is not changed, and no parameter is copied.
         how: whether blocks are computed again, and whether torch compiles the model.
@@ -37,7 +39,7 @@ class Running:
         self._take({name: p.detach() for name, p in classifier.named_parameters()})
         if how.checkpointing:
             eager.clip.set_grad_checkpointing(True)
-        self._eager = eager
+        self.model: Classifier = eager
         self._forward = compile(eager) if how.compile else eager
         self._proven = not how.compile
 
@@ -62,7 +64,7 @@ class Running:
             raise
         except Exception as error:  # a compiler raises whatever it comes upon
             warn(f"finetune.compile: {first_line(error)}; goes on without")
-            self._forward, self._proven = self._eager, True
+            self._forward, self._proven = self.model, True
             return work()
         self._proven = True
         return result

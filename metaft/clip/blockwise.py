@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,12 +13,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from metaft.clip.classifier import Classifier, Outputs
+from metaft.clip.running import Running, Slots
 from metaft.config.schema import ComputeConfig
-from metaft.errors import ConfigError, Fault
-from metaft.finetune.running import Running, Slots
-from metaft.hooks.hook import Hook
-from metaft.ranks import count
-from metaft.shards import Shards, Whole, joined
+from metaft.shards import joined
+from metaft.tensors import kept
 
 BLOCK = re.compile(r"(.*?\.(?:resblocks|blocks?|layers?)\.\d+)\.")  # in names of open_clip, timm and transformers
 
@@ -34,7 +33,7 @@ class Blockwise(Running):
 
     def __init__(self, classifier: Classifier, how: ComputeConfig, shapes: Mapping[str, torch.Size]) -> None:
         super().__init__(classifier, how)
-        modules = dict(self._eager.named_modules())
+        modules = dict(self.model.named_modules())
         self._blocks = _Blocks(self._slots, shapes)
         for (path, _), names in _units(self._slots, shapes).items():
             modules[path].register_forward_pre_hook(partial(self._blocks.join, names))
@@ -43,34 +42,12 @@ class Blockwise(Running):
     def __call__(self, parameters: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         """The outputs at shards of parameters by name, on rows of this rank's own."""
         self._blocks.given = parameters
-        with saved_tensors_hooks(self._blocks.pack, self._blocks.unpack):
+        with self.kept_in_pieces():
             return super().__call__(parameters, images, tokens)
 
-
-def laid_out(
-    classifier: Classifier, whole: Mapping[str, Tensor], how: ComputeConfig, hook: Hook
-) -> tuple[Whole, Running]:
-    """How a training of these parameters by name holds tensors, and the model that runs on what it holds.
-
-    Raises:
-        ConfigError: it is to hold shards, and the hook needs whole tensors.
-    """
-    if not sharded(how):
-        return Whole(), Running(classifier, how)
-    if not hook.entrywise:
-        raise ConfigError([refusal(f"a method ({type(hook).__name__})")])
-    shapes = {name: p.shape for name, p in whole.items()}
-    return Shards(shapes), Blockwise(classifier, how, shapes)
-
-
-def sharded(how: ComputeConfig) -> bool:
-    """Whether trainings hold shards."""
-    return how.shard and count() > 1
-
-
-def refusal(method: str) -> Fault:
-    """The fault of a method whose steps are not `entrywise`."""
-    return Fault("finetune.shard", f"true, and {method} needs whole tensors in its steps", "false, or other methods")
+    def kept_in_pieces(self) -> AbstractContextManager[object]:
+        """A context in which no graph keeps a block: the model's as it runs, or its derivative's as that is taken."""
+        return saved_tensors_hooks(self._blocks.pack, self._blocks.unpack)
 
 
 def _units(slots: Mapping[str, Slots], names: Iterable[str]) -> dict[tuple[str, torch.dtype], list[str]]:
@@ -109,17 +86,17 @@ class _Blocks:
     def __init__(self, slots: Mapping[str, Slots], shapes: Mapping[str, torch.Size]) -> None:
         self._slots, self._shapes = slots, shapes
         self.given: Mapping[str, Tensor] = {}
-        self._running: dict[int, _Recipe] = {}  # by where in memory the block is
+        self._whole: dict[int, _Recipe] = {}  # of blocks that are whole, by where in memory
         self._last: tuple[_Recipe, Tensor] | None = None  # the block that a derivative has last asked for
 
     def join(self, names: Sequence[str], *_: Any) -> None:
         """Put whole parameters in their places."""
-        self._last = None
+        self._forget()
         there = [name for name in names if name in self.given]
         if there:
             recipe = _Recipe(tuple(self.given[n] for n in there), tuple(self._shapes[n] for n in there))
             whole = joined(*recipe)
-            self._running[_place(whole[0])] = recipe
+            self._whole[_place(whole[0])] = recipe
             self._put(dict(zip(there, whole, strict=True)))
 
     def part(self, names: Sequence[str], *_: Any) -> None:
@@ -127,7 +104,7 @@ class _Blocks:
         there = [name for name in names if name in self.given]
         if there:
             own, key = self._slots[there[0]][0]
-            self._running.pop(_place(own[key]), None)
+            self._whole.pop(_place(own[key]), None)
             self._put({name: self.given[name] for name in there})
 
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
@@ -137,20 +114,27 @@ class _Blocks:
 
     def pack(self, tensor: Tensor) -> Tensor | _Piece:
         """What a graph keeps of a tensor that it needs: of a block, how to have it again."""
-        recipe = self._running.get(_place(tensor))
+        recipe = self._whole.get(_place(tensor))
         if recipe is None:
-            return tensor.detach()  # the tensor itself would hold the graph that holds it
+            return kept(tensor)
         return _Piece(recipe, tensor.size(), tensor.stride(), int(tensor.storage_offset()))
 
-    def unpack(self, kept: Tensor | _Piece) -> Tensor:
+    def unpack(self, packed: Tensor | _Piece) -> Tensor:
         """The tensor that a graph needs."""
-        if isinstance(kept, Tensor):
-            return kept
-        if self._last is None or self._last[0] is not kept.recipe:
-            self._last = None  # before the next is there
+        if isinstance(packed, Tensor):
+            return packed
+        if self._last is None or self._last[0] is not packed.recipe:
+            self._forget()  # before the next is there
             with torch.no_grad():
-                self._last = kept.recipe, joined(*kept.recipe)[0]
-        return self._last[1].as_strided(kept.size, kept.stride, kept.start)
+                self._last = packed.recipe, joined(*packed.recipe)[0]
+            self._whole[_place(self._last[1])] = packed.recipe
+        return self._last[1].as_strided(packed.size, packed.stride, packed.start)
+
+    def _forget(self) -> None:
+        """Let go of the block that a derivative has last asked for."""
+        if self._last is not None:
+            self._whole.pop(_place(self._last[1]), None)
+        self._last = None
 
 
 def _place(tensor: Tensor) -> int:
