@@ -83,7 +83,8 @@ class Record:
             held = self._best
         else:
             held = {}
-        keeper.save(self._name, self._state(trainee, {} if ended else _without(trainee.state_dict(), held)))
+        tensors = _without(trainee.state_dict(), held) if keeper.keeps and not ended else {}
+        keeper.save(self._name, self._state(trainee, tensors))
         if earlier not in (0, self._watch.best):
             keeper.drop(self._part(earlier))
         if held and not ended:  # the next step writes to where these are
