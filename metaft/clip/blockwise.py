@@ -18,7 +18,7 @@ from metaft.config.schema import ComputeConfig
 from metaft.shards import joined
 from metaft.tensors import kept
 
-BLOCK = re.compile(r"(.*?\.(?:resblocks|blocks?|layers?)\.\d+)\.")  # in names of open_clip, timm and transformers
+BLOCK = re.compile(r"(.*?\.(?:resblocks|blocks?|layers?\d*)\.\d+)\.")  # in names of open_clip, timm and transformers
 
 
 class Blockwise(Running):
