@@ -54,7 +54,7 @@ class Watched(Checkpoints):
     """Files of states, with the seconds and the bytes of each check."""
 
     def __init__(self, folder: Path, work: Workspace) -> None:
-        super().__init__(folder, work.classifier, work.device)
+        super().__init__(folder, work.classifier)
         self.folder, self.seconds, self.bytes = folder, [0.0], list[int]()
 
     def save(self, name: str, state: dict[str, Any]) -> None:

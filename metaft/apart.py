@@ -27,21 +27,34 @@ from metaft.ranks import count, number
 
 
 def apart(
-    run: Callable[..., Sequence[Tensor | None]], params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None
+    run: Callable[..., Sequence[Tensor | None]],
+    params: Mapping[str, Tensor],
+    images: Tensor,
+    tokens: Tensor | None,
+    *,
+    sharded: bool = False,
 ) -> list[Tensor | None]:
     """The outputs of a model on a batch, of which every rank computes its own rows; as differentiable as the model.
 
     Args:
         run: (params, images, tokens) to outputs; those with rows have one for each image, or for each of the tokens.
         params: what the outputs are differentiated by, by name.
+        sharded: whether they are shards, which the model joins (see `metaft.shards`).
     """
     least = len(images) if tokens is None else min(len(images), len(tokens))
-    if count() == 1 or least < count():
+    if count() == 1 or (least < count() and not sharded):
         return list(run(params, images, tokens))
-    mine = dict(zip(params, _Each.apply(*params.values()), strict=True)) if params else {}
+    if least < count():  # every rank computes all rows, as if a part of each
+        return [None if t is None else _mean(t) for t in run(params, images, tokens)]
+    mine = params if sharded else each(params)
     outputs = run(mine, _own(images), None if tokens is None else _own(tokens))
     sizes = {len(_own(rows)): len(rows) for rows in (images, tokens) if rows is not None}
     return [t if t is None else _mean(t) if t.dim() == 0 else _Together.apply(t, sizes[len(t)]) for t in outputs]
+
+
+def each(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that every rank has, for it to compute with alone: their derivatives are those of all ranks together."""
+    return dict(zip(tensors, _Each.apply(*tensors.values()), strict=True)) if tensors else {}
 
 
 def _own(rows: Tensor) -> Tensor:
@@ -50,8 +63,13 @@ def _own(rows: Tensor) -> Tensor:
 
 
 def _mean(value: Tensor) -> Tensor:
-    """A number that every rank has, as one: its derivative is theirs together."""
-    total: tuple[Tensor] = _Sum.apply(value / count())
+    """Numbers that every rank has, as one: their derivative is theirs together."""
+    return summed(value / count())
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum over the ranks of what each has computed alone; differentiable."""
+    total: tuple[Tensor] = _Sum.apply(value)
     return total[0]
 
 
@@ -65,7 +83,7 @@ class _Each(Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _where_any(_Sum, grads)
+        return where_any(_Sum, grads)
 
     @staticmethod
     def jvp(ctx: FunctionCtx, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -82,11 +100,11 @@ class _Sum(Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _where_any(_Each, grads)
+        return where_any(_Each, grads)
 
     @staticmethod
     def jvp(ctx: FunctionCtx, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        return _where_any(_Sum, tangents)
+        return where_any(_Sum, tangents)
 
 
 class _Together(Function):
@@ -126,7 +144,7 @@ class _Own(Function):
         return part
 
 
-def _where_any(function: type[Function], tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+def where_any(function: type[Function], tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
     """A function of those tensors that are there, each in its place."""
     there = [t for t in tensors if t is not None]
     found = iter(function.apply(*there) if there else ())

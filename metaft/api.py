@@ -186,7 +186,7 @@ def compare(
     results = pipeline.with_objective(results, learned)
     context = FitContext(fitting.fit_settings(work, learned))
     with TemporaryDirectory() as folder, workers(Elsewhere(work.cfg, Path(folder))) as several:
-        kept = store if several is None else _put(store, Checkpoints(Path(folder), work.classifier, work.device))
+        kept = store if several is None else _put(store, Checkpoints(Path(folder), work.classifier))
         return pipeline.compare(work, fitting.fits(work, context, kept), chosen, results, several=several)
 
 

@@ -33,23 +33,14 @@ class Checkpoints:
         folder: NAME.safetensors has what a method's classifier does not share with theta_0, NAME.training the state of
             its training.
         theta_0: the classifier of which fits are variants.
-        device: onto which states of trainings are loaded.
         run: what tells their run from others.
         shared: whether several processes make fits for this folder.
     """
 
     keeps = True
 
-    def __init__(
-        self,
-        folder: Path,
-        theta_0: Classifier,
-        device: torch.device | str = "cpu",
-        run: str = "",
-        *,
-        shared: bool = False,
-    ) -> None:
-        self._folder, self._theta_0, self._device, self._run = folder, theta_0, device, run
+    def __init__(self, folder: Path, theta_0: Classifier, run: str = "", *, shared: bool = False) -> None:
+        self._folder, self._theta_0, self._run = folder, theta_0, run
         self._shared = shared
 
     @contextmanager
@@ -105,7 +96,7 @@ class Checkpoints:
         self._forget(name)
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """The state of a training that was interrupted; None: there is none.
+        """The state of a training that was interrupted, in main memory; None: there is none.
 
         Raises:
             CheckpointError: it cannot be read, was changed, or is of another run.
@@ -119,7 +110,7 @@ class Checkpoints:
                 changed = parts.testzip()  # compares checksums, which torch.load does not
             if changed is not None:
                 raise ValueError(f"{changed} in it was changed")
-            state = dict(torch.load(path, map_location=self._device, weights_only=True))
+            state = dict(torch.load(path, map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises whatever the bytes lead it to
             raise CheckpointError(
                 f"{path}: {first_line(error)}; allowed: a training's state, or no such file"

@@ -180,7 +180,7 @@ def _measure(work: Workspace) -> _Measured:
         gradient=gradient,
         batch_seconds=seconds,
         dimensions=len(problem.space),
-        trained=sum(p.numel() for p in problem.inner.first.pretrained.values()),
+        trained=sum(work.classifier.get_parameter(name).numel() for name in problem.inner.first.pretrained),
         peak=peak,
         tuned=_peak(work.device),
     )

@@ -161,7 +161,7 @@ class RunFolder:
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
-        return Checkpoints(self.path / CHECKPOINTS, work.classifier, work.device, self._run)
+        return Checkpoints(self.path / CHECKPOINTS, work.classifier, self._run)
 
     def write(self, results: Results) -> None:
         """Write results.json."""

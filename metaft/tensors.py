@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -35,6 +37,32 @@ def pulled(values: Sequence[Tensor], adjoints: Sequence[Tensor], inputs: Sequenc
 def with_zeros(tensors: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensors:
     """The tensors, with zeros in place of each that is None, in the shape of its twin in `like`."""
     return [torch.zeros_like(x) if t is None else t for t, x in zip(tensors, like, strict=True)]
+
+
+def without_gradient(p: Tensor, part: slice) -> Tensor:
+    """A tensor, of which no derivative reaches a part."""
+    return torch.cat([p[: part.start], p[part].detach(), p[part.stop :]])
+
+
+_NOTES: list[Callable[[Tensor], None]] = []
+
+
+@contextmanager
+def noting_kept(note: Callable[[Tensor], None]) -> Iterator[None]:
+    """A context in which each tensor that a graph keeps is noted."""
+    _NOTES.append(note)
+    try:
+        with saved_tensors_hooks(kept, lambda tensor: tensor):
+            yield
+    finally:
+        _NOTES.pop()
+
+
+def kept(tensor: Tensor) -> Tensor:
+    """A tensor as a graph keeps it where hooks on what it keeps are set; it is noted, whosever hooks these are."""
+    for note in _NOTES:
+        note(tensor)
+    return tensor.detach()  # the tensor itself would hold the graph that holds it
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -207,20 +207,20 @@ def torchrun(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.full
 def test_a_run_by_torchrun(tmp_path):
-    """It comes to what one process comes to; when a rank dies, so do the others, and any number of ranks goes on.
+    """It comes to what one process comes to, in shards too; when a rank dies, so do the others, and any number goes on.
 
     A search by hypergradients does not: in float32, after so few steps of AdamW, they hang on the order of sums by
     percents, with one process on two threads as much as with two ranks. In float64 they agree (above).
     """
     by_one_process(tmp_path, "--mode", "tpe", *RUN, "--out", "alone")
-    killed = torchrun(tmp_path, "--mode", "hypergrad", *RUN, "--out", "killed")
+    killed = torchrun(tmp_path, "--mode", "hypergrad", *RUN, "inner.shard=true", "--out", "killed")
     wait_for(tmp_path / "killed" / "search" / "trials.jsonl", lines=5)
     children = subprocess.run(["pgrep", "-P", str(killed.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(children[1]), signal.SIGKILL)
     begun = time.monotonic()
     killed.communicate()
     assert time.monotonic() - begun < 60
-    whole = torchrun(tmp_path, "--mode", "tpe", *RUN, "--out", "two")
+    whole = torchrun(tmp_path, "--mode", "tpe", *RUN, "finetune.shard=true", "--out", "two")
     out, err = whole.communicate()
     assert whole.returncode == 0, err
     assert out.count("is handed back") == 1, "one rank prints"
@@ -240,6 +240,10 @@ def test_a_run_by_torchrun(tmp_path):
     ("words", "said"),
     [
         (("finetune.batch_size=51",), "finetune.batch_size: 51, which 2 ranks do not divide; allowed: a multiple of 2"),
+        (
+            ("finetune.shard=true", "evaluation.methods=[ft, spd]"),
+            "finetune.shard: true, and 'spd' needs whole tensors",
+        ),
         (("search.executor=processes", "--mode", "tpe"), "search.executor: processes on 2 ranks; allowed: serial"),
         (("data.options.test=0",), "data.options.test"),
         (("finetune.lr=fast", "inner.stps=3"), "inner.stps: unknown key"),

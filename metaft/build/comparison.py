@@ -100,7 +100,7 @@ class Elsewhere:
         be_quiet()
         torch.manual_seed(self.cfg.seed)
         work = workspace(self.cfg.model_copy(update={"device": device}))
-        kept = Checkpoints(self.folder, work.classifier, work.device, self.run, shared=True)
+        kept = Checkpoints(self.folder, work.classifier, self.run, shared=True)
         log = (lambda event: None) if self.events is None else Events(self.events).add
         context = FitContext(fit_settings(work), keeper=kept, log=log)
         return Comparison.of(work, fits(work, context, kept), log)

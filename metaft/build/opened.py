@@ -5,22 +5,26 @@ from __future__ import annotations
 import torch
 
 from metaft import ranks
-from metaft.build.fits import servable
+from metaft.build.fits import fit_settings, servable
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
 from metaft.clip.precision import served
 from metaft.errors import ConfigError, Fault, unknown
 from metaft.finetune.methods import METHODS
+from metaft.finetune.trainee import hook_of
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.patterns import included
 from metaft.hooks.registry import HOOKS, hook_for
+from metaft.inner.registry import ESTIMATORS
 from metaft.objective.heads import AUTO
 from metaft.objective.objective import Objective
+from metaft.search.registry import HYPERGRAD
+from metaft.shards import refusal, sharded
 
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
-    faults = [*_compute(work), *_method(work), *_patterns(work), *_needs(work), *_ranks(work)]
+    faults = [*_compute(work), *_method(work), *_patterns(work), *_needs(work), *_ranks(work), *_on_shards(work)]
     return faults if learned is None else [*faults, *_objective(work, learned)]
 
 
@@ -32,6 +36,8 @@ def _compute(work: Workspace) -> list[Fault]:
         faults.append(Fault("finetune.precision", f"{how.precision!r} on {work.device.type}", ", ".join(able)))
     if how.checkpointing and not hasattr(work.clip.model, "set_grad_checkpointing"):
         faults.append(Fault("finetune.checkpointing", "true, and the model has no set_grad_checkpointing", "false"))
+    if how.compile and sharded(how):
+        faults.append(Fault("finetune.compile", "true, with finetune.shard on several ranks", "one of them"))
     return faults
 
 
@@ -57,8 +63,23 @@ def _ranks(work: Workspace) -> list[Fault]:
     return faults
 
 
+def _on_shards(work: Workspace) -> list[Fault]:
+    """Faults of hypergradients that need states whole where ranks hold parts of them."""
+    how, where = work.cfg.hypergrad, "with inner.shard on several ranks"
+    if work.cfg.search.mode != HYPERGRAD or not sharded(work.cfg.inner):
+        return []
+    able, faults = [name for name, kind in ESTIMATORS.items() if not kind.whole], []
+    if how.estimator not in able:
+        faults.append(Fault("hypergrad.estimator", f"{how.estimator!r} {where}", ", ".join(able)))
+    if how.regime == "online":
+        faults.append(Fault("hypergrad.regime", f"online, {where}", "restart"))
+    if how.check_every:
+        faults.append(Fault("hypergrad.check_every", f"{how.check_every}, {where}", "0"))
+    return faults
+
+
 def _patterns(work: Workspace) -> list[Fault]:
-    """Faults of patterns that match no parameter name, and of hooks that find no parameter to act on."""
+    """Faults of patterns that match no parameter, and of hooks that find none to act on or cannot be given shards."""
     cfg, faults = work.cfg, list[Fault]()
     try:
         names = work.trained(text=False)
@@ -71,20 +92,26 @@ def _patterns(work: Workspace) -> list[Fault]:
             hook = hook_for(name, names, cfg.finetune)[0]
             if name == "lora":
                 hook.variables(picked_parameters(work.classifier, names), torch.Generator())
+            if sharded(cfg.finetune) and not hook.entrywise:
+                faults.append(refusal("finetune.shard", repr(name)))
+            if sharded(cfg.inner) and name == cfg.search.method and not hook.entrywise:
+                faults.append(refusal("inner.shard", repr(name)))
         except ConfigError as error:
             faults += error.faults
     return faults
 
 
 def _needs(work: Workspace) -> list[Fault]:
-    """Faults of methods that need what the captions or the model do not have."""
-    faults = list[Fault]()
+    """Faults of methods that need what captions or model do not have, or whole tensors where shards are held."""
+    faults, settings = list[Fault](), fit_settings(work)
     for name in dict.fromkeys((work.cfg.finetune.method, *work.cfg.evaluation.methods)):
         if name in METHODS:
             try:
                 METHODS[name].needs(work.classifier, work.tokens)
             except ConfigError as error:
                 faults += error.faults
+            if sharded(settings.finetune) and METHODS[name].whole(settings):
+                faults.append(refusal("finetune.shard", repr(name)))
     return faults
 
 
@@ -102,4 +129,8 @@ def _objective(work: Workspace, objective: Objective) -> list[Fault]:
     if objective.method not in HOOKS:
         return [*faults, unknown("objective: method", objective.method, HOOKS)]
     field = f"objective: method.{objective.method}"
-    return faults + knob_faults(field, HOOKS[objective.method].knobs, objective.knobs)
+    odd = knob_faults(field, HOOKS[objective.method].knobs, objective.knobs)
+    if not odd and sharded(work.cfg.finetune):
+        hook, _ = hook_of(objective, work.trained(text=objective.needs_text), fit_settings(work))
+        odd = [] if hook.entrywise else [refusal("finetune.shard", repr(objective.method))]
+    return faults + odd

@@ -21,6 +21,7 @@ from metaft.errors import DataError
 from metaft.finetune.fits import Fits
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
+from metaft.inner.sharded import ShardedStep
 from metaft.inner.step import Step
 from metaft.metrics import METRICS
 from metaft.names import HEAD, OOD_VAL
@@ -32,6 +33,7 @@ from metaft.search.problem.finetune import FinetuneProblem
 from metaft.search.problem.judging import Judging
 from metaft.search.problem.runs import FinalRun, HeadOf, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls, sizes
+from metaft.shards import sharded
 from metaft.training.augment import AUGMENTS
 from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import paces
@@ -114,7 +116,8 @@ def inner_step(work: Workspace, text: bool) -> Step:
     model = work.classifier.in_precision("float32")  # within which a step has its own
     count = sum(model.get_parameter(name).numel() for name in names)
     loss = WeightedLoss(grouped(names), count, cfg.objective.penalty_scale)
-    return Step(model, names, loss, cfg.inner, *search_hook(cfg, names))
+    kind = ShardedStep if sharded(cfg.inner) else Step
+    return kind(model, names, loss, cfg.inner, *search_hook(cfg, names))
 
 
 def search_hook(cfg: Config, names: tuple[str, ...]) -> tuple[Hook, Mapping[str, Any]]:
@@ -139,7 +142,7 @@ def _units(work: Workspace, runs: InnerRuns) -> dict[str, float]:
     """The weight at which each searched term pulls as hard as cross-entropy, or as others do, by name."""
     cfg = work.cfg
     if cfg.objective.weight_units == "fixed":
-        return sizes(runs.step.pretrained.values()) if cfg.objective.penalty_scale == "standard" else {}
+        return sizes(runs.step) if cfg.objective.penalty_scale == "standard" else {}
     reference = Reference(work.classifier, work.splits.id_train, work.device)  # not the search's, which stays empty
     batches = replace(runs.folds[0].batches, reference=reference)
     (batch,) = batches.drawn(1, cfg.inner.batch_size, torch.Generator().manual_seed(cfg.seed))

@@ -36,7 +36,7 @@ from metaft.config.section import (
 from metaft.objective.heads import AUTO
 
 MOVABLE = (  # settings that a run may have others of when it goes on
-    *("device", "out", "report_to", "data.workers"),
+    *("device", "out", "report_to", "data.workers", "finetune.shard", "inner.shard"),
     *("evaluation.executor", "evaluation.workers", "evaluation.gpu_share"),
 )
 
@@ -140,6 +140,7 @@ class StepConfig(AdamWConfig):
 
     accumulate: Batch = 1  # parts of a batch, one at a time in memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
+    shard: bool = False  # on several ranks each holds a part of states, gradients and adjoints (see docs/ranks.md)
 
 
 class TrainingConfig(Section):
@@ -181,6 +182,7 @@ class ComputeConfig(Section):
     clip: Positive | None = None  # longer gradients are shortened to this norm; null: none is
     checkpointing: bool = False  # compute what is inside of a block again as it is differentiated: slower, smaller
     compile: bool = False  # by torch.compile
+    shard: bool = False  # on several ranks each holds a part of weights, gradients and moments (see docs/ranks.md)
 
 
 class FinetuneConfig(HookConfig, TrainingConfig, ComputeConfig):

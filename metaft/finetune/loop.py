@@ -73,6 +73,7 @@ def train(
                 told = {"loss": loss, f"id_val_{settings.metric}": score}
                 context.log({"method": name, "step": trainee.step, **told})
                 record.keep(trainee, model, score)
+                del model  # which is whole where the trainee holds shards
                 progress.set_postfix_str(f"loss {loss:.3f}, best id_val {settings.metric} {watch.score:.3f}")
     return record.best(classifier)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metaft.data.types import SearchData, Splits
     from metaft.finetune.context import FitContext, FitSettings
 
-    FitsOodVal = Callable[[FitSettings], bool]
+    BySettings = Callable[[FitSettings], bool]
     Needs = Callable[[Classifier, Tensor], object]
 
 
@@ -47,6 +47,7 @@ class Method:
         source: where it was published; empty: nowhere, or it is older than any paper.
         fits_ood_val: whether the model is trained on images of ood_val, with these settings; to choose by them is not
             to train on them.
+        whole: whether it trains, with these settings, with a hook of its own that is not `entrywise`.
         needs: (theta_0, caption tokens [C, M, L]) to an error, raised before anything is trained, where the method
             needs what these do not have.
     """
@@ -56,7 +57,8 @@ class Method:
     source: str = ""
     knobs: tuple[Knob, ...] = ()
     sees: Callable[[Splits], SearchData | None] = attrgetter("search_data")
-    fits_ood_val: FitsOodVal = never
+    fits_ood_val: BySettings = never
+    whole: BySettings = never
     needs: Needs = nothing
 
 
@@ -66,11 +68,12 @@ def method(
     source: str,
     *knobs: Knob,
     sees: str = "search_data",
-    fits_ood_val: FitsOodVal = never,
+    fits_ood_val: BySettings = never,
+    whole: BySettings = never,
     has_needs: bool = False,
 ) -> tuple[str, Method]:
     """A line of the registry: a name, and the method in the file of this name, with its `needs` where it has some."""
     fit, needs = (Lazy(f"metaft.finetune.methods.{name}:{part}") for part in ("fit", "needs"))
     return name, Method(
-        description, fit, source, knobs, attrgetter(sees), fits_ood_val, needs if has_needs else nothing
+        description, fit, source, knobs, attrgetter(sees), fits_ood_val, whole, needs if has_needs else nothing
     )

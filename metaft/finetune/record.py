@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metaft.clip.classifier import Classifier, holding
@@ -82,7 +83,8 @@ class Record:
             held = self._best
         else:
             held = {}
-        keeper.save(self._name, self._state(trainee, {} if ended else _without(trainee.state_dict(), held)))
+        tensors = _without(trainee.state_dict(), held) if keeper.keeps and not ended else {}
+        keeper.save(self._name, self._state(trainee, tensors))
         if earlier not in (0, self._watch.best):
             keeper.drop(self._part(earlier))
         if held and not ended:  # the next step writes to where these are
@@ -155,6 +157,5 @@ def _apart(model: Classifier, theta_0: Classifier) -> dict[str, Tensor]:
 
 def _without(state: Mapping[str, Any], held: Mapping[str, Tensor]) -> dict[str, Any]:
     """A trainee's state without those of its variables that are among these tensors."""
-    places = {name: p.data_ptr() for name, p in held.items()}
-    variables = {name: v for name, v in state["variables"].items() if places.get(name) != v.data_ptr()}
-    return {**state, "variables": variables}
+    others = {k: v for k, v in state["variables"].items() if k not in held or not torch.equal(v, held[k].to(v.device))}
+    return {**state, "variables": others}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,17 @@ class Scale:
         """The scale that a precision begins with."""
         return cls(LARGEST, moves=True) if precision == "float16" else cls()
 
-    def sound(self, grads: Iterable[Tensor | None]) -> bool:
-        """Take the factor out of gradients in place; whether they are finite, so that a step may be taken."""
+    def sound(self, grads: Iterable[Tensor | None], everywhere: Callable[[bool], bool] = bool) -> bool:
+        """Take the factor out of gradients in place; whether they are finite, so that a step may be taken.
+
+        Args:
+            everywhere: whether what holds for these gradients holds for those of all ranks.
+        """
         if not self.moves:
             return True
         found = [g for g in grads if g is not None]
         torch._foreach_div_(found, self.factor)
-        sound = bool(torch.stack([g.isfinite().all() for g in found]).all())
+        sound = everywhere(bool(torch.stack([g.isfinite().all() for g in found]).all()))
         self.good = self.good + 1 if sound else 0
         if not sound:
             self.factor /= 2

@@ -11,20 +11,23 @@ from torch import Tensor
 from torch.func import functional_call
 
 from metaft.apart import apart
+from metaft.clip.blockwise import Blockwise
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
 from metaft.clip.precision import matmuls
+from metaft.clip.running import Running
 from metaft.config.schema import ComputeConfig
+from metaft.errors import ConfigError
 from metaft.finetune.context import FitSettings
 from metaft.finetune.gathered import cut, joined, pull, pulls
 from metaft.finetune.optimizers import MakeOptimizer, adamw, parameter_groups
 from metaft.finetune.own import Own, Seen
-from metaft.finetune.running import Running
 from metaft.finetune.scaling import Scale
 from metaft.hooks.hook import PLAIN, Hook, State
 from metaft.hooks.registry import hook_for
 from metaft.inner.state import InnerState
 from metaft.objective.objective import Objective
 from metaft.objective.weighted import WeightedLoss
+from metaft.shards import Shards, Whole, refusal, sharded
 from metaft.tensors import Tensors, with_zeros
 from metaft.training.batches import TrainBatch
 
@@ -39,6 +42,7 @@ class Trainee:
 
     Args:
         classifier: theta_0, which is not changed; what does not train is shared with it.
+        layout: how tensors that are alike parameters are held; all below are.
         running: the model that runs on what trains.
         how: how a step is computed; `scale` is the factor of its loss.
         pretrained: the trained parameters as they began, by name.
@@ -53,6 +57,7 @@ class Trainee:
     """
 
     classifier: Classifier
+    layout: Whole
     running: Running
     how: ComputeConfig
     scale: Scale
@@ -78,18 +83,26 @@ class Trainee:
         make_optimizer: MakeOptimizer = adamw,
         own: Own | None = None,
     ) -> Trainee:
-        """A trainee at the classifier's parameters, with the given hook or the one that the objective names."""
+        """A trainee at the classifier's parameters, with the given hook or the one that the objective names.
+
+        Raises:
+            ConfigError: it is to be held in shards, and the hook needs whole tensors.
+        """
         how, names = settings.finetune, trainable(classifier, text=objective.needs_text, freeze=settings.freeze)
-        pretrained = {name: p.detach() for name, p in picked_parameters(classifier, names).items()}
+        whole = picked_parameters(classifier, names)
         hook, knobs = make_hook(classifier, names) if make_hook else hook_of(objective, names, settings)
+        layout, running = _laid_out(classifier, whole, how, hook)
+        pretrained = layout.held(whole)
         first = hook.variables(pretrained, torch.Generator().manual_seed(settings.seed))
         anchors = [v.detach() for v in first.values()]
         variables = {name: v.detach().clone().requires_grad_() for name, v in first.items()}
         optimizer = make_optimizer(variables, objective.values(), settings.optimizer, how.precision)
-        count = sum(p.numel() for p in pretrained.values())
+        count = sum(p.numel() for p in whole.values())
+        total = layout.total if layout.sharded else None
         return cls(
             classifier,
-            Running(classifier, how),
+            layout,
+            running,
             how,
             Scale.of(how.precision),
             pretrained,
@@ -98,7 +111,7 @@ class Trainee:
             variables,
             anchors,
             optimizer,
-            WeightedLoss(grouped(names), count, settings.penalty_scale),
+            WeightedLoss(grouped(names), count, settings.penalty_scale, total=total),
             objective,
             hook.initial(anchors),
             own,
@@ -115,7 +128,8 @@ class Trainee:
 
     def outputs(self, parameters: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         """The model's outputs at parameters by name: the forward pass of every step."""
-        return Outputs(*apart(self.running, parameters, images, tokens))  # type: ignore[arg-type]
+        found = apart(self.running, parameters, images, tokens, sharded=self.layout.sharded)
+        return Outputs(*found)  # type: ignore[arg-type]
 
     def _descended(self, batch: TrainBatch) -> float:
         """The loss on a batch, whose gradient the variables get; one part of the batch at a time is in memory."""
@@ -161,9 +175,9 @@ class Trainee:
     def _update(self, pace: float) -> None:
         """Move the variables by their gradients, where these are finite, and drop these."""
         variables = list(self.variables.values())
-        if self.scale.sound(v.grad for v in variables):
+        if self.scale.sound((v.grad for v in variables), self.layout.everywhere):
             if self.how.clip is not None:
-                torch.nn.utils.clip_grad_norm_(variables, self.how.clip)
+                self.layout.shorten(variables, self.how.clip)
             self._move(variables, pace)
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -186,37 +200,61 @@ class Trainee:
         """The model with the parameters that the hook gives to be evaluated, in memory that the next step writes to."""
         values = self.hook.result(list(self.variables.values()), self.extra)
         parameters = self.hook.parameters(dict(zip(self.variables, values, strict=True)), self.pretrained)
-        return holding(self.classifier, parameters)
+        return holding(self.classifier, self.layout.whole(parameters))
 
+    @torch.no_grad()
     def inner_state(self) -> InnerState:
         """A copy of the state in the inner loop's form."""
-        params = [v.detach() for v in self.variables.values()]
-        moments = [self.optimizer.state.get(v, {}) for v in self.variables.values()]
+        params = {name: v.detach() for name, v in self.variables.items()}
+        moments = {name: self.optimizer.state.get(v, {}) for name, v in self.variables.items()}
         m, v = (
-            tuple(moment.get(key, torch.zeros_like(p)) for moment, p in zip(moments, params, strict=True))
+            {name: moments[name].get(key, torch.zeros_like(p)) for name, p in params.items()}
             for key in ("exp_avg", "exp_avg_sq")
         )
-        return InnerState(tuple(params), m, v, self.step, tuple(self.extra)).map(torch.clone)
+        parts = (params, m, v, self._named(self.extra))
+        whole, exp_avg, exp_avg_sq, extra = (tuple(self.layout.whole(part).values()) for part in parts)
+        return InnerState(whole, exp_avg, exp_avg_sq, self.step, extra).map(torch.clone)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to resume from here: tensors and plain values."""
+        """All that is needed to resume from here, on any number of ranks: tensors, whole on the first one, and values.
+
+        Other ranks have the same with what they hold of tensors.
+        """
+        optimizer = self.optimizer.state_dict()
         return {
             "step": self.step,
-            "variables": {name: v.detach() for name, v in self.variables.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "extra": list(self.extra),
+            "variables": self.layout.written({name: v.detach() for name, v in self.variables.items()}),
+            "optimizer": {**optimizer, "state": self._moments(optimizer["state"], self.layout.written)},
+            "extra": list(self.layout.written(self._named(self.extra)).values()),
             "scale": self.scale.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from what `state_dict` returned."""
+        """Resume from what `state_dict` returned on the first rank."""
+        variables, optimizer = self.layout.held(state["variables"]), state["optimizer"]
         with torch.no_grad():
             for name, v in self.variables.items():
-                v.copy_(state["variables"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.extra = tuple(t.to(like.device) for t, like in zip(state["extra"], self.extra, strict=True))
+                v.copy_(variables[name])
+        self.optimizer.load_state_dict({**optimizer, "state": self._moments(optimizer["state"], self.layout.held)})
+        extra = self.layout.held(self._named(state["extra"])).values()
+        self.extra = tuple(t.to(like.device) for t, like in zip(extra, self.extra, strict=True))
         self.scale.load_state_dict(state["scale"])
         self.step = state["step"]
+
+    def _named(self, extra: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The hook's state; twins of the variables are named as these."""
+        return dict(zip([*self.variables, *map(str, range(len(extra)))], extra, strict=False))
+
+    def _moments(
+        self, kept: Mapping[int, Mapping[str, Any]], change: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+    ) -> dict[int, dict[str, Any]]:
+        """The optimizer's state by the number of a variable, with what is alike variables, by their names, changed."""
+        of = {v: name for name, v in self.variables.items()}
+        names = [of[v] for group in self.optimizer.param_groups for v in group["params"]]
+        return {
+            number: {key: x if key == "step" else change({names[number]: x})[names[number]] for key, x in one.items()}
+            for number, one in kept.items()
+        }
 
 
 def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -> tuple[Hook, Mapping[str, Any]]:
@@ -226,3 +264,19 @@ def hook_of(objective: Objective, names: Sequence[str], settings: FitSettings) -
         return PLAIN, {}
     knobs = {**finetune.knobs, method: {**finetune.knobs.get(method, {}), **objective.knobs}}
     return hook_for(method, names, finetune.model_copy(update={"knobs": knobs}))
+
+
+def _laid_out(
+    classifier: Classifier, whole: Mapping[str, Tensor], how: ComputeConfig, hook: Hook
+) -> tuple[Whole, Running]:
+    """How a training of these parameters holds tensors, and the model that runs on what it holds.
+
+    Raises:
+        ConfigError: it is to hold shards, and the hook needs whole tensors.
+    """
+    if not sharded(how):
+        return Whole(), Running(classifier, how)
+    if not hook.entrywise:
+        raise ConfigError([refusal("finetune.shard", f"a method ({type(hook).__name__})")])
+    layout = Shards({name: p.shape for name, p in whole.items()})
+    return layout, Blockwise(classifier, how, layout.shapes)

@@ -13,6 +13,8 @@ from metaft.hooks.hook import Hook
 class Chosen(Hook):
     """Only the named parameters are the optimizer's; no gradient, momentum or weight decay reaches the others."""
 
+    entrywise = True
+
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
 

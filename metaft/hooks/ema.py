@@ -18,6 +18,8 @@ class EMA(Hook):
     Source: Polyak and Juditsky, SIAM J. Control Optim. 1992 (averaging); Tarvainen and Valpola, NeurIPS 2017 (EMA).
     """
 
+    entrywise = True
+
     def initial(self, anchors: Tensors) -> State:
         """The average before the first step: theta_0."""
         return tuple(anchors)

@@ -21,7 +21,12 @@ class Hook:
     `before` may change the gradients and `after` what the optimizer proposes. Lists are in the
     order of the variables, `anchors` are their first values. Nothing is changed in place, and everything is
     differentiable almost everywhere, so that a hook serves plain and differentiated steps.
+
+    One that is `entrywise` does each thing number by number, so that parts of tensors will do: its variables are
+    parameters, and its state between steps is nothing, or twins of all variables.
     """
+
+    entrywise = False
 
     def variables(self, pretrained: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """What the optimizer moves, from theta_0's trained parameters by name."""
@@ -50,4 +55,10 @@ class Hook:
         return values
 
 
-PLAIN = Hook()
+class _Plain(Hook):
+    """No change."""
+
+    entrywise = True
+
+
+PLAIN = _Plain()

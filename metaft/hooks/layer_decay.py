@@ -26,6 +26,8 @@ class LayerDecay(Scaled):
     Source: Clark et al., ELECTRA, ICLR 2020, appendix B; Bao et al., BEiT, ICLR 2022, appendix.
     """
 
+    entrywise = True
+
     def __init__(self, below: Sequence[int]) -> None:
         self._below = below
 

@@ -24,10 +24,12 @@ def explanation(estimator: Estimator, loop: Loop, step: Step, h: Mapping[str, An
     Args:
         step: that of the loop, with all of `h` as an argument.
     """
+    symptom, trace = f"hypergradient of length {length:.3g}", Trace(whole=True)
+    if step.layout.sharded:
+        return f"{symptom}; where in the inner loop is not told on shards (inner.shard)"
     diverged, steps = diverged_step(loop), len(loop.batches)
     if diverged is not None:
         return f"the inner loop diverged at step {diverged} of {steps}"
-    symptom, trace = f"hypergradient of length {length:.3g}", Trace(whole=True)
     estimator(loop, trace)
     if not trace.lengths:
         return f"{symptom}; {estimator} goes through no steps backwards, so none can be named"

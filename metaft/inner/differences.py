@@ -22,11 +22,12 @@ from metaft.inner.expansion import (
     seen_at,
     seen_beside,
 )
-from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
+from metaft.inner.loop import Estimator, Gradients, HalvedStep, Held, Loop, Trace
 from metaft.inner.spacing import WIDEST, least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
 from metaft.inner.sweep import Shelf, Tape, Turn, swept
+from metaft.shards import Whole
 from metaft.tensors import Tensors, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
@@ -82,7 +83,8 @@ class Differences(Estimator):
         """The outer loss and its derivative."""
         settled = self.settled(loop)
         assert settled.spacing is not None, "the spacing is settled"
-        step, ruler = _halved(loop), Ruler(settled.sides == "one", settled.spacing)
+        step = _halved(loop)
+        ruler = Ruler(settled.sides == "one", settled.spacing, step.layout if isinstance(step, Held) else Whole())
         plan = planned(loop, self.storage, graphs=False)
         shelf, device = Shelf(plan.host), loop.state.tensors[0].device
 
@@ -180,19 +182,21 @@ class Ruler:
     Args:
         one_sided: whether those at theta stand in for those behind.
         spacing: e |a| / |theta|.
+        layout: how tensors are held.
     """
 
     one_sided: bool
     spacing: float
+    layout: Whole
 
     def along(
         self, values: Callable[[Tensors], Tensors], here: Tensors, params: Sequence[Tensor], a: Sequence[Tensor]
     ) -> Tensors:
         """The derivatives along a of values that are `here` at params."""
-        length = _length(a)
+        length = self._length(a)
         if not 0 < length < math.inf:  # nothing to go along, or nothing that is finite
             return [x * length for x in here]
-        e = self.spacing * max(_length(params), torch.finfo(torch.float32).tiny) / length
+        e = self.spacing * max(self._length(params), torch.finfo(torch.float32).tiny) / length
         ahead = values(self._point(params, a, e))
         behind, width = (here, e) if self.one_sided else (values(self._point(params, a, -e)), 2 * e)
         return list(torch._foreach_div(torch._foreach_sub(ahead, behind), width))
@@ -200,6 +204,10 @@ class Ruler:
     def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:
         """theta + e a."""
         return list(torch._foreach_add([p.detach() for p in params], list(along), alpha=e))
+
+    def _length(self, tensors: Sequence[Tensor]) -> float:
+        """The length of a list of tensors as one vector; summed in float64 over the tensors."""
+        return float(self.layout.norm(torch.stack(torch._foreach_norm([x.detach() for x in tensors])).double().norm()))
 
 
 def _check(spacing: float, dtype: torch.dtype) -> None:
@@ -214,11 +222,6 @@ def _check(spacing: float, dtype: torch.dtype) -> None:
     wrong = f"which rounds to no difference in {str(dtype).removeprefix('torch.')}" if spacing < least else "too far"
     allowed = f"{least:.1g} to {WIDEST}, or null, which chooses it"
     raise ConfigError([Fault("hypergrad.spacing", f"{spacing:g}, {wrong}", allowed)])
-
-
-def _length(tensors: Sequence[Tensor]) -> float:
-    """The length of a list of tensors as one vector; summed in float64 over the tensors."""
-    return float(torch.stack(torch._foreach_norm([x.detach() for x in tensors])).double().norm())
 
 
 class Halves:

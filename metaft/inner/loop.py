@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metaft.errors import ConfigError, Fault
 from metaft.inner.state import State
+from metaft.shards import Whole
 
 Gradients = dict[str, Tensor]
 Outer = Callable[[Any], Tensor]
@@ -49,6 +50,16 @@ class HasLoss(Protocol):
 
     def loss(self, params: Any, batch: Any, h: Mapping[str, Any], /) -> Tensor:
         """The inner loss []."""
+        ...
+
+
+@runtime_checkable
+class Held(Protocol):
+    """A step that says how tensors of its states are held; those of others are whole."""
+
+    @property
+    def layout(self) -> Whole:
+        """How."""
         ...
 
 

@@ -32,12 +32,14 @@ class EstimatorKind:
         make: the estimator (see `metaft.inner.loop.Estimator`) from the section `hypergrad`.
         storages: those it can work with.
         refuses: whether it cannot differentiate with respect to a hyperparameter of this name.
+        whole: whether it needs states that are whole on every rank.
     """
 
     description: str
     make: Callable[[HypergradConfig], Any]
     storages: tuple[str, ...] = ("auto", "keep")
     refuses: Callable[[str], bool] = _nothing
+    whole: bool = False
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
@@ -60,12 +62,13 @@ ESTIMATORS: dict[str, EstimatorKind] = {
     ),
     "one_step": EstimatorKind("through the last step alone", Lazy("metaft.inner.unroll:Truncated.one_step"), STORAGES),
     "forward": EstimatorKind(
-        "exact, by forward mode; for few hyperparameters", Lazy("metaft.inner.forward:Forward.of")
+        "exact, by forward mode; for few hyperparameters", Lazy("metaft.inner.forward:Forward.of"), whole=True
     ),
     "implicit": EstimatorKind(
         "by the implicit function theorem, for term weights",
         Lazy("metaft.inner.implicit:Implicit.of"),
         refuses=_outside_the_loss,
+        whole=True,
     ),
 }
 

@@ -28,7 +28,8 @@ from metaft.names import ALPHA, Name, value_for
 from metaft.objective.registry import compare_images
 from metaft.objective.state import StepState
 from metaft.objective.weighted import WeightedLoss
-from metaft.tensors import with_zeros
+from metaft.shards import Whole
+from metaft.tensors import with_zeros, without_gradient
 from metaft.training.batches import TrainBatch
 
 with warnings.catch_warnings():
@@ -65,6 +66,8 @@ class Step:
         ConfigError: in the first step, if a module in training mode changes its buffers as it runs.
     """
 
+    layout = Whole()  # how a state holds tensors
+
     def __init__(
         self,
         classifier: Classifier,
@@ -75,11 +78,11 @@ class Step:
         knobs: Mapping[str, Any] | None = None,
     ) -> None:
         self._hook, self._knobs = hook, dict(knobs or {})
-        self.pretrained = {name: p.detach() for name, p in picked_parameters(classifier, trained).items()}
+        self.pretrained = self.layout.held(picked_parameters(classifier, trained))
         variables = self._variables()
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
         self._loss, self.accumulate, self._precision = loss, settings.accumulate, AUTOCAST.get(settings.precision)
-        self._model = higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
+        self._model = self._patched(classifier)
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
         self._dead = classifier.dead()
@@ -94,6 +97,10 @@ class Step:
             eps=settings.eps,
         )
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
+
+    def _patched(self, classifier: Classifier) -> Any:
+        """The model that runs on what a step holds."""
+        return higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
 
     def in_parts(self, count: int) -> Step:
         """The same step with batches cut into so many parts; the model is shared."""
@@ -144,7 +151,7 @@ class Step:
         """The model's outputs on these images, by this process."""
         full = list(self._rest)
         for name, p in params.items():
-            full[self._slots[name]] = _without_gradient(p, self._dead[name]) if name in self._dead else p
+            full[self._slots[name]] = without_gradient(p, self._dead[name]) if name in self._dead else p
         self._model.update_params(full)
         with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
             out: Outputs = self._model(images, tokens)
@@ -311,7 +318,3 @@ class Step:
         """The model's outputs on a batch, in training mode where theta_0 has it."""
         with self._dropout.drawn(batch):
             return self._at(parameters, batch.all_images, batch.tokens)
-
-
-def _without_gradient(p: Tensor, part: slice) -> Tensor:
-    return torch.cat([p[: part.start], p[part].detach(), p[part.stop :]])

@@ -18,6 +18,7 @@ from metaft import ranks
 from metaft.config.schema import StorageConfig
 from metaft.inner.loop import Footprint, HalvedStep, Loop
 from metaft.inner.sweep import Link, Turn
+from metaft.tensors import noting_kept
 
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
@@ -128,12 +129,11 @@ def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
     """The bytes that a graph alone keeps alive; `build` gives it with the tensors that are not to be counted."""
     sizes: dict[StorageWeakRef, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         sizes[StorageWeakRef(storage)] = storage.nbytes()
-        return tensor.detach()  # the tensor itself would hold the graph that holds it
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with noting_kept(note):
         graph, others = build()
     del graph
     size = sum(size for storage, size in sizes.items() if storage.expired())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -35,12 +35,15 @@ class WeightedLoss:
         count: N, how many scalars are trained.
         penalty_scale: `standard` (each penalty's own scale) or `released` (1 / N, AutoFT's code).
         part: all terms, those that look at a batch, or penalties.
+        total: for parameters that are shards (see `metaft.shards`), the sum over all ranks of sums over numbers. Other
+            terms than such sums then see no parameters.
     """
 
     groups: Mapping[str, tuple[str, ...]]
     count: int
     penalty_scale: str = "standard"
     part: Literal["all", "batch", "penalties"] = "all"
+    total: Callable[[Tensor], Tensor] | None = None
 
     @property
     def of_batch(self) -> WeightedLoss:
@@ -84,13 +87,15 @@ class WeightedLoss:
         for members in sets:
             here = {name: weight for name in powers for weight, of in weights[name] if of == members}
             values = values_of([powers[name] for name in here], _restrict(state, members))
+            values = values if self.total is None else self.total(values)
             for value, (name, weight) in zip(values, here.items(), strict=True):
                 part = weight * self.scale(name) * value
                 parts[name] = parts[name] + part if name in parts else part
         return parts
 
     def _others(self, state: StepState, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
-        return {name: self._part(name, state, ws) for name, ws in weights.items() if not _power(TERMS[name])}
+        seen = state if self.total is None else replace(state, params={}, pretrained={})
+        return {name: self._part(name, seen, ws) for name, ws in weights.items() if not _power(TERMS[name])}
 
     def _part(self, name: str, state: StepState, weights: Weights) -> Tensor:
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)

@@ -165,7 +165,7 @@ def test_compilation_that_fails_is_told_once(work, data, context, tuned, monkeyp
 
         return run
 
-    monkeypatch.setattr("metaft.finetune.running.compile", broken)
+    monkeypatch.setattr("metaft.clip.running.compile", broken)
     model = train(work.classifier, CE, data, with_finetune(context, compile=True), "x")
     assert capsys.readouterr().err.count("finetune.compile: no compiler; goes on without") == 1
     assert same(model, tuned)

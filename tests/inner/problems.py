@@ -127,20 +127,26 @@ class Problem:
 
 
 def problem(
-    tower: str, *, by_group: bool = False, dtype: torch.dtype = torch.float64, classifier=None, **settings: Any
+    tower: str,
+    *,
+    by_group: bool = False,
+    dtype: torch.dtype = torch.float64,
+    classifier=None,
+    kind: type[Step] = Step,
+    **settings: Any,
 ) -> Problem:
     classifier = tiny(tower, dtype) if classifier is None else classifier
     constants = StepConfig(betas=BETAS, eps=EPS, **settings)
-    step = Step(classifier, names_of(classifier), loss_of(classifier), constants)
+    step = kind(classifier, names_of(classifier), loss_of(classifier), constants)
     return _on(tower, classifier, step, {**H, **BY_GROUP} if by_group else H)
 
 
-def hooked(method: str, knobs: dict[str, float]) -> Problem:
+def hooked(method: str, knobs: dict[str, float], kind: type[Step] = Step) -> Problem:
     classifier = tiny("vit")
     names = names_of(classifier)
     settings = HookConfig(knobs=SET, lora_targets=("clip.visual.*.attn.in_proj_weight",))
     hook, defaults = hook_for(method, names, settings)
-    step = Step(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS), hook, defaults)
+    step = kind(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS), hook, defaults)
     return _on("vit", classifier, step, {**H, **{f"{method}.{knob}": value for knob, value in knobs.items()}})
 
 

@@ -33,6 +33,11 @@ def _by_its_radii(settings: FitSettings) -> bool:
     return bool(settled(METHODS["tpgm"].knobs, settings.finetune.knobs.get("tpgm", {}))["on"] == "ood_val")
 
 
+def _in_training(settings: FitSettings) -> bool:
+    """Whether tpgm projects in training."""
+    return bool(settled(METHODS["tpgm"].knobs, settings.finetune.knobs.get("tpgm", {}))["when"] == "training")
+
+
 def _strength(default: float) -> Knob:
     return Knob(Float("weight", 1e-4, 10.0, log=True), default)
 
@@ -119,6 +124,7 @@ METHODS: dict[str, Method] = dict(
             Knob(Float("distillation", 0.0, 10.0, scale="asinh"), 1.5),
             Knob(Float("decay", 0.0, 1.0), 0.9),
             Knob(Int("updates", 1, 10_000, log=True), 50),
+            whole=always,
             has_needs=True,
         ),
         method(
@@ -194,6 +200,7 @@ METHODS: dict[str, Method] = dict(
             Knob(Int("iterations", 10, 400, log=True), 100),
             Knob(Float("speed", 1e-3, 1.0, log=True), 0.03),
             fits_ood_val=_by_its_radii,
+            whole=_in_training,
         ),
         method(
             "ftp",
@@ -233,6 +240,7 @@ METHODS: dict[str, Method] = dict(
             "Nguyen et al., ECCV 2024",
             per_mille(1),
             _lr_factor(10.0),
+            whole=always,
         ),
         method(
             "surgical",
@@ -253,6 +261,7 @@ METHODS: dict[str, Method] = dict(
             "Zhou et al., IJCV 2022",
             Knob(Categorical("vectors", ("shared", "own")), "shared"),
             _lr_factor(10.0),
+            whole=always,
         ),
         method(
             "r_adapter",

@@ -22,6 +22,7 @@ from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.search.outcome import Outcome, Status
 from metaft.search.problem.outer import Floor, Judgement
+from metaft.shards import Whole
 from metaft.training.batches import DrawnBatches, TrainBatch
 
 REVERSE_SWEEP = 2.0  # step equivalents of differentiating one inner step, beside the step itself
@@ -134,6 +135,11 @@ class BilledStep:
         """The next state, detached."""
         self._count(1.0)
         return self._step.plain(state, batch, {**self._rest, **h})
+
+    @property
+    def layout(self) -> Whole:
+        """How tensors of states are held."""
+        return self._step.layout
 
     @property
     def precision(self) -> float:

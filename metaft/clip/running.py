@@ -13,6 +13,7 @@ from metaft.errors import MetaftError, first_line
 from metaft.progress import warn
 
 T = TypeVar("T")
+Slots = list[tuple[dict[str, Any], str]]  # the places of a parameter: modules' own ones, and its name there
 
 
 class Running:
@@ -20,6 +21,8 @@ class Running:
 
     What it was given last it keeps until it is given others, so that what is computed again for a derivative (see
     `ComputeConfig.checkpointing`) is computed with that.
+
+    `model` are the modules.
 
     Args:
         classifier: it is not changed, and no parameter is copied.
@@ -29,14 +32,14 @@ class Running:
     def __init__(self, classifier: Classifier, how: ComputeConfig) -> None:
         eager: Any = holding(classifier, {})
         owners = [module._parameters for module in eager.modules()]
-        self._slots = {
+        self._slots: dict[str, Slots] = {
             name: [(own, key) for own in owners for key, held in own.items() if held is p]
             for name, p in eager.named_parameters()
         }
         self._take({name: p.detach() for name, p in classifier.named_parameters()})
         if how.checkpointing:
             eager.clip.set_grad_checkpointing(True)
-        self._eager: Callable[[Tensor, Tensor | None], Outputs] = eager
+        self.model: Classifier = eager
         self._forward = compile(eager) if how.compile else eager
         self._proven = not how.compile
 
@@ -61,7 +64,7 @@ class Running:
             raise
         except Exception as error:  # a compiler raises whatever it comes upon
             warn(f"finetune.compile: {first_line(error)}; goes on without")
-            self._forward, self._proven = self._eager, True
+            self._forward, self._proven = self.model, True
             return work()
         self._proven = True
         return result

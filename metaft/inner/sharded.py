@@ -1,0 +1,96 @@
+"""Inner steps on shards: each rank holds a part of every tensor of a state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaft.apart import apart, each
+from metaft.clip.blockwise import Blockwise
+from metaft.clip.classifier import Classifier, Outputs
+from metaft.config.schema import ComputeConfig, StepConfig
+from metaft.hooks.hook import PLAIN, Hook
+from metaft.inner.state import InnerState
+from metaft.inner.step import Step
+from metaft.names import ALPHA
+from metaft.objective.weighted import WeightedLoss
+from metaft.shards import Shards
+from metaft.training.batches import TrainBatch
+
+
+class ShardedStep(Step):
+    """A `Step` whose states are shards (see `metaft.shards`), as differentiable; a block at a time is whole.
+
+    Hyperparameters meet shards through `each`, so that derivatives by them are summed over the ranks: those by learning
+    rates, weight decay, knobs and `alpha`. Those by the weights of penalties are so by these sums' own derivatives, and
+    those by weights of terms on a batch are common.
+
+    Args:
+        hook: one that is `entrywise`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        trained: Sequence[str],
+        loss: WeightedLoss,
+        settings: StepConfig,
+        hook: Hook = PLAIN,
+        knobs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._shapes = {name: p.shape for name, p in classifier.named_parameters()}
+        self.layout = Shards(self._shapes)
+        head = {name: p for name, p in classifier.named_parameters() if name.startswith("head.")}
+        self._last_layer = self.layout.held(head)  # that is begun with, for where it does not train
+        super().__init__(classifier, trained, replace(loss, total=self.layout.total), settings, hook, knobs)
+        masks = {name: torch.zeros_like(classifier.get_parameter(name)) for name in self._dead}
+        for name, mask in masks.items():
+            mask[self._dead[name]] = 1
+        self._dead_shards = {name: mask.bool() for name, mask in self.layout.held(masks).items()}
+
+    def _patched(self, classifier: Classifier) -> nn.Module:
+        self._running = Blockwise(classifier, ComputeConfig(), self._shapes)
+        return self._running.model
+
+    def begun_at(self, values: Mapping[str, Tensor]) -> Step:
+        """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""
+        if not values:
+            return self
+        begun = super().begun_at(self.layout.held(dict(values)))
+        assert isinstance(begun, ShardedStep)
+        begun._last_layer = self.layout.held(dict(values))
+        begun._head = tuple(values[f"head.{name}"].detach() for name in ("weight", "bias"))
+        return begun
+
+    def _at(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        return Outputs(*apart(self._alone, params, images, tokens, sharded=True))  # type: ignore[arg-type]
+
+    def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
+        dead = {n: torch.where(m, params[n].detach(), params[n]) for n, m in self._dead_shards.items() if n in params}
+        with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
+            out = self._running({**self._last_layer, **params, **dead}, images, tokens)
+        dtype = next(iter(params.values())).dtype
+        return [None if t is None else t.to(dtype) for t in out]
+
+    def _gradient(
+        self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool
+    ) -> Sequence[Tensor | None]:
+        with self._running.kept_in_pieces() if graph else nullcontext():
+            return super()._gradient(params, batch, h, graph)
+
+    def _updated(self, state: InnerState, grads: Sequence[Tensor | None], h: Mapping[str, Any]) -> InnerState:
+        return super()._updated(state, grads, _met(h))
+
+    def mixed(self, state: InnerState, alpha: Any) -> InnerState:
+        """The state with its variables at anchors + alpha (variables - anchors)."""
+        return super().mixed(state, _met({ALPHA: alpha})[ALPHA])
+
+
+def _met(h: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters as they are used on shards."""
+    return {**h, **each({name: x for name, x in h.items() if isinstance(x, Tensor)})}
