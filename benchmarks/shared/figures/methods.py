@@ -59,9 +59,9 @@ def forgetting() -> Figure:
 
 def _drawn(name: str, x_of: Value, *, curve: bool = False) -> Figure:
     """A panel a suite: a point for each method, means over cells."""
-    figure = Figure(figsize=(12, 6.2), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(10, 14), dpi=DPI, layout="constrained")
     panels: dict[Axes, dict[str, tuple[float, float]]] = {}
-    for axes, suite in zip(figure.subplots(1, 2), ("shapes", "digits"), strict=True):
+    for axes, suite in zip(figure.subplots(2, 1), ("shapes", "digits"), strict=True):
         methods = fitted(suite)
         points = {method: _mean(cells.values(), x_of) for method, cells in methods.items()}
         for method, (x, y) in points.items():
@@ -82,13 +82,15 @@ def _drawn(name: str, x_of: Value, *, curve: bool = False) -> Figure:
 def _label(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
     """A name beside each point, on the spot nearest to it where it hides no point and no other name."""
     to_page = axes.transData.transform
+    page = axes.get_window_extent()
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in to_page(list(points.values()))]
     for method, point in sorted(points.items(), key=lambda item: -item[1][1]):
         x, y = to_page(point)
         wide, high = 7.0 * len(method), 12.0
         spots = [(dx - wide * left, dy) for dy in _NEAR for dx, left in ((8, 0), (-8, 1), (0, 0.5))]
         boxes = [(x + dx, y + dy - high / 2, x + dx + wide, y + dy + high / 2) for dx, dy in spots]
-        free = [i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]
+        inside = [i for i, box in enumerate(boxes) if page.x0 < box[0] and box[2] < page.x1]
+        free = [i for i in inside if not any(_overlap(boxes[i], other) for other in taken)]
         best = min(free or range(len(boxes)), key=lambda i: abs(spots[i][1]) + 0.05 * abs(spots[i][0]))
         taken.append(boxes[best])
         dx, dy = spots[best]
