@@ -2,13 +2,13 @@
 
     python benchmarks/solvers.py [--device cpu] [--seeds 0 1 2 3 4] [--workers 2] [--ablated 2] [--quick] [--out FILE]
 
-A cell is a triple of ID style, pretraining seed and data seed, the same as in methods.py, so rows can be paired with
-that benchmark's. All solvers of a cell see the same problem and try the recipe (plain fine-tuning's learning rate and
-weight decay) first; K = 11 is the standard space, in the larger one every parameter group has learning rate, weight
-decay and penalties of its own; each is searched from either head. Each solver runs once, to the largest budget. A
-smaller budget is read from its journal: the search is resumed from the records that it would have had, and goes
-straight to its last choice, which is what a search with that budget would have done. Every objective chosen is
-fine-tuned with 248 steps and judged on all tests.
+A cell is a triple of ID style, pretraining seed and data seed, as in methods.py; some of that benchmark's methods are
+fitted in each, to be paired with: the same seed makes another pretraining on another processor. All solvers of a cell
+see the same problem and try the recipe (plain fine-tuning's learning rate and weight decay) first; K = 11 is the
+standard space, in the larger one every parameter group has learning rate, weight decay and penalties of its own; each
+is searched from either head. Each solver runs once, to the largest budget. A smaller budget is read from its journal:
+the search is resumed from the records that it would have had, and goes straight to its last choice, which is what a
+search with that budget would have done. Every objective chosen is fine-tuned with 248 steps and judged on all tests.
 
 A row is a solver, a space, a head and a budget; `curve` holds what the search saw: [seconds, step equivalents, outer
 loss, accuracy on the outer set] of every trial. Fitting the linear probe's head is part of a search's seconds. Rows
@@ -79,6 +79,7 @@ SOLVERS: dict[str, tuple[str, ...]] = {
     "online": (HYPERGRAD, "hypergrad.regime=online", "finetune.epochs=323", "evaluation.methods=[autoft]"),
 }
 STANDARD = ("hypergrad", "tpe", "random")
+BY_HAND = ("linear_probe", "wise_ft", "ft_ood_val")
 
 
 def cell_for(seed: int, args: Namespace) -> Cell:
@@ -209,6 +210,18 @@ def recipe(cell: Cell, head: str) -> list[Row]:
     return [{**row, **finetuned(cell, work, replace(fits_in(work).context.settings.plain, head=head))}]
 
 
+def by_hand(cell: Cell) -> list[Row]:
+    """The methods that searches are compared with."""
+    work = opened(cell)
+    fits = fits_in(work, **({} if cell.quick else LENGTH))
+    return [{**hand_row(cell, method), **scores(work, fits.model(method))} for method in BY_HAND]
+
+
+def hand_row(cell: Cell, method: str) -> Row:
+    """The row of a method by hand in a cell."""
+    return cell.row(solver=method, space=None, head=None, K=0, budget=None, ablation=None)
+
+
 def along(cell: Cell, search: Search) -> list[Row]:
     """One steered fine-tune, as `python -m metaft.run` does it."""
     within = search.within(cell)
@@ -235,6 +248,9 @@ def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured, cell by cell, so that a stopped benchmark is balanced; then the ablations."""
     budgets = ("wall:2", "wall:4") if args.quick else (f"wall:{WALL / 5:g}", f"wall:{WALL}")
     heads, spaces = (("zero_shot",), ("standard",)) if args.quick else (HEADS, SPACES)
+    for cell in (cell_for(seed, args) for seed in args.seeds):
+        if hand_row(cell, BY_HAND[-1]) not in rows:
+            yield by_hand, cell
     for seed, head in product(args.seeds, heads):
         cell = cell_for(seed, args)
         if cell.row(solver="recipe", space=None, head=head, budget=None, ablation=None) not in rows:

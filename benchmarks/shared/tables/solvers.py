@@ -9,7 +9,6 @@ from statistics import fmean, median
 from metaft.report.tables import markdown
 from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, ood, sign_flip, with_interval
 from shared.rows import Row, committed
-from shared.tables.methods import best_by_hand, fitted
 
 SIZES = {"standard": 11, "groups": 71}
 HEADS = {"zero_shot": "zero-shot", "linear_probe": "probe"}
@@ -20,8 +19,8 @@ def searches() -> list[Row]:
     return [r for r in committed("solvers") if "failed" not in r]
 
 
-def searched(solver: str, head: str, space: str | None = None, budget: str | None = None) -> Cells:
-    """The cells of one solver; with the largest budget where none is named."""
+def searched(solver: str, head: str | None, space: str | None = None, budget: str | None = None) -> Cells:
+    """The cells of one solver, or method; with the largest budget where none is named."""
     which = (solver, head, space, None)
     rows = [r for r in searches() if (r["solver"], r["head"], r["space"], r["ablation"]) == which]
     largest = max((r["budget"] for r in rows if r["budget"]), key=_limit, default=None)
@@ -45,7 +44,7 @@ def budgets() -> list[str]:
 
 def solvers() -> str:
     """Every head, solver, space and budget: accuracies after the final fine-tune, and what the search took."""
-    names = dict.fromkeys(r["solver"] for r in searches() if r["solver"] not in ("recipe", "online"))
+    names = dict.fromkeys(r["solver"] for r in searches() if r["space"] and r["solver"] != "online")
     table = []
     for head, label in HEADS.items():
         recipe = searched("recipe", head)
@@ -71,14 +70,13 @@ def _spent(cells: Cells) -> str:
     return _median(cells, "step_equivalents")
 
 
-def over_by_hand(head: str) -> list[float]:
-    """OOD points of the larger search above the best method by hand, by cell."""
-    return differences(searched("hypergrad", head, "groups", budgets()[-1]), fitted("shapes")[best_by_hand()])
+def over_probe(head: str) -> list[float]:
+    """OOD points of the larger search above the linear probe, by cell."""
+    return differences(searched("hypergrad", head, "groups", budgets()[-1]), searched("linear_probe", None))
 
 
 def pairs(head: str) -> dict[str, tuple[list[float], str]]:
     """The comparisons that were asked for: paired differences in points by cell, and what they were to be."""
-    methods = fitted("shapes")
     small, large = (searched("hypergrad", head, space, budgets()[-1]) for space in SIZES)
     tpe_small, tpe_large = (searched("tpe", head, space, budgets()[-1]) for space in SIZES)
     return {
@@ -86,9 +84,9 @@ def pairs(head: str) -> dict[str, tuple[list[float], str]]:
         "hypergrad - recipe, K = 11": (differences(small, searched("recipe", head)), "2"),
         "hypergrad - tpe, K = 71": (differences(large, tpe_large), "2"),
         "hypergrad, K = 71 - the better tpe": (differences(large, max(tpe_small, tpe_large, key=mean)), "1"),
-        f"hypergrad, K = 71 - {best_by_hand()}, the best method by hand": (over_by_hand(head), "2"),
-        "hypergrad, K = 71 - ft_ood_val": (differences(large, methods["ft_ood_val"]), "above 0"),
-        "ID: hypergrad, K = 71 - wise_ft": (differences(large, methods["wise_ft"], id_), "at least -1"),
+        "hypergrad, K = 71 - linear_probe": (over_probe(head), "2"),
+        "hypergrad, K = 71 - ft_ood_val": (differences(large, searched("ft_ood_val", None)), "above 0"),
+        "ID: hypergrad, K = 71 - wise_ft": (differences(large, searched("wise_ft", None), id_), "at least -1"),
     }
 
 
