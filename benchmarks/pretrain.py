@@ -107,7 +107,7 @@ def report(clip: Clip, n: int, real: int, device: str) -> None:
 
 
 def make(name: str, seed: int, steps: int, device: str, quick: bool, out: Path) -> None:
-    """Pretrain a model and write it; on a CPU in one thread, so that its sums are the same wherever it is made."""
+    """Pretrain a model and write it; on a CPU in one thread, so that a processor makes the same again."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     if device.startswith("cuda"):
