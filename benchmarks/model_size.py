@@ -27,6 +27,7 @@ from shared.workers import in_workers
 
 from metaft import pipeline
 from metaft.build.carried import Carried
+from metaft.build.workspace import Workspace
 from metaft.clip.names import TOY
 from metaft.errors import DivergedError
 from metaft.search.journal import Journal
@@ -38,13 +39,15 @@ QUICK_METHODS = ("zero_shot", "ft")
 BUDGET = "search.step_equivalents=1000"
 
 
-def compare(model: str, cell: Cell) -> list[Row]:
-    """A row for each method in a cell, and for objectives that were found on this model and on the toy."""
+def compare(model: str, base: Cell) -> list[Row]:
+    """A row for each method in a model's cell, and for objectives that were found on this model and on the toy."""
+    cell = of(model, base)
     work = opened(cell)
     fits, size = fits_in(work), sum(p.numel() for p in work.classifier.clip.visual.parameters())
     asked = [(method, None, fits) for method in (QUICK_METHODS if cell.quick else METHODS)]
-    for source in dict.fromkeys((TOY, model)):
-        asked.append((LEARNED, None if source == model else source, fits_in(work, found(source, cell).to(work))))
+    for source in dict.fromkeys((model, TOY)):
+        learned = found(opened(of(source, base))).to(work)
+        asked.append((LEARNED, None if source == model else source, fits_in(work, learned)))
     rows = []
     for method, source, of_method in asked:
         row = cell.row(model=model, method=method, source=source, parameters=size)
@@ -57,9 +60,8 @@ def compare(model: str, cell: Cell) -> list[Row]:
     return rows
 
 
-def found(model: str, cell: Cell) -> Carried:
-    """What a search finds in a cell of another model."""
-    work = opened(of(model, cell))
+def found(work: Workspace) -> Carried:
+    """What a search finds in a cell."""
     return Carried(pipeline.find(work, pipeline.prepared(work), Journal(), fits_in(work)).objective, work.cfg)
 
 
@@ -74,17 +76,18 @@ def comparisons(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
         (("digits",), args.seeds[:1], (TOY,)) if args.quick else (ID_STYLES, args.seeds, args.models)
     )
     for model, seed, suite in product(reversed(models), seeds, suites):
-        cell = of(model, cell_of(suite, seed, args.device, args.quick))
-        cell = cell if args.quick else replace(cell, settings=(*cell.settings, BUDGET))
-        if cell.row(model=model, method=LEARNED, source=None) not in rows:
-            yield compare, model, cell
+        base = cell_of(suite, seed, args.device, args.quick)
+        base = base if args.quick else replace(base, settings=(*base.settings, BUDGET))
+        if base.row(model=model, method=LEARNED, source=None if model == TOY else TOY) not in rows:
+            yield compare, model, base
 
 
 def main() -> None:
     args = arguments("model_size", __doc__, seeds=(0, 1, 2), workers=2, models=SIZES)
     rows = Rows("model_size", args, KEYS)
-    for model in () if args.quick else args.models:
-        pretrain([0] if model in PRETRAINED else [], args.device, model)
+    for model in args.models:
+        if model in PRETRAINED and not args.quick:
+            pretrain([0], args.device, model)
     for done in in_workers(list(comparisons(args, rows)), args.workers, one_thread):
         for row in done:
             rows.add(row)

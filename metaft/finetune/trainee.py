@@ -98,7 +98,6 @@ class Trainee:
         variables = {name: v.detach().clone().requires_grad_() for name, v in first.items()}
         optimizer = make_optimizer(variables, objective.values(), settings.optimizer, how.precision)
         count = sum(p.numel() for p in whole.values())
-        total = layout.total if layout.sharded else None
         return cls(
             classifier,
             layout,
@@ -111,7 +110,7 @@ class Trainee:
             variables,
             anchors,
             optimizer,
-            WeightedLoss(grouped(names), count, settings.penalty_scale, total=total),
+            WeightedLoss(grouped(names), count, settings.penalty_scale).over(layout),
             objective,
             hook.initial(anchors),
             own,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,12 +12,10 @@ from torch import Tensor, nn
 from metaft.apart import apart, each
 from metaft.clip.blockwise import Blockwise
 from metaft.clip.classifier import Classifier, Outputs
-from metaft.config.schema import ComputeConfig, StepConfig
-from metaft.hooks.hook import PLAIN, Hook
+from metaft.config.schema import ComputeConfig
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.names import ALPHA
-from metaft.objective.weighted import WeightedLoss
 from metaft.shards import Shards
 from metaft.training.batches import TrainBatch
 
@@ -34,27 +31,20 @@ class ShardedStep(Step):
         hook: one that is `entrywise`.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        trained: Sequence[str],
-        loss: WeightedLoss,
-        settings: StepConfig,
-        hook: Hook = PLAIN,
-        knobs: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._shapes = {name: p.shape for name, p in classifier.named_parameters()}
-        self.layout = Shards(self._shapes)
-        head = {name: p for name, p in classifier.named_parameters() if name.startswith("head.")}
+    layout: Shards
+
+    def _laid_out(self, classifier: Classifier) -> Shards:
+        return Shards({name: p.shape for name, p in classifier.named_parameters()})
+
+    def _patched(self, classifier: Classifier) -> nn.Module:
+        parameters = dict(classifier.named_parameters())
+        head = {name: p for name, p in parameters.items() if name.startswith("head.")}
         self._last_layer = self.layout.held(head)  # that is begun with, for where it does not train
-        super().__init__(classifier, trained, replace(loss, total=self.layout.total), settings, hook, knobs)
-        masks = {name: torch.zeros_like(classifier.get_parameter(name)) for name in self._dead}
+        masks = {name: torch.zeros_like(parameters[name]) for name in self._dead}
         for name, mask in masks.items():
             mask[self._dead[name]] = 1
         self._dead_shards = {name: mask.bool() for name, mask in self.layout.held(masks).items()}
-
-    def _patched(self, classifier: Classifier) -> nn.Module:
-        self._running = Blockwise(classifier, ComputeConfig(), self._shapes)
+        self._running = Blockwise(classifier, ComputeConfig(), self.layout.shapes)
         return self._running.model
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:

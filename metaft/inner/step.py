@@ -66,8 +66,6 @@ class Step:
         ConfigError: in the first step, if a module in training mode changes its buffers as it runs.
     """
 
-    layout = Whole()  # how a state holds tensors
-
     def __init__(
         self,
         classifier: Classifier,
@@ -77,15 +75,15 @@ class Step:
         hook: Hook = PLAIN,
         knobs: Mapping[str, Any] | None = None,
     ) -> None:
-        self._hook, self._knobs = hook, dict(knobs or {})
+        self._hook, self._knobs, self.layout = hook, dict(knobs or {}), self._laid_out(classifier)
         self.pretrained = self.layout.held(picked_parameters(classifier, trained))
         variables = self._variables()
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
-        self._loss, self.accumulate, self._precision = loss, settings.accumulate, AUTOCAST.get(settings.precision)
+        self._loss, self.accumulate = loss.over(self.layout), settings.accumulate
+        self._precision, self._dead = AUTOCAST.get(settings.precision), classifier.dead()
         self._model = self._patched(classifier)
         self._rest = [p.detach() for p in classifier.parameters()]
         self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
-        self._dead = classifier.dead()
         self._head: tuple[Tensor, ...] | None = None
         self._dropout = Dropout(self._model)
         self._apart = False  # whether terms on a batch are known not to look at parameters
@@ -97,6 +95,10 @@ class Step:
             eps=settings.eps,
         )
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
+
+    def _laid_out(self, classifier: Classifier) -> Whole:
+        """How a state holds the tensors of a model."""
+        return Whole()
 
     def _patched(self, classifier: Classifier) -> Any:
         """The model that runs on what a step holds."""

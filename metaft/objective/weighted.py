@@ -16,6 +16,7 @@ from metaft.names import Name, source_name, value_for
 from metaft.objective.penalties import Power, values_of
 from metaft.objective.registry import TERMS, Term
 from metaft.objective.state import StepState
+from metaft.shards import Whole
 
 Weights = list[tuple[Any, tuple[str, ...] | None]]  # each with the names of its parameters (None: all)
 
@@ -44,6 +45,10 @@ class WeightedLoss:
     penalty_scale: str = "standard"
     part: Literal["all", "batch", "penalties"] = "all"
     total: Callable[[Tensor], Tensor] | None = None
+
+    def over(self, layout: Whole) -> WeightedLoss:
+        """The same for parameters that are held in this way."""
+        return replace(self, total=layout.total) if layout.sharded else self
 
     @property
     def of_batch(self) -> WeightedLoss:

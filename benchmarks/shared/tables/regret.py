@@ -56,7 +56,7 @@ def regrets() -> dict[str, dict[str, float]]:
 
 
 def compared() -> str:
-    """Every method over all worlds: accuracies, regret, and what it costs."""
+    """Every method over all worlds: accuracies, regret, and what it costs; nothing where it stands on all others."""
     spent = {method: sum(r.get("step_equivalents", 0) for r in rows) for (method,), rows in _tunings().items()}
     table = []
     for method, lost in regrets().items():
@@ -68,7 +68,8 @@ def compared() -> str:
                 method,
                 *(f"{fmean(map(value, rows)):.1f}" for value in (ood, id_)),
                 *(f"{fmean(lost.values()):.1f}", f"{lost[worst]:.1f}: {worst}"),
-                *(f"{fmean(steps):,.0f}", f"{spent[method]:,.0f}" if method in spent else ""),
+                "" if method.startswith((BEST, "handed_back")) else f"{fmean(steps):,.0f}",
+                f"{spent[method]:,.0f}" if method in spent else "",
             ]
         )
     cells = next(iter(methods().values()))
