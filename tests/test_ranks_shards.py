@@ -295,7 +295,7 @@ def tuned(folder: Path | None, objective: Objective = LEARNED, stop: bool = Fals
         keeper.stop = stop
         context = replace(context, keeper=keeper)
     try:
-        return dict(train(work.fresh(), objective, work.splits.search_data, context, "tuned").state_dict())
+        return dict(train(work.classifier, objective, work.splits.search_data, context, "tuned").state_dict())
     except KeyboardInterrupt:
         return {}
 

@@ -89,11 +89,8 @@ class Step:
         self._apart = False  # whether terms on a batch are known not to look at parameters
         groups = grouped(variables)
         self._groups = tuple(groups)
-        optimizer = torch.optim.AdamW(
-            [{"params": [variables[name] for name in members]} for members in groups.values()],
-            betas=settings.betas,
-            eps=settings.eps,
-        )
+        params = [{"params": [variables[name] for name in members]} for members in groups.values()]
+        optimizer = torch.optim.AdamW(params, betas=settings.betas, eps=settings.eps)
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
 
     def _laid_out(self, classifier: Classifier) -> Whole:
