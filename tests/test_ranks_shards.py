@@ -27,6 +27,7 @@ from metaft.finetune.methods import METHODS
 from metaft.finetune.scaling import Scale
 from metaft.finetune.trainee import Trainee
 from metaft.hooks.registry import HOOKS, hook_for
+from metaft.inner.loop import Footprint
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.sharded import ShardedStep
 from metaft.inner.step import Step
@@ -267,6 +268,20 @@ def test_a_hypergradient_through_shards_is_that_of_one_process(count, settings, 
         assert parts.part == whole.part > 0
         assert most["differences"] <= outside + block
         assert max(most["keep"], most["replay"]) <= outside + 2 * block
+
+
+def again_on_shards() -> tuple[dict[str, Any], Footprint]:
+    """A hypergradient through blocks that are computed again, and the bytes of parts of its loop."""
+    how = {"kind": ShardedStep, "checkpointing": True}
+    return hypergradients(how, ["differences"]), footprint_of(problem("vit", **how).loop(), graphs=False)
+
+
+@pytest.mark.full
+def test_blocks_that_are_joined_again_are_computed_again(tmp_path):
+    alone, kept = hypergradients({}, ["differences"]), footprint_of(problem("vit").loop(), graphs=False)
+    for found, again in on_ranks(2, again_on_shards, tmp_path):
+        same(found, alone)
+        assert again.part < 0.2 * kept.part
 
 
 STEPS = 20

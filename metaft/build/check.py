@@ -91,7 +91,8 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
     ]
     odd = [fault for field, names, known in lists for fault in all_unknown(field, names, known)]
     differentiated = sorted(searched) if search.mode == HYPERGRAD else ()
-    return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated)
+    again = search.mode == HYPERGRAD and cfg.inner.checkpointing
+    return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated, again)
 
 
 def _more(cfg: Config) -> list[str]:

@@ -30,12 +30,16 @@ def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
 
 def _compute(work: Workspace) -> list[Fault]:
     """Faults of a precision that the device lacks, and of checkpointing in a model that cannot do it."""
-    how, able = work.cfg.finetune, served(work.device)
+    how, inner, able = work.cfg.finetune, work.cfg.inner, served(work.device)
     faults = []
     if how.precision not in able:
         faults.append(Fault("finetune.precision", f"{how.precision!r} on {work.device.type}", ", ".join(able)))
-    if how.checkpointing and not hasattr(work.clip.model, "set_grad_checkpointing"):
-        faults.append(Fault("finetune.checkpointing", "true, and the model has no set_grad_checkpointing", "false"))
+    if not hasattr(work.clip.model, "set_grad_checkpointing"):
+        asked = [name for name, on in (("finetune", how.checkpointing), ("inner", inner.checkpointing)) if on]
+        without = "true, and the model has no set_grad_checkpointing"
+        faults += [Fault(f"{name}.checkpointing", without, "false") for name in asked]
+    if inner.checkpointing and any(module.training for module in work.classifier.modules()):
+        faults.append(Fault("inner.checkpointing", "true, and parts of the model draw at random (dropout)", "false"))
     if how.compile and sharded(how):
         faults.append(Fault("finetune.compile", "true, with finetune.shard on several ranks", "one of them"))
     return faults

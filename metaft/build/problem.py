@@ -21,6 +21,7 @@ from metaft.errors import DataError
 from metaft.finetune.fits import Fits
 from metaft.hooks.hook import PLAIN, Hook
 from metaft.hooks.registry import hook_for
+from metaft.inner.running import RunningStep
 from metaft.inner.sharded import ShardedStep
 from metaft.inner.step import Step
 from metaft.metrics import METRICS
@@ -116,7 +117,7 @@ def inner_step(work: Workspace, text: bool) -> Step:
     model = work.classifier.in_precision("float32")  # within which a step has its own
     count = sum(model.get_parameter(name).numel() for name in names)
     loss = WeightedLoss(grouped(names), count, cfg.objective.penalty_scale)
-    kind = ShardedStep if sharded(cfg.inner) else Step
+    kind = ShardedStep if sharded(cfg.inner) else RunningStep if cfg.inner.checkpointing else Step
     return kind(model, names, loss, cfg.inner, *search_hook(cfg, names))
 
 

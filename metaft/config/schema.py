@@ -140,6 +140,7 @@ class StepConfig(AdamWConfig):
 
     accumulate: Batch = 1  # parts of a batch, one at a time in memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
+    checkpointing: bool = False  # as finetune.checkpointing; not with `unroll`
     shard: bool = False  # on several ranks each holds a part of states, gradients and adjoints (see docs/ranks.md)
 
 

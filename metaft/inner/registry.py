@@ -33,6 +33,7 @@ class EstimatorKind:
         storages: those it can work with.
         refuses: whether it cannot differentiate with respect to a hyperparameter of this name.
         whole: whether it needs states that are whole on every rank.
+        recomputes: whether the model may compute blocks again for a derivative, as no graph of it outlives a pass.
     """
 
     description: str
@@ -40,6 +41,7 @@ class EstimatorKind:
     storages: tuple[str, ...] = ("auto", "keep")
     refuses: Callable[[str], bool] = _nothing
     whole: bool = False
+    recomputes: bool = False
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
@@ -56,13 +58,17 @@ ESTIMATORS: dict[str, EstimatorKind] = {
         "by a reverse sweep from first derivatives of the model, at two points beside each step's parameters",
         Lazy("metaft.inner.differences:Differences.of"),
         ("auto", "replay", "segments"),
+        recomputes=True,
     ),
     "truncated": EstimatorKind(
         "through the last steps alone (hypergrad.last)", Lazy("metaft.inner.unroll:Truncated.of"), STORAGES
     ),
     "one_step": EstimatorKind("through the last step alone", Lazy("metaft.inner.unroll:Truncated.one_step"), STORAGES),
     "forward": EstimatorKind(
-        "exact, by forward mode; for few hyperparameters", Lazy("metaft.inner.forward:Forward.of"), whole=True
+        "exact, by forward mode; for few hyperparameters",
+        Lazy("metaft.inner.forward:Forward.of"),
+        whole=True,
+        recomputes=True,
     ),
     "implicit": EstimatorKind(
         "by the implicit function theorem, for term weights",
@@ -87,13 +93,20 @@ LINEAR_SOLVERS: dict[str, LinearSolverKind] = {
 }
 
 
-def refusals(estimator: str, storage: str, names: Iterable[str]) -> list[Fault]:
-    """Faults of an estimator that is unknown, or cannot work with a storage or on hyperparameters of these names."""
+def refusals(estimator: str, storage: str, names: Iterable[str], checkpointing: bool = False) -> list[Fault]:
+    """Faults of an estimator that is unknown, or cannot work with a storage or on hyperparameters of these names.
+
+    Args:
+        checkpointing: whether steps compute blocks again for a derivative.
+    """
     if estimator not in ESTIMATORS:
         return [unknown("hypergrad.estimator", estimator, ESTIMATORS)]
     chosen, faults = ESTIMATORS[estimator], []
     if storage not in chosen.storages:
         faults.append(unknown("hypergrad.storage", storage, chosen.storages))
+    if checkpointing and not chosen.recomputes:
+        once = ", ".join(name for name, kind in ESTIMATORS.items() if kind.recomputes)
+        faults.append(Fault("hypergrad.estimator", f"{estimator!r} with inner.checkpointing", once))
     refused = [name for name in names if chosen.refuses(name)]
     if refused:
         able = ", ".join(name for name, kind in ESTIMATORS.items() if not any(map(kind.refuses, refused)))

@@ -7,20 +7,20 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaft.apart import apart, each
 from metaft.clip.blockwise import Blockwise
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.config.schema import ComputeConfig
+from metaft.inner.running import RunningStep
 from metaft.inner.state import InnerState
-from metaft.inner.step import Step
 from metaft.names import ALPHA
 from metaft.shards import Shards
 from metaft.training.batches import TrainBatch
 
 
-class ShardedStep(Step):
+class ShardedStep(RunningStep):
     """A `Step` whose states are shards (see `metaft.shards`), as differentiable; a block at a time is whole.
 
     Hyperparameters meet shards through `each`, so that derivatives by them are summed over the ranks: those by learning
@@ -32,40 +32,24 @@ class ShardedStep(Step):
     """
 
     layout: Shards
+    _running: Blockwise
 
     def _laid_out(self, classifier: Classifier) -> Shards:
         return Shards({name: p.shape for name, p in classifier.named_parameters()})
 
-    def _patched(self, classifier: Classifier) -> nn.Module:
-        parameters = dict(classifier.named_parameters())
-        head = {name: p for name, p in parameters.items() if name.startswith("head.")}
-        self._last_layer = self.layout.held(head)  # that is begun with, for where it does not train
-        masks = {name: torch.zeros_like(parameters[name]) for name in self._dead}
+    def _over(self, classifier: Classifier, how: ComputeConfig) -> Blockwise:
+        masks = {name: torch.zeros_like(classifier.get_parameter(name)) for name in self._dead}
         for name, mask in masks.items():
             mask[self._dead[name]] = 1
         self._dead_shards = {name: mask.bool() for name, mask in self.layout.held(masks).items()}
-        self._running = Blockwise(classifier, ComputeConfig(), self.layout.shapes)
-        return self._running.model
-
-    def begun_at(self, values: Mapping[str, Tensor]) -> Step:
-        """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""
-        if not values:
-            return self
-        begun = super().begun_at(self.layout.held(dict(values)))
-        assert isinstance(begun, ShardedStep)
-        begun._last_layer = self.layout.held(dict(values))
-        begun._head = tuple(values[f"head.{name}"].detach() for name in ("weight", "bias"))
-        return begun
+        return Blockwise(classifier, how, self.layout.shapes)
 
     def _at(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         return Outputs(*apart(self._alone, params, images, tokens, sharded=True))  # type: ignore[arg-type]
 
-    def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
+    def _live(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         dead = {n: torch.where(m, params[n].detach(), params[n]) for n, m in self._dead_shards.items() if n in params}
-        with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
-            out = self._running({**self._last_layer, **params, **dead}, images, tokens)
-        dtype = next(iter(params.values())).dtype
-        return [None if t is None else t.to(dtype) for t in out]
+        return {**params, **dead}
 
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool

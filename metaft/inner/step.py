@@ -66,6 +66,8 @@ class Step:
         ConfigError: in the first step, if a module in training mode changes its buffers as it runs.
     """
 
+    checkpointing = False  # whether blocks are computed again for a derivative
+
     def __init__(
         self,
         classifier: Classifier,
@@ -81,9 +83,8 @@ class Step:
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
         self._loss, self.accumulate = loss.over(self.layout), settings.accumulate
         self._precision, self._dead = AUTOCAST.get(settings.precision), classifier.dead()
-        self._model = self._patched(classifier)
-        self._rest = [p.detach() for p in classifier.parameters()]
-        self._slots = {name: i for i, (name, _) in enumerate(classifier.named_parameters()) if name in self.pretrained}
+        self._model = self._patched(classifier, settings)
+        self._rest = {name: p.detach() for name, p in classifier.named_parameters()}
         self._head: tuple[Tensor, ...] | None = None
         self._dropout = Dropout(self._model)
         self._apart = False  # whether terms on a batch are known not to look at parameters
@@ -97,7 +98,7 @@ class Step:
         """How a state holds the tensors of a model."""
         return Whole()
 
-    def _patched(self, classifier: Classifier) -> Any:
+    def _patched(self, classifier: Classifier, settings: StepConfig) -> Any:
         """The model that runs on what a step holds."""
         return higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
 
@@ -112,14 +113,13 @@ class Step:
         return not compare_images(h) and not self._dropout.draws
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:
-        """The same step from a theta_0 with other values of the head's parameters, by name; the model is shared."""
+        """The same step from a theta_0 with another head, by name (of none: this one); the model is shared."""
         if not values:
             return self
-        other = copy.copy(self)
-        other.pretrained = {name: values.get(name, p) for name, p in self.pretrained.items()}
-        names = [name for name, _ in self._model.named_parameters()]
-        other._rest = [values.get(name, p) for name, p in zip(names, self._rest, strict=True)]
-        other._head = tuple(p for name, p in zip(names, other._rest, strict=True) if name.startswith("head."))
+        other, held = copy.copy(self), self.layout.held(values)
+        other.pretrained = {name: held.get(name, p) for name, p in self.pretrained.items()}
+        other._head = tuple(values.get(name, self._rest[name]).detach() for name in ("head.weight", "head.bias"))
+        other._rest = {**self._rest, **held}
         other._anchors = [v.detach() for v in other._variables().values()]
         return other
 
@@ -148,15 +148,16 @@ class Step:
 
     def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
         """The model's outputs on these images, by this process."""
-        full = list(self._rest)
-        for name, p in params.items():
-            full[self._slots[name]] = without_gradient(p, self._dead[name]) if name in self._dead else p
-        self._model.update_params(full)
+        self._model.update_params(list({**self._rest, **self._live(params)}.values()))
         with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
             out: Outputs = self._model(images, tokens)
-        self._model.update_params(self._rest)  # so that no graph outlives its estimate
+        self._model.update_params(list(self._rest.values()))  # so that no graph outlives its estimate
         dtype = next(iter(params.values())).dtype
         return [None if t is None else t.to(dtype) for t in out]
+
+    def _live(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters, of which no derivative reaches what is dead."""
+        return {n: without_gradient(p, self._dead[n]) if n in self._dead else p for n, p in params.items()}
 
     def loss(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Tensor:
         """The inner loss [] at these parameters."""

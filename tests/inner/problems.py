@@ -141,12 +141,12 @@ def problem(
     return _on(tower, classifier, step, {**H, **BY_GROUP} if by_group else H)
 
 
-def hooked(method: str, knobs: dict[str, float], kind: type[Step] = Step) -> Problem:
+def hooked(method: str, knobs: dict[str, float], kind: type[Step] = Step, **constants: Any) -> Problem:
     classifier = tiny("vit")
     names = names_of(classifier)
     settings = HookConfig(knobs=SET, lora_targets=("clip.visual.*.attn.in_proj_weight",))
     hook, defaults = hook_for(method, names, settings)
-    step = kind(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS), hook, defaults)
+    step = kind(classifier, names, loss_of(classifier), StepConfig(betas=BETAS, eps=EPS, **constants), hook, defaults)
     return _on("vit", classifier, step, {**H, **{f"{method}.{knob}": value for knob, value in knobs.items()}})
 
 

@@ -23,10 +23,13 @@ class Forecasts:
     Args:
         settings: the way that is taken.
         step_share, outer_share: the step equivalents of a step, and of the outer loss.
+        checkpointing: whether steps compute blocks again for a derivative.
     """
 
-    def __init__(self, loop: Loop, settings: HypergradConfig, step_share: float, outer_share: float) -> None:
-        self.loop, self._settings = loop, settings
+    def __init__(
+        self, loop: Loop, settings: HypergradConfig, step_share: float, outer_share: float, checkpointing: bool
+    ) -> None:
+        self.loop, self._settings, self._checkpointing = loop, settings, checkpointing
         self._step_share, self._outer_share = step_share, outer_share
         self._measured: dict[bool, Footprint] = {}
 
@@ -51,7 +54,7 @@ class Forecasts:
 
     def ways(self) -> dict[tuple[str, str], Forecast]:
         """The forecast by each of `WAYS` that can be taken."""
-        able = [way for way in WAYS if not refusals(*way, self.loop.h)]
+        able = [way for way in WAYS if not refusals(*way, self.loop.h, self._checkpointing)]
         return {(estimator, storage): self.of(estimator=estimator, storage=storage) for estimator, storage in able}
 
     @property

@@ -1,0 +1,48 @@
+"""Inner steps over modules that are given their parameters, without a patched model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from metaft.clip.classifier import Classifier
+from metaft.clip.running import Running
+from metaft.config.schema import ComputeConfig, StepConfig
+from metaft.inner.step import Step
+
+
+class RunningStep(Step):
+    """A `Step` on a `Running`, which with `checkpointing` computes what is inside of a block again for a derivative.
+
+    That is done with the parameters that it was given last: a pass has then to be differentiated before the next one,
+    and in reverse mode, as in plain steps and by `Differences`.
+    """
+
+    _running: Running
+    _begun: Mapping[str, Tensor]  # the head that is begun with, for where it does not train
+
+    def _patched(self, classifier: Classifier, settings: StepConfig) -> nn.Module:
+        self.checkpointing = settings.checkpointing
+        self._running = self._over(classifier, ComputeConfig(checkpointing=self.checkpointing))
+        head = {name: p for name, p in classifier.named_parameters() if name.startswith("head.")}
+        self._begun = self.layout.held(head)
+        return self._running.model
+
+    def _over(self, classifier: Classifier, how: ComputeConfig) -> Running:
+        """The modules, of which all else are shared."""
+        return Running(classifier, how)
+
+    def begun_at(self, values: Mapping[str, Tensor]) -> Step:
+        """The same step from a theta_0 with another head, by name (of none: this one); the model is shared."""
+        begun = super().begun_at(values)
+        assert isinstance(begun, RunningStep)
+        begun._begun = {**self._begun, **self.layout.held(values)}
+        return begun
+
+    def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
+        with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
+            out = self._running({**self._begun, **self._live(params)}, images, tokens)
+        dtype = next(iter(params.values())).dtype
+        return [None if t is None else t.to(dtype) for t in out]

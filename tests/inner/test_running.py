@@ -1,0 +1,105 @@
+"""Steps that compute blocks again for a derivative, beside those that keep what is inside of them."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from metaft import config
+from metaft.build.check import faults_of
+from metaft.build.opened import faults_in
+from metaft.build.problem import problem_in
+from metaft.inner import Differences, Forward
+from metaft.inner.loop import Loop
+from metaft.inner.running import RunningStep
+from metaft.inner.storage import footprint_of
+from tests.conftest import SMALL, by_default
+from tests.inner.problems import hooked, problem
+
+AGAIN = {"kind": RunningStep, "checkpointing": True}
+CLOSE = Differences("one", spacing=1e-4)
+CASES = {
+    "vit": lambda how: problem("vit", **how),
+    "resnet": lambda how: problem("resnet", **how),
+    "in parts": lambda how: problem("vit", accumulate=2, **how),
+    "bfloat16": lambda how: problem("vit", precision="bfloat16", **how),
+    "what a hook makes of its variables": lambda how: hooked("lora", {}, **how),
+}
+
+
+def same(found, others) -> bool:
+    (value, by_name), (other, by_its_name) = found, others
+    return bool(value == other) and all(torch.equal(by_name[k], by_its_name[k]) for k in by_its_name)
+
+
+@pytest.mark.parametrize("name", by_default(("vit", "in parts"), CASES))
+def test_not_one_bit_is_another(name):
+    kept, again = (CASES[name](how).loop() for how in ({}, AGAIN))
+    assert same(CLOSE(again), CLOSE(kept))
+    state = kept.state
+    for batch in kept.batches:
+        state = kept.step.plain(state, batch, kept.h)
+    assert all(map(torch.equal, again.plain(again.state, 0, len(again.batches)).params, state.params))
+
+
+def test_forward_mode():
+    kept, again = (_by(problem("vit", **how), "ce", "lr", "l2init") for how in ({}, AGAIN))
+    assert same(Forward()(again), Forward()(kept))
+
+
+def _by(case, *names) -> Loop:
+    """The loop, differentiated by some hyperparameters alone."""
+    rest = {name: x for name, x in case.h.items() if name not in names}
+    return case.loop(step=lambda *at: case.step(*at[:2], {**rest, **at[2]}), h={name: case.h[name] for name in names})
+
+
+def test_another_head_to_begin_with():
+    head = {
+        f"head.{name}": torch.full(shape, 0.1).double() for name, shape in {"weight": (4, 32), "bias": (4,)}.items()
+    }
+    kept, again = (problem("vit", **how) for how in ({}, AGAIN))
+    begun = [replace(case, step=case.step.begun_at(head)).loop() for case in (again, kept)]
+    assert same(*map(CLOSE, begun))
+    assert not same(CLOSE(again.loop()), CLOSE(begun[0]))
+
+
+def test_the_inside_of_blocks_is_not_kept():
+    kept, again = (footprint_of(problem("vit", **how).loop(), graphs=False) for how in ({}, AGAIN))
+    assert again.part < 0.2 * kept.part
+    assert again.outer < 0.2 * kept.outer
+    assert again.graph == kept.graph
+
+
+def test_a_search_takes_the_setting(work):
+    """Its forecasts name no way that graphs of blocks would be needed for."""
+    asked = ["search.mode=hypergrad", "hypergrad.estimator=differences", "inner.checkpointing=true"]
+    made = [problem_in(replace(work, cfg=config.load(None, [*SMALL, *asked[:n]]))) for n in (2, 3)]
+    found = [one.hypergradient(one.start, 0) for one in made]
+    assert torch.equal(found[0][1], found[1][1])
+    assert {way for way, _ in made[0].forecasts.ways()} == {"unroll", "differences"}
+    assert {way for way, _ in made[1].forecasts.ways()} == {"differences"}
+    assert made[1].forecasts.of().bytes < made[0].forecasts.of().bytes
+
+
+def test_what_keeps_graphs_is_refused():
+    asked = [*SMALL, "inner.checkpointing=true"]
+    told = "hypergrad.estimator: 'unroll' with inner.checkpointing; allowed: differences, forward."
+    assert [str(fault) for fault in faults_of(config.load(None, [*asked, "search.mode=hypergrad"]))] == [told]
+    assert faults_of(config.load(None, [*asked, "search.mode=tpe"])) == []
+
+
+def test_a_model_that_cannot_or_draws_is_refused(work):
+    odd = replace(work, cfg=config.load(None, [*SMALL, "inner.checkpointing=true", "search.mode=tpe"]))
+    assert faults_in(odd) == []
+    bare = replace(odd, clip=replace(work.clip, model=torch.nn.Module()))
+    assert [str(fault) for fault in faults_in(bare)] == [
+        "inner.checkpointing: true, and the model has no set_grad_checkpointing; allowed: false."
+    ]
+    drawing = copy.deepcopy(work.classifier)
+    drawing.clip.visual.patch_dropout = torch.nn.Dropout(0.5)
+    assert [str(fault) for fault in faults_in(replace(odd, classifier=drawing))] == [
+        "inner.checkpointing: true, and parts of the model draw at random (dropout); allowed: false."
+    ]
