@@ -18,10 +18,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from shared.cells import CONFIGS, PRETRAININGS, QUICK, fits_in, one_thread, pretrain, score
+from shared.cells import CONFIGS, PRETRAININGS, QUICK, collect, fits_in, pretrain, score
 from shared.pretrained import recognised
 from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
 
 from metaft import config, pipeline
 from metaft.build.workspace import Workspace
@@ -109,9 +108,7 @@ def main() -> None:
     rows = Rows("continual", args, KEYS)
     if not args.quick:
         pretrain([seed % PRETRAININGS for seed in args.seeds], args.device)
-    for done in in_workers(list(jobs(args, rows)), args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, jobs(args, rows), args.workers)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from shared.cells import one_thread
+from shared.cells import collect
 from shared.handed import QUICK
 from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
 from shared.worlds import TUNING, World
 from torch import Tensor
 
@@ -102,9 +101,7 @@ def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
 def main() -> None:
     args = arguments("descents", __doc__, seeds=(1000,), workers=2, seconds=60)
     rows = Rows("descents", args, KEYS)
-    for done in in_workers(list(outstanding(args, rows)), args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, outstanding(args, rows), args.workers)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ ways and differences at batch 32, 128 and 256, with and without hyperparameters 
 at batch 64; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of open_clip are random, on random images, with
 the first seed alone. What an estimate does not give counts as 0 in its error. The time with groups alternates with that
 of the same loop without.
-`differences` takes the spacing that it finds once, which is not in its seconds. --quick: toy at batch 32, T = 2.
+`differences` takes the spacing that it finds once, which is not in its seconds; on random images, where no error is
+measured, that is 1e-3. --quick: toy at batch 32, T = 2.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from shared.workers import pool
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig
-from metaft.inner import ESTIMATORS, Estimator, Loop
+from metaft.inner import ESTIMATORS, Differences, Estimator, Loop
 from metaft.inner.storage import GIB, SHARE, Plan, free_memory
 from metaft.search.problem.rollout import BilledStep
 
@@ -51,18 +52,26 @@ class Way:
     share: float | None = None
     offload: bool = False
     sides: str = "both"
+    checkpointing: bool = False
+    spacing: float | None = None
 
     @property
     def name(self) -> str:
         """The storage with its options."""
-        options = [word for word, on in (("offloaded", self.offload), ("one side", self.sides == "one")) if on]
-        return ", ".join([self.storage, *options])
+        options = {
+            "offloaded": self.offload,
+            "one side": self.sides == "one",
+            "blocks again": self.checkpointing,
+        }
+        return ", ".join([self.storage, *(word for word, on in options.items() if on)])
 
 
 FORWARD = Way("forward", "keep")
 EXACT = (Way("unroll", "keep"), Way("unroll", "replay"))
 SEGMENTS = Way("unroll", "segments")
-DIFFERENCES = (Way("differences", "replay"), Way("differences", "replay", sides="one"))
+REPLAYED = Way("differences", "replay")
+DIFFERENCES = (Way("differences", "auto"), Way("differences", "auto", sides="one"), REPLAYED)
+AGAIN = Way("differences", "replay", checkpointing=True)
 WAYS = (
     *EXACT,
     *DIFFERENCES,
@@ -80,20 +89,31 @@ def estimate(setting: Setting, way: Way, budget: float | None = None) -> Result:
     if way.estimator in PEERS:
         return PEERS[way.estimator].estimate(setting)
     made = estimator(setting, way, budget)
-    return made(replace(served(setting, way), footprint=setting.footprint if made.graphs else None))
+    footprint = setting.footprint if made.graphs else setting.footprint_of_halves
+    return made(replace(served(setting, way), footprint=footprint))
 
 
 @lru_cache(maxsize=2)
 def estimator(setting: Setting, way: Way, budget: float | None) -> Estimator:
     """The estimator of a way, with what a search measures once."""
     memory = None if budget is None else budget / GIB
-    settings = HypergradConfig(storage=way.storage, memory=memory, offload=way.offload, sides=way.sides)
+    settings = HypergradConfig(
+        storage=way.storage, memory=memory, offload=way.offload, sides=way.sides, spacing=way.spacing
+    )
     return ESTIMATORS[way.estimator].make(settings).settled(served(setting, way))
+
+
+def found(setting: Setting, way: Way, budget: float | None) -> Way:
+    """The way with the spacing that it takes."""
+    made = None if way.estimator in PEERS else estimator(setting, way, budget)
+    return replace(way, spacing=made.spacing) if isinstance(made, Differences) else way
 
 
 def served(setting: Setting, way: Way) -> Loop:
     """The loop with the hyperparameters that an estimator can differentiate by."""
     refuses = ESTIMATORS[way.estimator].refuses
+    if way.checkpointing:
+        return setting.loop_of(setting.recomputing)
     if not any(map(refuses, setting.h)):
         return setting.loop
     able = {name: x for name, x in setting.h.items() if not refuses(name)}
@@ -131,6 +151,9 @@ def row(
     """
     setting = opened(cell, seed, device)
     budget = None if way.share is None else _budget(setting, cell.T, way.share)
+    if cell.model != TOY:
+        way = replace(way, spacing=1e-3)
+    way = found(setting, way, budget)
     calls = [setting.plain, lambda: estimate(setting, way, budget)]
     calls[1]()  # the first call of anything is slow
     if cell.grouped:
@@ -187,10 +210,11 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
             yield from _toy(args.seeds)
         elif model == "vit-128":
             yield Cell(model, 256, 10), first, (*WAYS, *OF_PEERS)
-            ways = (EXACT[1], SEGMENTS, DIFFERENCES[0])
+            ways = (EXACT[1], SEGMENTS, REPLAYED)
             yield from ((Cell(model, 32, steps), first, ways) for steps in (16, 64))
         elif model == "vit-128x12":
             yield Cell(model, 64, 10, grouped=True), first, (EXACT[0], DIFFERENCES[0])
+            yield Cell(model, 64, 10), first, (REPLAYED, AGAIN)
         else:
             yield from _large(model, first, on_gpu=args.device.startswith("cuda"))
 
@@ -211,9 +235,10 @@ def _toy(seeds: Sequence[int]) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
 def _large(model: str, seed: int, on_gpu: bool) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
     """A model of open_clip; on a CPU a small loop of it."""
     if not on_gpu:
-        yield Cell(model, 8, 2), seed, (*EXACT, *DIFFERENCES)
+        yield Cell(model, 16, 2), seed, (*EXACT, *DIFFERENCES, AGAIN)
+        yield Cell(model, 16, 10), seed, (REPLAYED, AGAIN)
         return
-    yield Cell(model, 128, 20), seed, (*EXACT, *DIFFERENCES, SEGMENTS, Way("unroll", "replay", offload=True))
+    yield Cell(model, 128, 20), seed, (*EXACT, *DIFFERENCES, AGAIN, SEGMENTS, Way("unroll", "replay", offload=True))
     yield Cell(model, 128, 20, dtype="bfloat16"), seed, (*EXACT, *DIFFERENCES)
     yield Cell(model, 128, 200), seed, (SEGMENTS, Way("differences", "segments"))
 

@@ -17,10 +17,9 @@ from itertools import product
 from statistics import fmean, quantiles
 
 import torch
-from shared.cells import one_thread
+from shared.cells import collect
 from shared.handed import BUDGET, METHODS, QUICK, QUICK_BUDGET, SEARCHED, fits_of, found, measured
 from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
 from shared.worlds import TUNING
 from torch import Tensor
 
@@ -65,9 +64,7 @@ def main() -> None:
         for world, seed in product(worlds, seeds)
         if {"world": world.name, "seed": seed, **last} not in rows
     ]
-    for done in in_workers(jobs, args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, jobs, args.workers)
 
 
 def cell(world: str, settings: tuple[str, ...], seed: int, device: str, quick: bool) -> list[Row]:

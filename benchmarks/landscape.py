@@ -18,10 +18,9 @@ from collections.abc import Iterator
 from itertools import product
 
 import torch
-from shared.cells import one_thread
+from shared.cells import collect
 from shared.rows import Row, Rows, arguments
 from shared.tables.landscape import ALONG
-from shared.workers import in_workers
 from torch import Tensor
 
 from metaft import config, pipeline
@@ -45,9 +44,7 @@ def main() -> None:
         for seed, length, rate in product(args.seeds[: 1 if args.quick else None], lengths, rates)
         if {"seed": seed, "T": length, "rate": rate, "direction": f"random {RANDOM}", "step": steps[-1]} not in rows
     ]
-    for done in in_workers(jobs, args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, jobs, args.workers)
 
 
 def measured(seed: int, length: int, rate: str, steps: tuple[float, ...], device: str) -> list[Row]:

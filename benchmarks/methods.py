@@ -36,8 +36,8 @@ from shared.cells import (
     Cell,
     by_test,
     cell_of,
+    collect,
     fits_in,
-    one_thread,
     opened,
     pretrain,
     score,
@@ -45,7 +45,6 @@ from shared.cells import (
 from shared.pretrained import recognised
 from shared.rows import Row, Rows, arguments
 from shared.tuning import QUICK_TRIALS, TRIALS, Knobs, short_fit, trials, tunable, tuned, with_knobs
-from shared.workers import in_workers
 
 from metaft import pipeline
 from metaft.build.workspace import Workspace
@@ -150,9 +149,7 @@ def main() -> None:
     if not args.quick:
         pretrain([TUNING_SEED, *(seed % PRETRAININGS for seed in seeds)], args.device)
     for still_to_do in (tunings, comparisons):
-        for done in in_workers(list(still_to_do(suites, seeds, args, rows)), args.workers, one_thread):
-            for row in done:
-                rows.add(row)
+        collect(rows, still_to_do(suites, seeds, args, rows), args.workers)
 
 
 if __name__ == "__main__":

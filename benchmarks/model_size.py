@@ -19,11 +19,10 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from shared.cells import ID_STYLES, Cell, cell_of, fits_in, one_thread, opened, pretrain, scores
+from shared.cells import ID_STYLES, Cell, cell_of, collect, fits_in, opened, pretrain, scores
 from shared.pretrained import recognised
 from shared.rows import Row, Rows, arguments
 from shared.sizes import PRETRAINED, SIZES, model_words
-from shared.workers import in_workers
 
 from metaft import pipeline
 from metaft.build.carried import Carried
@@ -88,9 +87,7 @@ def main() -> None:
     for model in args.models:
         if model in PRETRAINED and not args.quick:
             pretrain([0], args.device, model)
-    for done in in_workers(list(comparisons(args, rows)), args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, comparisons(args, rows), args.workers)
 
 
 if __name__ == "__main__":

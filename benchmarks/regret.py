@@ -18,11 +18,10 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from shared.cells import TUNING_SEED, fits_in, one_thread, scores
+from shared.cells import TUNING_SEED, collect, fits_in, scores
 from shared.handed import QUICK
 from shared.rows import Row, Rows, arguments
 from shared.tuning import QUICK_TRIALS, TRIALS, Knobs, Params, short_fit, trials, tunable, tuned, with_knobs
-from shared.workers import in_workers
 from shared.worlds import TUNING, WORLDS, World
 
 from metaft import config, pipeline
@@ -106,9 +105,7 @@ def main() -> None:
     args = arguments("regret", __doc__, seeds=(0,), workers=2)
     rows = Rows("regret", args, KEYS)
     for still_to_do in (tunings, comparisons):
-        for done in in_workers(list(still_to_do(args, rows)), args.workers, one_thread):
-            for row in done:
-                rows.add(row)
+        collect(rows, still_to_do(args, rows), args.workers)
 
 
 if __name__ == "__main__":

@@ -34,15 +34,14 @@ from shared.cells import (
     Cell,
     by_test,
     cell_of,
+    collect,
     fits_in,
-    one_thread,
     opened,
     pretrain,
     scores,
 )
 from shared.optuna_sampler import OptunaTPE
 from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
 
 from metaft import pipeline
 from metaft.build.fits import final_steps, finetune_cost
@@ -282,9 +281,7 @@ def main() -> None:
         args.seeds = args.seeds[:1]
     else:
         pretrain({seed % PRETRAININGS for seed in args.seeds}, args.device)
-    for done in in_workers(list(outstanding(args, rows)), args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, outstanding(args, rows), args.workers)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from shared.cells import ID_STYLES, Cell, fits_in, one_thread, opened, pretrain, score, scores
+from shared.cells import ID_STYLES, Cell, collect, fits_in, opened, pretrain, score, scores
 from shared.choices import chosen
 from shared.rows import Row, Rows, arguments
-from shared.workers import in_workers
 
 from metaft.build import space as spaces
 from metaft.build.workspace import Workspace
@@ -42,6 +41,7 @@ from metaft.objective import Objective
 LRS = (5e-4, 1e-3, 2e-3)
 ORACLE_LRS = (5e-4, 1e-3)
 WEIGHTS = {"l2_sp": ("l2init", (0.01, 0.1)), "kd": ("kd", (0.3, 1.0))}
+OTHERS = ("wise_ft", "ft_ood_val", "dfr")  # measured last
 RANDOM_OBJECTIVES = 40
 KEYS = ("suite", "pretrain", "seed", "method", "number")
 
@@ -79,7 +79,7 @@ def fits(cell: Cell) -> list[Row]:
     best = tuned[lr]
     assert best is not None, "what has been chosen has been fitted"
     on_it = fits_in(work, store=Memory({"ft": Fit(best)}), plain=Objective({"ce": 1.0}, lr, wd))
-    for method in ("wise_ft", "ft_ood_val", "dfr"):
+    for method in OTHERS:
         rows.append(measured(work, partial(on_it.model, method), cell.row(method=method, lr=lr))[0])
     return rows
 
@@ -144,7 +144,7 @@ def jobs(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
         for style in (styles[:1] if args.quick else styles)
         if suite == "shapes" or pretrained == seed
     ]
-    yield from ((fits, cell) for cell in cells if cell.row(method="zero_shot") not in rows)
+    yield from ((fits, cell) for cell in cells if cell.row(method=OTHERS[-1]) not in rows)
     for cell in cells:
         yield from ((oracle, cell, n) for n in missing(cell, "oracle", len(ORACLE_LRS), rows))
     for cell in cells:
@@ -165,9 +165,7 @@ def main() -> None:
     if not args.quick and Cell("timing", 0, 0, args.device, False).row(method="ft") not in rows:
         for row in timings(args.device):
             rows.add(row)
-    for done in in_workers(todo, args.workers, one_thread):
-        for row in reversed(done):  # the row that says a cell is done comes last
-            rows.add(row)
+    collect(rows, todo, args.workers)
 
 
 if __name__ == "__main__":

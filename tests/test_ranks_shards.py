@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,7 +28,8 @@ from metaft.finetune.methods import METHODS
 from metaft.finetune.scaling import Scale
 from metaft.finetune.trainee import Trainee
 from metaft.hooks.registry import HOOKS, hook_for
-from metaft.inner.loop import Footprint
+from metaft.inner.diagnosis import OPTIMIZER, culprit_term, explanation
+from metaft.inner.loop import Footprint, Trace
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.sharded import ShardedStep
 from metaft.inner.step import Step
@@ -37,7 +39,7 @@ from metaft.objective import Objective
 from metaft.shards import Shards, joined
 from metaft.training.batches import SourceBatch
 from tests.conftest import SMALL
-from tests.inner.problems import batches, hooked, names_of, problem, tiny
+from tests.inner.problems import T, batches, hooked, names_of, problem, tiny
 from tests.test_ranks import WAYS as RANKED
 from tests.test_ranks import close, hypergradients, on_ranks, same
 
@@ -282,6 +284,29 @@ def test_blocks_that_are_joined_again_are_computed_again(tmp_path):
     for found, again in on_ranks(2, again_on_shards, tmp_path):
         same(found, alone)
         assert again.part < 0.2 * kept.part
+
+
+HEAVY = {"flyp": 1e6, "l2init": 1e6}
+
+
+def explained(kind: type[Step]) -> list[str]:
+    """What is said of hypergradients by terms of great weight, of an inner loop that diverges, and of AdamW."""
+    case = problem("vit", kind=kind)
+    points = [{**case.h, name: torch.tensor(x).double()} for name, x in HEAVY.items()]
+    diverging = {**case.h, "lr": torch.tensor(math.inf).double()}
+    said = [explanation(Unroll(), case.loop(h=h), case.step, h, 1e9) for h in (*points, diverging)]
+    links = []
+    Unroll()(case.loop(), Trace(link=lambda *link: links.append(link)))
+    _, state, batch, adjoint = links[0]
+    return [*said, culprit_term(case.step, state, batch, case.h, adjoint.map(lambda t: t * math.nan))]
+
+
+@pytest.mark.full
+def test_where_a_hypergradient_explodes_is_found_on_shards(tmp_path):
+    alone = explained(Step)
+    assert [words.rpartition("term ")[2] for words in alone[:2]] == list(HEAVY)
+    assert alone[2:] == [f"the inner loop diverged at step 1 of {T}", OPTIMIZER]
+    assert on_ranks(2, explained, tmp_path, ShardedStep) == [alone, alone]
 
 
 STEPS = 20

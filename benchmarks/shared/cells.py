@@ -24,7 +24,7 @@ from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fits, Store
 from metaft.metrics import accuracy
 from metaft.objective import Objective
-from shared.rows import Row
+from shared.rows import Row, Rows
 from shared.workers import in_workers
 
 PRETRAIN = Path(__file__).parent.parent / "pretrain.py"
@@ -120,3 +120,10 @@ def pretrain(seeds: Iterable[int], device: str, model: str = TOY) -> None:
     jobs = [(subprocess.check_call, [*script, str(s)]) for s in sorted(set(seeds)) if not checkpoint(model, s).exists()]
     for _ in in_workers(jobs, 1):
         pass
+
+
+def collect(rows: Rows, jobs: Iterable[tuple[Any, ...]], workers: int) -> None:
+    """Keep the rows of each job, a function and its arguments, as it ends; every worker has one thread."""
+    for done in in_workers(jobs, workers, one_thread):
+        for row in done:
+            rows.add(row)

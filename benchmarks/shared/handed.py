@@ -16,9 +16,8 @@ from metaft.finetune.methods import BEST
 from metaft.objective import Objective
 from metaft.results import HandedBack, SearchResult
 from metaft.search.journal import Journal
-from shared.cells import PER_GROUP, one_thread, scores
+from shared.cells import PER_GROUP, collect, scores
 from shared.rows import Row, Rows
-from shared.workers import in_workers
 
 METHODS = (
     "zero_shot",
@@ -50,9 +49,7 @@ def fill(rows: Rows, cells: Iterable[tuple[Row, Sequence[str]]], args: Namespace
         for keys, settings in cells
         if not all({**keys, "solver": solver, "method": method} in rows for solver, method in last)
     ]
-    for done in in_workers(todo, args.workers, one_thread):
-        for row in done:
-            rows.add(row)
+    collect(rows, todo, args.workers)
 
 
 def _cell(keys: Row, settings: Sequence[str], device: str, solvers: Sequence[str], quick: bool) -> list[Row]:

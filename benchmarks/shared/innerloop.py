@@ -19,6 +19,7 @@ from metaft.clip.classifier import Classifier, grouped, picked_parameters, train
 from metaft.config.schema import StepConfig
 from metaft.finetune.optimizers import adamw
 from metaft.inner import Footprint, InnerState, Loop, Step
+from metaft.inner.running import RunningStep
 from metaft.inner.storage import footprint_of
 from metaft.objective import WeightedLoss
 from metaft.temperature import ce_calibrated
@@ -79,16 +80,31 @@ class Setting:
     @property
     def loop(self) -> Loop:
         """The inner loop, of which nothing has been measured."""
-        return Loop(self.step, self.state, self.batches, self.h, self.outer)
+        return self.loop_of(self.step)
+
+    def loop_of(self, step: Step) -> Loop:
+        """The inner loop with another step of the same model."""
+        return Loop(step, self.state, self.batches, self.h, partial(self._judged, step))
+
+    @cached_property
+    def recomputing(self) -> Step:
+        """The step that computes blocks again for a derivative."""
+        constants = self.constants.model_copy(update={"checkpointing": True})
+        return RunningStep(self.classifier, list(self.step.pretrained), self.loss, constants)
 
     @cached_property
     def footprint(self) -> Footprint:
         """What one step's graph takes, measured once, as a search does."""
         return footprint_of(self.loop)
 
-    def outer(self, state: InnerState) -> Tensor:
+    @cached_property
+    def footprint_of_halves(self) -> Footprint:
+        """The same where a step is differentiated in two halves."""
+        return footprint_of(self.loop, graphs=False)
+
+    def _judged(self, step: Step, state: InnerState) -> Tensor:
         """The outer loss at a state."""
-        return ce_calibrated(self.step.forward(state.params, self.last.images).logits, self.last.labels)
+        return ce_calibrated(step.forward(state.params, self.last.images).logits, self.last.labels)
 
     def plain(self) -> Classifier:
         """The model after T steps of ordinary training."""

@@ -13,8 +13,10 @@ from metaft.inner.attention import second_order_attention
 from metaft.inner.loop import Estimator, Loop, Trace, plain
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
+from metaft.shards import Whole
 from metaft.tensors import Tensors, pulled
 
+WHOLE = Whole()
 OPTIMIZER = "AdamW's denominator (inner.eps)"
 
 
@@ -25,15 +27,13 @@ def explanation(estimator: Estimator, loop: Loop, step: Step, h: Mapping[str, An
         step: that of the loop, with all of `h` as an argument.
     """
     symptom, trace = f"hypergradient of length {length:.3g}", Trace(whole=True)
-    if step.layout.sharded:
-        return f"{symptom}; where in the inner loop is not told on shards (inner.shard)"
     diverged, steps = diverged_step(loop), len(loop.batches)
     if diverged is not None:
         return f"the inner loop diverged at step {diverged} of {steps}"
     estimator(loop, trace)
     if not trace.lengths:
         return f"{symptom}; {estimator} goes through no steps backwards, so none can be named"
-    guilty = culprit_step(trace)
+    guilty = culprit_step(trace, step.layout)
     if guilty is None:
         return f"{symptom}, from the outer loss"
     terms = []
@@ -47,9 +47,9 @@ def explanation(estimator: Estimator, loop: Loop, step: Step, h: Mapping[str, An
     return f"{symptom}, from inner step {number} of {steps}, term {term}"
 
 
-def culprit_step(trace: Trace) -> int | None:
+def culprit_step(trace: Trace, layout: Whole = WHOLE) -> int | None:
     """The step whose reversal made the adjoint not finite, or else grow most; None: it came from the outer loss."""
-    lengths = {t: float(x) for t, x in sorted(trace.lengths.items(), reverse=True)}
+    lengths = {t: float(layout.norm(x)) for t, x in sorted(trace.lengths.items(), reverse=True)}
     last = next(iter(lengths), None)
     if last is None or not math.isfinite(lengths[last]):
         return None
@@ -80,9 +80,9 @@ def second_order_shares(
         total = [sum(g).detach().requires_grad_() for g in zip(*grads.values(), strict=True)]
         end = step.taken(state.map(Tensor.detach), total, batch, h)
         back = pulled(end.tensors, adjoint.tensors, total)
-        if not all(bool(a.isfinite().all()) for a in back):
+        if not _finite(back, step.layout):
             return {OPTIMIZER: math.inf}
-        return {name: _length(_pull(g, start, back)) for name, g in grads.items()}
+        return {name: _length(_pull(g, start, back), step.layout) for name, g in grads.items()}
 
 
 def diverged_step(loop: Loop) -> int | None:
@@ -90,7 +90,7 @@ def diverged_step(loop: Loop) -> int | None:
     state = loop.state
     for t, batch in enumerate(loop.batches, 1):
         state = plain(loop.step, state, batch, loop.h)
-        if not all(bool(p.isfinite().all()) for p in state.params):
+        if not _finite(state.params, loop.layout):
             return t
     return None
 
@@ -103,5 +103,9 @@ def _pull(grads: tuple[Tensor, ...], start: InnerState, adjoint: Tensors) -> Ten
     return pulled(grads, adjoint, start.params, retain_graph=True) if any(g.requires_grad for g in grads) else ()
 
 
-def _length(tensors: Tensors) -> float:
-    return math.sqrt(sum(float(t.double().square().sum()) for t in tensors))
+def _finite(tensors: Tensors, layout: Whole) -> bool:
+    return layout.everywhere(all(bool(t.isfinite().all()) for t in tensors))
+
+
+def _length(tensors: Tensors, layout: Whole) -> float:
+    return float(layout.norm(torch.stack([t.double().norm() for t in tensors]).norm())) if tensors else 0.0

@@ -22,7 +22,7 @@ from metaft.inner.expansion import (
     seen_at,
     seen_beside,
 )
-from metaft.inner.loop import Estimator, Gradients, HalvedStep, Held, Loop, Trace
+from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
 from metaft.inner.spacing import WIDEST, least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
@@ -84,7 +84,7 @@ class Differences(Estimator):
         settled = self.settled(loop)
         assert settled.spacing is not None, "the spacing is settled"
         step = _halved(loop)
-        ruler = Ruler(settled.sides == "one", settled.spacing, step.layout if isinstance(step, Held) else Whole())
+        ruler = Ruler(settled.sides == "one", settled.spacing, loop.layout)
         plan = planned(loop, self.storage, graphs=False)
         shelf, device = Shelf(plan.host), loop.state.tensors[0].device
 

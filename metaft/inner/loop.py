@@ -137,6 +137,11 @@ class Loop:
     outer: Outer
     footprint: Footprint | None = None
 
+    @property
+    def layout(self) -> Whole:
+        """How tensors of its states are held."""
+        return self.step.layout if isinstance(self.step, Held) else Whole()
+
     def plain(self, state: State, first: int, last: int) -> State:
         """Steps first + 1 to last from a state, without a graph that outlives them."""
         for t in range(first, last):
@@ -167,7 +172,8 @@ class Trace:
     """A record of a reverse sweep.
 
     Args:
-        lengths: by t, the length of the adjoint d value / d params_t, from t = T down to 0, or to 1.
+        lengths: by t, the length of the adjoint d value / d params_t, or of the part of it that is held, from t = T
+            down to 0, or to 1.
         link: is called with step t, the state it starts from, its batch and the adjoint of the state it ends in.
         whole: whether the sweep is to go on to the adjoint of the start, which no hyperparameter needs.
     """

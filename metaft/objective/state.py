@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
+
+from metaft.errors import ConfigError, Fault
 
 
 class SourceState(NamedTuple):
@@ -17,6 +19,19 @@ class SourceState(NamedTuple):
     logits: Tensor
     labels: Tensor
     share: float = 1.0
+
+
+class InParts(Mapping[str, Tensor]):
+    """Parameters that a term, named here, may not look at, since each rank holds a part of them."""
+
+    def __init__(self, term: str) -> None:
+        self._term = term
+
+    def _refuse(self, *_: object) -> NoReturn:
+        found = f"{self._term!r}, which looks at parameters, of which each rank holds a part"
+        raise ConfigError([Fault("objective.terms", found, "other terms, or inner.shard and finetune.shard false")])
+
+    __getitem__ = __iter__ = __len__ = _refuse
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,8 @@ class StepState:
         if self.text_features is not None and self.text_features.shape != self.image_features.shape:
             shape = _shape(self.text_features)
             raise ValueError(f"text_features: shape {shape}; allowed: {_shape(self.image_features)}")
-        for name, p in self.params.items():
+        twinned = {} if isinstance(self.params, InParts) else self.params
+        for name, p in twinned.items():
             if name not in self.pretrained or self.pretrained[name].shape != p.shape:
                 raise ValueError(f"pretrained: no {name!r} of shape {_shape(p)}; allowed: a twin of every parameter")
 

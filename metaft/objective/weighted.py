@@ -15,7 +15,7 @@ from metaft.lazy import Lazy
 from metaft.names import Name, source_name, value_for
 from metaft.objective.penalties import Power, values_of
 from metaft.objective.registry import TERMS, Term
-from metaft.objective.state import StepState
+from metaft.objective.state import InParts, StepState
 from metaft.shards import Whole
 
 Weights = list[tuple[Any, tuple[str, ...] | None]]  # each with the names of its parameters (None: all)
@@ -37,7 +37,7 @@ class WeightedLoss:
         penalty_scale: `standard` (each penalty's own scale) or `released` (1 / N, AutoFT's code).
         part: all terms, those that look at a batch, or penalties.
         total: for parameters that are shards (see `metaft.shards`), the sum over all ranks of sums over numbers. Other
-            terms than such sums then see no parameters.
+            terms than such sums may then not look at parameters.
     """
 
     groups: Mapping[str, tuple[str, ...]]
@@ -74,7 +74,8 @@ class WeightedLoss:
         """The loss by term, each with its weights and scale; terms without a weight are left out.
 
         Raises:
-            ConfigError: the state is part of a graph, but a term's value is not: it has no derivative.
+            ConfigError: the state is part of a graph, but a term's value is not: it has no derivative. Or it looks at
+                parameters that are shards.
         """
         names = [name for name, term in TERMS.items() if self.part in ("all", "penalties" if term.penalty else "batch")]
         weights = {name: found for name in names if (found := self._weights(name, h))}
@@ -99,8 +100,14 @@ class WeightedLoss:
         return parts
 
     def _others(self, state: StepState, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
-        seen = state if self.total is None else replace(state, params={}, pretrained={})
-        return {name: self._part(name, seen, ws) for name, ws in weights.items() if not _power(TERMS[name])}
+        others = {name: ws for name, ws in weights.items() if not _power(TERMS[name])}
+        return {name: self._part(name, self._shown(name, state), ws) for name, ws in others.items()}
+
+    def _shown(self, name: str, state: StepState) -> StepState:
+        """What a term that is no power may look at."""
+        if self.total is None:
+            return state
+        return replace(state, params=InParts(name), pretrained=InParts(name))
 
     def _part(self, name: str, state: StepState, weights: Weights) -> Tensor:
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)

@@ -13,6 +13,7 @@ from metaft.build.check import faults_of
 from metaft.build.opened import faults_in
 from metaft.build.problem import problem_in
 from metaft.inner import Differences, Forward
+from metaft.inner.diagnosis import explanation
 from metaft.inner.loop import Loop
 from metaft.inner.running import RunningStep
 from metaft.inner.storage import footprint_of
@@ -54,6 +55,16 @@ def _by(case, *names) -> Loop:
     """The loop, differentiated by some hyperparameters alone."""
     rest = {name: x for name, x in case.h.items() if name not in names}
     return case.loop(step=lambda *at: case.step(*at[:2], {**rest, **at[2]}), h={name: case.h[name] for name in names})
+
+
+def test_the_term_that_a_hypergradient_explodes_by():
+    found = []
+    for how in ({}, AGAIN):
+        case = problem("vit", **how)
+        h = {**case.h, "flyp": torch.tensor(1e6).double()}
+        found.append(explanation(CLOSE, case.loop(h=h), case.step, h, 1e9))
+    assert found[0] == found[1]
+    assert found[0].endswith("term flyp")
 
 
 def test_another_head_to_begin_with():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
-from metaft.objective.registry import TERMS
+from metaft.errors import ConfigError
+from metaft.objective.registry import TERMS, Term
 from metaft.objective.state import SourceState
 from metaft.objective.weighted import WeightedLoss
 from tests.objective.states import state
@@ -55,3 +57,14 @@ def test_weights_receive_gradients():
     gradients = torch.autograd.grad(WeightedLoss(GROUPS, 10)(state(), h), list(h.values()))
     for gradient, term in zip(gradients, TERMS.values(), strict=True):
         torch.testing.assert_close(gradient, term.scale(10) * term(state()))
+
+
+@pytest.mark.parametrize("look", [lambda s: s.params["a.weight"], lambda s: sum(p.sum() for p in s.params.values())])
+def test_a_term_of_ones_own_may_not_look_at_shards(monkeypatch, look):
+    """Each rank would take its part for the whole; powers are summed over the ranks, and others see the batch."""
+    s, loss = state(), WeightedLoss(GROUPS, 10, total=lambda value: 2 * value)
+    monkeypatch.setitem(TERMS, "mine", Term("mine", "for a test", look, penalty=True))
+    expected = TERMS["ce"](s) + 2 * TERMS["l2init"](s)
+    torch.testing.assert_close(loss(s, {"ce": 1.0, "l2init": 1.0}), expected)
+    with pytest.raises(ConfigError, match=r"objective.terms: 'mine', which looks at parameters, of which each rank"):
+        loss(s, {"ce": 1.0, "mine": 1.0})
