@@ -1,6 +1,7 @@
 """What makes a search by hypergradients better in the same time: how they are computed, averaged and stepped along.
 
-    python benchmarks/descents.py [--device cpu] [--seeds 1000] [--workers 2] [--seconds 60] [--quick] [--out FILE]
+    python benchmarks/descents.py [--device cpu] [--seeds 1000] [--ways exact ...] [--workers 2] [--seconds 60]
+        [--quick] [--out FILE]
 
 A cell is a world of tuning (see shared/worlds.py) and a data seed; all settings but those of the world and the way are
 the defaults. Every way searches the same problem for so many seconds, one thread beside another worker, the last choice
@@ -92,14 +93,14 @@ def smoothed(ask: Ask, radius: float) -> Ask:
 
 def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured."""
-    worlds, ways, seconds = (TUNING[-1:], ("smoothed over 0.1",), 8) if args.quick else (TUNING, WAYS, args.seconds)
+    worlds, ways, seconds = (TUNING[-1:], ("smoothed over 0.1",), 8) if args.quick else (TUNING, args.ways, args.seconds)
     for seed, world, way in product(args.seeds, worlds, ways):
         if {"world": world.name, "seed": seed, "way": way} not in rows:
             yield search, world, seed, way, seconds, args.device, args.quick
 
 
 def main() -> None:
-    args = arguments("descents", __doc__, seeds=(1000,), workers=2, seconds=60)
+    args = arguments("descents", __doc__, seeds=(1000,), ways=tuple(WAYS), workers=2, seconds=60)
     rows = Rows("descents", args, KEYS)
     collect(rows, outstanding(args, rows), args.workers)
 

@@ -77,5 +77,10 @@ def compared() -> str:
     return markdown(head, table)
 
 
+def lost(method: str) -> str:
+    """The mean regret of a method."""
+    return f"{fmean(regrets()[method].values()):.1f}"
+
+
 def _tunings() -> dict[tuple[str, ...], list[Row]]:
     return grouped((row for row in committed("regret") if row["tuning"]), "method")
