@@ -1,6 +1,6 @@
 """What makes a search by hypergradients better in the same time: how they are computed, averaged and stepped along.
 
-    python benchmarks/descents.py [--device cpu] [--seeds 1000] [--ways exact ...] [--workers 2] [--seconds 60]
+    python benchmarks/descents.py [--device cpu] [--seeds 1000] [--ways exact ...] [--workers 2] [--seconds 240]
         [--quick] [--out FILE]
 
 A cell is a world of tuning (see shared/worlds.py) and a data seed; all settings but those of the world and the way are
@@ -75,8 +75,9 @@ def search(world: World, seed: int, name: str, seconds: float, device: str, quic
         problem.hypergradient = smoothed(problem.hypergradient, way.radius)
     choice = solver(work.cfg).solve(problem, Budget(seconds=seconds), journal)
     taken = sum(r.gradient is not None for r in journal.records)
-    row = {"world": world.name, "seed": seed, "way": name, "recipe": begun, "loss": judged(choice.params)}
-    return [{**row, "hypergradients": taken, "step_equivalents": round(choice.step_equivalents, 1)}]
+    row = {"world": world.name, "seed": seed, "way": name, "seconds": seconds, "recipe": begun}
+    cost = {"hypergradients": taken, "step_equivalents": round(choice.step_equivalents, 1)}
+    return [{**row, "loss": judged(choice.params), **cost}]
 
 
 def smoothed(ask: Ask, radius: float) -> Ask:
@@ -93,14 +94,16 @@ def smoothed(ask: Ask, radius: float) -> Ask:
 
 def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured."""
-    worlds, ways, seconds = (TUNING[-1:], ("smoothed over 0.1",), 8) if args.quick else (TUNING, args.ways, args.seconds)
+    worlds, ways, seconds = (
+        (TUNING[-1:], ("smoothed over 0.1",), 8) if args.quick else (TUNING, args.ways, args.seconds)
+    )
     for seed, world, way in product(args.seeds, worlds, ways):
         if {"world": world.name, "seed": seed, "way": way} not in rows:
             yield search, world, seed, way, seconds, args.device, args.quick
 
 
 def main() -> None:
-    args = arguments("descents", __doc__, seeds=(1000,), ways=tuple(WAYS), workers=2, seconds=60)
+    args = arguments("descents", __doc__, seeds=(1000,), ways=tuple(WAYS), workers=2, seconds=240)
     rows = Rows("descents", args, KEYS)
     collect(rows, outstanding(args, rows), args.workers)
 

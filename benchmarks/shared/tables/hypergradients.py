@@ -20,7 +20,8 @@ def hypergradients() -> str:
     for r in sorted(loop, key=lambda r: float(r["ratio"])):
         budget = f", budget {mib(r['budget_bytes'])} MiB" if r["budget_bytes"] else ""
         cost = (f"{r['ratio']:.2f}", mib(r["peak_bytes"]), f"{r['slope_P']:.1f}")
-        table.append([r["estimator"], r["storage"] + budget, *cost])
+        elsewhere = " *" if "measured" in r else ""
+        table.append([r["estimator"] + elsewhere, r["storage"] + budget, *cost])
     return markdown(["estimator", "storage", "time / plain", "peak, MiB", "growth a step, P"], table)
 
 
