@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from metaft.report.tables import markdown
-from shared.numbers import mib
+from shared.numbers import mib, short
 from shared.rows import committed
 
 TOY = "toy"
@@ -35,7 +35,7 @@ def differences() -> str:
         for way in dict.fromkeys((r["estimator"], r["storage"]) for r in sorted(here, key=lambda r: float(r["ratio"]))):
             found = [r for r in here if (r["estimator"], r["storage"]) == way]
             times = [r["ratio"] for r in found]
-            worst = (f"{100 * max(r['rel_error'] for r in found):.2g}", f"{min(r['cosine'] for r in found):.5f}")
+            worst = (short(100 * max(r["rel_error"] for r in found)), f"{min(r['cosine'] for r in found):.5f}")
             what = [str(batch), str(count), ", ".join(way), str(len(found))]
             table.append([*what, f"{median(times):.2f}", mib(found[0]["peak_bytes"]), *worst])
     return markdown(
