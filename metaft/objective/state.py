@@ -10,8 +10,6 @@ from typing import NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from metaft.errors import ConfigError, Fault
-
 
 class SourceState(NamedTuple):
     """Logits [B, C] and labels [B] of images of a further source, and the factor of the mean loss on them."""
@@ -21,15 +19,15 @@ class SourceState(NamedTuple):
     share: float = 1.0
 
 
-class InParts(Mapping[str, Tensor]):
-    """Parameters that a term, named here, may not look at, since each rank holds a part of them."""
+class InPartsError(Exception):
+    """A term has looked at parameters of which each rank holds a part."""
 
-    def __init__(self, term: str) -> None:
-        self._term = term
+
+class InParts(Mapping[str, Tensor]):
+    """Parameters of which each rank holds a part, so that no term may look at them."""
 
     def _refuse(self, *_: object) -> NoReturn:
-        found = f"{self._term!r}, which looks at parameters, of which each rank holds a part"
-        raise ConfigError([Fault("objective.terms", found, "other terms, or inner.shard and finetune.shard false")])
+        raise InPartsError
 
     __getitem__ = __iter__ = __len__ = _refuse
 

@@ -15,7 +15,7 @@ from metaft.lazy import Lazy
 from metaft.names import Name, source_name, value_for
 from metaft.objective.penalties import Power, values_of
 from metaft.objective.registry import TERMS, Term
-from metaft.objective.state import InParts, StepState
+from metaft.objective.state import InParts, InPartsError, StepState
 from metaft.shards import Whole
 
 Weights = list[tuple[Any, tuple[str, ...] | None]]  # each with the names of its parameters (None: all)
@@ -100,19 +100,18 @@ class WeightedLoss:
         return parts
 
     def _others(self, state: StepState, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
-        others = {name: ws for name, ws in weights.items() if not _power(TERMS[name])}
-        return {name: self._part(name, self._shown(name, state), ws) for name, ws in others.items()}
-
-    def _shown(self, name: str, state: StepState) -> StepState:
-        """What a term that is no power may look at."""
-        if self.total is None:
-            return state
-        return replace(state, params=InParts(name), pretrained=InParts(name))
+        seen = state if self.total is None else replace(state, params=InParts(), pretrained=InParts())
+        return {name: self._part(name, seen, ws) for name, ws in weights.items() if not _power(TERMS[name])}
 
     def _part(self, name: str, state: StepState, weights: Weights) -> Tensor:
         total = torch.zeros((), dtype=state.logits.dtype, device=state.logits.device)
         for weight, members in weights:
-            value = TERMS[name](_restrict(state, members))
+            try:
+                value = TERMS[name](_restrict(state, members))
+            except InPartsError as error:
+                found = f"{name!r}, which looks at parameters, of which each rank holds a part"
+                allowed = "other terms, or inner.shard and finetune.shard false"
+                raise ConfigError([Fault("objective.terms", found, allowed)]) from error
             if state.logits.requires_grad and not value.requires_grad:
                 raise ConfigError([Fault("objective.terms", f"{name!r} has no derivative", "differentiable terms")])
             total = total + weight * self.scale(name) * value

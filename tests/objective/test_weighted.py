@@ -68,3 +68,12 @@ def test_a_term_of_ones_own_may_not_look_at_shards(monkeypatch, look):
     torch.testing.assert_close(loss(s, {"ce": 1.0, "l2init": 1.0}), expected)
     with pytest.raises(ConfigError, match=r"objective.terms: 'mine', which looks at parameters, of which each rank"):
         loss(s, {"ce": 1.0, "mine": 1.0})
+
+
+@pytest.mark.parametrize("total", [None, lambda value: value], ids=["whole", "shards"])
+def test_the_reference_is_asked_once_for_all_terms(monkeypatch, total):
+    s, asked = state(), []
+    counted = replace(s, reference=lambda: asked.append(1) or s.reference())
+    monkeypatch.setitem(TERMS, "mine", Term("mine", "for a test", lambda seen: seen.reference_logits.sum()))
+    WeightedLoss(GROUPS, 10, total=total)(counted, {"kd": 1.0, "mine": 1.0})
+    assert len(asked) == 1
