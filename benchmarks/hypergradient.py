@@ -53,6 +53,7 @@ class Way:
     offload: bool = False
     sides: str = "both"
     checkpointing: bool = False
+    compile: bool = False
     spacing: float | None = None
 
     @property
@@ -62,6 +63,7 @@ class Way:
             "offloaded": self.offload,
             "one side": self.sides == "one",
             "blocks again": self.checkpointing,
+            "compiled": self.compile,
         }
         return ", ".join([self.storage, *(word for word, on in options.items() if on)])
 
@@ -72,6 +74,7 @@ SEGMENTS = Way("unroll", "segments")
 REPLAYED = Way("differences", "replay")
 DIFFERENCES = (Way("differences", "auto"), Way("differences", "auto", sides="one"), REPLAYED)
 AGAIN = Way("differences", "replay", checkpointing=True)
+COMPILED = (Way("differences", "auto", compile=True), Way("differences", "auto", sides="one", compile=True))
 WAYS = (
     *EXACT,
     *DIFFERENCES,
@@ -112,8 +115,8 @@ def found(setting: Setting, way: Way, budget: float | None) -> Way:
 def served(setting: Setting, way: Way) -> Loop:
     """The loop with the hyperparameters that an estimator can differentiate by."""
     refuses = ESTIMATORS[way.estimator].refuses
-    if way.checkpointing:
-        return setting.loop_of(setting.recomputing)
+    if way.checkpointing or way.compile:
+        return setting.loop_of(setting.compiled if way.compile else setting.recomputing)
     if not any(map(refuses, setting.h)):
         return setting.loop
     able = {name: x for name, x in setting.h.items() if not refuses(name)}

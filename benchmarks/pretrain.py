@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,27 +83,28 @@ def train(clip: Clip, seed: int, steps: int, batch: int, device: str) -> None:
 
 
 @torch.no_grad()
-def zero_shot(clip: Clip, images: Tensor, labels: Tensor, names: list[str], templates: list[str], device: str) -> float:
-    """Accuracy of open_clip's zero-shot classifier."""
-    head = open_clip.build_zero_shot_classifier(clip.model, clip.tokenizer, names, templates, device=device)
-    features = clip.model.encode_image(clip.view.normalise(images.to(device)), normalize=True)
+def accuracy(clip: Clip, images: Tensor, labels: Tensor, head: Tensor) -> float:
+    """That of a classifier of features, [D, C]."""
+    features = clip.model.encode_image(clip.view.normalise(images.to(head.device)), normalize=True)
     return float(((features @ head).argmax(1).cpu() == labels).float().mean())
 
 
 def report(clip: Clip, n: int, real: int, device: str) -> None:
     """Zero-shot accuracy per style, and on the validation part of the real handwritten digits."""
     size, index = clip.view.size, np.arange(n)
+    head_of = partial(open_clip.build_zero_shot_classifier, clip.model, clip.tokenizer, device=device)
+    of_shapes, of_digits = head_of(SHAPES, list(OF_SHAPES)), head_of(list(DIGITS), list(OF_DIGITS))
     for style in STYLE_NAMES:
         colours, rows = index * 7 % len(COLOURS), style_rows([style]).expand(n, -1)
         a = shapes.render(index % len(SHAPES), rows, colours, 1_000_001, index, size=size)
         b = digits.render(index % 10, index % 5, rows, colours, 1_000_001, index, size=size)
-        on_shapes = zero_shot(clip, a, torch.arange(n) % len(SHAPES), SHAPES, list(OF_SHAPES), device)
-        on_digits = zero_shot(clip, b, torch.arange(n) % 10, list(DIGITS), list(OF_DIGITS), device)
+        on_shapes = accuracy(clip, a, torch.arange(n) % len(SHAPES), of_shapes)
+        on_digits = accuracy(clip, b, torch.arange(n) % 10, of_digits)
         print(f"  {style:12s} shapes {on_shapes:6.1%}   digits {on_digits:6.1%}")
     pixels, labels = digits.handwritten()
     if size != digits.SIZE:
         pixels = torch.nn.functional.interpolate(pixels, size=(size, size), mode="bicubic", antialias=True)
-    written = zero_shot(clip, pixels[:real], labels[:real], list(DIGITS), list(OF_DIGITS), device)
+    written = accuracy(clip, pixels[:real], labels[:real], of_digits)
     print(f"  handwritten (validation part) {written:6.1%}")
 
 

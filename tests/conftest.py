@@ -50,6 +50,19 @@ def heard():
 
 
 @pytest.fixture
+def no_compiler(monkeypatch):
+    """What torch compiles cannot run."""
+
+    def broken(*_, **__):
+        def run(*_, **__):
+            raise RuntimeError("no compiler")
+
+        return run
+
+    monkeypatch.setattr("torch.compile", broken)
+
+
+@pytest.fixture
 def small() -> tuple[str, ...]:
     """Overrides that make every part of a run take seconds."""
     return SMALL

@@ -215,9 +215,9 @@ def test_what_needs_whole_tensors_is_refused(work, monkeypatch):
         *(told.format(name) for name in ("spd", "lora", "saft", "ftp")),
     ]
     asked = ["search.mode=hypergrad", "inner.shard=true", "search.method=spd", "hypergrad.estimator=forward"]
-    asked += ["hypergrad.regime=online", "hypergrad.check_every=2"]
+    asked += ["hypergrad.regime=online", "hypergrad.check_every=2", "inner.compile=true"]
     assert [fault.field for fault in faults_in(replace(work, cfg=config.load(None, [*SMALL, *asked])))] == [
-        *("inner.shard", "hypergrad.estimator", "hypergrad.regime", "hypergrad.check_every"),
+        *("inner.compile", "inner.shard", "hypergrad.estimator", "hypergrad.regime", "hypergrad.check_every"),
     ]
 
 

@@ -89,7 +89,15 @@ class Setting:
     @cached_property
     def recomputing(self) -> Step:
         """The step that computes blocks again for a derivative."""
-        constants = self.constants.model_copy(update={"checkpointing": True})
+        return self._running(checkpointing=True)
+
+    @cached_property
+    def compiled(self) -> Step:
+        """The step whose model is compiled."""
+        return self._running(compile=True)
+
+    def _running(self, **how: bool) -> Step:
+        constants = self.constants.model_copy(update=how)
         return RunningStep(self.classifier, list(self.step.pretrained), self.loss, constants)
 
     @cached_property

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from metaft.clip.names import architectures
 from metaft.config.limits import admits, allowed
-from metaft.config.schema import Config
+from metaft.config.schema import Config, StepConfig
 from metaft.data import registry as data
 from metaft.errors import ConfigError, Fault, all_unknown, unknown
 from metaft.finetune.methods import METHODS
@@ -91,8 +91,8 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
     ]
     odd = [fault for field, names, known in lists for fault in all_unknown(field, names, known)]
     differentiated = sorted(searched) if search.mode == HYPERGRAD else ()
-    again = search.mode == HYPERGRAD and cfg.inner.checkpointing
-    return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated, again)
+    step = cfg.inner if search.mode == HYPERGRAD else StepConfig()
+    return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated, step)
 
 
 def _more(cfg: Config) -> list[str]:
@@ -153,6 +153,10 @@ def _solver(cfg: Config) -> list[Fault]:
         (
             search.use_ood_labels == "train" and search.outer_data != OOD_VAL,
             Fault("search.use_ood_labels", "'train' with search.outer_data id_val", "judge or auto"),
+        ),
+        (
+            gradients and cfg.inner.compile and cfg.hypergrad.check_every > 0,
+            Fault("hypergrad.check_every", f"{cfg.hypergrad.check_every}, with inner.compile", "0"),
         ),
         (
             (gradients or (sampler is not None and not sampler.learns)) and search.warm_start is not None,

@@ -29,7 +29,7 @@ def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
 
 
 def _compute(work: Workspace) -> list[Fault]:
-    """Faults of a precision that the device lacks, and of checkpointing in a model that cannot do it."""
+    """Faults of a precision that the device lacks, of checkpointing and compiled blocks in models that cannot."""
     how, inner, able = work.cfg.finetune, work.cfg.inner, served(work.device)
     faults = []
     if how.precision not in able:
@@ -38,10 +38,13 @@ def _compute(work: Workspace) -> list[Fault]:
         asked = [name for name, on in (("finetune", how.checkpointing), ("inner", inner.checkpointing)) if on]
         without = "true, and the model has no set_grad_checkpointing"
         faults += [Fault(f"{name}.checkpointing", without, "false") for name in asked]
-    if inner.checkpointing and any(module.training for module in work.classifier.modules()):
-        faults.append(Fault("inner.checkpointing", "true, and parts of the model draw at random (dropout)", "false"))
-    if how.compile and sharded(how):
-        faults.append(Fault("finetune.compile", "true, with finetune.shard on several ranks", "one of them"))
+    drawing = any(module.training for module in work.classifier.modules())
+    for name, on in (("checkpointing", inner.checkpointing), ("compile", inner.compile)):
+        if on and drawing:
+            faults.append(Fault(f"inner.{name}", "true, and parts of the model draw at random (dropout)", "false"))
+    for section, step in (("finetune", how), ("inner", inner)):
+        if step.compile and sharded(step):
+            faults.append(Fault(f"{section}.compile", f"true, with {section}.shard on several ranks", "one of them"))
     return faults
 
 

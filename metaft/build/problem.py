@@ -117,7 +117,8 @@ def inner_step(work: Workspace, text: bool) -> Step:
     model = work.classifier.in_precision("float32")  # within which a step has its own
     count = sum(model.get_parameter(name).numel() for name in names)
     loss = WeightedLoss(grouped(names), count, cfg.objective.penalty_scale)
-    kind = ShardedStep if sharded(cfg.inner) else RunningStep if cfg.inner.checkpointing else Step
+    on_modules = cfg.inner.checkpointing or cfg.inner.compile
+    kind = ShardedStep if sharded(cfg.inner) else RunningStep if on_modules else Step
     return kind(model, names, loss, cfg.inner, *search_hook(cfg, names))
 
 

@@ -140,7 +140,8 @@ class StepConfig(AdamWConfig):
 
     accumulate: Batch = 1  # parts of a batch, one at a time in memory
     precision: Literal["float32", "bfloat16"] = "float32"  # of the forward pass; benchmarks/RESULTS.md has its error
-    checkpointing: bool = False  # as finetune.checkpointing; not with `unroll`
+    checkpointing: bool = False  # as finetune.checkpointing; with `differences` and `forward`
+    compile: bool = False  # by torch.compile, with `differences`: pays in long searches
     shard: bool = False  # on several ranks each holds a part of states, gradients and adjoints (see docs/ranks.md)
 
 
@@ -182,7 +183,7 @@ class ComputeConfig(Section):
     accumulate: Batch = 1  # parts of a batch, one at a time in memory; the loss is that of the whole batch
     clip: Positive | None = None  # longer gradients are shortened to this norm; null: none is
     checkpointing: bool = False  # compute what is inside of a block again as it is differentiated: slower, smaller
-    compile: bool = False  # by torch.compile
+    compile: bool = False  # by torch.compile, which takes a minute or more first
     shard: bool = False  # on several ranks each holds a part of weights, gradients and moments (see docs/ranks.md)
 
 

@@ -120,7 +120,7 @@ class Trainee:
         """Take one step on an objective, at `pace` times its learning rates; gives the loss before it."""
         self.objective = objective
         with matmuls(self.how.precision):
-            loss = self.running.tried(lambda: self._descended(batch))
+            loss = self._descended(batch)
         self._update(pace)
         self.step += 1
         return loss

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from metaft.config.schema import HypergradConfig
+from metaft.config.schema import HypergradConfig, StepConfig
 from metaft.errors import Fault, unknown
 from metaft.lazy import Lazy
 from metaft.names import ALPHA, Name
 
+EAGER = StepConfig()
 STORAGES = ("keep", "replay", "auto", "segments")
 
 
@@ -34,6 +35,7 @@ class EstimatorKind:
         refuses: whether it cannot differentiate with respect to a hyperparameter of this name.
         whole: whether it needs states that are whole on every rank.
         recomputes: whether the model may compute blocks again for a derivative, as no graph of it outlives a pass.
+        compiles: whether the model may be compiled, as nothing but first derivatives in reverse mode is asked of it.
     """
 
     description: str
@@ -42,6 +44,7 @@ class EstimatorKind:
     refuses: Callable[[str], bool] = _nothing
     whole: bool = False
     recomputes: bool = False
+    compiles: bool = False
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
@@ -59,6 +62,7 @@ ESTIMATORS: dict[str, EstimatorKind] = {
         Lazy("metaft.inner.differences:Differences.of"),
         ("auto", "replay", "segments"),
         recomputes=True,
+        compiles=True,
     ),
     "truncated": EstimatorKind(
         "through the last steps alone (hypergrad.last)", Lazy("metaft.inner.unroll:Truncated.of"), STORAGES
@@ -93,23 +97,23 @@ LINEAR_SOLVERS: dict[str, LinearSolverKind] = {
 }
 
 
-def refusals(estimator: str, storage: str, names: Iterable[str], checkpointing: bool = False) -> list[Fault]:
-    """Faults of an estimator that is unknown, or cannot work with a storage or on hyperparameters of these names.
-
-    Args:
-        checkpointing: whether steps compute blocks again for a derivative.
-    """
+def refusals(estimator: str, storage: str, names: Iterable[str], step: StepConfig = EAGER) -> list[Fault]:
+    """Faults of an estimator that is unknown, or cannot work with a storage, such steps or these hyperparameters."""
     if estimator not in ESTIMATORS:
         return [unknown("hypergrad.estimator", estimator, ESTIMATORS)]
     chosen, faults = ESTIMATORS[estimator], []
+    kinds = ESTIMATORS.items()
     if storage not in chosen.storages:
         faults.append(unknown("hypergrad.storage", storage, chosen.storages))
-    if checkpointing and not chosen.recomputes:
-        once = ", ".join(name for name, kind in ESTIMATORS.items() if kind.recomputes)
-        faults.append(Fault("hypergrad.estimator", f"{estimator!r} with inner.checkpointing", once))
+    for how, asked, serving in (
+        ("checkpointing", step.checkpointing, [name for name, kind in kinds if kind.recomputes]),
+        ("compile", step.compile, [name for name, kind in kinds if kind.compiles]),
+    ):
+        if asked and estimator not in serving:
+            faults.append(Fault("hypergrad.estimator", f"{estimator!r} with inner.{how}", ", ".join(serving)))
     refused = [name for name in names if chosen.refuses(name)]
     if refused:
-        able = ", ".join(name for name, kind in ESTIMATORS.items() if not any(map(kind.refuses, refused)))
+        able = ", ".join(name for name, kind in kinds if not any(map(kind.refuses, refused)))
         refusal = f"{estimator!r} cannot differentiate by {', '.join(refused)}, which the inner loss does not hold"
         faults.append(Fault("hypergrad.estimator", refusal, f"{able}; or fix them under objective.fixed"))
     return faults

@@ -14,25 +14,25 @@ from metaft.inner.step import Step
 
 
 class RunningStep(Step):
-    """A `Step` on a `Running`, which with `checkpointing` computes what is inside of a block again for a derivative.
+    """A `Step` on a `Running`, which computes what is inside of a block again for a derivative, or is compiled.
 
-    That is done with the parameters that it was given last: a pass has then to be differentiated before the next one,
-    and in reverse mode, as in plain steps and by `Differences`.
+    With `checkpointing` that is done with the parameters that it was given last: a pass has then to be differentiated
+    before the next one, as in plain steps and by `Differences`. What is compiled has first derivatives in reverse mode.
     """
 
     _running: Running
     _begun: Mapping[str, Tensor]  # the head that is begun with, for where it does not train
 
     def _patched(self, classifier: Classifier, settings: StepConfig) -> nn.Module:
-        self.checkpointing = settings.checkpointing
-        self._running = self._over(classifier, ComputeConfig(checkpointing=self.checkpointing))
+        how = ComputeConfig(checkpointing=settings.checkpointing, compile=settings.compile)
+        self._running = self._over(classifier, how)
         head = {name: p for name, p in classifier.named_parameters() if name.startswith("head.")}
         self._begun = self.layout.held(head)
         return self._running.model
 
     def _over(self, classifier: Classifier, how: ComputeConfig) -> Running:
         """The modules, of which all else are shared."""
-        return Running(classifier, how)
+        return Running(classifier, how, "inner")
 
     def begun_at(self, values: Mapping[str, Tensor]) -> Step:
         """The same step from a theta_0 with another head, by name (of none: this one); the model is shared."""

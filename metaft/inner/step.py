@@ -66,8 +66,6 @@ class Step:
         ConfigError: in the first step, if a module in training mode changes its buffers as it runs.
     """
 
-    checkpointing = False  # whether blocks are computed again for a derivative
-
     def __init__(
         self,
         classifier: Classifier,
@@ -81,7 +79,7 @@ class Step:
         self.pretrained = self.layout.held(picked_parameters(classifier, trained))
         variables = self._variables()
         self.names, self._anchors = tuple(variables), [v.detach() for v in variables.values()]
-        self._loss, self.accumulate = loss.over(self.layout), settings.accumulate
+        self.settings, self._loss, self.accumulate = settings, loss.over(self.layout), settings.accumulate
         self._precision, self._dead = AUTOCAST.get(settings.precision), classifier.dead()
         self._model = self._patched(classifier, settings)
         self._rest = {name: p.detach() for name, p in classifier.named_parameters()}

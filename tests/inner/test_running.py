@@ -1,4 +1,4 @@
-"""Steps that compute blocks again for a derivative, beside those that keep what is inside of them."""
+"""Steps that compute blocks again for a derivative or are compiled, beside those that are neither."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from metaft import config
 from metaft.build.check import faults_of
 from metaft.build.opened import faults_in
-from metaft.build.problem import problem_in
+from metaft.build.problem import inner_step, problem_in
+from metaft.clip.running import compiled
 from metaft.inner import Differences, Forward
 from metaft.inner.diagnosis import explanation
 from metaft.inner.running import RunningStep
 from metaft.inner.storage import footprint_of
 from tests.conftest import SMALL, by_default
-from tests.inner.problems import hooked, problem
+from tests.inner.problems import hooked, problem, tiny
 from tests.inner.test_step import Filled
 
 AGAIN = {"kind": RunningStep, "checkpointing": True}
+COMPILED = {"kind": RunningStep, "compile": True}
 CLOSE = Differences("one", spacing=1e-4)
 CASES = {
     "vit": lambda how: problem("vit", **how),
@@ -100,8 +103,50 @@ def test_what_keeps_graphs_is_refused():
     assert faults_of(config.load(None, [*asked, "search.mode=tpe"])) == []
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_compiled_blocks_are_the_same_but_for_rounding(capsys):
+    """Plain steps and hypergradients with what a hook makes of its variables, and with blocks computed again or not."""
+    ways = ({}, COMPILED, {**COMPILED, "checkpointing": True})
+    kept, *others = (CASES["what a hook makes of its variables"](how).loop() for how in ways)
+    (value, slopes), end = CLOSE(kept), kept.plain(kept.state, 0, len(kept.batches))
+    for loop in others:
+        other, its = CLOSE(loop)
+        assert_close(other, value, rtol=1e-9, atol=0)
+        assert_close(its, slopes, rtol=1e-7, atol=1e-12)
+        assert_close(loop.plain(loop.state, 0, len(loop.batches)).params, end.params, rtol=1e-9, atol=1e-9)
+    assert "goes on without" not in capsys.readouterr().err
+
+
+def test_compilation_that_fails_is_told_once(no_compiler, capsys):
+    kept, loop = (problem("vit", **how).loop() for how in ({}, COMPILED))
+    assert same(CLOSE(loop), CLOSE(kept))
+    assert capsys.readouterr().err.count("inner.compile: no compiler; goes on without") == 1
+
+
+def test_what_is_compiled(work):
+    """The blocks of both towers of a transformer; the whole of what has no blocks of one kind."""
+    clip = copy.deepcopy(work.classifier).clip
+    blocks = [*clip.visual.transformer.resblocks, *clip.transformer.resblocks]
+    assert compiled(clip) == blocks
+    assert all(block._compiled_call_impl is not None for block in blocks)
+    other = tiny("resnet")
+    assert compiled(other) == [other]
+
+
+def test_compiled_steps_that_cannot_serve_are_refused(work):
+    asked = [*SMALL, "inner.compile=true", "search.mode=hypergrad"]
+    told = "hypergrad.estimator: 'forward' with inner.compile; allowed: differences."
+    often = "hypergrad.check_every: 5, with inner.compile; allowed: 0."
+    found = faults_of(config.load(None, [*asked, "hypergrad.estimator=forward", "hypergrad.check_every=5"]))
+    assert [str(fault) for fault in found] == [told, often]
+    cfg = config.load(None, [*asked, "hypergrad.estimator=differences"])
+    assert faults_of(cfg) == faults_in(replace(work, cfg=cfg)) == []
+    assert isinstance(inner_step(replace(work, cfg=cfg), False), RunningStep)
+
+
 def test_a_model_that_cannot_or_draws_is_refused(work):
-    odd = replace(work, cfg=config.load(None, [*SMALL, "inner.checkpointing=true", "search.mode=tpe"]))
+    odd = replace(work, cfg=config.load(None, [*SMALL, "inner.checkpointing=true", "inner.compile=true"]))
     assert faults_in(odd) == []
     bare = replace(odd, clip=replace(work.clip, model=torch.nn.Module()))
     assert [str(fault) for fault in faults_in(bare)] == [
@@ -110,5 +155,6 @@ def test_a_model_that_cannot_or_draws_is_refused(work):
     drawing = copy.deepcopy(work.classifier)
     drawing.clip.visual.patch_dropout = torch.nn.Dropout(0.5)
     assert [str(fault) for fault in faults_in(replace(odd, classifier=drawing))] == [
-        "inner.checkpointing: true, and parts of the model draw at random (dropout); allowed: false."
+        f"inner.{how}: true, and parts of the model draw at random (dropout); allowed: false."
+        for how in ("checkpointing", "compile")
     ]

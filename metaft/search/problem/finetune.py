@@ -203,7 +203,7 @@ class FinetuneProblem:
     def forecasts(self) -> Forecasts:
         """What one hypergradient would take in other ways too."""
         run, loop = self._first
-        return Forecasts(loop, self._hypergrad, run.step_share, run.outer_share, run.step.checkpointing)
+        return Forecasts(loop, self._hypergrad, run.step_share, run.outer_share, run.step.settings)
 
     def _cut_to_fit(self, h: Mapping[str, Any]) -> None:
         """Cut batches until what is kept fits into what is free, if that helps and the loss stays the same."""

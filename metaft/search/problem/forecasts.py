@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from metaft.config.schema import HypergradConfig
+from metaft.config.schema import HypergradConfig, StepConfig
 from metaft.errors import Fault, out_of_memory
 from metaft.inner.loop import Footprint, Loop
 from metaft.inner.registry import ESTIMATORS, refusals
@@ -23,13 +23,13 @@ class Forecasts:
     Args:
         settings: the way that is taken.
         step_share, outer_share: the step equivalents of a step, and of the outer loss.
-        checkpointing: whether steps compute blocks again for a derivative.
+        inner: how a step is computed.
     """
 
     def __init__(
-        self, loop: Loop, settings: HypergradConfig, step_share: float, outer_share: float, checkpointing: bool
+        self, loop: Loop, settings: HypergradConfig, step_share: float, outer_share: float, inner: StepConfig
     ) -> None:
-        self.loop, self._settings, self._checkpointing = loop, settings, checkpointing
+        self.loop, self._settings, self._inner = loop, settings, inner
         self._step_share, self._outer_share = step_share, outer_share
         self._measured: dict[bool, Footprint] = {}
 
@@ -54,7 +54,7 @@ class Forecasts:
 
     def ways(self) -> dict[tuple[str, str], Forecast]:
         """The forecast by each of `WAYS` that can be taken."""
-        able = [way for way in WAYS if not refusals(*way, self.loop.h, self._checkpointing)]
+        able = [way for way in WAYS if not refusals(*way, self.loop.h, self._inner)]
         return {(estimator, storage): self.of(estimator=estimator, storage=storage) for estimator, storage in able}
 
     @property
