@@ -205,7 +205,7 @@ def measure(
 
 
 def main() -> None:
-    args = arguments("chaos", __doc__, seeds=(0, 1), kills=100, kinds=tuple(KINDS), workers=2)
+    args = arguments("chaos", __doc__, seeds=(0, 1), kills=100, kinds=KINDS, workers=2)
     has_ray = find_spec("ray") is not None
     rows = Rows("chaos", args, KEYS, more=("ray",) if has_ray else ())
     kinds, seeds, kills = (["tpe"], args.seeds[:1], 4) if args.quick else (args.kinds, args.seeds, args.kills)

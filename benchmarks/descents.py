@@ -103,7 +103,7 @@ def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
 
 
 def main() -> None:
-    args = arguments("descents", __doc__, seeds=(1000,), ways=tuple(WAYS), workers=2, seconds=240)
+    args = arguments("descents", __doc__, seeds=(1000,), ways=WAYS, workers=2, seconds=240)
     rows = Rows("descents", args, KEYS)
     collect(rows, outstanding(args, rows), args.workers)
 

@@ -25,9 +25,12 @@ Row = dict[str, Any]
 
 
 def arguments(
-    name: str, description: str | None, seeds: tuple[int, ...], **more: int | tuple[str, ...]
+    name: str, description: str | None, seeds: tuple[int, ...], **more: int | tuple[str, ...] | Mapping[str, Any]
 ) -> argparse.Namespace:
-    """--device, --seeds, --quick, --out and `more`: numbers or lists; the default file is results/DEVICE/NAME.json."""
+    """--device, --seeds, --quick, --out and `more`; the default file is results/DEVICE/NAME.json.
+
+    These are numbers, lists, or the names of a mapping, of which by default all are taken.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
@@ -37,7 +40,8 @@ def arguments(
         if isinstance(default, int):
             parser.add_argument(f"--{flag}", type=int, default=default)
         else:
-            parser.add_argument(f"--{flag}", nargs="*", default=list(default))
+            known = tuple(default) if isinstance(default, Mapping) else None
+            parser.add_argument(f"--{flag}", nargs="*", default=list(default), choices=known)
     args = parser.parse_args()
     if args.out is None:
         args.out = RESULTS / args.device.partition(":")[0] / f"{name}.json"

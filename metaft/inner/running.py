@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from metaft.clip.classifier import Classifier
+from metaft.clip.classifier import Classifier, Outputs
 from metaft.clip.running import Running
 from metaft.config.schema import ComputeConfig, StepConfig
 from metaft.inner.step import Step
@@ -41,8 +40,5 @@ class RunningStep(Step):
         begun._begun = {**self._begun, **self.layout.held(values)}
         return begun
 
-    def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
-        with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
-            out = self._running({**self._begun, **self._live(params)}, images, tokens)
-        dtype = next(iter(params.values())).dtype
-        return [None if t is None else t.to(dtype) for t in out]
+    def _computed(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        return self._running({**self._begun, **self._live(params)}, images, tokens)

@@ -146,12 +146,17 @@ class Step:
 
     def _alone(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
         """The model's outputs on these images, by this process."""
-        self._model.update_params(list({**self._rest, **self._live(params)}.values()))
         with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
-            out: Outputs = self._model(images, tokens)
-        self._model.update_params(list(self._rest.values()))  # so that no graph outlives its estimate
+            out = self._computed(params, images, tokens)
         dtype = next(iter(params.values())).dtype
         return [None if t is None else t.to(dtype) for t in out]
+
+    def _computed(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
+        """The model's outputs in the precision of a forward pass."""
+        self._model.update_params(list({**self._rest, **self._live(params)}.values()))
+        out: Outputs = self._model(images, tokens)
+        self._model.update_params(list(self._rest.values()))  # so that no graph outlives its estimate
+        return out
 
     def _live(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The parameters, of which no derivative reaches what is dead."""
@@ -174,11 +179,8 @@ class Step:
                 to anchors + alpha (variables - anchors), where h holds `alpha`.
         """
         with second_order_attention():
-            if self.accumulate == 1:
-                grads = self._gradient(state.params, batch, h, graph=True)
-            else:
-                grads = self._recomputed(state.params, batch, h)
-            return self.taken(state, grads, batch, h)
+            gradient = partial(self._gradient, graph=True) if self.accumulate == 1 else self._recomputed
+            return self.taken(state, gradient(state.params, batch, h), batch, h)
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
