@@ -18,7 +18,7 @@ from metaft.build import last_choice
 from metaft.build.fits import finetune_cost, fit_settings, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
-from metaft.build.sources import trains
+from metaft.build.sources import sources, trains
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
@@ -31,6 +31,7 @@ from metaft.finetune.methods.wise_ft import interpolate
 from metaft.metrics import METRICS
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.objective import Objective
+from metaft.objective.registry import TERMS
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
 from metaft.search.outcome import Outcome
@@ -98,7 +99,8 @@ def dry_run(cfg: Config) -> str:
         ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
         ["estimated peak memory, the whole run", f"{_whole(measured) / 2**20:,.0f} MiB"],
         *_last_choice(work, tune_seconds, tune_cost),
-        ["estimated fine-tune of one method", f"{tune_seconds:.0f} s, {tune_cost:,.0f} step equivalents"],
+        ["estimated fine-tune of one method", _billed(1, tune_seconds, tune_cost)],
+        *_leave_one_out(work, tune_seconds, tune_cost),
         ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
     ]
     outcomes = [measured.step, *([measured.gradient.outcome] if measured.gradient else [])]
@@ -143,8 +145,26 @@ def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]
     """The row of the fine-tunes on folds that end a search, where its objective's share of the way is searched."""
     if not last_choice.is_made(work.cfg):
         return []
-    count = work.cfg.search.folds if trains(work) else 1
-    return [["estimated last choice", f"{count * seconds:.0f} s, {count * cost:,.0f} step equivalents"]]
+    return [["estimated last choice", _billed(_folds(work), seconds, cost)]]
+
+
+def _leave_one_out(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
+    """The row of the fine-tunes without each part of an objective, where these are asked for."""
+    if not work.cfg.evaluation.leave_one_out:
+        return []
+    parts = {*work.cfg.objective.terms, *work.cfg.objective.fixed} & set(TERMS)
+    count = (len(parts) + len(sources(work))) * _folds(work)
+    return [["estimated leave-one-out, at most", _billed(count, seconds, cost)]]
+
+
+def _folds(work: Workspace) -> int:
+    """The number of fine-tunes that judge an objective on images of ood_val that it does not train on."""
+    return work.cfg.search.folds if trains(work) else 1
+
+
+def _billed(count: int, seconds: float, cost: float) -> str:
+    """What so many fine-tunes take."""
+    return f"{count * seconds:.0f} s, {count * cost:,.0f} step equivalents"
 
 
 def _counts(work: Workspace) -> str:

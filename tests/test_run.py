@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -619,8 +620,14 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, m
         raise AssertionError("a search without hypergradients takes none")
 
     monkeypatch.setattr(FinetuneProblem, "hypergradient", taken)
-    assert main(["--mode", "tpe", "--dry-run", *small]) == 0
+    left_out = ("evaluation.leave_one_out=true", "search.use_ood_labels=judge", "objective.terms=[kd]")
+    assert main(["--mode", "tpe", "--dry-run", *small, *left_out]) == 0
     out = capsys.readouterr().out
+    one, both = (
+        int(re.search(rf"estimated {what}.* s, ([\d,]+) step equivalents", out)[1].replace(",", ""))
+        for what in ("fine-tune of one method", "leave-one-out, at most")
+    )
+    assert both == pytest.approx(2 * one, abs=1), "of ce and kd, each is left out once"
     assert "hypergradient" not in out
     assert "estimated search" in out
     assert list(tmp_path.iterdir()) == []
