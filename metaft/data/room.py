@@ -5,6 +5,7 @@ Whoever uses a shard holds a shared lock on its record, which the operating syst
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 RECORD, PIXELS = ".json", ".npy"  # the endings of a shard's two files
-_held: dict[Path, IO[bytes]] = {}  # records that this process has locked, for as long as it lives
+_held: dict[Path, IO[bytes]] = {}  # records that this process has locked
 
 
 def opened(record: Path) -> IO[bytes]:
@@ -42,6 +43,14 @@ def keep(record: Path, file: IO[bytes]) -> None:
     if before is not None:  # another file has taken its place
         before.close()
     _held[record] = file
+
+
+@atexit.register
+def let_go() -> None:
+    """Keep no shard any longer."""
+    for file in _held.values():
+        file.close()
+    _held.clear()
 
 
 def _is_there(file: IO[bytes]) -> bool:

@@ -41,9 +41,7 @@ def shards(parts, tmp_path) -> list[Path]:
 
 def ended() -> None:
     """As if the process had ended."""
-    for file in room._held.values():
-        file.close()
-    room._held.clear()
+    room.let_go()
 
 
 def there(shards: list[Path]) -> list[bool]:
