@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from metaft.inner.dropout import Dropout
 from metaft.inner.loop import Part
 from metaft.inner.optimizer import AdamWOnStates
 from metaft.inner.parts import mean, recomputed
+from metaft.inner.second_order import second_order_kernels
 from metaft.inner.state import InnerState
 from metaft.names import ALPHA, Name, value_for
 from metaft.objective.registry import compare_images
@@ -56,9 +58,8 @@ class Step:
         classifier: theta_0. It is not changed.
         trained: the names of the parameters that move; the others stay.
         loss: the weighted sum of terms.
-        settings: AdamW's constants; the number of parts into which a batch is cut (the loss is the mean of theirs, and
-            one part at a time is in memory, in the reverse sweep too); the precision of the forward pass (not of
-            states).
+        settings: AdamW's constants; the parts of a batch (the loss is the mean of theirs, and one at a time is in
+            memory, in the reverse sweep too); the precision of the forward pass (not of states).
         hook: what a method changes in a step.
         knobs: the hook's, each overridden by METHOD.KNOB in h.
 
@@ -86,9 +87,8 @@ class Step:
         self._head: tuple[Tensor, ...] | None = None
         self._dropout = Dropout(self._model)
         self._apart = False  # whether terms on a batch are known not to look at parameters
-        groups = grouped(variables)
-        self._groups = tuple(groups)
-        params = [{"params": [variables[name] for name in members]} for members in groups.values()]
+        self._groups = grouped(variables)
+        params = [{"params": [variables[name] for name in members]} for members in self._groups.values()]
         optimizer = torch.optim.AdamW(params, betas=settings.betas, eps=settings.eps)
         self._optimizer = higher.get_diff_optim(optimizer, list(variables.values()))
 
@@ -148,8 +148,7 @@ class Step:
         """The model's outputs on these images, by this process."""
         with torch.autocast(images.device.type, self._precision, enabled=self._precision is not None):
             out = self._computed(params, images, tokens)
-        dtype = next(iter(params.values())).dtype
-        return [None if t is None else t.to(dtype) for t in out]
+        return [None if t is None else t.to(next(iter(params.values()))) for t in out]
 
     def _computed(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         """The model's outputs in the precision of a forward pass."""
@@ -284,7 +283,8 @@ class Step:
     def _gradient(
         self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any], graph: bool
     ) -> Sequence[Tensor | None]:
-        loss = self.loss(params, batch, h)
+        with second_order_kernels() if graph else nullcontext():
+            loss = self.loss(params, batch, h)
         return torch.autograd.grad(loss, list(params), create_graph=graph, allow_unused=True)
 
     def _gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
