@@ -2,8 +2,8 @@
 
     python benchmarks/figures.py [NAME ...] [--out FOLDER]
 
-Names: shapes, digits (pictures); continual, forgetting, landscape, methods, regret, solvers, tpe, worlds (results); all
-by default.
+Names: shapes, digits (pictures); continual, forgetting, landscape, methods, model_size, regret, solvers, tpe, worlds
+(results); all by default.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from shared.figures import contact_sheets, continual, landscape, methods, regret, solvers, tpe, worlds
+from shared.figures import contact_sheets, continual, landscape, methods, model_size, regret, solvers, tpe, worlds
 from shared.rows import RESULTS
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -23,6 +23,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "forgetting": methods.forgetting,
     "landscape": landscape.draw,
     "methods": methods.draw,
+    "model_size": model_size.draw,
     "regret": regret.draw,
     "solvers": solvers.draw,
     "tpe": tpe.draw,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import median
 
 from metaft.report.tables import markdown
@@ -41,6 +42,24 @@ def differences() -> str:
     return markdown(
         ["batch", "K", "way", "seeds", "time / plain", "peak, MiB", "worst error, %", "worst cosine"], table
     )
+
+
+def compiling() -> str:
+    """When compiled blocks have made up for the time that their compiler takes, with central differences."""
+    found = [_paying(model, batch) for model, batch in ((TOY, 32), ("vit-128", 256))]
+    seconds, counts = (" and ".join(f"{x:.0f}" for x in column) for column in zip(*found, strict=True))
+    return f"{seconds} seconds here, made up for by {counts} hypergradients"
+
+
+def _paying(model: str, batch: int) -> tuple[float, float]:
+    """The compiler's seconds, and by how many hypergradients they are made up for: medians over seeds."""
+    rows = [r for r in committed("hypergradient") if (r["model"], r["batch"], r["K"]) == (model, batch, 11)]
+    by_way = {way: [r for r in rows if r["storage"] == way] for way in ("auto", "auto, compiled")}
+    plain, quick = by_way["auto"], by_way["auto, compiled"]
+    plain = [r for r in plain if r["estimator"] == "differences"]
+    first = max(r["first_seconds"] for r in quick)
+    saved = median(r["seconds"] for r in plain) - median(r["seconds"] for r in quick)
+    return first, math.ceil(first / saved)
 
 
 def conditioning() -> str:

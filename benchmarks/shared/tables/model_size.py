@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from metaft.clip.names import TOY
 from metaft.report.tables import markdown
 from shared.numbers import grouped, id_, ood, recognised, with_interval
 from shared.rows import Row, committed
@@ -24,6 +25,12 @@ def measured(suite: str) -> dict[str, dict[str, list[Row]]]:
 def _name(row: Row) -> str:
     source = row["source"]
     return str(row["method"]) if source is None else f"{row['method']}, found on {source}"
+
+
+def seeds() -> str:
+    """How many data seeds all models have."""
+    count = len(measured("shapes")[TOY]["zero_shot"])
+    return "one data seed" if count == 1 else f"{count} data seeds"
 
 
 def methods_of(by_model: dict[str, dict[str, list[Row]]]) -> list[str]:
