@@ -119,8 +119,10 @@ def found(setting: Setting, way: Way, budget: float | None) -> Way:
 def served(setting: Setting, way: Way) -> Loop:
     """The loop with the hyperparameters that an estimator can differentiate by."""
     refuses = ESTIMATORS[way.estimator].refuses
-    if way.checkpointing or way.compile:
-        return setting.loop_of(setting.compiled if way.compile else setting.recomputing)
+    if way.checkpointing:
+        return setting.loop_of(setting.recomputing)
+    if way.compile:
+        return setting.loop_of(setting.compiled)
     if not any(map(refuses, setting.h)):
         return setting.loop
     able = {name: x for name, x in setting.h.items() if not refuses(name)}
@@ -252,13 +254,6 @@ def _large(model: str, seed: int, on_gpu: bool) -> Iterator[tuple[Cell, int, tup
     yield Cell(model, 128, 200), seed, (SEGMENTS, Way("differences", "segments"))
 
 
-def main() -> None:
-    args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS), repeats=3)
-    with TemporaryDirectory() as compiled:  # so that what is compiled is compiled here
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
-        measure(args)
-
-
 def measure(args: Namespace) -> None:
     """Add the rows that are missing."""
     rows = Rows("hypergradient", args, ("model", "batch", "T", "grouped", "dtype", "estimator", "storage", "seed"))
@@ -269,6 +264,13 @@ def measure(args: Namespace) -> None:
             exact = reference(cell, seed, args.device) if missing and cell.model == TOY and not args.quick else None
             for way in missing:
                 rows.add(row(cell, way, seed, args.device, repeats, exact, apart))
+
+
+def main() -> None:
+    args = arguments("hypergradient", __doc__, seeds=(0, 1, 2), models=(TOY, *LAYERS), repeats=3)
+    with TemporaryDirectory() as compiled:  # so that what is compiled is compiled here
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = compiled
+        measure(args)
 
 
 if __name__ == "__main__":

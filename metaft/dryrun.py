@@ -18,7 +18,7 @@ from metaft.build import last_choice
 from metaft.build.fits import finetune_cost, fit_settings, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
-from metaft.build.sources import sources, trains
+from metaft.build.sources import fold_parts, sources
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
@@ -145,7 +145,7 @@ def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]
     """The row of the fine-tunes on folds that end a search, where its objective's share of the way is searched."""
     if not last_choice.is_made(work.cfg):
         return []
-    return [["estimated last choice", _billed(_folds(work), seconds, cost)]]
+    return [["estimated last choice", _billed(len(fold_parts(work)), seconds, cost)]]
 
 
 def _leave_one_out(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
@@ -153,13 +153,8 @@ def _leave_one_out(work: Workspace, seconds: float, cost: float) -> list[list[st
     if not work.cfg.evaluation.leave_one_out:
         return []
     parts = {*work.cfg.objective.terms, *work.cfg.objective.fixed} & set(TERMS)
-    count = (len(parts) + len(sources(work))) * _folds(work)
+    count = (len(parts) + len(sources(work))) * len(fold_parts(work))
     return [["estimated leave-one-out, at most", _billed(count, seconds, cost)]]
-
-
-def _folds(work: Workspace) -> int:
-    """The number of fine-tunes that judge an objective on images of ood_val that it does not train on."""
-    return work.cfg.search.folds if trains(work) else 1
 
 
 def _billed(count: int, seconds: float, cost: float) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 from metaft.clip.names import architectures
 from metaft.config.limits import admits, allowed
-from metaft.config.schema import Config, StepConfig
+from metaft.config.schema import Config
 from metaft.data import registry as data
 from metaft.errors import ConfigError, Fault, all_unknown, unknown
 from metaft.finetune.methods import METHODS
 from metaft.hooks.knobs import Knob
 from metaft.hooks.knobs import faults as knob_faults
 from metaft.hooks.registry import HOOKS, searchable_knobs
-from metaft.inner.registry import LINEAR_SOLVERS, refusals
+from metaft.inner.registry import EAGER, LINEAR_SOLVERS, refusals
 from metaft.metrics import BY_SET, METRICS
 from metaft.names import ALPHA, OOD_VAL, Name, source_name
 from metaft.objective.heads import AUTO, HEADS
@@ -91,7 +91,7 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
     ]
     odd = [fault for field, names, known in lists for fault in all_unknown(field, names, known)]
     differentiated = sorted(searched) if search.mode == HYPERGRAD else ()
-    step = cfg.inner if search.mode == HYPERGRAD else StepConfig()
+    step = cfg.inner if search.mode == HYPERGRAD else EAGER
     return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated, step)
 
 

@@ -85,9 +85,10 @@ def compiled(model: nn.Module) -> list[nn.Module]:
     blocks = [block for members in lists if _alike(members) for block in members]
     # torch 2.14 looks whether the inputs of a compiled block have a gradient, and warns as they are no leaves.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
-    for part in blocks or [model]:
+    parts = blocks or [model]
+    for part in parts:
         part.compile(dynamic=False)
-    return blocks or [model]
+    return parts
 
 
 def _alike(members: nn.ModuleList | nn.Sequential) -> bool:
