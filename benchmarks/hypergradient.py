@@ -4,16 +4,17 @@
         [--repeats 3] [--quick] [--out FILE]
 
 A row is one estimator with one storage on one inner loop: its seconds (median over repeats that alternate with the
-plain run), their ratio to the plain run (torch.optim.AdamW on the same loss and batches, its default attention), peak
-bytes beside the model, growth of the peak with one more inner step in units of P (the trained parameters' bytes), the
-largest T that a GPU's free memory would hold, and the error against float64 of the derivative in the unit cube.
-All terms are active, at the recipe. Peers (shared/peers.py) have the same loop: `stock higher` with its own Adam, whose
-weight decay is part of the gradient; `torchopt`, which does not differentiate weight decay; `recomputed` (hypertorch's
-way); betty's estimates of the loss weights alone, at its defaults. `toy` is the embedded default with its digits: exact
-ways and differences at batch 32, 128 and 256, with and without hyperparameters for each group of parameters, all ways
-at batch 64; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of open_clip are random, on random images, with
-the first seed alone. What an estimate does not give counts as 0 in its error. The time with groups alternates with that
-of the same loop without.
+plain run), the median ratio to the plain run beside them (torch.optim.AdamW on the same loss and batches, its default
+attention), peak bytes beside the model, growth of the peak with one more inner step in units of P (the trained
+parameters' bytes), the largest T that a GPU's free memory would hold, and the error against float64 of the derivative
+in the unit cube. Runs repeat `--repeats` times, and short ones for 20 seconds; once where that is 1. All terms are
+active, at the recipe. Peers (shared/peers.py) have the same loop: `stock higher` with its own Adam, whose weight decay
+is part of the gradient; `torchopt`, which does not differentiate weight decay; `recomputed` (hypertorch's way); betty's
+estimates of the loss weights alone, at its defaults. `toy` is the embedded default with its digits: exact ways and
+differences at batch 32, 128 and 256, with and without hyperparameters for each group of parameters, all ways at batch
+64; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of open_clip are random, on random images, with the first
+seed alone. What an estimate does not give counts as 0 in its error. The time with groups alternates with that of the
+same loop without.
 `differences` takes the spacing that it finds once, which is not in its seconds; on random images, where no error is
 measured, that is 1e-3. Where the model is compiled, `first_seconds` are those of the first hypergradient, at 1e-3: the
 compiler's, where no row before has the same sizes. --quick: toy at batch 32, T = 2.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
@@ -45,6 +46,8 @@ from metaft.config.schema import HypergradConfig
 from metaft.inner import ESTIMATORS, Differences, Estimator, Loop
 from metaft.inner.storage import GIB, SHARE, Plan, free_memory
 from metaft.search.problem.rollout import BilledStep
+
+SPELL = 20.0  # seconds that the repeats of a row take at least
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,7 @@ def row(
     if cell.grouped:
         few = opened(replace(cell, grouped=False), seed, device)
         calls.append(lambda: estimate(few, way, budget))
-    times = [[seconds(call, device) for call in calls] for _ in range(repeats)]
-    plain, taken, *rest = (median(column) for column in zip(*times, strict=True))
+    plain, taken, *rest = side_by_side(calls, repeats, device)
     gradient, peak = apart.submit(observed, cell, way, seed, device, budget).result()
     _, peak_of_half = apart.submit(observed, replace(cell, T=cell.T // 2), way, seed, device, budget).result()
     bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
@@ -179,11 +181,12 @@ def row(
         **_key(cell, way, seed),
         "params": setting.count,
         "K": len(setting.graph),
-        "seconds": round(taken, 3),
-        "plain_seconds": round(plain, 3),
+        "repeats": len(plain),
+        "seconds": round(median(taken), 3),
+        "plain_seconds": round(median(plain), 3),
         "first_seconds": None if first is None else round(first, 1),
-        "ratio": round(taken / plain, 3),
-        "ratio_to_K_11": round(taken / rest[0], 3) if rest else None,
+        "ratio": ratio(taken, plain),
+        "ratio_to_K_11": ratio(taken, rest[0]) if rest else None,
         "peak_bytes": peak,
         "budget_bytes": budget,
         "slope_P": round(growth / bytes_of_p, 2),
@@ -191,6 +194,19 @@ def row(
         "rel_error": None if exact is None else float((gradient - exact).norm() / exact.norm()),
         "cosine": None if exact is None else float(F.cosine_similarity(gradient, exact, dim=0)),
     }
+
+
+def side_by_side(calls: list[Callable[[], object]], repeats: int, device: str) -> list[list[float]]:
+    """Seconds of each call, in turn: so many repeats, and more of short ones, until they have taken `SPELL`."""
+    times: list[list[float]] = []
+    while len(times) < repeats or (repeats > 1 and sum(map(sum, times)) < SPELL):
+        times.append([seconds(call, device) for call in calls])
+    return [list(column) for column in zip(*times, strict=True)]
+
+
+def ratio(of: list[float], to: list[float]) -> float:
+    """The median ratio of runs side by side: what slows a machine for a while slows both."""
+    return round(median(x / y for x, y in zip(of, to, strict=True)), 3)
 
 
 def _largest(steps: int, peak: int, growth: float, device: str) -> int | None:
