@@ -64,13 +64,18 @@ class Fault:
     allowed: str
     nearest: str | None = None
 
+    @property
+    def on_command_line(self) -> bool:
+        """Whether it is one of a flag, `--FLAG`, or of a word, `NAME`."""
+        return self.field.startswith("--") or self.field.isupper()
+
     def __str__(self) -> str:
         hint = f" Did you mean {self.nearest!r}?" if self.nearest else ""
         return f"{on_a_line(self.field)}: {on_a_line(self.found)}; allowed: {self.allowed}.{hint}"
 
 
 class ConfigError(MetaftError):
-    """Every fault found in the settings, reported together; the text shows so many and counts the others."""
+    """Every fault found in the settings or arguments, together; the text shows so many and counts the others."""
 
     exit_code = 2
 
@@ -80,7 +85,8 @@ class ConfigError(MetaftError):
         count = f"{len(self.faults)} problem{'s' if len(self.faults) != 1 else ''}"
         lines = [f"  - {fault}" for fault in self.faults[:SHOWN]]
         more = len(self.faults) - len(lines)
-        super().__init__("\n".join([f"{count} in the settings:", *lines, *([f"  - and {more} more"] if more else [])]))
+        where = "on the command line" if all(fault.on_command_line for fault in self.faults) else "in the settings"
+        super().__init__("\n".join([f"{count} {where}:", *lines, *([f"  - and {more} more"] if more else [])]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled with its faults, not with its text."""

@@ -24,6 +24,12 @@ def test_the_first_faults_are_shown_and_the_others_counted():
     assert "more" not in str(ConfigError([Fault("a", "b", "c")] * SHOWN))
 
 
+def test_faults_of_arguments_are_said_to_be_on_the_command_line():
+    flag, word, setting = Fault("--mode", "a", "b"), Fault("NAME", "a", "b"), Fault("data.name", "a", "b")
+    assert str(ConfigError([flag, word])).startswith("2 problems on the command line:\n")
+    assert str(ConfigError([flag, setting])).startswith("2 problems in the settings:\n")
+
+
 def test_so_many_unknown_names_are_looked_up():
     odd = list(all_unknown("terms", [f"k{i}" for i in range(10**5)], ["kd", "ce"]))
     assert len(odd) == SHOWN

@@ -183,7 +183,8 @@ def of_one() -> dict[str, dict[str, Tensors]]:
     return {name: stepped(objective, **how) for name, (objective, how) in WAYS.items()}
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.full), pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("count", [2, 3, 4])
 def test_shards_are_whole_tensors(count, tmp_path):
     """In float64: gradients, updates, penalties of every power, hooks; what is held is a part of what one holds."""
     alone = of_one()

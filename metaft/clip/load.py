@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import open_clip
@@ -59,7 +61,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
     inside = pretrained if file is None and pretrained != RANDOM and ":" not in name else None  # a tag
     with _seeded(), _strict_warnings(), quiet_log(), offline_where_unreachable(_needs_hub(name, config, inside)):
         try:
-            tokenizer = open_clip.get_tokenizer(name)
+            tokenizer = _tokenizer(name, config.get("text_cfg") or {})
             model = open_clip.create_model(
                 name,
                 pretrained=inside,
@@ -79,6 +81,20 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
     refuse_unusable(model, tokenizer, name)
     preprocess = dict(preprocessing(model))
     return Clip(model, tokenizer, image_view(preprocess), config, preprocess)
+
+
+def _tokenizer(name: str, text: dict[str, Any]) -> Callable[[list[str]], Tensor]:
+    """A model's tokenizer; Hugging Face's are made of files, which may be others the next time."""
+    make = _made_tokenizer if text.get("hf_tokenizer_name") else _kept_tokenizer
+    return make(name, json.dumps(text))
+
+
+def _made_tokenizer(name: str, _: str) -> Callable[[list[str]], Tensor]:
+    tokenizer: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(name)
+    return tokenizer
+
+
+_kept_tokenizer = lru_cache(maxsize=4)(_made_tokenizer)  # open_clip's own takes a third of a second to make
 
 
 @contextmanager

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 ALL = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.MATH]
 
 
-def second_order_attention() -> AbstractContextManager[None]:
+@contextmanager
+def second_order_attention() -> Iterator[None]:
     """A context with the attention kernel that has second derivatives; the fused ones have none."""
-    return sdpa_kernel(SDPBackend.MATH)
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def any_attention() -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -23,9 +23,17 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
 
 
-def recomputed(gradient: Callable[..., Sequence[Tensor | None]], *inputs: Tensor) -> tuple[Tensor | None, ...]:
-    """gradient(*inputs, graph=False), differentiable: its graph is built anew when it is differentiated."""
-    return cast("tuple[Tensor | None, ...]", _Recomputed.apply(gradient, *inputs))
+def recomputed(
+    gradient: Callable[..., Sequence[Tensor | None]], params: Sequence[Tensor], batch: Any, h: Mapping[str, Any]
+) -> tuple[Tensor | None, ...]:
+    """gradient(params, batch, h, graph=False), differentiable in the tensors: its graph is built anew for that."""
+    names = [name for name, value in h.items() if isinstance(value, Tensor)]
+
+    def at(*inputs: Tensor, graph: bool) -> Sequence[Tensor | None]:
+        values = dict(zip(names, inputs[len(params) :], strict=True))
+        return gradient(inputs[: len(params)], batch, {**h, **values}, graph=graph)
+
+    return cast("tuple[Tensor | None, ...]", _Recomputed.apply(at, *params, *(h[name] for name in names)))
 
 
 class _Recomputed(torch.autograd.Function):

@@ -294,17 +294,8 @@ class Step:
 
     def _recomputed(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> list[Tensor | None]:
         """The mean gradient over a batch's parts; each part's graph is built again when it is differentiated."""
-        names = [name for name, value in h.items() if isinstance(value, Tensor)]
-
-        def gradient_on(part: TrainBatch) -> tuple[Tensor | None, ...]:
-            def gradient(*inputs: Tensor, graph: bool) -> Sequence[Tensor | None]:
-                weights = {**h, **dict(zip(names, inputs[len(params) :], strict=True))}
-                with second_order_attention():
-                    return self._gradient(inputs[: len(params)], part, weights, graph)
-
-            return recomputed(gradient, *params, *(h[n] for n in names))
-
-        return mean((share, gradient_on(part)) for share, part in batch.parts(self.accumulate))
+        gradient = second_order_attention()(self._gradient)
+        return mean((share, recomputed(gradient, params, part, h)) for share, part in batch.parts(self.accumulate))
 
     def _observe(self, params: Sequence[Tensor], batch: TrainBatch) -> StepState:
         parameters = self._parameters(params)

@@ -29,6 +29,7 @@ def test_the_head_that_a_search_begins_with_is_fitted_once(work):
     assert head_in_fold(begun, None, "zero_shot") == {}
 
 
+@pytest.mark.full
 def test_the_whole_way_on_the_tests_is_for_the_eye_alone(work):
     """Other tests have another curve, and leave the share that is chosen, and all that was said of it, as they were."""
 

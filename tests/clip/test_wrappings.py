@@ -144,7 +144,7 @@ def test_wise_ft_without_its_text_tower(toy, tmp_path):
         load(TOY, str(tmp_path / "c.pt"))
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", by_default((2, 5), [2, 3, 4, 5]))
 @pytest.mark.parametrize("wrap", [lambda m: m, AveragedModel, lambda m: {"model": m, "ema": copy.deepcopy(m)}])
 def test_whole_modules(protocol, wrap, toy, tmp_path):
     (tmp_path / "c.pkl").write_bytes(pickle.dumps(wrap(toy), protocol=protocol))

@@ -77,6 +77,7 @@ def test_whoever_stops_early_ends_them():
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.full
 def test_they_end_with_a_process_that_is_killed():
     code = (
         "import sys, multiprocessing as m; from tests.data.test_ahead import *; found = ahead(squares, range(99), 2)\n"

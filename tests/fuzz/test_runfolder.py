@@ -295,6 +295,7 @@ def test_resumed_runs(folder: Path, case: tuple[str, Harm]) -> None:
             assert getattr(results, part) == getattr(whole, part), part
 
 
+@pytest.mark.full
 @fuzzed(
     damages(lambda: {k: v for k, v in files("whole").items() if k.startswith(("model", "config"))}), few=10, many=SLOW
 )

@@ -38,6 +38,7 @@ OPTUNAS = {
 }
 each_sampler = pytest.mark.parametrize("make", MADE.values(), ids=MADE)
 each_learner = pytest.mark.parametrize("make", OPTUNAS, ids=["tpe", "gp"])
+quick_learner = pytest.mark.parametrize("make", by_default((tpe,), OPTUNAS), ids=["tpe", "gp"])
 SPACE = Space(  # every kind of dimension
     [
         Float("lr", 1e-5, 1e-1, log=True),
@@ -173,7 +174,7 @@ def test_failures_are_avoided(make):
     assert failed(forgets=False) <= 0.6 < failed(forgets=True)
 
 
-@each_learner
+@quick_learner
 def test_conditions_and_categories_are_learned(make):
     sampler, points = make(SPACE, 0), []
     for number in range(STARTUP + 14):
@@ -185,7 +186,7 @@ def test_conditions_and_categories_are_learned(make):
     assert sum(p["head"] == 2 for p in points[STARTUP:]) >= 8, "of random points one in three"
 
 
-@each_learner
+@quick_learner
 @pytest.mark.parametrize("seed", by_default([0], range(4)))
 def test_it_is_better_than_random(make, seed):
     def best(made):

@@ -50,7 +50,6 @@ class TestSingleOnly(Sampled, SingleOnlySamplerTestCase):
 class TestSome(Sampled):
     """What is quick."""
 
-    test_int = BasicSamplerTestCase.test_int
     test_dynamic_range_objective = BasicSamplerTestCase.test_dynamic_range_objective
     test_conditional_sample_independent = BasicSamplerTestCase.test_conditional_sample_independent
     test_nan_objective_value = BasicSamplerTestCase.test_nan_objective_value

@@ -61,7 +61,7 @@ def on_all(classifier, data: SearchData, context, metric: str, name: str, knobs:
     return tuple(score(metric, predict(model, split, 200), split.labels.numpy(), groups) for split, groups in parts)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", by_default(("accuracy", "worst_group"), METRICS))
 def test_a_probe_of_id_images(work, uneven, context, metric):
     def scores(c: float) -> tuple[float, float]:
         return on_all(work.classifier, uneven, context, metric, "linear_probe", {"inverse_penalty": c})

@@ -68,10 +68,10 @@ def test_cost_is_counted_and_repeats(work):
     ("estimator", "storage", "cost"),
     [
         ("unroll", "keep", 9),
-        ("unroll", "replay", 12),
+        pytest.param("unroll", "replay", 12, marks=pytest.mark.full),
         ("unroll", "segments", 14),  # two spans, the first of two steps run again
-        ("truncated", "replay", 9),
-        ("one_step", "keep", 5),
+        pytest.param("truncated", "replay", 9, marks=pytest.mark.full),
+        pytest.param("one_step", "keep", 5, marks=pytest.mark.full),
         pytest.param("forward", "keep", 2 * 3 * 4, marks=pytest.mark.full),
         pytest.param("forward", "keep", 2 * 3 * 11, marks=pytest.mark.full),
         ("implicit", "keep", 3 + 1 + 2 * 5),
