@@ -14,11 +14,12 @@ from typing import Any
 import torch
 
 from metaft import pipeline
-from metaft.build import last_choice
+from metaft.build import last_choice, left_out
+from metaft.build.carried import Carried
 from metaft.build.fits import finetune_cost, fit_settings, fits
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
-from metaft.build.sources import fold_parts, sources
+from metaft.build.sources import fold_parts, sources, trains
 from metaft.build.space import objective_of
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
@@ -71,19 +72,23 @@ class _Measured:
     tuned: float
 
 
-def dry_run(cfg: Config) -> str:
+def dry_run(cfg: Config, source: Objective | Carried | None = None) -> str:
     """Counts, peak memory, estimated times and the cost of the search next to the fine-tune, as text.
 
+    Args:
+        source: the objective, which is otherwise searched for.
+
     Raises:
-        DataError, ConfigError: a run could not be opened, or its search could not begin.
+        DataError, ConfigError: a run could not be opened, the objective does not fit, or its search could not begin.
     """
     cheap = cfg.objective.model_copy(update={"head": ZERO_SHOT})  # steps cost the same; a probe needs all of id_train
     work = pipeline.opened(cfg.model_copy(update={"objective": cheap}))
-    if cfg.search.mode is not None:
+    learned = pipeline.received(work, source)
+    searches = learned is None and cfg.search.mode is not None
+    if searches:
         pipeline.prepared(work)  # which refuses what a run would
-    measured = _measure(work)
+    measured = _measure(work, learned)
     tune_cost = finetune_cost(work)
-    search_cost, search_seconds = _search(cfg, measured, tune_cost)
     tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents
     rows = [
         ["model", cfg.model.name],
@@ -91,17 +96,15 @@ def dry_run(cfg: Config) -> str:
         ["classes", str(len(work.splits.classes.names))],
         ["models are chosen by", METRICS[work.search.metric].title],
         ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
-        ["searched hyperparameters", str(measured.dimensions)],
+        *([["searched hyperparameters", str(measured.dimensions)]] if searches else []),
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],
         ["one evaluation batch", f"{measured.batch_seconds:.2f} s"],
         ["peak memory, one inner step", f"{measured.peak / 2**20:,.0f} MiB"],
         *_gradient_rows(measured, cfg.inner.steps),
-        ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
+        *(_search_rows(work, measured, tune_seconds, tune_cost) if searches else []),
         ["estimated peak memory, the whole run", f"{_whole(measured) / 2**20:,.0f} MiB"],
-        *_last_choice(work, tune_seconds, tune_cost),
         ["estimated fine-tune of one method", _billed(1, tune_seconds, tune_cost)],
-        *_leave_one_out(work, tune_seconds, tune_cost),
-        ["search / fine-tune", f"{search_cost / tune_cost:.2f}"],
+        *_leave_one_out(work, learned, tune_seconds, tune_cost),
     ]
     outcomes = [measured.step, *([measured.gradient.outcome] if measured.gradient else [])]
     bad = [outcome.status for outcome in outcomes if outcome.status != "ok"]
@@ -141,6 +144,16 @@ def _ways(measured: _Measured) -> list[str]:
     return [markdown(["ways to a hypergradient", "step equivalents", "peak memory, MiB", "fits"], rows)]
 
 
+def _search_rows(work: Workspace, measured: _Measured, seconds: float, cost: float) -> list[list[str]]:
+    """The rows of the search, beside fine-tunes that take so long."""
+    search_cost, search_seconds = _search(work.cfg, measured, cost)
+    return [
+        ["estimated search", f"{search_seconds:.0f} s, {search_cost:,.0f} step equivalents"],
+        ["search / fine-tune", f"{search_cost / cost:.2f}"],
+        *_last_choice(work, seconds, cost),
+    ]
+
+
 def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
     """The row of the fine-tunes on folds that end a search, where its objective's share of the way is searched."""
     if not last_choice.is_made(work.cfg):
@@ -148,13 +161,14 @@ def _last_choice(work: Workspace, seconds: float, cost: float) -> list[list[str]
     return [["estimated last choice", _billed(len(fold_parts(work)), seconds, cost)]]
 
 
-def _leave_one_out(work: Workspace, seconds: float, cost: float) -> list[list[str]]:
-    """The row of the fine-tunes without each part of an objective, where these are asked for."""
+def _leave_one_out(work: Workspace, learned: Objective | None, seconds: float, cost: float) -> list[list[str]]:
+    """The row of the fine-tunes without each part of an objective, on all and on each fold, where it is asked for."""
     if not work.cfg.evaluation.leave_one_out:
         return []
-    parts = {*work.cfg.objective.terms, *work.cfg.objective.fixed} & set(TERMS)
-    count = (len(parts) + len(sources(work))) * len(fold_parts(work))
-    return [["estimated leave-one-out, at most", _billed(count, seconds, cost)]]
+    searched = len({*work.cfg.objective.terms, *work.cfg.objective.fixed} & set(TERMS)) + len(sources(work))
+    parts = searched if learned is None else len(list(left_out.parts(learned)))
+    fits = 1 + (len(fold_parts(work)) if trains(work) else 0)
+    return [["estimated leave-one-out, at most", _billed(parts * fits, seconds, cost)]]
 
 
 def _billed(count: int, seconds: float, cost: float) -> str:
@@ -177,7 +191,7 @@ def _classes(work: Workspace) -> str:
     return textwrap.fill(f"classes: {text}", WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
-def _measure(work: Workspace) -> _Measured:
+def _measure(work: Workspace, learned: Objective | None) -> _Measured:
     problem = _problem(work, steps=1, stretch=1.0)
     recipe = problem.space.plain(problem.start)
     size = min(work.cfg.evaluation.batch_size, len(work.splits.id_train))
@@ -188,8 +202,8 @@ def _measure(work: Workspace) -> _Measured:
     seconds = time.perf_counter() - start
     problem.evaluate(recipe, seed=0)  # a first call is slow
     step, peak = problem.evaluate(recipe, seed=0), _peak(work.device)
-    gradient = _gradient(work, problem) if work.cfg.search.mode == HYPERGRAD else None
-    _fine_tune(work, objective_of(work.cfg, recipe))
+    gradient = _gradient(work, problem) if learned is None and work.cfg.search.mode == HYPERGRAD else None
+    _fine_tune(work, learned or objective_of(work.cfg, recipe))
     return _Measured(
         step=step,
         gradient=gradient,

@@ -43,6 +43,12 @@ class BusyError(MetaftError):
     exit_code = 2
 
 
+class LaunchError(MetaftError):
+    """The environment does not say how processes that were started together meet."""
+
+    exit_code = 2
+
+
 class OutOfMemoryError(MetaftError):
     """The settings ask for more memory than there is."""
 

@@ -13,16 +13,29 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from metaft.errors import ConfigError, Fault, MetaftError
+from metaft.errors import ConfigError, Fault, LaunchError, MetaftError, out_of_memory
 
 T = TypeVar("T")
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")  # torch's words
+MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what the environment tells ranks beside WORLD_SIZE
 PATIENCE = timedelta(minutes=10)  # for what one rank does alone; a rank that dies is noticed at once
 
 
 def launched() -> bool:
     """Whether this process is one of several that were started together."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return _set("WORLD_SIZE", 1) > 1
+
+
+def _set(name: str, default: int) -> int:
+    """A whole number of the environment.
+
+    Raises:
+        LaunchError: it is something else.
+    """
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise LaunchError(str(Fault(name, repr(text), "a whole number, as torchrun sets it, or not set")))
+    return int(text)
 
 
 @contextmanager
@@ -30,16 +43,22 @@ def joined() -> Iterator[None]:
     """A context in which the ranks that were started together work together; a process alone is as before.
 
     Each rank of a machine takes a GPU of its own, where there are any.
+
+    Raises:
+        LaunchError: the environment does not say how they meet.
     """
     if not launched() or _group() is not None:
         yield
         return
+    if missing := [name for name in MEETING if name not in os.environ]:
+        beside = f"not set, beside WORLD_SIZE={os.environ['WORLD_SIZE']}"
+        raise LaunchError(str(Fault(", ".join(missing), beside, "all, as torchrun sets them, or none")))
     import torch
     import torch.distributed as dist
 
     gpus = torch.cuda.device_count()
     if gpus:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+        torch.cuda.set_device(_set("LOCAL_RANK", _set("RANK", 0)) % gpus)
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
     try:
         yield
@@ -72,7 +91,13 @@ def leads() -> bool:
 
 def started_as() -> int:
     """The number of this process among those that were started together, met or not."""
-    return int(os.environ["RANK"]) if launched() else 0
+    rank = os.environ.get("RANK", "")
+    return int(rank) if rank.isdecimal() and "WORLD_SIZE" in os.environ else 0
+
+
+def out_of_own_memory(error: BaseException) -> bool:
+    """Whether memory has run out in a process alone; of several, others wait for what one of them does not compute."""
+    return out_of_memory(error) and count() == 1
 
 
 def lost_another(error: BaseException) -> bool:

@@ -143,7 +143,7 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     if args.dry_run:
         from metaft.dryrun import dry_run
 
-        print(dry_run(cfg))
+        print(dry_run(cfg, source))
         return 0
     return _run(cfg, source, args, going_on)
 

@@ -29,6 +29,7 @@ from metaft.finetune.context import FitContext
 from metaft.finetune.loop import train
 from metaft.inner.registry import ESTIMATORS
 from metaft.objective import Objective
+from metaft.run import main
 from tests.conftest import SMALL
 from tests.inner.problems import H, problem
 
@@ -263,3 +264,18 @@ def wait_for(path: Path, lines: int, seconds: float = 300) -> None:
     while not path.exists() or path.read_text().count("\n") < lines:
         assert time.monotonic() < end, path
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ({"WORLD_SIZE": "2"}, "error: RANK, MASTER_ADDR, MASTER_PORT: not set, beside WORLD_SIZE=2; allowed: all, as"),
+        ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "a"}, "rank 1: error: MASTER_PORT: not set"),
+        ({"WORLD_SIZE": "two"}, "error: WORLD_SIZE: 'two'; allowed: a whole number, as torchrun sets it, or not set."),
+    ],
+)
+def test_an_environment_in_which_ranks_cannot_meet(there, said, monkeypatch, capsys):
+    for name, value in there.items():
+        monkeypatch.setenv(name, value)
+    assert main(["--list", "methods"]) == 2
+    assert capsys.readouterr().err.startswith(said)

@@ -633,6 +633,19 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_with_an_objective_is_of_no_search(metaft, small, tmp_path, capsys):
+    objective = tmp_path / "objective.yaml"
+    objective.write_text("version: 1\nterms: {ce: 1.0, kd: 0.5}\nlr: 1.0e-3\nwd: 0.1\n")
+    assert main(["--objective", str(objective), "--dry-run", *small]) == 0
+    out = capsys.readouterr().out
+    assert "estimated fine-tune of one method" in out
+    assert "estimated search" not in out
+    assert "searched hyperparameters" not in out
+    objective.write_text("version: 1\nterms: {ce: 1.0}\nlr: 1.0e-3\nwd: 0.1\ngroups: {block.9.attn: {lr: 0.1}}\n")
+    assert main(["--objective", str(objective), "--dry-run", *small]) == 2
+    assert "block.9.attn" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", ["terms", "methods", "datasets", "estimators", "executors", "models"])
 def test_lists(metaft, what, capsys):
     assert main(["--list", what]) == 0

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from metaft.clip.names import architectures
-from metaft.config.limits import admits, allowed
+from metaft.config.limits import WIDEST, admits, allowed
 from metaft.config.schema import Config
 from metaft.data import registry as data
 from metaft.errors import ConfigError, Fault, all_unknown, unknown
@@ -28,6 +28,7 @@ from metaft.search.registry import HYPERGRAD, OUTER_LOSSES, SAMPLERS
 from metaft.space import SCALES
 from metaft.trackers.registry import TRACKERS
 
+PRECISION = 2.0**-23  # of a float32, in which a search holds parameters
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:[0-9]{1,2})?")
 
 
@@ -122,7 +123,7 @@ def _knobs(cfg: Config) -> list[Fault]:
 
 def _solver(cfg: Config) -> list[Fault]:
     """Faults of search settings that the solver of `search.mode` cannot use."""
-    search, gradients = cfg.search, cfg.search.mode == HYPERGRAD
+    search, gradients, spacing = cfg.search, cfg.search.mode == HYPERGRAD, cfg.hypergrad.spacing
     sampler, head = SAMPLERS.get(search.mode or ""), cfg.objective.head
     apart = ", ".join((AUTO, *(name for name, registered in HEADS.items() if not registered.fits_ood_val)))
     rules = [
@@ -153,6 +154,18 @@ def _solver(cfg: Config) -> list[Fault]:
         (
             search.use_ood_labels == "train" and search.outer_data != OOD_VAL,
             Fault("search.use_ood_labels", "'train' with search.outer_data id_val", "judge or auto"),
+        ),
+        (
+            gradients and cfg.hypergrad.estimator == "implicit" and cfg.objective.fixed.get(ALPHA, 1) != 1,
+            Fault(f"objective.fixed.{ALPHA}", "less than 1, with estimator implicit, which is true at an end", "1"),
+        ),
+        (
+            gradients and cfg.hypergrad.estimator == "auto" and spacing is not None,
+            Fault("hypergrad.spacing", f"{spacing}, with estimator auto, which goes by errors", "null, or differences"),
+        ),
+        (
+            gradients and spacing is not None and spacing < PRECISION,
+            Fault("hypergrad.spacing", f"{spacing}, which rounds to no difference", f"{PRECISION:.1g} to {WIDEST}"),
         ),
         (
             gradients and cfg.inner.compile and cfg.hypergrad.check_every > 0,
@@ -234,9 +247,18 @@ def _data(cfg: Config) -> list[Fault]:
 
 
 def _parts(cfg: Config) -> list[Fault]:
-    """The fault of a batch that is to be cut into more parts than it has images."""
-    parts, most = cfg.finetune.accumulate, cfg.finetune.batch_size
-    return [] if parts <= most else [Fault("finetune.accumulate", str(parts), f"1 to finetune.batch_size, {most}")]
+    """Faults of batches that are to be cut into more parts than they have images, or where a loss compares these."""
+    faults = [
+        Fault(f"{section}.accumulate", str(where.accumulate), f"1 to {section}.batch_size, {where.batch_size}")
+        for section, where in (("inner", cfg.inner), ("finetune", cfg.finetune))
+        if where.accumulate > where.batch_size
+    ]
+    weighed = {*cfg.objective.terms, *(name for name, value in cfg.objective.fixed.items() if value != 0)}
+    across = [name for name, term in TERMS.items() if term.across and name in weighed]
+    if cfg.search.mode is not None and cfg.inner.accumulate > 1 and across:
+        found = f"{cfg.inner.accumulate}, with {', '.join(across)}, which compares the images of a batch"
+        faults.append(Fault("inner.accumulate", found, "1, or objective.terms without it"))
+    return faults
 
 
 def device_faults(cfg: Config) -> list[Fault]:

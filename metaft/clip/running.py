@@ -14,6 +14,7 @@ from metaft.config.schema import ComputeConfig
 from metaft.errors import first_line
 from metaft.progress import warn
 
+SIZES = 64  # of batches, with and without a derivative, for which a part may be compiled; torch gives up after 8
 Slots = list[tuple[dict[str, Any], str]]  # the places of a parameter: modules' own ones, and its name there
 
 
@@ -85,6 +86,7 @@ def compiled(model: nn.Module) -> list[nn.Module]:
     blocks = [block for members in lists if _alike(members) for block in members]
     # torch 2.14 looks whether the inputs of a compiled block have a gradient, and warns as they are no leaves.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SIZES)
     parts = blocks or [model]
     for part in parts:
         part.compile(dynamic=False)

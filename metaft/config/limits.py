@@ -16,6 +16,7 @@ SECONDS = 1e9
 TOTAL = 1e15  # step equivalents
 LARGE = 1e30  # of numbers without a unit: a float32 holds it, and whoever asks for it sees what diverges
 SMALL = 1e-12  # of those that are divided by
+WIDEST = 0.3  # of spacings from theta, as shares of its length
 RATE = 1e-15  # of learning rates that are not 0
 
 

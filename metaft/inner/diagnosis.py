@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft import ranks
 from metaft.inner.attention import second_order_attention
 from metaft.inner.loop import Estimator, Loop, Trace, plain
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.shards import Whole
-from metaft.tensors import Tensors, pulled
+from metaft.tensors import Tensors, pulled, with_zeros
 
 WHOLE = Whole()
 OPTIMIZER = "AdamW's denominator (inner.eps)"
@@ -36,15 +37,23 @@ def explanation(estimator: Estimator, loop: Loop, step: Step, h: Mapping[str, An
     guilty = culprit_step(trace, step.layout)
     if guilty is None:
         return f"{symptom}, from the outer loss"
-    terms = []
+    seen = []
 
-    def look(t: int, state: InnerState, batch: Any, adjoint: InnerState) -> None:
+    def look(t: int, *link: Any) -> None:
         if t == guilty:
-            terms.append((t, culprit_term(step, state, batch, h, adjoint)))
+            seen.append(link)
 
     estimator(loop, Trace(link=look))
-    number, term = terms[0]
-    return f"{symptom}, from inner step {number} of {steps}, term {term}"
+    state, batch, adjoint = seen[0]
+    swept = estimator.swept(loop)
+    before = 0 if swept is None else steps - len(swept.batches)
+    where = f"{symptom}, from inner step {before + guilty} of {steps}"
+    try:
+        return f"{where}, term {culprit_term(step, state, batch, h, adjoint)}"
+    except Exception as error:
+        if not ranks.out_of_own_memory(error):
+            raise
+        return f"{where}; which term it is takes more memory than there is"
 
 
 def culprit_step(trace: Trace, layout: Whole = WHOLE) -> int | None:
@@ -71,18 +80,29 @@ def second_order_shares(
 ) -> dict[str, float]:
     """Length of each term's part of the adjoint, by term: |d/d theta <grad (w_i loss_i), a>|.
 
-    Where a itself is not finite, the optimizer's update is to blame, not a term.
+    Where a itself is not finite, the optimizer's update is to blame, not a term. What is compiled runs uncompiled, and
+    the graph of one term on one part of the batch is in memory at a time.
     """
-    start = state.leaves()
-    with second_order_attention():
-        parts = step.terms(start.params, batch, h)
-        grads = {name: _gradient(part, start) for name, part in parts.items()}
-        total = [sum(g).detach().requires_grad_() for g in zip(*grads.values(), strict=True)]
-        end = step.taken(state.map(Tensor.detach), total, batch, h)
-        back = pulled(end.tensors, adjoint.tensors, total)
+    with second_order_attention(), torch.compiler.set_stance("force_eager"):
+        back = _adjoint_of_gradient(step, state, batch, h, adjoint)
         if not _finite(back, step.layout):
             return {OPTIMIZER: math.inf}
-        return {name: _length(_pull(g, start, back), step.layout) for name, g in grads.items()}
+        start, pulls = state.leaves(), dict[str, Tensors]()
+        for share, part in batch.parts(step.accumulate):
+            for name, term in step.terms(start.params, part, h).items():
+                pull = _pull(_gradient(term, start), start, [share * a for a in back])
+                pulls[name] = torch._foreach_add(pulls[name], pull) if pulls.get(name) and pull else pull
+        return {name: _length(pull, step.layout) for name, pull in pulls.items()}
+
+
+def _adjoint_of_gradient(
+    step: Step, state: InnerState, batch: Any, h: Mapping[str, Any], adjoint: InnerState
+) -> Tensors:
+    """The adjoint of the gradient of the loss in a step, from that of the state it ends in."""
+    params = state.leaves().params
+    total = [g.detach().requires_grad_() for g in with_zeros(step.gradients(params, batch, h), params)]
+    end = step.taken(state.map(Tensor.detach), total, batch, h)
+    return pulled(end.tensors, adjoint.tensors, total)
 
 
 def diverged_step(loop: Loop) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from metaft.config.limits import WIDEST
 from metaft.config.schema import HypergradConfig, StorageConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.expansion import (
@@ -23,7 +24,7 @@ from metaft.inner.expansion import (
     seen_beside,
 )
 from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
-from metaft.inner.spacing import WIDEST, least_error, usual
+from metaft.inner.spacing import least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
 from metaft.inner.sweep import Shelf, Tape, Turn, swept

@@ -69,9 +69,11 @@ def along(loop: Loop, directions: Sequence[Direction]) -> tuple[Tensor, list[Ten
     state = loop.state.map(Tensor.detach)
     tangents = [state.map(torch.zeros_like) for _ in directions]
     for batch in loop.batches:
-        steps = [_pushed(loop, state, tangent, batch, d) for tangent, d in zip(tangents, directions, strict=True)]
-        state = steps[0][0] if steps else plain(loop.step, state, batch, loop.h)
-        tangents = [tangent for _, tangent in steps]
+        end = None
+        for i, direction in enumerate(directions):  # each old tangent is let go as the new one is there
+            moved, tangents[i] = _pushed(loop, state, tangents[i], batch, direction)
+            end = moved if end is None else end
+        state = plain(loop.step, state, batch, loop.h) if end is None else end
     value, adjoint = outer_adjoint(loop.outer, state)
     return value, [dot(adjoint.tensors, tangent.tensors) for tangent in tangents]
 

@@ -46,8 +46,8 @@ def differentiate(
         The outer loss, detached, and d value / d h by name, each in its hyperparameter's shape.
 
     Raises:
-        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, or an outer loss that does not
-            depend on the state.
+        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, or an outer loss that is not one
+            number, or does not depend on the state.
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017.
 

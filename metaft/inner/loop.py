@@ -237,10 +237,13 @@ def outer_adjoint(outer: Outer, state: State) -> tuple[Tensor, State]:
     """The outer loss, detached, and its derivative with respect to the state.
 
     Raises:
-        ConfigError: it does not depend on the state.
+        ConfigError: it is not one number, or does not depend on the state.
     """
     leaves = state.leaves()
     value = outer(leaves)
+    if not isinstance(value, Tensor) or value.ndim:
+        found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise ConfigError([Fault("outer", found, "a loss, a tensor of shape []")])
     if not value.requires_grad:
         raise ConfigError([Fault("outer", "a loss that does not depend on the state", "one that does, differentiably")])
     pulled = torch.autograd.grad(value, leaves.tensors, allow_unused=True, materialize_grads=True)

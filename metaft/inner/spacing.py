@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from metaft.config.limits import WIDEST
+
 RATIO = 3.0  # between neighbouring spacings
 FIRST = 0.1  # the first spacing, times the precision to the power of 1 / (order + 1)
-WIDEST = 0.3
 TRIES = 8  # times that the spacing moves on
 UNLIKE = 1 / 3  # the relative difference from which neighbours show no error but that
 

@@ -183,14 +183,14 @@ class Step:
 
     def plain(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state, detached, with whatever attention kernel is fastest."""
-        grads = self._gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
+        grads = self.gradients(tuple(p.detach().requires_grad_() for p in state.params), batch, h)
         with torch.no_grad():
             return self.taken(state, grads, batch, h)
 
     def dual(self, state: InnerState, batch: TrainBatch, h: Mapping[str, Any]) -> InnerState:
         """The next state of dual numbers: forward mode over the gradient, whose own graph is not kept."""
         with second_order_attention():
-            grads = self._gradients(state.params, batch, h)
+            grads = self.gradients(state.params, batch, h)
             return self.taken(state, grads, batch, h)
 
     @property
@@ -287,8 +287,8 @@ class Step:
             loss = self.loss(params, batch, h)
         return torch.autograd.grad(loss, list(params), create_graph=graph, allow_unused=True)
 
-    def _gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
-        """The mean gradient over a batch's parts, without a graph."""
+    def gradients(self, params: Sequence[Tensor], batch: TrainBatch, h: Mapping[str, Any]) -> Sequence[Tensor | None]:
+        """The mean gradient of the loss over a batch's parts, without a graph; None where there is none."""
         parts = batch.parts(self.accumulate)
         return mean((share, self._gradient(params, part, h, graph=False)) for share, part in parts)
 

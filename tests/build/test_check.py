@@ -87,6 +87,34 @@ def test_a_metric_without_gradient_is_for_all_solvers():
         build.check(config.load(None, [f"search.mode={mode}", "search.outer_loss=error"]))
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["inner.accumulate=4"],
+            "inner.accumulate: 4, with flyp, which compares the images of a batch; allowed: 1, or",
+        ),
+        (["inner.accumulate=4", "objective.terms=[kd]", "objective.fixed={ce: 1, flyp: 2}"], "4, with flyp, which"),
+        (["inner.accumulate=65", "objective.terms=[kd]"], "inner.accumulate: 65; allowed: 1 to inner.batch_size, 32."),
+        (["hypergrad.estimator=auto", "hypergrad.spacing=0.01"], "0.01, with estimator auto, which goes by errors"),
+        (["hypergrad.spacing=1e-8"], "hypergrad.spacing: 1e-08, which rounds to no difference; allowed: 1e-07 to 0.3."),
+        (["hypergrad.estimator=implicit", "objective.fixed={ce: 1, lr: 1e-3, wd: 0, alpha: 0.5}"], "fixed.alpha: less"),
+    ],
+)
+def test_what_would_be_another_gradient_is_refused(words, said):
+    with pytest.raises(ConfigError) as caught:
+        build.check(config.load(None, ["search.mode=hypergrad", *words]))
+    assert said in str(caught.value)
+    assert len(caught.value.faults) == 1
+
+
+def test_parts_of_a_loss_that_compares_nothing_are_allowed():
+    for words in (["objective.terms=[kd]"], ["objective.terms=[kd]", "objective.fixed={ce: 1, flyp: 0}"]):
+        build.check(config.load(None, ["search.mode=hypergrad", "inner.accumulate=4", *words]))
+    with pytest.raises(ConfigError, match=r"hypergrad\.spacing"):
+        config.load(None, ["hypergrad.spacing=0.5"])
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_shipped_configs_are_valid(path):
     extra = ["data.root=/pictures"] if "folder" in path.stem else []

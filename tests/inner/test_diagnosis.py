@@ -9,10 +9,17 @@ import pytest
 import torch
 
 from metaft.config.schema import StorageConfig
-from metaft.inner.diagnosis import OPTIMIZER, culprit_step, culprit_term, diverged_step, second_order_shares
+from metaft.inner.diagnosis import (
+    OPTIMIZER,
+    culprit_step,
+    culprit_term,
+    diverged_step,
+    explanation,
+    second_order_shares,
+)
 from metaft.inner.loop import Loop, Trace
 from metaft.inner.state import InnerState
-from metaft.inner.unroll import Unroll
+from metaft.inner.unroll import Truncated, Unroll
 from tests.inner.problems import T, problem
 
 
@@ -60,6 +67,37 @@ def test_an_adjoint_that_is_not_finite_is_the_optimizers(links):
     state, batch, adjoint = seen[1]
     broken = adjoint.map(lambda t: t * math.nan)
     assert culprit_term(case.step, state, batch, case.h, broken) == OPTIMIZER
+
+
+def test_parts_of_a_batch_have_the_shares_of_the_whole():
+    """Of terms that compare no images; the graph of one part is in memory at a time."""
+    found = []
+    for parts in (1, 2):
+        case, seen = problem("vit", accumulate=parts), []
+        h = {name: x for name, x in case.h.items() if name != "flyp"}
+        loop = case.loop(h=h)
+        Unroll(StorageConfig(storage="keep"))(loop, Trace(link=lambda t, *link, kept=seen: kept.append(link)))
+        found.append(second_order_shares(case.step, seen[0][0], seen[0][1], h, seen[0][2]))
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_a_step_of_a_tail_has_its_number_in_the_loop():
+    case = problem("vit")
+    h = {**case.h, "flyp": torch.tensor(1e6).double()}
+    said = explanation(Truncated(last=1, storage=StorageConfig(storage="keep")), case.loop(h=h), case.step, h, 1e9)
+    assert said.endswith(f"from inner step {T} of {T}, term flyp")
+
+
+def test_where_memory_is_short_the_step_alone_is_named(monkeypatch):
+    case = problem("vit")
+
+    def without_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("metaft.inner.diagnosis.culprit_term", without_memory)
+    said = explanation(Unroll(StorageConfig(storage="keep")), case.loop(), case.step, case.h, 1e9)
+    assert said.startswith("hypergradient of length 1e+09, from inner step ")
+    assert said.endswith("which term it is takes more memory than there is")
 
 
 def test_the_step_after_which_nothing_is_finite():

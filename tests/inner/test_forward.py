@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
 from metaft.config.schema import StorageConfig
+from metaft.inner import forward
 from metaft.inner.forward import Forward, along
 from metaft.inner.loop import Loop
 from metaft.inner.state import Tree
@@ -43,6 +46,21 @@ def test_a_slope_is_that_of_the_reverse_sweep(tower, accumulate):
     assert float(other) == pytest.approx(float(value), rel=1e-12)
     assert float(slope) == pytest.approx(sum(range(len(case.h) + 1)), rel=1e-9)
     assert float(nothing) == 0
+
+
+def test_an_old_tangent_is_let_go_as_the_new_one_is_there(monkeypatch):
+    case, ends, alive = problem("vit"), [], []
+    pushed = forward._pushed
+
+    def watched(*args):
+        end, tangent = pushed(*args)
+        ends.append([weakref.ref(x) for x in (end.params[0], tangent.params[0])])
+        alive.append(sum(ref() is not None for refs in ends for ref in refs))
+        return end, tangent
+
+    monkeypatch.setattr(forward, "_pushed", watched)
+    Forward()(case.loop())
+    assert max(alive) <= len(case.h) + 5, "tangents, one more as it is replaced; a step's start, end, and two more ends"
 
 
 class _Fixed:

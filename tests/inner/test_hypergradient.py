@@ -251,6 +251,8 @@ def test_what_cannot_be_differentiated_is_named():
     for state, outer, words in (
         ({"name": "a", "steps": 3}, lambda x: x, "state: no floating-point tensor; allowed: at least one"),
         (x, lambda x: real(1.0), "outer: a loss that does not depend on the state; allowed: one that does"),
+        (x, lambda x: x.expand(3), r"outer: a tensor of shape \[3\]; allowed: a loss, a tensor of shape \[\]"),
+        (x, lambda x: 1.0, r"outer: 1\.0; allowed: a loss"),
     ):
         with pytest.raises(ConfigError, match=words):
             differentiate(descend, state, [1.0], h, outer)

@@ -119,6 +119,18 @@ def test_compiled_blocks_are_the_same_but_for_rounding(capsys):
     assert "goes on without" not in capsys.readouterr().err
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_compiled_model_explains_what_explodes():
+    """Though what is compiled has no second derivative."""
+    found = []
+    for how in ({}, COMPILED):
+        case = problem("vit", **how)
+        h = {**case.h, "flyp": torch.tensor(1e6).double()}
+        found.append(explanation(CLOSE, case.loop(h=h), case.step, h, 1e9))
+    assert found[0] == found[1]
+
+
 def test_compilation_that_fails_is_told_once(no_compiler, capsys):
     kept, loop = (problem("vit", **how).loop() for how in ({}, COMPILED))
     assert same(CLOSE(loop), CLOSE(kept))

@@ -17,13 +17,14 @@ from metaft.inner.forward import along
 from metaft.inner.loop import Estimator, Footprint, Loop
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
+from metaft.inner.step import Step
 from metaft.names import ALPHA
 from metaft.progress import note, warn
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.problem.careful import careful
 from metaft.search.problem.forecasts import Forecasts
-from metaft.search.problem.judging import Judging
+from metaft.search.problem.judging import Judged, Judging
 from metaft.search.problem.outer import Floor
 from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
@@ -119,8 +120,7 @@ class FinetuneProblem:
         whole = {**h, ALPHA: 1.0} if shares else h
 
         def begin() -> Rollout:
-            judged_by = self._judging.whole(number)
-            return Rollout(self.inner.of(h, number), batches, *judged_by, self.batch_size, self._judging.floor)
+            return self._begun(self.inner.of(h, number), batches, self._judging.whole(number))
 
         def body(run: Rollout) -> Outcome:
             step = run.step
@@ -238,8 +238,11 @@ class FinetuneProblem:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
         generator, fold = torch.Generator().manual_seed(seed), seed % self.folds
         judged_by = self._judging.drawn(fold, generator)
-        batches, step = self.inner_batches(generator, paces, fold), self.inner.of(h, fold)
-        return Rollout(step, batches, *judged_by, self.batch_size, floor or self._judging.floor)
+        return self._begun(self.inner.of(h, fold), self.inner_batches(generator, paces, fold), judged_by, floor)
+
+    def _begun(self, step: Step, batches: DrawnBatches, judged_by: Judged, floor: Floor | None = None) -> Rollout:
+        kept = floor or self._judging.floor
+        return Rollout(step, batches, *judged_by, self.batch_size, self._judging.settings.outer_batch_size, kept)
 
     def _within_memory(
         self, h: Mapping[str, Any], begin: Callable[[], Rollout], body: Callable[[Rollout], Outcome]

@@ -15,6 +15,7 @@ WAYS = (  # estimators and what they keep, the fastest first
     *(("unroll", storage) for storage in ("keep", "replay", "segments")),
     *(("differences", storage) for storage in ("replay", "segments")),
 )
+BESIDE_TANGENTS = 6  # states: the start, a step's start and end, a tangent before and after it, AdamW's own
 
 
 class Forecasts:
@@ -47,8 +48,9 @@ class Forecasts:
         loop = replace(self.loop, footprint=footprint)
         cost, name = estimator.cost(loop) * self._step_share + self._outer_share, estimator.described(loop)
         swept = estimator.swept(loop)
-        if swept is None:  # the state has a tangent for each number that is differentiated by
-            return Forecast(cost, (1 + sum(x.numel() for x in loop.h.values())) * footprint.state, 0, name)
+        if swept is None:  # a tangent for each number that is differentiated by, and what one step with one takes
+            count = BESIDE_TANGENTS + sum(x.numel() for x in loop.h.values())
+            return Forecast(cost, count * footprint.state + footprint.graph, 0, name)
         plan = planned(swept, settings, graphs=estimator.graphs)
         return Forecast(cost, plan.peak(footprint, len(swept.batches)), plan.graphs, name)
 

@@ -1,7 +1,7 @@
 """One inner run: its batches, its outer loss and its bill.
 
 A bill is the same however often a run is repeated: what is done once for all runs of a problem (theta_0's outputs for
-distillation, moments of a warm start, the bytes of a step's graph) is on no bill.
+distillation, moments of a warm start, the bytes of a step's graph, the spacing of `differences`) is on no bill.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from metaft import ranks
-from metaft.errors import first_line, out_of_memory
+from metaft.errors import first_line
 from metaft.inner.loop import Part
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
@@ -37,6 +37,7 @@ class Rollout:
         images, labels: the outer batch.
         judgement: the outer loss on the outer batch.
         batch_size: of the inner loop, in which costs are counted.
+        at_once: how many images go through the model together where nothing is differentiated.
         floor: the ID accuracy to keep, where one is set.
     """
 
@@ -48,13 +49,14 @@ class Rollout:
         labels: Tensor,
         judgement: Judgement,
         batch_size: int,
+        at_once: int,
         floor: Floor | None = None,
     ) -> None:
         self.batches = batches
         self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
         self.step_share = batches.images / batch_size
         self.step, self._images, self._labels, self._judgement = step, images, labels, judgement
-        self._floor = floor
+        self._floor, self._at_once = floor, at_once
         self._start = time.perf_counter()
         self._cost, self._metric = 0.0, 0.0
         self.loss = math.inf
@@ -73,7 +75,8 @@ class Rollout:
         return smooth + self._floor.smooth(kept)
 
     def _logits(self, state: InnerState, images: Tensor) -> Tensor:
-        return self.step.forward(self.step.result(state), images).logits
+        params, size = self.step.result(state), len(images) if torch.is_grad_enabled() else self._at_once
+        return torch.cat([self.step.forward(params, part).logits for part in images.split(size)])
 
     @torch.no_grad()
     def judge(self, state: InnerState) -> float:
@@ -98,7 +101,7 @@ class Rollout:
         try:
             return body()
         except Exception as error:
-            if not out_of_memory(error) or ranks.count() > 1:  # others wait for what this one does not compute
+            if not ranks.out_of_own_memory(error):
                 raise
             return replace(self.outcome(math.inf, 0, "oom"), reason=f"out of memory ({first_line(error)})")
 

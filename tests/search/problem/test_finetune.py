@@ -238,6 +238,21 @@ def test_few_ood_labels_do_not_make_the_floor_a_guess(work):
     assert problem.evaluate(recipe, 0).step_equivalents == pytest.approx(2 + (8 + 50) / 16 / 3)
 
 
+def test_finalists_are_judged_a_few_images_at_a_time(work, monkeypatch):
+    sizes, forward = [], Step.forward
+
+    def seen(step, params, images, tokens=None):
+        sizes.append(len(images))
+        return forward(step, params, images, tokens)
+
+    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, "search.outer_batch_size=30"])))
+    point = problem.space.plain(problem.start)
+    whole = problem_in(work).become(point, 0, 0.5)
+    monkeypatch.setattr(Step, "forward", seen)
+    assert problem.become(point, 0, 0.5).value == pytest.approx(whole.value, rel=1e-6)
+    assert sizes == [30, 30, 30, 10]
+
+
 def room_for(images, monkeypatch):
     """Memory for so many images of an inner batch at once: a pass over more finds none."""
     run = Step._run

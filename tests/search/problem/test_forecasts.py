@@ -45,6 +45,12 @@ def test_each_way_takes_what_its_plan_says(work, ways):
     assert ways["unroll", "keep"].step_equivalents < ways["unroll", "segments"].step_equivalents
 
 
+def test_forward_mode_takes_a_tangent_for_each_hyperparameter(work):
+    problem = problem_in(settled(work, "hypergrad.estimator=forward"))
+    graphs, count = footprint_of(problem.forecasts.loop), len(problem.space)
+    assert problem.forecasts.of().bytes == (count + 6) * graphs.state + graphs.graph
+
+
 def test_a_way_that_cannot_differentiate_is_left_out(work):
     """By heads and whole numbers none can; differences need a storage of states."""
     assert ("differences", "keep") not in problem_in(settled(work)).forecasts.ways()
