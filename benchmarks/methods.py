@@ -4,11 +4,12 @@
                                  [--out FILE]
 
 A cell is a suite with its ID style, a pretraining seed and a data seed: seed s stands for pretraining s mod 3, on
-shapes with the ID style that changes every seed, and data seed s. All methods of a cell have the same number of steps
-at the same learning rate; `soup` trains several models and `autoft` searches first (hypergradients, the default
-budget), both on their bill: `step_equivalents` counts forward passes as 1/3 and backward passes as 2/3 of a step, what
-a method stands on included. Rows with `labels` have so many training images a class, and as many steps all the same.
-`pretraining` is what is left of the model's first task (shared/pretrained.py).
+shapes with the ID style that changes every seed, and data seed s. All methods of a cell have the same number of steps,
+and the same learning rate, times its `lr_factor` where a method has one; `ft, tuned rate` is plain fine-tuning with
+one. `soup` trains several models and `autoft` searches first (hypergradients, the default budget), both on their bill:
+`step_equivalents` counts forward passes as 1/3 and backward passes as 2/3 of a step, what a method stands on included.
+Rows with `labels` have so many training images a class, and as many steps all the same. `pretraining` is what is left
+of the model's first task (shared/pretrained.py).
 
 Methods with knobs have them tuned once a suite, in the cell of data and pretraining seed 1000, which is not reported:
 the defaults and seven more points from TPE, each trained for a quarter of the steps, judged by the mean accuracy on
@@ -44,21 +45,21 @@ from shared.cells import (
 )
 from shared.pretrained import recognised
 from shared.rows import Row, Rows, arguments
-from shared.tuning import QUICK_TRIALS, TRIALS, Knobs, short_fit, trials, tunable, tuned, with_knobs
+from shared.tuning import QUICK_TRIALS, RATED, TRIALS, Knobs, at_rate, short_fit, trials, tunable, tuned, with_knobs
 
 from metaft import pipeline
 from metaft.build.workspace import Workspace
 from metaft.cost import Cost
 from metaft.errors import DivergedError
 from metaft.finetune.fits import Fits, Memory
-from metaft.finetune.methods import LEARNED, METHODS
+from metaft.finetune.methods import LEARNED, METHODS, PLAIN
 from metaft.results import Results
 from metaft.search.journal import Journal
 
 LOW_LABEL = ("ft", "l2_sp", "wise_ft", "ftp", "autoft")
 LABELS = (5, 10, 50)  # images a class
 KEYS = ("suite", "pretrain", "seed", "method", "number", "labels", "tuning")
-QUICK_METHODS = ("zero_shot", "ft", "wise_ft", "ftp", "autoft", "oracle")
+QUICK_METHODS = ("zero_shot", RATED, "ft", "wise_ft", "ftp", "autoft", "oracle")
 
 
 def tune(cell: Cell, method: str) -> list[Row]:
@@ -70,8 +71,17 @@ def tune(cell: Cell, method: str) -> list[Row]:
 
 def compare(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...]) -> list[Row]:
     """A row for each of these methods in a cell."""
+    rows = measured(cell, labels, knobs, tuple(method for method in methods if method != RATED))
+    if RATED in methods:
+        own = measured(cell, labels, {}, (PLAIN,), **at_rate(opened(cell), knobs[RATED]))
+        rows += [{**row, "method": RATED, "knobs": knobs[RATED]} for row in own]
+    return rows
+
+
+def measured(cell: Cell, labels: int | None, knobs: Knobs, methods: tuple[str, ...], **changes: Any) -> list[Row]:
+    """A row for each of these methods in a cell, with settings that are changed in these fields of `FitSettings`."""
     work = opened(cell)
-    fits = fits_in(work, **with_knobs(work, knobs), **({} if cell.quick else LENGTH))
+    fits = fits_in(work, **with_knobs(work, knobs), **({} if cell.quick else LENGTH), **changes)
     fits, search, blank = searched(work, fits, methods)
     results = pipeline.compare(work, fits, methods, blank)
     rows = []
@@ -116,7 +126,7 @@ def rounded(value: Any) -> Any:
 
 def methods_of(cell: Cell, labels: int | None) -> tuple[str, ...]:
     """The methods measured in a cell; the last one's row says that it is done."""
-    return LOW_LABEL if labels else QUICK_METHODS if cell.quick else tuple(METHODS)
+    return LOW_LABEL if labels else QUICK_METHODS if cell.quick else (RATED, *METHODS)
 
 
 def tunings(suites: tuple[str, ...], _: list[int], args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:

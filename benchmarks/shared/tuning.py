@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from metaft.build.workspace import Workspace
 from metaft.errors import DivergedError
 from metaft.finetune.fits import Memory
-from metaft.finetune.methods import METHODS
+from metaft.finetune.methods import METHODS, PLAIN
 from metaft.hooks.knobs import Knob
 from metaft.search.sampler import Failed
 from metaft.search.tpe.tpe import TPE
-from metaft.space import Space
+from metaft.space import Float, Space
 from shared.cells import TUNING_SEED, fits_in, score
 from shared.rows import Row
 
 TRIALS, QUICK_TRIALS = 8, 2
+RATED = "ft, tuned rate"  # plain fine-tuning, its learning rate tuned like the others' knobs
+RATE = Knob(Float("lr_factor", 0.1, 100.0, log=True), 1.0)  # in units of what all methods begin with
 SHARE = 4  # of a fine-tune's steps and checks
 Params = dict[str, Any]
 Knobs = dict[str, Params]  # by method
@@ -24,7 +27,7 @@ Knobs = dict[str, Params]  # by method
 
 def tunable(method: str) -> list[Knob]:
     """The knobs of a method that it does not choose by itself."""
-    return [knob for knob in METHODS[method].knobs if knob.default is not None]
+    return [RATE] if method == RATED else [knob for knob in METHODS[method].knobs if knob.default is not None]
 
 
 def trials(method: str, count: int, judge: Callable[[Params], Row]) -> list[Row]:
@@ -48,11 +51,12 @@ def short_fit(work: Workspace, store: Memory, method: str, params: Params) -> Ro
     """
     settings = fits_in(work).context.settings
     short = {"steps": settings.steps // SHARE, "checks": max(1, settings.checks // SHARE)}
+    name, changes = (PLAIN, at_rate(work, params)) if method == RATED else (method, with_knobs(work, {method: params}))
     try:
-        fit = fits_in(work, None, store, **with_knobs(work, {method: params}), **short)(method)
+        fit = fits_in(work, None, store, **changes, **short)(name)
     except DivergedError as error:
         return {"failed": str(error)}
-    del store.kept[method]
+    del store.kept[name]
     accuracies = {s.name: score(work, fit.model, s) for s in (work.splits.ood_val, work.splits.id_val)}
     return {**accuracies, "step_equivalents": round(fit.cost.step_equivalents, 1)}
 
@@ -60,6 +64,12 @@ def short_fit(work: Workspace, store: Memory, method: str, params: Params) -> Ro
 def with_knobs(work: Workspace, knobs: Knobs) -> Params:
     """The change of a fit's settings that sets knobs by method."""
     return {"finetune": work.cfg.finetune.model_copy(update={"knobs": knobs})}
+
+
+def at_rate(work: Workspace, params: Params) -> Params:
+    """The change of a fit's settings that sets plain fine-tuning's learning rate."""
+    plain = fits_in(work).context.settings.plain
+    return {"plain": replace(plain, lr=plain.lr * params[RATE.name])}
 
 
 def balance(row: Mapping[str, Any]) -> float:

@@ -14,11 +14,12 @@ from shared.figures.curves import DPI
 from shared.numbers import Cells, Value, grouped, recognised
 from shared.rows import Row
 from shared.tables.methods import fitted
+from shared.tuning import RATED
 
 TICKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 KINDS = {
     "#444444": ("zero_shot", "oracle"),
-    "#c2571a": ("ft", "ft_ood_val", "dfr", "linear_probe", "linear_probe_ood_val", "lp_ft", "best_by_ood_val"),
+    "#c2571a": ("ft", RATED, "ft_ood_val", "dfr", "linear_probe", "linear_probe_ood_val", "lp_ft", "best_by_ood_val"),
     "#1b5fa8": (
         "l1_sp",
         "l2_sp",

@@ -8,10 +8,11 @@ from statistics import fmean, median
 from scipy.stats import spearmanr
 
 from metaft.finetune.method import always
-from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS
+from metaft.finetune.methods import BEST, CEILING, LEARNED, METHODS, PLAIN
 from metaft.report.tables import markdown
 from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, ood, recognised, with_interval
 from shared.rows import Row, committed
+from shared.tuning import RATE, RATED
 
 LOW_LABEL = ("zero_shot", "ft", "l2_sp", "wise_ft", "ftp", "autoft")
 
@@ -23,12 +24,26 @@ def fitted(suite: str, labels: int | None = None) -> dict[str, Cells]:
         for r in committed("methods")
         if not r["tuning"] and r["labels"] == labels and r["suite"].startswith(suite) and "failed" not in r
     ]
-    return {method: by_seed(of_method) for (method,), of_method in grouped(rows, "method").items()}
+    return {m: by_seed(of_method) for (m,), of_method in sorted(grouped(rows, "method").items(), key=_place)}
+
+
+def _place(found: tuple[tuple[str], Sequence[Row]]) -> int:
+    """Where a method stands in tables: as it is registered, and `ft` at another rate after `ft`."""
+    (method,), order = found[0], list(METHODS)
+    order.insert(order.index(PLAIN) + 1, RATED)
+    return order.index(method)
 
 
 def count() -> int:
     """The number of methods in the tables."""
-    return len(fitted("shapes"))
+    return len(set(fitted("shapes")) & set(METHODS))
+
+
+def rates() -> str:
+    """The learning rates of those that have them tuned, over plain fine-tuning's, on shapes and on digits."""
+    knobs = ({m: next(iter(cells.values()))["knobs"] for m, cells in fitted(s).items()} for s in ("shapes", "digits"))
+    shapes, digits = ({m: k[RATE.name] for m, k in of.items() if k.get(RATE.name)} for of in knobs)
+    return ", ".join(f"`{m}` {shapes[m]:.2g} and {digits[m]:.2g}" for m in shapes if m in digits)
 
 
 def compared(suite: str) -> str:
