@@ -147,6 +147,19 @@ def test_what_is_compiled(work):
     assert compiled(other) == [other]
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_every_size_of_a_batch_is_compiled():
+    """Torch gives up after eight of them, in silence, unless told otherwise."""
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters["frames"]
+    part, before = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(2)), counters["ok"]
+    for block in compiled(part):
+        for size in range(1, 11):
+            block(torch.ones(size, 2))
+    assert counters["ok"] - before == 10, "one for both blocks"
+
+
 def test_compiled_steps_that_cannot_serve_are_refused(work):
     asked = [*SMALL, "inner.compile=true", "search.mode=hypergrad"]
     told = "hypergrad.estimator: 'forward' with inner.compile; allowed: differences."
