@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -14,12 +14,11 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.inner.diagnosis import explanation
 from metaft.inner.forward import along
-from metaft.inner.loop import Estimator, Footprint, Loop
+from metaft.inner.loop import Estimator, Loop
 from metaft.inner.registry import ESTIMATORS
 from metaft.inner.state import InnerState
 from metaft.inner.step import Step
 from metaft.names import ALPHA
-from metaft.progress import note, warn
 from metaft.search.bilevel import Forecast, Report
 from metaft.search.outcome import MIXES, Outcome
 from metaft.search.problem.careful import careful
@@ -30,6 +29,7 @@ from metaft.search.problem.point import Point
 from metaft.search.problem.rollout import Rollout
 from metaft.search.problem.runs import InnerRuns
 from metaft.search.problem.steps import Steps
+from metaft.search.problem.within import Measured, WithinMemory
 from metaft.space import Float, Space
 from metaft.training.batches import DrawnBatches
 
@@ -63,6 +63,8 @@ class FinetuneProblem:
         self.inner = Steps(runs, self.batch_size, {**fixed, **space.plain(start)})
         self._hypergrad = hypergrad
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
+        measure = partial(Measured, self._first, self._estimator, hypergrad)
+        self._memory = WithinMemory(self.inner, self.batch_size, measure)
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
         """Run the inner loop without a graph and judge its end.
@@ -88,7 +90,7 @@ class FinetuneProblem:
                         return run.outcome(halfway, t, "stopped")
             return run.outcome(run.judge(state), self.steps)
 
-        return self._within_memory(h, lambda: self._rollout(seed, h), body)
+        return self._memory.outcome(h, lambda: self._rollout(seed, h), body)
 
     @property
     def folds(self) -> int:
@@ -135,7 +137,7 @@ class FinetuneProblem:
             mixes = tuple(values.get(alpha, math.inf) for alpha in MIXES) if values else ()
             return replace(min(outcomes, key=lambda o: o.value), **bill, mixes=mixes)
 
-        return self._within_memory(h, begin, body)
+        return self._memory.outcome(h, begin, body)
 
     @property
     def _shares(self) -> tuple[float, ...]:
@@ -164,12 +166,11 @@ class FinetuneProblem:
         self, point: Point, seed: int, state: InnerState | None = None, paces: Sequence[float] | None = None
     ) -> tuple[Outcome, Tensor]:
         gradient, h = torch.full_like(point.u, math.nan), {**point.rest, **point.h}
-        if "_ready" not in vars(self):
-            self._cut_to_fit(h)
+        self._memory.fit(h)
 
         def body(run: Rollout) -> Outcome:
             loop = self._loop(run, point, state or self.inner.initial(run.step, seed % self.folds))
-            estimator, _ = self._ready
+            estimator, _ = self._memory.measured.ready
             _, by_name = estimator(loop)
             gradient.copy_(point.pull(by_name))
             run.count(2 / 3 * run.outer_share)
@@ -178,7 +179,7 @@ class FinetuneProblem:
             reason = "" if sound else explanation(estimator, loop, run.step, h, length)
             return replace(run.outcome(run.loss, len(run.batches)), reason=reason)
 
-        return self._within_memory(h, lambda: self._rollout(seed, point.rest, paces), body), gradient
+        return self._memory.outcome(h, lambda: self._rollout(seed, point.rest, paces), body), gradient
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
@@ -192,32 +193,18 @@ class FinetuneProblem:
             return run.outcome(run.loss, self.steps)
 
         h = {**point.rest, **point.h}
-        outcome = self._within_memory(h, lambda: self._rollout(seed, point.rest), body)
+        outcome = self._memory.outcome(h, lambda: self._rollout(seed, point.rest), body)
         return self._compared(outcome, seed), slopes[0] if slopes else math.nan
 
     def forecast(self) -> Forecast:
         """What one hypergradient will take, from one step's graph, which is built once."""
         return self.forecasts.of()
 
-    @cached_property
+    @property
     def forecasts(self) -> Forecasts:
         """What one hypergradient would take in other ways too."""
-        run, loop = self._first
-        return Forecasts(loop, self._hypergrad, run.step_share, run.outer_share, run.step.settings)
+        return self._memory.measured.forecasts
 
-    def _cut_to_fit(self, h: Mapping[str, Any]) -> None:
-        """Cut batches until what is kept fits into what is free, if that helps and the loss stays the same."""
-        before = parts = self.inner.parts
-        able = self.inner.of(h, 0).divisible(h)
-        while able and parts < self.batch_size and self.forecasts.beyond_memory:
-            parts *= 2
-            self._cut(parts)
-        if parts > before and self.forecasts.beyond_memory:
-            self._cut(before)
-        elif parts > before:
-            warn(f"search: a hypergradient does not fit into memory; goes on with inner.accumulate={parts}")
-
-    @property
     def _first(self) -> tuple[Rollout, Loop]:
         """The inner run of the recipe and the first seed, with theta_0 in the place of a plain fine-tune."""
         point = self._point(self.start)
@@ -244,32 +231,6 @@ class FinetuneProblem:
         kept = floor or self._judging.floor
         return Rollout(step, batches, *judged_by, self.batch_size, self._judging.settings.outer_batch_size, kept)
 
-    def _within_memory(
-        self, h: Mapping[str, Any], begin: Callable[[], Rollout], body: Callable[[Rollout], Outcome]
-    ) -> Outcome:
-        """The outcome of a run; where memory runs out it is begun again with batches cut into twice as many parts.
-
-        That is so where the loss is the same, and as often as it helps: what has helped stays for all later runs.
-        """
-        before = self.inner.parts
-        while True:
-            run = begin()
-            outcome = run.guard(partial(body, run))
-            if outcome.status != "oom" or self.inner.parts >= self.batch_size or not run.step.divisible(h):
-                break
-            self._cut(2 * self.inner.parts)
-        if outcome.status == "oom" and self.inner.parts > before:
-            self._cut(before)
-        elif self.inner.parts > before:
-            warn(f"search: memory ran out; goes on with inner.accumulate={self.inner.parts}")
-        return outcome
-
-    def _cut(self, parts: int) -> None:
-        """Cut batches into so many parts from now on; what was measured of others is measured again."""
-        self.inner.cut(parts)
-        for measured in ("_ready", "forecasts"):
-            self.__dict__.pop(measured, None)
-
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
         """The outcome with a value that can be compared between folds, of which some are harder than others."""
         return replace(outcome, value=outcome.value - self._offsets[seed % self.folds])
@@ -288,23 +249,12 @@ class FinetuneProblem:
 
     def _loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         """The inner loop of one hypergradient."""
-        _, footprint = self._ready
+        _, footprint = self._memory.measured.ready
         return replace(self._bare_loop(run, point, state), footprint=footprint)
 
     def _bare_loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         step = run.billed(point.rest, self._estimator.products)
         return Loop(step, state, run.batches, point.h, run.outer)
-
-    @cached_property
-    def _ready(self) -> tuple[Estimator, Footprint | None]:
-        """The estimator with what it measures once, and a loop's bytes where it depends on them what is kept.
-
-        Both are of the first loop, and on no run's bill.
-        """
-        settled = self._estimator.settled(self.forecasts.loop)
-        if settled != self._estimator:
-            note(f"hypergradients: {settled}")
-        return settled, self.forecasts.footprint(settled.graphs) if self._hypergrad.storage == "auto" else None
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""
