@@ -262,6 +262,8 @@ METHODS: dict[str, Method] = dict(
             Knob(Categorical("vectors", ("shared", "own")), "shared"),
             _lr_factor(10.0),
             whole=always,
+            has_needs=True,
+            makes=("head.weight",),
         ),
         method(
             "r_adapter",
