@@ -178,7 +178,7 @@ def compare(
     cfg = _config(settings, methods=methods, mode=mode)
     work = _with_tests(_opened(cfg, objects))
     learned = pipeline.received(work, source)
-    chosen = fitting.methods(work) if methods is None else _servable(work, methods)
+    chosen = fitting.told_methods(work) if methods is None else _servable(work, methods)
     results, store = pipeline.blank(work), Memory()  # an online search leaves the model of autoft there
     if learned is None and set(chosen) & set(LEARNED):
         searched = _searched(work, store)

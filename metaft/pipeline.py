@@ -123,7 +123,7 @@ def run(work: Workspace, folder: RunFolder, search: Search | None, learned: Obje
     torch.manual_seed(work.cfg.seed)
     results = folder.results() or blank(work, work.cfg.search.mode if learned is None else None)
     folder.write(results)
-    methods = fitting.methods(work)
+    methods = fitting.told_methods(work)
     with workers(folder.elsewhere(work)) as several:
         try:
             learned, results = _learned(work, folder, search, learned, results, several)

@@ -26,6 +26,7 @@ from metaft.finetune.methods.wise_ft import ALPHAS, WAY
 from metaft.metrics import accuracy
 from metaft.objective.heads import AUTO, HEADS, ZERO_SHOT
 from metaft.objective.objective import Objective
+from metaft.progress import tell
 from metaft.results import HandedBack, Results
 from metaft.score import Score
 
@@ -111,6 +112,15 @@ def methods(work: Workspace) -> list[str]:
     able, cfg = servable(work), work.cfg
     named = () if cfg.finetune.method == AUTO else (cfg.finetune.method,)
     return [name for name in dict.fromkeys((*cfg.evaluation.methods, *named)) if name in able]
+
+
+def told_methods(work: Workspace) -> list[str]:
+    """The names of `methods`, after a line of those that are left out."""
+    able = methods(work)
+    left = [name for name in dict.fromkeys(work.cfg.evaluation.methods) if name not in able]
+    if left:
+        tell(f"{', '.join(left)}: left out of evaluation.methods, since this data set cannot serve it")
+    return able
 
 
 def plain_methods(work: Workspace) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from metaft import ranks
@@ -9,7 +11,9 @@ from metaft.build.fits import fit_settings, servable
 from metaft.build.workspace import Workspace
 from metaft.clip.classifier import group_of, picked_parameters
 from metaft.clip.precision import served
+from metaft.config.schema import EvaluationConfig
 from metaft.errors import ConfigError, Fault, unknown
+from metaft.finetune.method import Method
 from metaft.finetune.methods import METHODS
 from metaft.finetune.trainee import hook_of
 from metaft.hooks.knobs import faults as knob_faults
@@ -24,7 +28,7 @@ from metaft.shards import refusal, sharded
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
-    faults = [*_compute(work), *_method(work), *_patterns(work), *_needs(work), *_ranks(work), *_on_shards(work)]
+    faults = [*_compute(work), *_methods(work), *_patterns(work), *_needs(work), *_ranks(work), *_on_shards(work)]
     return faults if learned is None else [*faults, *_objective(work, learned)]
 
 
@@ -48,12 +52,13 @@ def _compute(work: Workspace) -> list[Fault]:
     return faults
 
 
-def _method(work: Workspace) -> list[Fault]:
-    """The fault of a `finetune.method` that the data set cannot serve."""
-    kept, able = work.cfg.finetune.method, servable(work)
-    if kept in (AUTO, *able):
-        return []
-    return [Fault("finetune.method", f"{kept!r}, which this data set cannot serve", ", ".join(able))]
+def _methods(work: Workspace) -> list[Fault]:
+    """Faults of methods that the data set cannot serve; those of the default list are left out instead."""
+    able, cfg, usual = servable(work), work.cfg, EvaluationConfig().methods
+    named = [("finetune.method", cfg.finetune.method)] if cfg.finetune.method != AUTO else []
+    named += [("evaluation.methods", name) for name in cfg.evaluation.methods if name not in usual]
+    found = "which this data set cannot serve"
+    return [Fault(field, f"{name!r}, {found}", ", ".join(able)) for field, name in named if name not in able]
 
 
 def _ranks(work: Workspace) -> list[Fault]:
@@ -105,7 +110,22 @@ def _patterns(work: Workspace) -> list[Fault]:
                 faults.append(refusal("inner.shard", repr(name)))
         except ConfigError as error:
             faults += error.faults
-    return faults
+    return faults + [
+        fault for name, method in METHODS.items() if name in asked for fault in _frozen(name, method, names)
+    ]
+
+
+def _frozen(name: str, method: Method, trained: Sequence[str]) -> list[Fault]:
+    """Faults of parameters that a method makes of others that learn, and that are none of those trained."""
+    return [
+        Fault(
+            "evaluation.methods",
+            f"{name!r} learns what {made} is made of, and model.freeze keeps it",
+            "other methods, or model.freeze without it",
+        )
+        for made in method.makes
+        if made not in trained
+    ]
 
 
 def _needs(work: Workspace) -> list[Fault]:

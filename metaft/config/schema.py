@@ -169,7 +169,7 @@ class HookConfig(Section):
     knobs: dict[str, dict[str, Any]] = Field(default_factory=dict)  # METHOD: {KNOB: value}; see --list methods
     exclude: tuple[
         str, ...
-    ] = ()  # patterns of parameters that ftp, spd, tpgm, digrap, mixout and saft leave alone, such as head.*
+    ] = ()  # patterns such as head.*, of what ftp, spd, tpgm, digrap, mixout, gmixout, sift and saft leave alone
     lora_targets: tuple[str, ...] | None = None  # patterns of matrices; null: those of attention
 
 

@@ -50,6 +50,7 @@ class Method:
         whole: whether it trains, with these settings, with a hook of its own that is not `entrywise`.
         needs: (theta_0, caption tokens [C, M, L]) to an error, raised before anything is trained, where the method
             needs what these do not have.
+        makes: the parameters that it makes of others that learn, which must not be frozen.
     """
 
     description: str
@@ -60,6 +61,7 @@ class Method:
     fits_ood_val: BySettings = never
     whole: BySettings = never
     needs: Needs = nothing
+    makes: tuple[str, ...] = ()
 
 
 def method(
@@ -71,9 +73,9 @@ def method(
     fits_ood_val: BySettings = never,
     whole: BySettings = never,
     has_needs: bool = False,
+    makes: tuple[str, ...] = (),
 ) -> tuple[str, Method]:
     """A line of the registry: a name, and the method in the file of this name, with its `needs` where it has some."""
-    fit, needs = (Lazy(f"metaft.finetune.methods.{name}:{part}") for part in ("fit", "needs"))
-    return name, Method(
-        description, fit, source, knobs, attrgetter(sees), fits_ood_val, whole, needs if has_needs else nothing
-    )
+    fit, own = (Lazy(f"metaft.finetune.methods.{name}:{part}") for part in ("fit", "needs"))
+    needs = own if has_needs else nothing
+    return name, Method(description, fit, source, knobs, attrgetter(sees), fits_ood_val, whole, needs, makes)

@@ -31,8 +31,10 @@ class DiGraP(Hook):
     does, so that omega is learned before it is needed. Knob: `speed`, the most by which omega moves in a step (mu).
 
     It keeps a copy of the parameters (r_{t-1}) and four numbers per tensor. The paper normalises the derivative; here
-    that is by the lengths of both its factors. Where the aims conflict is as in the paper's text and figure 1, and in
-    its authors' earlier code with a fixed omega.
+    that is by the lengths of both its factors. Algorithm 1 as printed has the opposite branches: a free step where
+    <g_t, c_t> < 0, a projected one elsewhere. The paper's text, figure 1 and the authors' earlier code with a fixed
+    omega (optimizer/spcg.py) project where it is below 0, as here. AdamW's decay towards 0 goes on beside it; in that
+    code weight_decay is omega, and there is no other.
 
     Source: Huang et al., Directional gradient projection for robust fine-tuning of foundation models, ICLR 2025,
     algorithm 1.

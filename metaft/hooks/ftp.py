@@ -28,9 +28,11 @@ class FTP(Hook):
     the longest row by which a radius may move in a step.
 
     Beside one copy of the parameters it keeps four numbers per tensor and one per row. It differs from the paper's code
-    in four ways. p_{t-1} - p_0 replaces a stored copy of the previous update. A radius moves in units of the longest
+    in six ways. p_{t-1} - p_0 replaces a stored copy of the previous update. A radius moves in units of the longest
     row, not by 0.01 in absolute units, which mean something else at every width and learning rate. The first step is
-    free; a first radius of 1e-8 would undo it. Rows inside the ball have their true derivative, 0.
+    free; a first radius of 1e-8 would undo it. Rows inside the ball have their true derivative, 0. A radius is at least
+    1 % of the longest row, not 1e-8. Adam on radii has an eps of 1e-12, not 1e-8, and counts from the first gradient
+    that is not 0, not from the first step.
 
     Source: Tian et al., Fast trainable projection for robust fine-tuning, NeurIPS 2023, section 3 and algorithm 1.
     """

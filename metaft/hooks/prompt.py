@@ -39,12 +39,7 @@ class Prompt(Hook):
     def __init__(self, clip: nn.Module, tokens: Tensor, own: bool = False) -> None:
         frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in clip.parameters()}
         self._clip: Any = copy.deepcopy(clip, frozen)  # other modules over the same memory, which no gradient reaches
-        embeddings = [module for name, module in self._clip.named_modules() if name.endswith("token_embedding")]
-        if not embeddings or not hasattr(clip, "encode_text"):
-            raise _refused(
-                "this model has no text tower with a token_embedding", "a model of open_clip's own text tower"
-            )
-        self._embedding, self._own = embeddings[0], own
+        self._embedding, self._own = token_embedding(self._clip), own
         self._tokens, self._words = with_words_in_front(tokens)
 
     def variables(self, pretrained: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
@@ -66,6 +61,18 @@ class Prompt(Hook):
         finally:
             handle.remove()
         return {"head.weight": weight}
+
+
+def token_embedding(clip: nn.Module) -> nn.Module:
+    """The embedding of tokens in the text tower of `clip`.
+
+    Raises:
+        ConfigError: there is no text tower, or none with a module of this name.
+    """
+    embeddings: list[nn.Module] = [module for name, module in clip.named_modules() if name.endswith("token_embedding")]
+    if not embeddings or not hasattr(clip, "encode_text"):
+        raise _refused("this model has no text tower with a token_embedding", "a model of open_clip's own text tower")
+    return embeddings[0]
 
 
 def with_words_in_front(tokens: Tensor) -> tuple[Tensor, int]:

@@ -54,7 +54,7 @@ HOOKS: dict[str, HookKind] = {
         Lazy("metaft.hooks.diff_pruning:make"),
         (
             Knob(Float("penalty", 1e-2, 1e4, log=True), 40.0),
-            Knob(Int("gate_factor", 1, 10_000, log=True), 10),
+            Knob(Int("gate_factor", 1, 100, log=True), 10),  # times lr_factor: at more all gates shut at once, for good
             per_mille(5),
         ),
     ),

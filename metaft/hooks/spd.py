@@ -22,7 +22,8 @@ class SPD(Hook):
 
     tensor by tensor in the L2 norm, with p~ what the optimizer proposes: where the gradient asks to go back, the
     distance to theta_0 may not grow (strength 1: projection onto the ball of its last radius; the weight of p~ - p_0
-    is at least 0). It has no state beyond a step. The knob is not multiplied by the learning rate.
+    is at least 0). It has no state beyond a step. The knob is not multiplied by the learning rate. AdamW's decay
+    towards 0 goes on beside it; in the authors' AdamSPD weight_decay is the strength, and there is no other.
 
     Source: Tian et al., Rethinking weight decay for robust fine-tuning of foundation models, NeurIPS 2024, section 3.
     """

@@ -22,7 +22,8 @@ class TPGM(Hook):
         repeat: gamma <- gamma - speed max_r(n_r) Adam(d L_val(Pi_gamma(p~)) / d gamma);  then p <- Pi_gamma(p~)
 
     after every update, or once after a fine-tune. Radii start at half the shortest row's norm. As in `FTP` a radius
-    moves in units of the longest row, where the paper's code moves it by 0.01 in absolute units.
+    moves in units of the longest row, where the paper's code moves it by 0.01 in absolute units, and is at least 1 % of
+    that row; Adam on radii is `FTP`'s.
 
     Args:
         probe: (values, number) to the gradients of the validation loss there, on batch `number`, which counts up.

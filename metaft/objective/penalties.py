@@ -3,9 +3,9 @@
 Each function is the plain sum. Its registered scale makes a weight mean the same for models of any size:
 
 * l1: 1 / sqrt(N). The gradient of sum |theta| is a vector of N signs, of length sqrt(N); scaled, of length 1.
-* l2: 1. The gradient of sum (theta - theta_0)^2 has length 2 |theta - theta_0|, about 1 after a fine-tune; this is
-  L2-SP's own convention. That of sum theta^2 has length 2 |theta_0|, which grows with the model; so its searched range
-  is over |theta_0| (`metaft.search.problem.scales.sizes`).
+* l2: 1. The gradient of sum (theta - theta_0)^2 has length 2 |theta - theta_0|, about 1 after a fine-tune; L2-SP takes
+  half of this sum, so that a weight here is half of its alpha. That of sum theta^2 has length 2 |theta_0|, which grows
+  with the model; so its searched range is over |theta_0| (`metaft.search.problem.scales.sizes`).
 
 A classification loss has gradients of length about 0.1 to 10, so weights in [1e-4, 10] go from negligible to
 dominant. AutoFT's released code divides all four by N instead (`objective.penalty_scale: released`), which leaves

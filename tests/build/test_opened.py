@@ -6,8 +6,10 @@ import copy
 from dataclasses import replace
 
 import pytest
+import torch
 
 from metaft import config
+from metaft.build.fits import methods, told_methods
 from metaft.build.opened import faults_in
 from metaft.build.workspace import workspace
 from metaft.errors import ConfigError
@@ -24,6 +26,20 @@ def test_the_oracle_needs_a_labelled_half(picture_tree):
     cfg = config.load(None, ["data.format=folder", f"data.root={picture_tree}", "finetune.method=oracle"])
     with pytest.raises(ConfigError, match=r"finetune.method: .*'oracle', which this data set cannot serve"):
         checked(workspace(cfg))
+
+
+def test_a_method_that_is_named_needs_its_data(picture_tree, capsys):
+    words = ["data.format=folder", f"data.root={picture_tree}"]
+    cfg = config.load(None, [*words, "evaluation.methods=[zero_shot, rehearsal]"])
+    with pytest.raises(
+        ConfigError, match=r"evaluation.methods: 'rehearsal', which this data set cannot serve; allowed"
+    ):
+        checked(workspace(cfg))
+    work = checked(workspace(config.load(None, words)))
+    capsys.readouterr()
+    assert told_methods(work) == methods(work)
+    line = "oracle: left out of evaluation.methods, since this data set cannot serve it\n"
+    assert capsys.readouterr().err == line, "which is in the default list"
 
 
 def test_what_is_served_has_no_fault(work):
@@ -52,6 +68,23 @@ def test_methods_that_need_several_templates_or_a_projection(work):
     )
     assert other.startswith(
         "evaluation.methods: 'carot', and the image tower has no projection; allowed: other methods"
+    )
+
+
+def test_a_prompt_needs_words_an_embedding_and_a_head_that_trains(work):
+    named, freeze = [*SMALL, "evaluation.methods=[prompt]"], "model.freeze=['*token_embedding*', 'head.*']"
+    asked = replace(work, cfg=config.load(None, named))
+    assert said(asked) == []
+    bare = torch.tensor([[[1, name, 9]] for name in range(2, 12)])
+    (fault,) = said(replace(asked, tokens=bare))
+    assert "no template has a word before it; allowed: other methods, or a template such as" in fault
+    model = copy.deepcopy(work.classifier)
+    del model.clip.token_embedding
+    (fault,) = said(replace(asked, classifier=model, cfg=config.load(None, [*named, "model.freeze=[]"])))
+    assert "no text tower with a token_embedding" in fault
+    (fault,) = said(replace(work, cfg=config.load(None, [*named, freeze])))
+    assert fault.startswith(
+        "evaluation.methods: 'prompt' learns what head.weight is made of, and model.freeze keeps it"
     )
 
 

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from metaft.clip.classifier import trainable
+from metaft.config.schema import AdamWConfig
 from metaft.finetune.context import FitContext
 from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN
+from metaft.training.batches import Reference, TrainBatches
 from metaft.training.schedule import warmup_cosine
 
 
@@ -61,6 +64,33 @@ def by_hand(
             after, state = hook.after(parameters, anchors, state, knobs)
             for p, value in zip(parameters, after, strict=True):
                 p.copy_(value)
+    return model
+
+
+def brief(context: FitContext) -> FitContext:
+    """Three steps of twelve images, judged at their end; beside eps the rounding of gradients is nothing."""
+    return with_finetune(context.varied(steps=3, checks=1, optimizer=AdamWConfig(eps=1e-2)), batch_size=12)
+
+
+def descended(loss, classifier, data, context: FitContext, *, text=False, sources=None) -> torch.nn.Module:
+    """What torch's AdamW makes of theta_0 on a loss by hand, in the batches that a fit draws.
+
+    Args:
+        loss: (outputs, theta_0's outputs, batch, model, step) to the loss, [].
+    """
+    settings, model = context.settings, copy.deepcopy(classifier)
+    params = [model.get_parameter(name) for name in trainable(model, text=text, freeze=settings.freeze)]
+    optimizer = torch.optim.AdamW(params, weight_decay=0.1, eps=settings.optimizer.eps)
+    tokens, reference = settings.tokens if text else None, Reference(classifier, data.id_train, "cpu")
+    source = TrainBatches(data.id_train, tokens, reference, "cpu", sources or {})
+    generator = torch.Generator().manual_seed(settings.seed)
+    for step, batch in enumerate(source.drawn(settings.steps, settings.finetune.batch_size, generator)):
+        optimizer.param_groups[0]["lr"] = settings.plain.lr * warmup_cosine(step, settings.steps, 0.1)
+        with torch.no_grad():
+            first = classifier(batch.images, batch.tokens)
+        optimizer.zero_grad()
+        loss(model(batch.images, batch.tokens), first, batch, model, step).backward()
+        optimizer.step()
     return model
 
 

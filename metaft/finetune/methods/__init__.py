@@ -38,18 +38,14 @@ def _in_training(settings: FitSettings) -> bool:
     return bool(settled(METHODS["tpgm"].knobs, settings.finetune.knobs.get("tpgm", {}))["when"] == "training")
 
 
-def _strength(default: float) -> Knob:
-    return Knob(Float("weight", 1e-4, 10.0, log=True), default)
+def _weight(default: float, most: float) -> Knob:
+    """The weight of a method's term; at 0 the method is plain fine-tuning."""
+    return Knob(Float("weight", 0.0, most, scale="asinh"), default)
 
 
-def _own(default: float) -> Knob:
-    """The weight of a term of a method's own; at 0 the method is plain fine-tuning."""
-    return Knob(Float("weight", 0.0, 100.0, scale="asinh"), default)
-
-
-def _lr_factor(default: float) -> Knob:
+def _lr_factor(default: float, most: float = 100.0) -> Knob:
     """The learning rate in units of plain fine-tuning's."""
-    return Knob(Float("lr_factor", 0.1, 100.0, log=True), default)
+    return Knob(Float("lr_factor", 0.1, most, log=True), default)
 
 
 MIX = Knob(Float("alpha", 0.0, 1.0), None)  # the weight of the fine-tuned model
@@ -93,9 +89,11 @@ METHODS: dict[str, Method] = dict(
             fits_ood_val=always,
         ),
         method("lp_ft", "plain fine-tuning from the linear probe", "Kumar et al., ICLR 2022"),
-        method("l1_sp", "an L1 pull towards theta_0", "Li et al., ICML 2018", _strength(0.1)),
-        method("l2_sp", "a squared L2 pull towards theta_0", "Li et al., ICML 2018", _strength(0.01)),
-        method("kd", "theta_0's predictions kept on the training images", "Li and Hoiem, ECCV 2016", _strength(1.0)),
+        method("l1_sp", "an L1 pull towards theta_0", "Li et al., ICML 2018", _weight(0.1, 10.0)),
+        method("l2_sp", "a squared L2 pull towards theta_0", "Li et al., ICML 2018", _weight(0.01, 10.0)),
+        method(
+            "kd", "theta_0's predictions kept on the training images", "Li and Hoiem, ECCV 2016", _weight(1.0, 10.0)
+        ),
         method(
             "lora",
             "low-rank updates of attention, and the head",
@@ -105,14 +103,19 @@ METHODS: dict[str, Method] = dict(
         ),
         method("flyp", "contrastive fine-tuning on captions, head rebuilt", "Goyal et al., CVPR 2023"),
         method(
-            "lwf_features", "theta_0's features kept on the training images", "Tan et al., arXiv 2405.16027", _own(1.0)
+            "lwf_features",
+            "theta_0's features kept on the training images",
+            "Tan et al., arXiv 2405.16027",
+            _weight(1.0, 100.0),
         ),
-        method("car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _own(1.0), has_needs=True),
+        method(
+            "car_ft", "theta_0's view of contexts kept", "Mao et al., IJCV 2024", _weight(1.0, 100.0), has_needs=True
+        ),
         method(
             "lipsum_ft",
             "theta_0's similarity of images to random texts kept",
             "Nam et al., ICLR 2024",
-            _own(1.0),
+            _weight(1.0, 100.0),
             Knob(Int("texts", 1, 1000, log=True), 80),
             Knob(Int("tokens", 1, 64), 8),
         ),
@@ -208,7 +211,7 @@ METHODS: dict[str, Method] = dict(
             "Tian et al., NeurIPS 2023",
             *HOOKS["ftp"].knobs,
             Knob(Categorical("optimizer", ("adamw", "sgd")), "adamw"),
-            _lr_factor(1.0),
+            _lr_factor(1.0, most=1000.0),
         ),
         method(
             "spd", "decay towards theta_0 where drift no longer helps", "Tian et al., NeurIPS 2024", *HOOKS["spd"].knobs
@@ -217,7 +220,7 @@ METHODS: dict[str, Method] = dict(
             "digrap",
             "steps without a learned share of what takes them further from theta_0",
             "Huang et al., ICLR 2025",
-            *HOOKS["digrap"].knobs,
+            Knob(Float("speed", 0.0, 1.0, scale="asinh"), 0.1),  # set to 0 it is ft; a search keeps above 0
         ),
         method("bitfit", "biases and the head alone", "Ben Zaken et al., ACL 2022", _lr_factor(10.0)),
         method("freeze_embed", "all but what embeds patches", "Kumar et al., arXiv 2211.09359"),
@@ -262,6 +265,8 @@ METHODS: dict[str, Method] = dict(
             Knob(Categorical("vectors", ("shared", "own")), "shared"),
             _lr_factor(10.0),
             whole=always,
+            has_needs=True,
+            makes=("head.weight",),
         ),
         method(
             "r_adapter",

@@ -39,7 +39,8 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     with W [width, D] the projection to the features, Q and Q' the softmax of each image over the batch's captions and
     of each caption over its images, and P and P' the same of the teacher, which is no part of a graph. The teacher is
     theta_0 at first; `updates` times, evenly spread over the training, it becomes m teacher + (1 - m) theta, with m
-    rising from 0.05 to `decay` within the first fifth. The head is rebuilt from the text tower, as flyp's is.
+    rising from 0.05 to `decay` within the first fifth. The head is rebuilt from the text tower, as flyp's is, also
+    where model.freeze keeps it.
 
     Weights of 0.2 and 1.5, decays and warm-up are those of the released code, whose update after every 500 of 25,020
     steps is one of 50. It takes the norm, as here, not its square. It adds 0.05 |W V'|_F, with V the text projection,

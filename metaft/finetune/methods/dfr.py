@@ -18,7 +18,9 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     """Logistic regression on the standardised features that `ft` gives of ood_val, in the place of its head.
 
     The penalty is chosen on one half of ood_val after a fit on the other; the chosen one is fitted to all of it. The
-    penalty is the squared l2 norm, not the paper's l1, since features here are few.
+    penalty is the squared l2 norm, not the paper's l1, since features here are few. The paper draws subsets in which
+    all groups are alike large, and averages their layers; here nothing is balanced. A head that model.freeze keeps in
+    `ft` is replaced all the same.
 
     Source: Kirichenko, Izmailov and Wilson, Last layer re-training is sufficient for robustness to spurious
     correlations, ICLR 2023, section 4 (with `ood_val` as the reweighting data).

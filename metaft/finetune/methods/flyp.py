@@ -18,6 +18,8 @@ from metaft.finetune.loop import train
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
     """The contrastive loss between images and captions of their classes; the head is rebuilt from the text tower.
 
+    Its weight is rebuilt, too, where model.freeze keeps it.
+
     Raises:
         ConfigError: the model has no text tower.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.errors import ConfigError, Fault
@@ -12,7 +14,7 @@ from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of, paced
 from metaft.finetune.loop import train
 from metaft.hooks.hook import Hook
-from metaft.hooks.prompt import Prompt
+from metaft.hooks.prompt import Prompt, token_embedding, with_words_in_front
 
 
 def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classifier:
@@ -33,3 +35,13 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
         return Prompt(model.clip, tokens, knobs_of("prompt", context)["vectors"] == "own"), {}
 
     return train(classifier, context.settings.plain, data, context, "prompt", hook=hook)
+
+
+def needs(classifier: Classifier, tokens: Tensor) -> None:
+    """Refuse a model without an embedding of tokens, and caption tokens [C, M, L] without a word before the name.
+
+    Raises:
+        ConfigError: as `metaft.hooks.prompt.Prompt` does.
+    """
+    token_embedding(classifier.clip)
+    with_words_in_front(tokens)

@@ -21,6 +21,7 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
     """The mean of models that differ in learning rate and seed; the first is `ft`.
 
     `greedy`: from the best by validation down, each joins if the mean with it is at least as good; `uniform`: all.
+    Validation is by ood_val, then id_val; the paper's is by held-out images in distribution.
 
     Source: Wortsman et al., Model soups, ICML 2022, section 2, recipe 1.
     """

@@ -6,12 +6,15 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from metaft.clip.classifier import holding
 from metaft.errors import ConfigError
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.carot import Teacher, askew, projection_of, similarities, taught
+from metaft.finetune.methods.flyp import with_text_head
 from tests.finetune.own import agree
-from tests.finetune.states import same
+from tests.finetune.states import brief, close, descended, same
 from tests.hooks.rows import tensors
 
 
@@ -42,6 +45,33 @@ def test_its_steps_are_those_of_torch(work, context, accumulate):
 
     teacher = (Teacher(20, 20), {"decay": 0.9})
     agree(work, context, function, by_hand, {"flyp": 1.0}, hook=lambda *_: teacher, accumulate=accumulate)
+
+
+def test_its_fit_adds_orthogonality_and_distillation_by_its_knobs(work, data, context):
+    few, teachers = brief(context), {}
+    knobs = {"orthogonality": 2.0, "distillation": 3.0, "decay": 0.6}
+
+    def loss(out, first, batch, model, step):
+        if step == 0:
+            teachers[0] = copy.deepcopy(model)
+        else:
+            kept = teachers[step] = copy.deepcopy(teachers[step - 1])
+            with torch.no_grad():
+                for old, new in zip(kept.parameters(), model.parameters(), strict=True):
+                    old.lerp_(new, 0.95 if step == 1 else 0.4)  # of three steps the first fifth is less than one
+        with torch.no_grad():
+            wise = teachers[step](batch.images, batch.tokens)
+        gram, each = model.clip.visual.proj.T @ model.clip.visual.proj, torch.arange(len(batch.labels))
+        s, t = (o.logit_scale * o.image_features @ o.text_features.T for o in (out, wise))
+        contrast = (F.cross_entropy(s, each) + F.cross_entropy(s.T, each)) / 2
+        taught = sum(-(b.softmax(1) * a.log_softmax(1)).sum(1).mean() for a, b in ((s, t), (s.T, t.T)))
+        return contrast + 2.0 * (gram - torch.eye(64)).square().sum().sqrt() + 3.0 * taught
+
+    fitted = METHODS["carot"].fit(work.classifier, data, few.with_knobs("carot", knobs))
+    theirs = descended(loss, work.classifier, data, few, text=True)
+    weight = fitted.head.weight.detach()
+    torch.testing.assert_close(weight, with_text_head(theirs, work.tokens).head.weight, rtol=1e-4, atol=1e-4)
+    close(fitted, holding(theirs, {"head.weight": weight}))
 
 
 def test_the_teacher_moves_as_often_as_it_is_told():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from metaft.finetune.loop import train
+from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.model_stock import centre, ratio, stock
+from tests.finetune.states import brief, same
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])
@@ -40,3 +45,10 @@ def test_each_tensor_has_a_ratio_of_its_own(work, fits):
         t = shares[name] = max(0.0, 2 * cos / (1 + cos))
         torch.testing.assert_close(merged[name].detach() - p0.detach(), t * (a + b) / 2, rtol=1e-3, atol=1e-6)
     assert min(shares.values()) < max(shares.values())
+
+
+def test_members_differ_in_their_seed(work, data, context):
+    few = brief(context)
+    models = [train(work.classifier, few.settings.plain, data, few.varied(seed=seed), "x") for seed in range(3)]
+    three = replace(few.with_knobs("model_stock", {"members": 3}), fitted={"ft": models[0]}.__getitem__)
+    assert same(METHODS["model_stock"].fit(work.classifier, data, three), stock(work.classifier, models))

@@ -14,6 +14,7 @@ from metaft.finetune.methods.rehearsal import told
 from metaft.finetune.trainee import Trainee
 from metaft.objective import Objective
 from metaft.training.batches import SourceBatch, TrainBatch
+from tests.finetune.states import brief, close, descended
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,21 @@ def test_its_gradient_is_that_of_the_divergence(work, drawn, context, accumulate
     loss = loss + share * (p0 * (p0.log() - log_p)).sum(1).mean()
     for name, slope in zip(params, torch.autograd.grad(loss, list(params.values())), strict=True):
         torch.testing.assert_close(trainee.variables[name].grad, slope, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_its_fit_gives_a_share_to_theta_0s_predictions(work, data, drawn, context):
+    few, share = brief(context), 0.3
+    seen = replace(data, more={"pretraining": drawn.pretraining.subset(torch.arange(15))})
+
+    def loss(out, first, batch, model, step):
+        images = batch.sources["pretraining"].images
+        with torch.no_grad():
+            p0 = work.classifier(images).logits.softmax(1)
+        kept = -(p0 * model(images).logits.log_softmax(1)).sum(1).mean()
+        return (1 - share) * F.cross_entropy(out.logits, batch.labels) + share * kept
+
+    fitted = METHODS["rehearsal"].fit(work.classifier, seen, few.with_knobs("rehearsal", {"share": share}))
+    close(fitted, descended(loss, work.classifier, seen, few, sources=seen.more))
 
 
 def test_a_persons_own_images_serve_it_too(work, drawn):
