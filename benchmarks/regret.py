@@ -6,7 +6,8 @@ A cell is a world (see shared/worlds.py) and a data seed; the model is the toy C
 of the world are the defaults, as in worlds.py, whose rows have the methods that search. Knobs are tuned once for all
 worlds, on three worlds of tuning with data seed 1000: the defaults and seven more points from TPE, each trained for a
 quarter of the steps, judged by accuracy on id_val and ood_val, the mean over both and over these worlds. Trials have
-`tuning` and say what they cost, in step equivalents, with what a method stands on.
+`tuning` and say what they cost, in step equivalents, with what a method stands on. `ft, tuned rate` is plain
+fine-tuning whose learning rate is tuned like knobs.
 """
 
 from __future__ import annotations
@@ -21,23 +22,35 @@ from typing import Any
 from shared.cells import TUNING_SEED, collect, fits_in, scores
 from shared.handed import QUICK
 from shared.rows import Row, Rows, arguments
-from shared.tuning import QUICK_TRIALS, TRIALS, Knobs, Params, short_fit, trials, tunable, tuned, with_knobs
+from shared.tuning import (
+    QUICK_TRIALS,
+    RATED,
+    TRIALS,
+    Knobs,
+    Params,
+    at_rate,
+    short_fit,
+    trials,
+    tunable,
+    tuned,
+    with_knobs,
+)
 from shared.worlds import TUNING, WORLDS, World
 
 from metaft import config, pipeline
 from metaft.build.workspace import Workspace
 from metaft.errors import DivergedError
 from metaft.finetune.fits import Memory
-from metaft.finetune.methods import BEST, LEARNED, METHODS
+from metaft.finetune.methods import BEST, LEARNED, METHODS, PLAIN
 
 KEYS = ("world", "seed", "method", "number", "tuning")
-QUICK_METHODS = ("zero_shot", "ft", "l2_sp")
+QUICK_METHODS = ("zero_shot", "ft", RATED, "l2_sp")
 TUNED_ON = TUNING[:3]  # the others differ from them in the number of labels alone
 
 
 def methods_of(quick: bool) -> tuple[str, ...]:
     """The methods that are measured: all that neither search nor only pick another."""
-    return QUICK_METHODS if quick else tuple(name for name in METHODS if name not in (*LEARNED, BEST))
+    return QUICK_METHODS if quick else (RATED, *(name for name in METHODS if name not in (*LEARNED, BEST)))
 
 
 @lru_cache(maxsize=len(TUNED_ON))
@@ -65,21 +78,26 @@ def judged(in_worlds: Sequence[Callable[[Params], Row]], params: Params) -> Row:
     return {**means, "step_equivalents": round(sum(row["step_equivalents"] for row in found), 1)}
 
 
-def compare(world: World, seed: int, knobs: Knobs, device: str, quick: bool) -> list[Row]:
-    """A row for each method in a cell."""
+def compare(world: World, seed: int, methods: Sequence[str], knobs: Knobs, device: str, quick: bool) -> list[Row]:
+    """A row for each of these methods in a cell."""
     work = opened(world, seed, device, quick)
     fits = fits_in(work, **with_knobs(work, knobs))
     rows = []
-    for method in methods_of(quick):
-        row = {"world": world.name, "seed": seed, "method": method, "number": 0, "tuning": False}
+    for method in methods:
+        row = key(world, seed, method)
         try:
-            fit = fits(method)
+            fit = fits_in(work, **at_rate(work, knobs[RATED]))(PLAIN) if method == RATED else fits(method)
         except DivergedError as error:
             rows.append({**row, "failed": str(error)})
             continue
         cost = {"step_equivalents": round(fit.cost.step_equivalents, 1), "seconds": round(fit.cost.seconds, 1)}
         rows.append({**row, **scores(work, fit.model), **cost, "knobs": knobs.get(method, {})})
     return rows
+
+
+def key(world: World, seed: int, method: str) -> Row:
+    """What tells a method's row in a cell from others."""
+    return {"world": world.name, "seed": seed, "method": method, "number": 0, "tuning": False}
 
 
 def tunings(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
@@ -93,12 +111,12 @@ def tunings(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
 
 
 def comparisons(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
-    """The cells still to be measured."""
+    """The cells in which methods are still to be measured."""
     worlds, seeds = (WORLDS[-1:], args.seeds[:1]) if args.quick else (WORLDS, args.seeds)
     for seed, world in product(seeds, worlds):
-        last = {"world": world.name, "seed": seed, "method": methods_of(args.quick)[-1], "number": 0, "tuning": False}
-        if last not in rows:
-            yield compare, world, seed, tuned(rows.rows), args.device, args.quick
+        missing = [method for method in methods_of(args.quick) if key(world, seed, method) not in rows]
+        if missing:
+            yield compare, world, seed, missing, tuned(rows.rows), args.device, args.quick
 
 
 def main() -> None:
