@@ -59,10 +59,10 @@ def _usable(value: Any) -> Any:
     """A setting that may be a path, expanded.
 
     Raises:
-        PydanticCustomError: there can be no such path, or YAML has made a number or a truth value of its name.
+        PydanticCustomError: there can be no such path, or YAML has made something else of its name.
     """
-    if isinstance(value, bool | float):
-        raise PydanticCustomError("path", "a path; in quotes where it is named like a number, or like true")
+    if isinstance(value, bool) or not isinstance(value, str | Path | int):
+        raise PydanticCustomError("path", "a path; in quotes where it is named like a number, true or a list")
     text = expanded(value)
     if isinstance(text, str) and (wrong := fault(text)):
         raise PydanticCustomError("path", "a path, not {wrong}", {"wrong": wrong})

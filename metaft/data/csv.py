@@ -40,7 +40,7 @@ class Options(BaseModel):
     needed nor opened with `data.corruptions`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     file: Place | None = None
     id_train: Place | None = None

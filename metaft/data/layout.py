@@ -22,7 +22,7 @@ class Layout(BaseModel):
     paths of further labelled images to train on; one named `pretraining` is what the method `rehearsal` goes over.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     id_train: Place = Path("id_train")
     id_val: Place | None = Path("id_val")
