@@ -15,7 +15,7 @@ from metaft.config.paths import Place, expanded
 from metaft.config.schema import DataConfig
 from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
-from metaft.data.table import Line, read_table, refuse_alike, written
+from metaft.data.table import Line, read_table, refuse_mistyped, written
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, few, hint
 from metaft.texts import PLAIN, oddity
@@ -100,7 +100,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     tables = _tables(options, data.root or Path(), needs_ood_val=not data.corruptions)
     classes = in_order({row.label for row in tables["id_train"].rows})
-    refuse_alike(tables["id_train"].path, classes)
+    refuse_mistyped(tables["id_train"].path, classes)
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes) for name, table in tables.items()}

@@ -20,7 +20,7 @@ from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
-from metaft.errors import DataError
+from metaft.errors import DataError, on_a_line
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
@@ -142,7 +142,7 @@ def _refuse_missing(listed: Listed) -> None:
     """Refuse a split of which files are not there, before hours are spent on decoding the others."""
     missing = [file for file in listed.files if is_missing(file)]
     if missing:
-        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {missing[0]}"
+        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {on_a_line(str(missing[0]))}"
         raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")
 
 
