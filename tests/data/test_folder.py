@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -174,6 +175,13 @@ def test_class_names_from_a_file(picture_tree, text):
     (picture_tree / "t.txt").write_text("a {} tile.\n")
     classes = load(picture_tree, templates=str(picture_tree / "t.txt")).classes
     assert (classes.names, classes.templates) == (("night", "day"), ("a {} tile.",))
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_class_names_that_are_there_but_cannot_be_read_are_not_passed_over(picture_tree, kind):
+    path = picture_tree / "classnames.txt"
+    {"link": lambda: path.symlink_to("nowhere"), "folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}[kind]()
+    assert fault(picture_tree).startswith(f"data.classnames: cannot read {path} (")
 
 
 def fault(root: Path, **changes) -> str:
