@@ -310,6 +310,12 @@ def test_classes_of_one_name(picture_tree, text):
     assert "as that of dark_square" in said
 
 
+@pytest.mark.parametrize("name", ["\u200b", "\u00a0", "\u200d \ufeff\u2060"])
+def test_a_name_that_shows_nothing_is_empty(picture_tree, name):
+    (picture_tree / "classnames.txt").write_text(f"light_square = a\ndark_square = {name}\u2060\n")
+    assert "the name of class dark_square is empty" in fault(picture_tree)
+
+
 def test_a_split_from_a_machine_with_decomposed_names(picture_tree):
     for form, split in (("NFC", "id_train"), ("NFD", "id_val"), ("NFD", "ood_val"), ("NFC", "id_test")):
         (picture_tree / split / "dark_square").rename(picture_tree / split / unicodedata.normalize(form, "caf\u00e9"))
