@@ -288,6 +288,24 @@ def test_a_line_a_split_says_what_was_read(picture_tree, capsys):
     assert [line for line in told if line.startswith("id_val")] == ["id_val: 20 pictures"]
 
 
+COPIES = ("3.png~", "3.png.bak", "3.png.1", "#3.png#", "9.PNG.part", "9.jpg.crdownload", "3.old", "9.png.tmp")
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_backups_and_half_downloads_are_no_pictures(picture_tree, capsys, name):
+    folder = picture_tree / "id_train/dark_square"
+    (folder / name).write_bytes((folder / "3.png").read_bytes())
+    assert len(load(picture_tree).id_train) == 20
+    assert f"id_train: 20 pictures; left out: 1 {Path(name.lower()).suffix}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["scan.1", "v1.2.png", "old.png", "#1.png", "3~.png", "scan.left"])
+def test_other_names_of_pictures_are_as_they_were(picture_tree, name):
+    folder = picture_tree / "id_train/dark_square"
+    (folder / name).write_bytes((folder / "3.png").read_bytes())
+    assert len(load(picture_tree).id_train) == 21
+
+
 def test_a_class_of_other_files_alone_is_empty(picture_tree):
     for image in (picture_tree / "id_val/dark_square").iterdir():
         image.rename(image.with_suffix(".dcm"))
