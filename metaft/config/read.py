@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from metaft.config.paths import names_beside
+from metaft.config.paths import as_on_disk, names_beside
 from metaft.config.plain import ALLOWED, plain
 from metaft.config.schema import Config as Config  # `metaft.config.Config` is how others call it
 from metaft.config.yamlfile import DEPTH, SIZE, Document, parse_yaml, to_yaml
@@ -35,7 +35,7 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
         ConfigError: with every fault of form (unknown or duplicate key, wrong type, impossible combination).
     """
     faults: list[Fault] = []
-    raw = _read(Path(path), faults) if path is not None else {}
+    raw = _read(as_on_disk(Path(path)), faults) if path is not None else {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:

@@ -44,6 +44,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base, classnames = root_of(data), data.classnames
+    options = options.found(base)
     if not (base / options.id_train).is_dir():
         raise DataError(unlike(base / options.id_train, data))
     classes = list(_class_folders(base / options.id_train))

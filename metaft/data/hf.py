@@ -69,6 +69,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base = root_of(data)
+    options = options.found(base)
     tests = options.ood_test or _tests(base)
     places = options.places({}, tests, ood_val=not data.corruptions)
     tables = {name: Table.at(base / path) for name, path in places.items()}

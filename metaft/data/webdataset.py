@@ -65,6 +65,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base = root_of(data)
+    options = options.found(base)
     own = _nearest(NAMES, base / options.id_train, base)
     source = own or data.classnames
     if source is None:

@@ -281,6 +281,15 @@ def test_quotes_that_are_part_of_a_label_are_refused(picture_tree, quoted):
     assert ", of which the quotes are a part; allowed: labels without" in fault(picture_tree, content)
 
 
+def test_paths_may_be_in_another_form_than_on_disk(picture_tree):
+    content = table(picture_tree).replace("light_square/", "caf\u00e9/")
+    for folder in picture_tree.rglob("light_square"):
+        folder.rename(folder.with_name("cafe\u0301"))
+    (picture_tree / "u\u0308ber.csv").write_text(content)
+    splits = load(picture_tree, options={"file": "\u00fcber.csv"})
+    assert splits.id_train.counts(2) == [10, 10]
+
+
 def test_a_column_is_there_once(picture_tree):
     content = "\n".join(f"{line},x" for line in table(picture_tree).splitlines()).replace("split,x", "split,label", 1)
     assert "2 columns 'label'; allowed: one" in fault(picture_tree, content)

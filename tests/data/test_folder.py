@@ -342,6 +342,13 @@ def test_a_split_from_a_machine_with_decomposed_names(picture_tree):
     assert load(picture_tree).classes.names == ("caf\u00e9", "light square")
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_splits_may_be_named_in_another_form_than_on_disk(picture_tree, absolute):
+    (picture_tree / "id_train").rename(picture_tree / "cafe\u0301")
+    typed = picture_tree / "caf\u00e9" if absolute else "caf\u00e9"
+    assert len(load(picture_tree, options={"id_train": str(typed), "more": {"web": "caf\u00e9"}}).more["web"]) == 20
+
+
 def test_a_hidden_folder_changes_no_test_set(picture_tree):
     for name in ("dark_square", "light_square"):
         (picture_tree / "id_test" / name / ".ipynb_checkpoints").mkdir()
