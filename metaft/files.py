@@ -13,6 +13,7 @@ from typing import IO, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
+from metaft.config.paths import expanded
 from metaft.errors import BusyError, ConfigError, Fault
 from metaft.texts import regular
 
@@ -107,8 +108,7 @@ def _sync(folder: Path) -> None:
 
 def cache_folder() -> Path:
     """Where things are kept that can be made again: the folder that METAFT_CACHE names, or else ~/.cache/metaft."""
-    named = os.environ.get("METAFT_CACHE")
-    return Path(named) if named else Path("~/.cache/metaft").expanduser()
+    return Path(expanded(os.environ.get("METAFT_CACHE") or "~/.cache/metaft"))
 
 
 def nearest_existing(path: Path) -> Path:

@@ -14,6 +14,7 @@ ODD = {
     "Zl": "a line separator",
     "Zp": "a paragraph separator",
 }
+UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # kinds of letters that show nothing
 PLAIN = "plain text in UTF-8"  # what a name may be, in words
 
 
@@ -63,3 +64,12 @@ def oddity(name: str) -> str | None:
     """What a name holds that no name may, with the letter; None where it is plain text."""
     kinds = ((letter, ODD.get(unicodedata.category(letter))) for letter in name)
     return next((f"{kind} ({letter!a})" for letter, kind in kinds if kind), None)
+
+
+def is_blank(name: str) -> bool:
+    """Whether a name shows nothing.
+
+    >>> is_blank(" \u200b"), is_blank("-")
+    (True, False)
+    """
+    return all(unicodedata.category(letter) in UNSEEN for letter in name)

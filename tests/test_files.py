@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metaft.files import Added, append, write
+from metaft.files import Added, append, cache_folder, write
 from metaft.report.figures import id_against_ood
 from tests.results import RESULTS
 
@@ -62,3 +62,12 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no regular file"):
         Added(tmp_path / "pipe").new()
+
+
+@pytest.mark.parametrize("named", ["~/cache", "$HOME/cache", "${HOME}/cache", "/home/me/cache"])
+def test_the_cache_may_be_named_as_other_paths(monkeypatch, named):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("METAFT_CACHE", named)
+    assert cache_folder() == Path("/home/me/cache")
+    monkeypatch.setenv("METAFT_CACHE", "")
+    assert cache_folder() == Path("/home/me/.cache/metaft")

@@ -167,7 +167,8 @@ def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "c
     """Tokens of every class in every template, [C, M, L]: M templates, L tokens.
 
     Raises:
-        DataError: a caption is too long for the text tower, which would see its beginning alone.
+        DataError: a caption is too long for the text tower, which would see its beginning alone, or two classes have
+            the same tokens, as names that differ in blanks or quotes.
     """
     captions = [template.format(name) for name in classes.names for template in classes.templates]
     tokens = _tokenised(clip, captions).to(device)
@@ -176,7 +177,19 @@ def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "c
         if len(caption.encode()) + 2 > length and not torch.equal(_tokens(clip, caption, 2 * length)[:length], row):
             what = f"the caption {caption[:80]!r}, which is cut after {length} tokens"
             raise DataError(f"data: {what}; allowed: shorter class names or templates")
-    return tokens.reshape(len(classes.names), len(classes.templates), -1)
+    by_class = tokens.reshape(len(classes.names), len(classes.templates), -1)
+    _refuse_alike(classes.names, by_class)
+    return by_class
+
+
+def _refuse_alike(names: Sequence[str], tokens: Tensor) -> None:
+    """Refuse two classes that the text tower cannot tell apart, by their tokens [C, M, L]."""
+    first: dict[bytes, str] = {}
+    for name, rows in zip(names, tokens.cpu().numpy(), strict=True):
+        other = first.setdefault(rows.tobytes(), name)
+        if other is not name:
+            found = f"the class names {other!a} and {name!a}, which are the same to the model's tokenizer"
+            raise DataError(f"data: {found}; allowed: names that differ in more than blanks, quotes and the like")
 
 
 def _tokenised(clip: Clip, captions: list[str]) -> Tensor:

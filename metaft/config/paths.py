@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from argparse import ArgumentTypeError
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
+from unicodedata import normalize
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
@@ -52,21 +55,49 @@ def place(text: str) -> Path:
     """
     if wrong := fault(expanded(text)):
         raise ArgumentTypeError(f"{wrong}; allowed: a path that files can have")
-    return Path(expanded(text))
+    return as_on_disk(Path(expanded(text)))
+
+
+def as_on_disk(path: Path) -> Path:
+    """A path, with each part that is not there as one beside it is written that differs in Unicode's form alone.
+
+    Macs take letters apart (NFD) that are typed as one (NFC).
+    """
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    here = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        there = here / part
+        here = there if os.path.lexists(there) else here / _composed(here).get(normalize("NFC", part), part)
+    return here
+
+
+def _composed(folder: Path) -> Mapping[str, str]:
+    """The names in a folder by their composed form; none where it cannot be read."""
+    with suppress(OSError):
+        return _names_in(folder.absolute(), folder.stat().st_mtime_ns)
+    return {}
+
+
+@lru_cache(maxsize=4096)  # a table may name thousands of folders in any order
+def _names_in(folder: Path, changed: int) -> Mapping[str, str]:
+    return {normalize("NFC", name): name for name in sorted((path.name for path in folder.iterdir()), reverse=True)}
 
 
 def _usable(value: Any) -> Any:
     """A setting that may be a path, expanded.
 
     Raises:
-        PydanticCustomError: there can be no such path, or YAML has made a number or a truth value of its name.
+        PydanticCustomError: there can be no such path, or YAML has made something else of its name.
     """
-    if isinstance(value, bool | float):
-        raise PydanticCustomError("path", "a path; in quotes where it is named like a number, or like true")
+    if isinstance(value, bool) or not isinstance(value, str | Path | int):
+        raise PydanticCustomError("path", "a path; in quotes where it is named like a number, true or a list")
     text = expanded(value)
     if isinstance(text, str) and (wrong := fault(text)):
         raise PydanticCustomError("path", "a path, not {wrong}", {"wrong": wrong})
-    return text
+    path = Path(text)
+    found = as_on_disk(path)
+    return text if found == path else str(found)
 
 
 Place = Annotated[Path, BeforeValidator(_usable)]  # a setting that is a path

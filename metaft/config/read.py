@@ -12,14 +12,15 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from metaft.config.paths import names_beside
+from metaft.config.paths import as_on_disk, names_beside
 from metaft.config.plain import ALLOWED, plain
 from metaft.config.schema import Config as Config  # `metaft.config.Config` is how others call it
 from metaft.config.yamlfile import DEPTH, SIZE, Document, parse_yaml, to_yaml
 from metaft.errors import SHOWN, ConfigError, Fault, nearest, why
-from metaft.texts import read_text
+from metaft.texts import read_text, whole
 
 NOTHING = ("", "~", "null", "Null", "NULL")  # as YAML has it
+OPTIONS = "data.options."  # of which the data's format knows the types
 
 
 def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -27,13 +28,14 @@ def load(path: Path | str | None = None, overrides: Iterable[str] = ()) -> Confi
 
     Args:
         path: a YAML file, or None for the embedded default.
-        overrides: such as `inner.steps=7`; values are YAML, but texts and paths are what was typed, unless in quotes.
+        overrides: such as `inner.steps=7`; values are YAML, but texts, paths and options of data are what was
+            typed, unless in quotes.
 
     Raises:
         ConfigError: with every fault of form (unknown or duplicate key, wrong type, impossible combination).
     """
     faults: list[Fault] = []
-    raw = _read(Path(path), faults) if path is not None else {}
+    raw = _read(as_on_disk(Path(path)), faults) if path is not None else {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -89,12 +91,27 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
 
 def _override(key: str, text: str, raw: dict[str, Any], faults: list[Fault]) -> None:
     """Set a dotted key in `raw` to what was typed on the command line."""
-    if _is_text(key) and text not in NOTHING and not text.startswith(("'", '"')):
+    plainly = text not in NOTHING and not text.startswith(("'", '"'))
+    if plainly and _is_text(key):
         _put(key, text, raw, faults)
+        return
+    if plainly and key.startswith(OPTIONS):
+        _put(key, _option(key, text, faults), raw, faults)
         return
     document = parse_yaml(text, key, faults)
     if document is not None:
         _put(key, _settings(key, document), raw, faults)
+
+
+def _option(key: str, text: str, faults: list[Fault]) -> Any:
+    """An option as it was typed, but a list, a mapping or a whole number where it is written as one."""
+    problems: list[Fault] = []
+    document = parse_yaml(text, key, problems) if text.startswith(("[", "{")) else None
+    if document is not None:
+        faults += problems
+        return document.value
+    number = whole(text)
+    return text if number is None or str(number) != text else number
 
 
 def _settings(key: str, document: Document) -> Any:

@@ -14,6 +14,7 @@ from metaft.texts import PLAIN, oddity, read_text, whole
 TEMPLATE = "a template with one {} and no other brace"
 SIZE = 2**26  # bytes of a list of names or templates
 CODE = re.compile(r"""^[\[{]|[,}]$|^(["']).*\1$|^["']?\w+["']?\s*:\s*["'\[]""")  # of a list or a mapping
+NUMBERED = re.compile(r"([0-9]{1,18}|n[0-9]{8})(?:[\s,;:)_]+|\.(?![0-9]))\s*\S")  # a name behind a number or a wnid
 BLANKS = " \t\u00a0\u3000"  # around a line, which are none of it
 
 
@@ -97,7 +98,8 @@ def listed(path: Path) -> tuple[str, ...]:
     """Class names, one a line.
 
     Raises:
-        DataError: the file cannot be read, has no line, or an empty one before the last, or one `folder = name`.
+        DataError: the file cannot be read, has no line, or an empty one before the last, or one `folder = name`, or
+            its lines have numbers.
     """
     lines = _names(path, "class names", "a text file with one name a line")
     for expected, (number, line) in enumerate(lines, 1):
@@ -106,7 +108,9 @@ def listed(path: Path) -> tuple[str, ...]:
             raise DataError(
                 f"{path}, line {expected}: {found}; allowed: a name in each line, whose number is its class"
             )
-    return tuple(line for _, line in lines)
+    names = tuple(line for _, line in lines)
+    _refuse_numbered(path, names, "the names alone")
+    return names
 
 
 def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]:
@@ -128,7 +132,18 @@ def _in_order_of(path: Path, names: Sequence[str], folders: Sequence[str]) -> tu
     for name, first_word, folder in zip(names, begun, folders, strict=True):
         if first_word is not None and (first_word != folder or None not in begun):
             raise DataError(f"{path}: {name!r}, which begins with the folder {first_word!r}{instead}")
+    if [_plain(name) for name in names] != plain:
+        _refuse_numbered(path, names, "the names alone, or lines `folder = name`")
     return tuple(names)
+
+
+def _refuse_numbered(path: Path, names: Sequence[str], allowed: str) -> None:
+    """Refuse lines of which all begin with their number, from 0 or 1, or with a wnid, as parts of names."""
+    begun = [found[1] for name in names if (found := NUMBERED.match(name))]
+    numbers = [whole(word) for word in begun]
+    counted = any(numbers == list(range(start, start + len(names))) for start in (0, 1))
+    if counted or (len(begun) == len(names) and set(numbers) == {None}):
+        raise DataError(f"{path}: {names[0]!r} and so on, each line with {begun[0]!r} or alike; allowed: {allowed}")
 
 
 def _begins_with(name: str, folders: Sequence[str]) -> str | None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from metaft.config.paths import Place, expanded
+from metaft.config.paths import Place, as_on_disk, expanded
 from metaft.config.schema import DataConfig
 from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
-from metaft.data.table import Line, read_table, refuse_alike, written
+from metaft.data.table import Line, read_table, refuse_mistyped, written
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, few, hint
 from metaft.texts import PLAIN, oddity
@@ -40,7 +40,7 @@ class Options(BaseModel):
     needed nor opened with `data.corruptions`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     file: Place | None = None
     id_train: Place | None = None
@@ -100,7 +100,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 
     tables = _tables(options, data.root or Path(), needs_ood_val=not data.corruptions)
     classes = in_order({row.label for row in tables["id_train"].rows})
-    refuse_alike(tables["id_train"].path, classes)
+    refuse_mistyped(tables["id_train"].path, classes)
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes) for name, table in tables.items()}
@@ -155,6 +155,7 @@ def _by_split(path: Path, options: Options) -> dict[str, Table]:
 
 def _table(path: Path, options: Options, *more: str) -> Table:
     """A table that has the columns of images and labels, and these."""
+    path = as_on_disk(path)
     lines = read_table(path, (options.image_key, options.label_key, *more))
     return Table(path, [_row(path, line, options) for line in lines], list(lines[0].cells))
 
@@ -175,7 +176,7 @@ def _row(path: Path, line: Line, options: Options) -> Row:
             raise DataError(f"{path}, line {line.number}: {found}; allowed: {PLAIN}")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
     names = (unicodedata.normalize("NFC", text) for text in (written(label), *more))
-    return Row(line.number, path.parent / expanded(image), *names)
+    return Row(line.number, as_on_disk(path.parent / expanded(image)), *names)
 
 
 def _listed(name: str, table: Table, classes: list[str]) -> Listed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,11 +44,12 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base, classnames = root_of(data), data.classnames
+    options = options.found(base)
     if not (base / options.id_train).is_dir():
         raise DataError(unlike(base / options.id_train, data))
     classes = list(_class_folders(base / options.id_train))
     tests = options.ood_test or _discover(base / "ood_test", classes)
-    if classnames is None and (base / "classnames.txt").is_file():
+    if classnames is None and os.path.lexists(base / "classnames.txt"):
         classnames = base / "classnames.txt"
     names = class_names(classnames, classes)
     texts = templates(data.templates or "simple")

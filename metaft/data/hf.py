@@ -16,7 +16,7 @@ from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
 from metaft.data.arrow import MISSING, Table, splits_in
 from metaft.data.layout import Layout, judges, needs_root, root_of
-from metaft.data.table import refuse_alike
+from metaft.data.table import refuse_mistyped
 from metaft.errors import DataError, Fault, few, hint
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -69,11 +69,12 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base = root_of(data)
+    options = options.found(base)
     tests = options.ood_test or _tests(base)
     places = options.places({}, tests, ood_val=not data.corruptions)
     tables = {name: Table.at(base / path) for name, path in places.items()}
     classes = tables["id_train"].classes(options.label_key)
-    refuse_alike(tables["id_train"].place, classes)
+    refuse_mistyped(tables["id_train"].place, classes)
     names = class_names(data.classnames, classes)
     texts = templates(data.templates or "simple")
     listed = {name: _listed(name, table, classes, options) for name, table in tables.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from metaft.config.paths import Place, folders_beside, no_folder
+from metaft.config.paths import Place, as_on_disk, folders_beside, no_folder
 from metaft.config.schema import DataConfig
 from metaft.data.sources import MORE, NAMES, usable
 from metaft.errors import DataError, Fault, few
@@ -22,7 +23,7 @@ class Layout(BaseModel):
     paths of further labelled images to train on; one named `pretraining` is what the method `rehearsal` goes over.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     id_train: Place = Path("id_train")
     id_val: Place | None = Path("id_val")
@@ -43,6 +44,17 @@ class Layout(BaseModel):
         if odd:
             raise ValueError(f"names of {NAMES}, not {', '.join(map(repr, odd))}")
         return value
+
+    def found(self, base: Path) -> Self:
+        """The same, with paths below a folder in the Unicode form in which they are written there."""
+
+        def of(path: Path) -> Path:
+            there = as_on_disk(base / path)
+            return there if path.is_absolute() else there.relative_to(base)
+
+        own = {name: of(path) for name in SPLITS[:-1] if (path := getattr(self, name)) is not None}
+        maps = {name: {key: of(path) for key, path in getattr(self, name).items()} for name in ("ood_test", "more")}
+        return self.model_copy(update={**own, **maps})
 
     def places(self, domains: dict[str, Path], tests: dict[str, Path], *, ood_val: bool = True) -> dict[str, Path]:
         """The path of each split by its name.

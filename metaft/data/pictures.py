@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import torch
 
 from metaft.config.schema import DataConfig
 from metaft.data.ahead import processes
-from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind
+from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind, suffixes
 from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
 from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
@@ -20,10 +21,11 @@ from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
-from metaft.errors import DataError
+from metaft.errors import DataError, on_a_line
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
+COPY = re.compile(r"(~|^#.*#|\.(bak|old|orig|part|partial|crdownload|download|tmp|swp))$")
 SHOWN = 10  # files that cannot be read, each in a line of its own
 
 
@@ -31,11 +33,18 @@ def sorted_out(found: Found) -> Found:
     """The files that are to be pictures; others count as left out by their suffix."""
     pictures = Found(left_out=Counter(found.left_out))
     for file in found.files:
-        if is_picture(file):
+        if is_picture(file) and not _is_copy(file):
             pictures.files.append(file)
         else:
             pictures.left_out[kind(file)] += 1
     return pictures
+
+
+def _is_copy(file: Path) -> bool:
+    """Whether a file's name is one that programs give to backups, numbered copies and what is half written."""
+    if COPY.search(file.name.lower()):
+        return True
+    return file.suffix[1:].isdecimal() and Path(file.stem).suffix.lower() in suffixes()
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ def _refuse_missing(listed: Listed) -> None:
     """Refuse a split of which files are not there, before hours are spent on decoding the others."""
     missing = [file for file in listed.files if is_missing(file)]
     if missing:
-        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {missing[0]}"
+        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {on_a_line(str(missing[0]))}"
         raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")
 
 

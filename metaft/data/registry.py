@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -145,13 +145,15 @@ def faults(data: DataConfig) -> list[Fault]:
 
 
 def _fault(model: Any, detail: dict[str, Any]) -> Fault:
-    name = str(detail["loc"][0])
+    name, *inner = map(str, detail["loc"])
     field = f"data.options.{name}"
     if detail["type"] == "extra_forbidden":
         return Fault(field, "unknown key", ", ".join(model.model_fields), nearest(name, model.model_fields))
     if detail["type"] == "missing":
         choices = get_args(model.model_fields[name].annotation)
         return Fault(field, "nothing given", ", ".join(map(str, choices)) or "a value")
+    if get_origin(model.model_fields[name].annotation) is dict:
+        field = ".".join([field, *inner])
     allowed = str(detail.get("ctx", {}).get("error", detail["msg"])).removeprefix("Input should be ")
     return Fault(field, repr(detail["input"]), allowed)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from io import BytesIO
 from pathlib import Path
@@ -35,8 +34,16 @@ Stored = Path | Inside
 
 
 def is_missing(stored: Stored) -> bool:
-    """Whether there is no such file; what lies inside another has been seen there."""
-    return isinstance(stored, Path) and not os.path.lexists(stored)
+    """Whether there is no such file; one that may not be looked at, or lies inside another, has been seen there."""
+    if not isinstance(stored, Path):
+        return False
+    try:
+        stored.lstat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):  # ValueError: there can be no such path
+        return True
+    return False
 
 
 def size_of(stored: Stored) -> int:

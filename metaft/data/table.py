@@ -31,15 +31,13 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         file = StringIO(read_text(path), newline="")
         first = file.readline()
         file.seek(0)
-        lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True)
+        lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True, skipinitialspace=True)
         header = [name.strip() for name in next(lines, [])]
         cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
     except (OSError, ValueError, csv.Error) as error:
         allowed = "a file in UTF-8, columns with a tab or comma between them"
         raise DataError(f"{path}: no table that can be read ({error}); allowed: {allowed}") from error
-    for name, count in Counter(header).items():
-        if count > 1:
-            raise DataError(f"{path}: {count} columns {name!r}; allowed: one")
+    _refuse_header(path, header)
     for name in columns:
         if name not in header:
             allowed = f"it among the columns {', '.join(header)}{hint(name, header)}"
@@ -50,6 +48,17 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         if len(line) != len(header):
             raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
     return [Line(number, dict(zip(header, line, strict=True))) for number, line in cells]
+
+
+def _refuse_header(path: Path, header: Sequence[str]) -> None:
+    """Refuse columns of one name, or another separator than those that are read."""
+    for name, count in Counter(header).items():
+        if count > 1:
+            what = f"columns {name!r}" if name else "columns without a name, as of commas at the ends of lines"
+            raise DataError(f"{path}: {count} {what}; allowed: one")
+    mark = next((mark for mark in ";|" if len(header) == 1 and mark in header[0]), None)
+    if mark is not None:
+        raise DataError(f"{path}: {mark!r} between the columns; allowed: a tab or comma")
 
 
 def written(cell: str) -> str:
@@ -64,10 +73,12 @@ def written(cell: str) -> str:
     return number[1] if number else cell
 
 
-def refuse_alike(path: Path, classes: Sequence[str]) -> None:
-    """Refuse a number that is written in two ways, as two classes."""
+def refuse_mistyped(path: Path, classes: Sequence[str]) -> None:
+    """Refuse quotes that are no marks of the table but part of a class, and a number in two ways, as two classes."""
     numbers: dict[int, str] = {}
     for name in classes:
+        if name.startswith(("'", '"')) and name[0] == name[-1]:
+            raise DataError(f"{path}: the label {name}, of which the quotes are a part; allowed: labels without")
         number = whole(name)
         if number is not None and numbers.setdefault(number, name) != name:
             raise DataError(

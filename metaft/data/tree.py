@@ -158,7 +158,8 @@ def _below(root: Path, left_out: Counter[str]) -> Iterator[_Entry]:
                 left_out[HIDDEN] += 1
                 continue
             readable(path)
-            if entry.is_dir(follow_symlinks=False) or (is_link and path.is_dir()):
+            leads_to_folder = is_link and os.path.isdir(path)  # noqa: PTH112 (Path's raises where it may not look)
+            if entry.is_dir(follow_symlinks=False) or leads_to_folder:
                 inside[here][identity(path)] = path
                 heappush(waiting, (linked or is_link, entry.path))
             elif is_link:

@@ -19,6 +19,7 @@ from metaft.data.view import ImageView as ImageView
 from metaft.data.view import Ready as Ready
 from metaft.data.view import View as View
 from metaft.errors import DataError
+from metaft.texts import is_blank
 
 
 class ImageSource(Protocol):
@@ -207,8 +208,9 @@ def refuse_unusable(classes: Classes, splits: Sequence[Split] = ()) -> None:
     by_name, known = dict[str, int](), classes.folders or classes.names
     for number, name in enumerate(classes.names):
         first = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), number)
-        if not name.strip() or first != number:
-            what = f"{name!r}, as that of {known[first]}" if name.strip() else "empty"
+        unseen = is_blank(name)
+        if unseen or first != number:
+            what = "empty" if unseen else f"{name!r}, as that of {known[first]}"
             raise DataError(
                 f"data: the name of class {known[number]} is {what}; allowed: a name of its own for each class"
             )

@@ -9,6 +9,7 @@ Source: the folders, names and labels are those of LAION-AI/CLIP_benchmark (clip
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -64,6 +65,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     from metaft.data.types import Classes
 
     base = root_of(data)
+    options = options.found(base)
     own = _nearest(NAMES, base / options.id_train, base)
     source = own or data.classnames
     if source is None:
@@ -128,10 +130,10 @@ class Naming:
 
 
 def _nearest(name: str, place: Path, base: Path) -> Path | None:
-    """The file of this name that is nearest to a split: in its folder, or above it up to the base."""
+    """What is of this name nearest to a split, be it a link to nowhere: in its folder, or above it up to the base."""
     above = [place, *place.parents]
     within = above[: above.index(base) + 1] if base in above else above[:3]
-    return next((folder / name for folder in within if (folder / name).is_file()), None)
+    return next((folder / name for folder in within if os.path.lexists(folder / name)), None)
 
 
 def _listed(name: str, place: Path, naming: Naming, options: Options) -> Listed:

@@ -44,6 +44,23 @@ def test_captions_that_the_text_tower_would_cut_are_refused(work):
         caption_tokens(work.clip, Classes(("cat", longest), ("{}.",)))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("cat", "cat "),
+        ("a b", "a  b"),
+        ("a b", "a\u00a0b"),
+        ("AT&amp;T", "AT&T"),
+        ("don\u2019t", "don't"),
+        ("\uff43at", "cat"),
+    ],
+)
+def test_names_that_the_tokenizer_takes_for_one_are_refused(work, one, other):
+    with pytest.raises(DataError) as caught:
+        caption_tokens(work.clip, Classes((one, "dog", other), ("a {}.", "the {}.")))
+    assert f"the class names {one!a} and {other!a}, which are the same to" in str(caught.value)
+
+
 def test_what_is_trained(work):
     model = work.classifier
     names = trainable(model, text=False, freeze=())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaft import config
-from metaft.config.paths import NAME, WHOLE, place
+from metaft.config.paths import NAME, WHOLE, as_on_disk, place
 from metaft.config.read import from_mapping
 from metaft.errors import ConfigError
 
@@ -40,3 +40,27 @@ def test_the_longest_paths_are_paths():
     text = "/".join(["a" * NAME] * 7)
     assert place(text) == Path(text)
     assert from_mapping({"data.root": text}).data.root == Path(text)
+
+
+COMPOSED, APART = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("there", "typed"), [(APART, COMPOSED), (COMPOSED, APART)])
+def test_a_path_is_found_in_whatever_form_it_is_written(tmp_path, there, typed):
+    (tmp_path / there / there).mkdir(parents=True)
+    (tmp_path / f"{there}.yaml").write_text("seed: 5\n")
+    path = tmp_path / typed / typed
+    assert as_on_disk(path / "new") == place(f"{path}/new") == tmp_path / there / there / "new"
+    assert from_mapping({"data.root": str(path)}).data.root == tmp_path / there / there
+    assert from_mapping({"model.pretrained": str(path)}).model.pretrained == str(tmp_path / there / there)
+    assert config.load(tmp_path / f"{typed}.yaml").seed == 5
+    (tmp_path / typed).mkdir()
+    assert as_on_disk(path) == path, "the folder of the very letters comes first"
+
+
+def test_a_path_that_is_nowhere_stays_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(APART).mkdir()
+    assert as_on_disk(Path(COMPOSED) / "x") == Path(APART) / "x"
+    for path in (Path("b\u00e9"), Path("/nowhere/b\u00e9"), Path()):
+        assert as_on_disk(path) == path

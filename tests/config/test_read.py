@@ -100,6 +100,23 @@ def test_on_the_command_line_a_path_is_no_yaml(text):
     assert str(config.load(None, [f"data.root={text}"]).data.root) == text
 
 
+@pytest.mark.parametrize(
+    "text", ["round #2", "a: b", "1.0", "1e5", "true", "[x].csv", "{train,more}.tar", "*.csv", "- a", "@a", "007", "no"]
+)
+def test_on_the_command_line_an_option_is_no_yaml(text):
+    options = config.load(None, [f"data.options.id_train={text}", f"data.options.more.web={text}"]).data.options
+    assert options == {"id_train": text, "more": {"web": text}}
+
+
+def test_options_may_be_lists_mappings_nothing_and_in_quotes():
+    words = ("tests=[a, 2]", "more={web: 1.5}", "id_val=null", "id_train='7'", "domain_key=")
+    assert config.load(None, [f"data.options.{word}" for word in words]).data.options == {
+        **{"tests": ["a", 2], "more": {"web": 1.5}},
+        **{"id_val": None, "id_train": "7", "domain_key": None},
+    }
+    assert "again" in faults("data.options.more={a: b, a: c}")["data.options.more"]
+
+
 def test_a_colour_is_as_it_is_written():
     assert config.load(None, ["data.ground=#ff0000"]).data.ground == "#ff0000"
     assert config.load(None, ["data.root="]).data.root is None

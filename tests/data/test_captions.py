@@ -70,6 +70,44 @@ def test_doubt_is_an_error(tmp_path, folders, lines, words):
     assert "folder = name" in str(caught.value) or "one for each class folder" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("0 cat", "1 dog"),
+        ("0: cat", "1: dog"),
+        ("1. cat", "2. dog"),
+        ("0,cat", "1,dog"),
+        ("0;cat", "1;dog"),
+        ("1) cat", "2) dog"),
+        ("001.Black_footed_Albatross", "002.Laysan_Albatross"),
+        ("1 001.Black_footed_Albatross", "2 002.Laysan_Albatross"),
+        ("n01440764 tench, Tinca tinca", "n01443537 goldfish, Carassius auratus"),
+        ("n01440764: tench", "n01443537: goldfish"),
+    ],
+)
+def test_numbers_before_names_are_refused(tmp_path, lines):
+    for folders in (("a", "b"), ("00", "01")):
+        with pytest.raises(DataError) as caught:
+            names(tmp_path, "\n".join(lines), folders)
+        assert f"{lines[0]!r} and so on" in str(caught.value)
+        assert "allowed: the names alone, or lines `folder = name`" in str(caught.value)
+    with pytest.raises(DataError, match=r"and so on, .*; allowed: the names alone$"):
+        listed(tmp_path / "classnames.txt")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("0", "1"), ("1-bedroom", "2-bedroom"), ("0.5", "1.5"), ("3 doors", "4 doors"), ("0 a", "b"), ("1st", "2nd")],
+)
+def test_names_may_begin_with_numbers(tmp_path, lines):
+    assert names(tmp_path, "\n".join(lines)) == listed(tmp_path / "classnames.txt") == lines
+
+
+def test_names_that_folders_have_too_may_begin_with_running_numbers(tmp_path):
+    assert names(tmp_path, "1 euro\n2 euro", ("1_euro", "2_euro")) == ("1 euro", "2 euro")
+    assert names(tmp_path, "a = 1 euro\nb = 2 euro", ("a", "b")) == ("1 euro", "2 euro")
+
+
 def test_names_may_hold_what_lists_do(tmp_path):
     odd = ("dog (animal), small", "rock 'n' roll")
     assert names(tmp_path, "\n".join(odd), ("dog", "music")) == odd

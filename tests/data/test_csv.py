@@ -151,6 +151,14 @@ def test_one_column_may_be_both(picture_tree):
             "no rows of ood_test/NAME",
         ),
         (lambda text: text.splitlines()[0], "no rows; allowed: at least one"),
+        (lambda text: text.replace(",", ";"), "';' between the columns; allowed: a tab or comma"),
+        (lambda text: "sep=;\n" + text, "';' between the columns; allowed: a tab or comma"),
+        (lambda text: text.replace(",", "|"), "'|' between the columns; allowed: a tab or comma"),
+        (lambda text: text.replace("\n", ",,\n"), "2 columns without a name, as of commas at the ends of lines"),
+        (
+            lambda text: text + '"id_val/gone\n.png",light_square,id_val\n',
+            "the first: {root}/id_val/gone\\n.png; allowed: ",
+        ),
         (lambda text: "", "no column 'filepath'"),
         (lambda text: text + '"open', "no table that can be read"),
         (lambda text: text.encode("utf-16"), "no table that can be read"),
@@ -158,7 +166,7 @@ def test_one_column_may_be_both(picture_tree):
 )
 def test_faults_name_the_table_and_the_line(picture_tree, change, words):
     content = change(table(picture_tree))
-    assert words in (said := fault(picture_tree, content)), said
+    assert words.replace("{root}", str(picture_tree)) in (said := fault(picture_tree, content)), said
     assert str(picture_tree) in said or said.startswith("data.options: ")
 
 
@@ -260,6 +268,26 @@ def test_a_column_that_was_asked_for_is_there(picture_tree, field):
     said = fault(picture_tree, content, options=options)
     assert said.startswith(f"data.options.{field}: 'pateint', which no table has; allowed: one of filepath, ")
     assert said.endswith("; nearest: 'patient'")
+
+
+def test_quotes_after_a_blank_are_none_of_a_label(picture_tree):
+    content = table(picture_tree).replace(",", ", ").replace("dark_square,", '"dark_square",')
+    assert load(picture_tree, content).classes.folders == ("dark_square", "light_square")
+
+
+@pytest.mark.parametrize("quoted", ["'dark'", '"""dark"""', "'"])
+def test_quotes_that_are_part_of_a_label_are_refused(picture_tree, quoted):
+    content = table(picture_tree, label={"dark_square": quoted, "light_square": "light"}.__getitem__)
+    assert ", of which the quotes are a part; allowed: labels without" in fault(picture_tree, content)
+
+
+def test_paths_may_be_in_another_form_than_on_disk(picture_tree):
+    content = table(picture_tree).replace("light_square/", "caf\u00e9/")
+    for folder in picture_tree.rglob("light_square"):
+        folder.rename(folder.with_name("cafe\u0301"))
+    (picture_tree / "u\u0308ber.csv").write_text(content)
+    splits = load(picture_tree, options={"file": "\u00fcber.csv"})
+    assert splits.id_train.counts(2) == [10, 10]
 
 
 def test_a_column_is_there_once(picture_tree):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -176,6 +177,13 @@ def test_class_names_from_a_file(picture_tree, text):
     assert (classes.names, classes.templates) == (("night", "day"), ("a {} tile.",))
 
 
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_class_names_that_are_there_but_cannot_be_read_are_not_passed_over(picture_tree, kind):
+    path = picture_tree / "classnames.txt"
+    {"link": lambda: path.symlink_to("nowhere"), "folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}[kind]()
+    assert fault(picture_tree).startswith(f"data.classnames: cannot read {path} (")
+
+
 def fault(root: Path, **changes) -> str:
     with pytest.raises(DataError) as caught:
         load(root, **changes)
@@ -280,6 +288,24 @@ def test_a_line_a_split_says_what_was_read(picture_tree, capsys):
     assert [line for line in told if line.startswith("id_val")] == ["id_val: 20 pictures"]
 
 
+COPIES = ("3.png~", "3.png.bak", "3.png.1", "#3.png#", "9.PNG.part", "9.jpg.crdownload", "3.old", "9.png.tmp")
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_backups_and_half_downloads_are_no_pictures(picture_tree, capsys, name):
+    folder = picture_tree / "id_train/dark_square"
+    (folder / name).write_bytes((folder / "3.png").read_bytes())
+    assert len(load(picture_tree).id_train) == 20
+    assert f"id_train: 20 pictures; left out: 1 {Path(name.lower()).suffix}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["scan.1", "v1.2.png", "old.png", "#1.png", "3~.png", "scan.left"])
+def test_other_names_of_pictures_are_as_they_were(picture_tree, name):
+    folder = picture_tree / "id_train/dark_square"
+    (folder / name).write_bytes((folder / "3.png").read_bytes())
+    assert len(load(picture_tree).id_train) == 21
+
+
 def test_a_class_of_other_files_alone_is_empty(picture_tree):
     for image in (picture_tree / "id_val/dark_square").iterdir():
         image.rename(image.with_suffix(".dcm"))
@@ -302,12 +328,25 @@ def test_classes_of_one_name(picture_tree, text):
     assert "as that of dark_square" in said
 
 
+@pytest.mark.parametrize("name", ["\u200b", "\u00a0", "\u200d \ufeff\u2060"])
+def test_a_name_that_shows_nothing_is_empty(picture_tree, name):
+    (picture_tree / "classnames.txt").write_text(f"light_square = a\ndark_square = {name}\u2060\n")
+    assert "the name of class dark_square is empty" in fault(picture_tree)
+
+
 def test_a_split_from_a_machine_with_decomposed_names(picture_tree):
     for form, split in (("NFC", "id_train"), ("NFD", "id_val"), ("NFD", "ood_val"), ("NFC", "id_test")):
         (picture_tree / split / "dark_square").rename(picture_tree / split / unicodedata.normalize(form, "caf\u00e9"))
     for test in ("dusk", "dawn"):
         (picture_tree / "ood_test" / test / "dark_square").rename(picture_tree / "ood_test" / test / "cafe\u0301")
     assert load(picture_tree).classes.names == ("caf\u00e9", "light square")
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_splits_may_be_named_in_another_form_than_on_disk(picture_tree, absolute):
+    (picture_tree / "id_train").rename(picture_tree / "cafe\u0301")
+    typed = picture_tree / "caf\u00e9" if absolute else "caf\u00e9"
+    assert len(load(picture_tree, options={"id_train": str(typed), "more": {"web": "caf\u00e9"}}).more["web"]) == 20
 
 
 def test_a_hidden_folder_changes_no_test_set(picture_tree):

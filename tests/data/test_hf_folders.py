@@ -68,6 +68,17 @@ def test_metadata_beside_pictures(picture_tree, tmp_path, monkeypatch, kind):
     assert set(ours.tests) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
 
 
+def test_quotes_after_a_blank_are_none_of_a_label(picture_tree, tmp_path):
+    root = described(tmp_path / "set", picture_tree, "csv")
+    for split in SPLITS.values():
+        table = root / split / "metadata.csv"
+        table.write_text(table.read_text().replace(",dark_square", ', "dark_square"', 3))
+    assert load(root).classes.folders == ("dark_square", "light_square")
+    train = root / "train" / "metadata.csv"
+    train.write_text(train.read_text().replace(",dark_square", ",'dark_square'"))
+    assert "the label 'dark_square', of which the quotes are a part" in fault(root)
+
+
 def test_it_is_what_the_package_reads(picture_tree, tmp_path, datasets):
     """Row by row, in the order of the metadata, which is not that of the files."""
     root = described(tmp_path / "set", picture_tree, "csv")

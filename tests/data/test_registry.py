@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from metaft import config
+from metaft.data import registry
 from metaft.data.types import ImageView
 from tests.data.suites import VIEW, load
 
@@ -38,3 +40,27 @@ def test_pictures_can_be_drawn_larger(name):
     assert fine.shape == coarse.shape == (20, 3, 64, 64)
     smooth = torch.nn.functional.avg_pool2d(fine.float() - coarse.float(), 8)
     assert smooth.abs().mean() < 12, "the same pictures, to the eye"
+
+
+@pytest.mark.parametrize("text", ["2024", "1.0", "true", "class #1", "[a"])
+def test_names_among_options_are_what_was_typed(text):
+    words = ["format=hf", "root=p", *(f"options.{name}={text}" for name in ("label_key", "group_key", "id_train"))]
+    options = registry.options(config.load(None, [f"data.{word}" for word in words]).data)
+    assert (options.label_key, options.group_key, str(options.id_train)) == (text, text, text)
+
+
+def test_numbers_and_truth_values_among_options_are_read_as_such():
+    words = ["format=shapes", "options.label_noise=1e-1", "options.size=64", "options.id_train=40"]
+    options = registry.options(config.load(None, [f"data.{word}" for word in words]).data)
+    assert (options.label_noise, options.size, options.id_train) == (0.1, 64, 40)
+    words = ["format=domainnet", "options.balanced=true"]
+    assert registry.options(config.load(None, [f"data.{word}" for word in words]).data).balanced is True
+
+
+@pytest.mark.parametrize(
+    ("word", "field"), [("ood_test={a: null}", "ood_test.a"), ("more={w: [1]}", "more.w"), ("id_train=[a]", "id_train")]
+)
+def test_what_is_no_path_is_named_with_its_place(word, field):
+    data = config.load(None, ["data.format=folder", "data.root=p", f"data.options.{word}"]).data
+    (fault,) = registry.faults(data)
+    assert (fault.field, fault.allowed.partition(";")[0]) == (f"data.options.{field}", "a path")

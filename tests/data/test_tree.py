@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from metaft.data import tree
+from metaft.data.stored import is_missing
 from metaft.data.tree import BESIDE, HIDDEN, LINKED
 from metaft.errors import DataError
 
@@ -117,6 +119,37 @@ def test_a_link_to_nothing_is_left_to_who_opens_it(tmp_path):
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "self.png").symlink_to("self.png")
     assert names(tree.walked(tmp_path), tmp_path) == ["a.png", "gone.png", "self.png"]
+
+
+def refuse(monkeypatch, name: str) -> None:
+    """Have the system refuse to look at what lies at, or behind, a path of this name."""
+    system = os.stat
+
+    def looked(path, *args, **kwargs):
+        if isinstance(path, Path | str) and Path(path).name == name and kwargs.get("follow_symlinks", True):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return system(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", looked)
+
+
+def test_a_link_to_where_one_may_not_look_is_left_to_who_opens_it(tmp_path, monkeypatch):
+    made(tmp_path, "a.png")
+    (tmp_path / "b.png").symlink_to("/elsewhere/b.png")
+    refuse(monkeypatch, "b.png")
+    assert names(tree.walked(tmp_path), tmp_path) == ["a.png", "b.png"]
+
+
+def test_a_file_that_may_not_be_looked_at_is_not_missing(tmp_path, monkeypatch):
+    assert is_missing(tmp_path / "a.png")
+    assert is_missing(tmp_path / ("a" * 300))
+    assert is_missing(Path("a\0b"))
+
+    def lstat(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert not is_missing(tmp_path / "a.png")
 
 
 def test_names_are_read_in_one_form(tmp_path):

@@ -452,6 +452,17 @@ def test_lines_are_numbers(shards, text):
         assert load(shards).classes.names == ("dark square", "light square")
 
 
+def test_names_that_a_link_does_not_lead_to_are_not_passed_over(shards):
+    own = shards / "id_train" / "classnames.txt"
+    own.symlink_to("nowhere")
+    assert fault(shards).startswith(f"class names: cannot read {own} (")
+    own.unlink()
+    templates = shards / "zeroshot_classification_templates.txt"
+    templates.unlink()
+    templates.symlink_to("nowhere")
+    assert fault(shards).startswith(f"data.templates: cannot read {templates} (")
+
+
 def drop_the_last(folder: Path) -> None:
     (folder / "2.tar").unlink()
 

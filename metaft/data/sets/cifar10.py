@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from metaft.data.sets.arrays import Array, contents, listed, npy, tables, unpickled
+from metaft.data.sets.arrays import Array, contents, labels_of, listed, npy, tables, unpickled
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
 from metaft.errors import DataError
@@ -75,11 +75,16 @@ def _images_of_batch(path: Path) -> Any:
     return _batch(path)["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 
 
+def _labels_in(name: str, path: Path) -> list[int]:
+    """The labels of a split in a file of their own."""
+    return labels_of(name, path, contents(name, path, lambda place: list(npy(place))))
+
+
 def _beside(labels: str) -> Reader:
     """Lists an array whose labels lie in a file beside it."""
 
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
-        return listed(name, [(Array.at(place, npy), contents(name, place.with_name(labels), npy))])
+        return listed(name, [(Array.at(place, npy), _labels_in(name, place.with_name(labels)))])
 
     return read
 
@@ -104,7 +109,7 @@ def _corrupted(severity: int) -> Reader:
         there = [what for what in CORRUPTIONS if (place / f"{what}.npy").is_file()]
         if not there:
             raise DataError(f"{name}: {place}: no {CORRUPTIONS[0]}.npy or others; allowed: a file for each corruption")
-        labels = contents(name, place / "labels.npy", npy)
+        labels = _labels_in(name, place / "labels.npy")
         size = len(labels) // SEVERITIES
         arrays = [(Array.at(place / f"{what}.npy", npy), labels) for what in there]
         found = listed(name, arrays, slice((severity - 1) * size, severity * size))

@@ -169,9 +169,9 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(root, file):
             np.zeros((12, 3, 32, 3), np.uint8),
             "an array of shape [12, 3, 32, 3]; allowed: pictures [N, S, S, 3]",
         ),
-        ("labels", np.arange(12) % 10 + 0.5, "data.npy: a label 0.5; allowed: whole numbers"),
-        ("labels", np.full(12, np.nan), "data.npy: a label nan; allowed: whole numbers"),
-        ("labels", np.full(12, "cat"), "data.npy: a label cat; allowed: whole numbers"),
+        ("labels", np.arange(12) % 10 + 0.5, "labels.npy: a label 0.5; allowed: whole numbers"),
+        ("labels", np.full(12, np.nan), "labels.npy: a label nan; allowed: whole numbers"),
+        ("labels", np.full(12, "cat"), "labels.npy: a label cat; allowed: whole numbers"),
     ],
 )
 def test_arrays_of_other_types_and_shapes_are_refused(root, part, array, words):
@@ -208,3 +208,11 @@ def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     assert "3 pictures and 2 labels; allowed: as many" in damaged(table, table.read_bytes(), root)
     np.save(table, {"images": pictures(2), "labels": np.array([0, 10])}, allow_pickle=True)
     assert "a label 10; allowed: 0 to 9" in damaged(table, table.read_bytes(), root)
+
+
+@pytest.mark.parametrize("bad", [np.array([str(i % 10) for i in range(12)]), np.arange(12)[:, None] % 10, np.array(3)])
+@pytest.mark.parametrize("file", ["CIFAR-10.1/cifar10.1_v6_labels.npy", "CIFAR-10-C/labels.npy"])
+def test_labels_that_are_none_name_their_own_file(root, file, bad):
+    np.save(root / file, bad)
+    with pytest.raises(DataError, match=f": {root / file}: (a label .*; allowed: whole numbers|cannot be read)"):
+        load("cifar10", root)
