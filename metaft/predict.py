@@ -92,20 +92,21 @@ def _written(args: argparse.Namespace, output: Output) -> int:
     if args.out is not None:
         refuse_unwritable(args.out)
     files = _files(args.images)
-    _refuse_replaced(files, args.out)
+    if args.out is not None and args.out.exists():
+        _refuse_replaced(files, args.out)
     output.write(
         FORMS[args.format](predictions(args.run, files, args.classnames, args.templates, args.device, args.skip))
     )
     return 0
 
 
-def _refuse_replaced(files: Sequence[Path], out: Path | None) -> None:
+def _refuse_replaced(files: Sequence[Path], out: Path) -> None:
     """Refuse to write over one of the images.
 
     Raises:
         ConfigError: it is asked for.
     """
-    for file in files if out is not None and out.exists() else ():
+    for file in files:
         with suppress(OSError):  # of an image that is not there, which is told of as others are
             if out.samefile(file):
                 raise ConfigError([Fault("--out", f"{out}, one of the images", "a file of its own")])
