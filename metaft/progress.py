@@ -15,6 +15,7 @@ T = TypeVar("T")
 MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
 _mute = False  # whether warnings are others' to print
+_once: set[str] = set()  # the warnings that are given once, where nobody keeps them
 _heard: list[str] | None = None  # the warnings so far, where someone keeps them
 _told = time.monotonic()  # when the last line was printed, or this process began
 tqdm.set_lock(RLock())  # bars are of one process; tqdm's own lock for several would outlive a worker that is killed
@@ -85,6 +86,13 @@ def warn(text: str) -> None:
         _heard.append(text)
     if not _mute:
         tqdm.write(f"warning: {text}", file=sys.stderr)
+
+
+def warn_once(text: str) -> None:
+    """Print a warning that may come again, once in a run."""
+    if text not in (_once if _heard is None else _heard):
+        _once.add(text)
+        warn(text)
 
 
 @contextmanager

@@ -177,6 +177,8 @@ def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
     _report(listed, checked, opening.reading)
     domains, groups = _named(listed.domains, rows), _named(listed.groups, rows)
     images = source(rows)
+    if isinstance(images, ImageFiles) and opening.skip:
+        images = replace(images, labels=tuple(labels))
     readers = processes(opening.workers) if isinstance(images, ImageFiles) else 0
     return Split(listed.name, images, torch.tensor(labels), opening.reading.view, domains, groups, readers=readers)
 
