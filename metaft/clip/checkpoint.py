@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -16,27 +15,11 @@ from safetensors import safe_open
 from metaft.clip import inert
 from metaft.clip.contents import Contents, EndlessError, contents_of
 from metaft.errors import CheckpointError, first_line
+from metaft.forms import HEAD, PACKED, form_of
 
 FORMS = "a safetensors file, a file of torch.save or pickle, or a TorchScript archive, with a CLIP model's weights"
-HEAD = 512  # bytes that tell the form
 LARGEST_HEADER = 100_000_000  # bytes, of a safetensors file: the format's own limit
-PACKED = "unpack it first"
 OTHER = "it holds no weights of torch"
-MAGIC = (
-    (b"\x1f\x8b", "compressed by gzip", PACKED),
-    (b"BZh", "compressed by bzip2", PACKED),
-    (b"\xfd7zXZ\x00", "compressed by xz", PACKED),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", PACKED),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", PACKED),
-    (b"Rar!", "a RAR archive", PACKED),
-    (b"\x93NUMPY", "a numpy array", OTHER),
-    (b"\x89HDF", "an HDF5 file, as of Keras", OTHER),
-    (b"GGUF", "a GGUF file", OTHER),
-    (b"\x89PNG", "a PNG picture", OTHER),
-    (b"\xff\xd8\xff", "a JPEG picture", OTHER),
-    (b"%PDF", "a PDF document", OTHER),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "run `git lfs pull`"),
-)
 TRUNCATED = "half a download"
 
 
@@ -94,14 +77,11 @@ def _read(path: Path) -> Contents:
 
 def _reader(head: bytes) -> Callable[[Path], Contents]:
     """What reads a file that begins with these bytes."""
-    if not head:
-        raise _UnreadableError("an empty file (0 bytes)", "fetch it again")
     # First, as the length of a header may begin as another form does.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
         return _read_safetensors
-    for magic, found, remedy in MAGIC:
-        if head.startswith(magic):
-            raise _UnreadableError(found, remedy)
+    if form := form_of(head):
+        raise _UnreadableError(form.what, OTHER if form.what.endswith("picture") else form.remedy or OTHER)
     if head.startswith(b"PK"):
         return _read_zip
     if head.startswith(inert.TORCH_MAGIC):
@@ -169,8 +149,6 @@ def _read_text(path: Path) -> Contents:
     with path.open("rb") as file:
         start = file.read(HEAD)
     text = start.decode("utf-8-sig", errors="replace").strip()
-    if re.match(r"(?i)<(?:!doctype html|html|head|body)", text):
-        raise _UnreadableError("an HTML page", "fetch the file itself, not the page about it")
     if text.startswith("<"):
         raise _UnreadableError(f"an XML or HTML document beginning {text[:60]!r}", "fetch the file itself")
     if text.startswith(("{", "[")):

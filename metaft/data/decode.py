@@ -8,7 +8,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor
 from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
+from metaft.forms import HEAD, form_of
 
 RULES = 3  # one more whenever `decode` makes other pixels or marks of a file than it did
 CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
@@ -144,8 +145,20 @@ def decode(stored: Stored, reading: Reading) -> Picture:
             pixels: Tensor = reading.view.transform(plain)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
         allowed = "a picture, or data.on_unreadable=skip"
-        raise DataError(f"{stored}: unreadable image ({why(error)}); allowed: {allowed}") from error
+        raise DataError(f"{stored}: unreadable image ({_reason(stored, error)}); allowed: {allowed}") from error
     return Picture(pixels, marks | more | _flat(pixels, more))
+
+
+def _reason(stored: Stored, error: Exception) -> str:
+    """Why a picture cannot be read: what it is instead, where its first bytes tell, or what its decoder said."""
+    if not isinstance(error, UnidentifiedImageError):
+        return why(error)
+    with suppress(OSError):
+        opened = to_open(stored)
+        with opened.open("rb") if isinstance(opened, Path) else opened as file:
+            if form := form_of(file.read(HEAD)):
+                return str(form)
+    return "in no form that Pillow knows"
 
 
 def _flat(pixels: Tensor, marks: frozenset[str]) -> frozenset[str]:

@@ -14,6 +14,7 @@ from metaft.data.decode import suffixes
 from metaft.data.stored import version_of
 from metaft.data.tree import HIDDEN, is_hidden
 from metaft.errors import DataError
+from metaft.forms import form_of
 from metaft.texts import whole
 
 # What is no archive that members can be read from at their places, by how it begins.
@@ -150,6 +151,8 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
             for magic, what in NO_TAR.items():
                 if start.startswith(magic):
                     raise DataError(f"{path}: {what}; allowed: a plain tar archive")
+            if start and (form := form_of(start)):
+                raise DataError(f"{path}: {form}; allowed: a plain tar archive")
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 infos = archive.getmembers()
                 file.seek(archive.offset)
