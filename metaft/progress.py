@@ -96,6 +96,18 @@ def warn_once(text: str) -> None:
 
 
 @contextmanager
+def silence() -> Iterator[None]:
+    """A context without any lines."""
+    global _quiet, _mute
+    before = _quiet, _mute
+    be_mute()
+    try:
+        yield
+    finally:
+        _quiet, _mute = before
+
+
+@contextmanager
 def heard() -> Iterator[list[str]]:
     """A context whose warnings are kept, each once, in a list that grows as they are told."""
     global _heard
