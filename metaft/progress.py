@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from metaft.errors import message
+
 T = TypeVar("T")
 MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
@@ -85,7 +87,7 @@ def warn(text: str) -> None:
     if _heard is not None and text not in _heard:
         _heard.append(text)
     if not _mute:
-        tqdm.write(f"warning: {text}", file=sys.stderr)
+        tqdm.write(f"warning: {message(text)}", file=sys.stderr)
 
 
 def warn_once(text: str) -> None:

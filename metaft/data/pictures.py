@@ -20,7 +20,7 @@ from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
-from metaft.errors import DataError
+from metaft.errors import DataError, few
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
@@ -221,4 +221,4 @@ def _report(listed: Listed, checked: Checked, reading: Reading) -> None:
 
 
 def _counted(counts: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counts if count)
+    return few([f"{count} {what}" for what, count in counts if count])

@@ -280,6 +280,15 @@ def test_a_line_a_split_says_what_was_read(picture_tree, capsys):
     assert [line for line in told if line.startswith("id_val")] == ["id_val: 20 pictures"]
 
 
+def test_of_many_suffixes_a_few_are_told(picture_tree, capsys):
+    for number in range(30):
+        (picture_tree / f"id_train/dark_square/depth.{number:06d}").write_bytes(b"\0\1")
+    load(picture_tree)
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("id_train")]
+    assert said.startswith("id_train: 20 pictures; left out: 1 .000000, 1 .000001, ")
+    assert said.endswith(", 1 .000007, ...")
+
+
 def test_pictures_of_12_bits_in_16_are_told_of(picture_tree, capsys):
     there, ramp = picture_tree / "id_val/light_square", np.linspace(0, 4095, 64, dtype=np.uint16).reshape(8, 8)
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(there / "a.png")
