@@ -40,6 +40,11 @@ class Form(NamedTuple):
         return f"{self.what}: {self.remedy}" if self.remedy else self.what
 
 
+def is_page(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is an HTML page."""
+    return PAGE.match(head) is not None
+
+
 def form_of(head: bytes) -> Form | None:
     """The form of a file that begins with these bytes; None: none of those that are known.
 
@@ -48,7 +53,7 @@ def form_of(head: bytes) -> Form | None:
     """
     if not head:
         return Form("an empty file (0 bytes)", "fetch it again")
-    if PAGE.match(head):
+    if is_page(head):
         return Form("an HTML page", "fetch the file itself, not the page about it")
     if head[4:8] == b"ftyp" and head[8:12] in BRANDS:
         name, opener = BRANDS[head[8:12]]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
 
@@ -16,6 +17,7 @@ from metaft.clip import inert
 from metaft.clip.contents import Contents, EndlessError, contents_of
 from metaft.errors import CheckpointError, first_line
 from metaft.forms import HEAD, PACKED, form_of
+from metaft.texts import half_letter
 
 FORMS = "a safetensors file, a file of torch.save or pickle, or a TorchScript archive, with a CLIP model's weights"
 LARGEST_HEADER = 100_000_000  # bytes, of a safetensors file: the format's own limit
@@ -86,6 +88,8 @@ def _reader(head: bytes) -> Callable[[Path], Contents]:
         return _read_zip
     if head.startswith(inert.TORCH_MAGIC):
         return _read_archive
+    if head[0] == 0x80 and b"joblib" in head:
+        raise _UnreadableError("a joblib file, of numpy arrays", "torch.save a dict of torch.from_numpy of each")
     if head[0] == 0x80:  # the first byte of every pickle since protocol 2
         return lambda file: contents_of(inert.load_plain(file))
     if head[257:262] == b"ustar":
@@ -94,24 +98,29 @@ def _reader(head: bytes) -> Callable[[Path], Contents]:
 
 
 def _read_safetensors(path: Path) -> Contents:
-    _refuse_truncated(path)
+    notes = _refuse_truncated(path)
+    if half_letter(str(path)):  # bytes that are no UTF-8, which safetensors would have
+        return Contents(safetensors.torch.load(path.read_bytes()), settings=notes)
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         return Contents(tensors, settings=dict(file.metadata() or {}))
 
 
-def _refuse_truncated(path: Path) -> None:
-    """Raise where a safetensors file ends before the tensors that its header announces."""
+def _refuse_truncated(path: Path) -> dict[str, Any]:
+    """The notes of a safetensors file; raise where it ends before the tensors that its header announces."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length)
     size = path.stat().st_size
     expected = 8 + length
+    notes: dict[str, Any] = {}
     if len(header) == length:
-        entries = [entry for name, entry in json.loads(header).items() if name != "__metadata__"]
-        expected += max((entry["data_offsets"][1] for entry in entries), default=0)
+        entries = json.loads(header)
+        notes = entries.pop("__metadata__", None) or {}
+        expected += max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if size < expected:
         raise _UnreadableError(f"{TRUNCATED}: {size} of {expected} bytes", "fetch it again")
+    return notes
 
 
 def _read_zip(path: Path) -> Contents:
