@@ -79,7 +79,7 @@ class Fitted:
         """
         if wrong := fault(str(folder)) or unwritable(Path(folder)):
             raise ConfigError([Fault("folder", wrong, "a folder that can be made and written to")])
-        export(self.classifier, self.work.clip, self.classnames, Path(folder))
+        export(self.classifier, self.work.clip, self.classnames, Path(folder), self.work.reading)
 
 
 def search(settings: Settings = None, *, mode: str | None = None, **objects: Unpack[Objects]) -> SearchResult:

@@ -101,8 +101,17 @@ class ConfigError(MetaftError):
 
 def on_a_line(text: str) -> str:
     """A text as one line of a bounded length: letters that a terminal would not show as such are written out."""
-    shown = text if len(text) <= LENGTH else f"{text[:LENGTH]}... ({len(text):,} letters)"
-    return shown if shown.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+    return _printable(text if len(text) <= LENGTH else f"{text[:LENGTH]}... ({len(text):,} letters)")
+
+
+def message(text: str) -> str:
+    """A whole message as one line; of a very long one the beginning, and the end, which says what is allowed."""
+    long = len(text) > 4 * LENGTH
+    return _printable(f"{text[: 3 * LENGTH]}... ({len(text):,} letters) ...{text[-LENGTH:]}" if long else text)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def first_line(error: Exception) -> str:

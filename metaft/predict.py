@@ -8,14 +8,15 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metaft.config.paths import no_folder, place
+from metaft.config.paths import expanded, no_folder, place
 from metaft.errors import ConfigError, DataError, Fault
-from metaft.files import refuse_unwritable
-from metaft.runfiles import SETTINGS
+from metaft.files import TEMPORARY, refuse_unwritable
+from metaft.runfiles import SEEDS, SETTINGS
 from metaft.shell import answered, leave
 from metaft.texts import PLAIN, oddity
 
@@ -42,20 +43,73 @@ class Prediction(NamedTuple):
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """The command line; returns the exit code."""
     args = parser(prog).parse_args(argv)
-    return answered(lambda: _written(args))
+    output = Output(args.out)
+    return answered(lambda: _written(args, output), output.rest)
 
 
-def _written(args: argparse.Namespace) -> int:
+class Output:
+    """Where predictions go a batch at a time: standard output, or a file that takes its place when it is whole."""
+
+    def __init__(self, out: Path | None) -> None:
+        self.out, self.begun = out, False
+
+    def write(self, pieces: Iterable[str]) -> None:
+        """Write pieces of text as they come; what is written stays where a later one fails.
+
+        Raises:
+            DataError: that of a piece, with what the rest is where some are written.
+        """
+        try:
+            for piece in pieces:
+                self._add(piece)
+        except DataError as error:
+            raise DataError(f"{error}, and then {self.rest()}" if self.begun else str(error)) from error
+        if self.out is not None:
+            self._unfinished.replace(self.out)
+
+    def rest(self) -> str:
+        """What is left to predict, in words; empty: all of it."""
+        where = "that were printed" if self.out is None else f"in {self._unfinished}"
+        return f"the images behind those {where}" if self.begun else ""
+
+    @property
+    def _unfinished(self) -> Path:
+        assert self.out is not None
+        return self.out.with_name(self.out.name + TEMPORARY)
+
+    def _add(self, piece: str) -> None:
+        if self.out is None:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        else:
+            with self._unfinished.open("a" if self.begun else "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(piece)
+        self.begun = True
+
+
+def _written(args: argparse.Namespace, output: Output) -> int:
     """Predict, and write what was found."""
     if args.out is not None:
         refuse_unwritable(args.out)
-    found = predictions(args.run, args.images, args.classnames, args.templates, args.device, args.skip)
-    text = FORMS[args.format](found)
-    if args.out is None:
-        sys.stdout.write(text)
-    else:
-        args.out.write_text(text, encoding="utf-8", errors="backslashreplace")
+    files = _files(args.images)
+    if args.out is not None and args.out.exists():
+        _refuse_replaced(files, args.out)
+    output.write(
+        FORMS[args.format](predictions(args.run, files, args.classnames, args.templates, args.device, args.skip))
+    )
     return 0
+
+
+def _refuse_replaced(files: Sequence[Path], out: Path) -> None:
+    """Refuse to write over one of the images.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    for file in files:
+        with suppress(OSError):  # of an image that is not there, which is told of as others are
+            if out.samefile(file):
+                raise ConfigError([Fault("--out", f"{out}, one of the images", "a file of its own")])
 
 
 def parser(prog: str = PROG) -> argparse.ArgumentParser:
@@ -80,15 +134,14 @@ def _image(text: str) -> Path:
 
 
 def predictions(
-    run: Path, images: Sequence[Path], classnames: Path | None, templates: str | None, device: str, skip: bool
-) -> list[Prediction]:
-    """What a model makes of images, in their order.
+    run: Path, files: Sequence[Path], classnames: Path | None, templates: str | None, device: str, skip: bool
+) -> Iterator[list[Prediction]]:
+    """What a model makes of images, in their order, a batch at a time.
 
     probability = softmax(W f(x) + b), with f(x) of unit length
 
     Args:
-        run: the folder of a run, whose settings say how files become pixels, or a folder that open_clip opens.
-        images: files, and folders of which all pictures are taken.
+        run: the folder of a run, or a folder that open_clip opens.
         classnames: the names of a zero-shot head, for a model that has none.
 
     Raises:
@@ -101,15 +154,14 @@ def predictions(
     device = str(device_of(load(None, [f"device={device}"])))
     folder = run / "model" if (run / "model").is_dir() else run
     clip, classifier, names = _classifier(folder, classnames, templates, device)
-    reading, files = _reading(run, clip), _files(images)
-    found: list[Prediction] = []
+    reading, found = _reading(folder, clip), False
     for first in range(0, len(files), BATCH):
         kept, pixels = _decoded(files[first : first + BATCH], reading, skip)
         if kept:
-            found += _predicted(classifier, kept, reading.view.normalise(pixels.to(device)), names)
+            found = True
+            yield list(_predicted(classifier, kept, reading.view.normalise(pixels.to(device)), names))
     if not found:
         raise DataError(f"IMAGES: none of {len(files)} can be read; allowed: at least one picture")
-    return found
 
 
 def _classifier(
@@ -126,13 +178,15 @@ def _classifier(
         raise ConfigError([fault])
     if not folder.is_dir():
         raise DataError(f"{no_folder(folder)}; allowed: a run, or a folder that open_clip opens")
+    if (folder / SEEDS).is_file():
+        raise DataError(f"{folder}: runs of several seeds; allowed: one of them, such as {_of_a_seed(folder)}")
     if (folder / SETTINGS).is_file():  # which a model has none of
         allowed = f"one that has ended, or --resume {folder} first"
         raise DataError(f"{folder}: a run that has left no model yet; allowed: {allowed}")
     clip, classifier, names = exported(folder, device)
     if classnames is not None:
         names = captions.listed(classnames)
-        classes = Classes(names, captions.templates(templates or "simple", "--templates"))
+        classes = Classes(names, captions.templates(expanded(templates or "simple"), "--templates"))
         refuse_unusable(classes)
         caption_tokens(clip, classes)
         classifier = zero_shot(clip, classes, device)
@@ -141,14 +195,25 @@ def _classifier(
     return clip, classifier, names
 
 
-def _reading(run: Path, clip: Clip) -> Reading:
-    """How files become pixels: as in the run, where there is one."""
+def _of_a_seed(folder: Path) -> Path:
+    """The first of several runs in a folder, of those with a model where there are any."""
+    runs = sorted(path for path in folder.glob("seed-*") if path.is_dir())
+    whole = [run for run in runs if (run / "model").is_dir()]
+    return next(iter(whole or runs), folder / "seed-0")
+
+
+def _reading(folder: Path, clip: Clip) -> Reading:
+    """How files become pixels: as the model notes it, or in a run that made it before models did."""
+    from metaft.clip.export import reading_of
     from metaft.config.read import load
     from metaft.data.decode import Reading
 
-    if not (run / SETTINGS).is_file():
+    noted, settings = reading_of(folder), folder.absolute().parent / SETTINGS
+    if noted is not None:
+        return Reading(clip.view, *noted)
+    if folder.absolute().name != "model" or not settings.is_file():
         return Reading(clip.view)
-    data = load(run / SETTINGS).data
+    data = load(settings).data
     return Reading(clip.view, data.ground, data.exif_rotation)
 
 
@@ -200,22 +265,28 @@ def _predicted(
         yield Prediction(file, name, probabilities[name], probabilities)
 
 
-def _as_csv(found: Sequence[Prediction]) -> str:
+def _as_csv(found: Iterable[Sequence[Prediction]]) -> Iterator[str]:
     """A line for each image: its path, its class, the probability of that."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["filepath", "class", "probability"])
-    rows.writerows([p.image, p.name, f"{p.probability:.6f}"] for p in found)
-    return text.getvalue()
+    head = [["filepath", "class", "probability"]]
+    for batch in found:
+        text = io.StringIO()
+        rows = [[str(p.image), p.name, f"{p.probability:.6f}"] for p in batch]
+        csv.writer(text, lineterminator="\n").writerows([*head, *rows])
+        yield text.getvalue()
+        head = []
 
 
-def _as_json(found: Sequence[Prediction]) -> str:
+def _as_json(found: Iterable[Sequence[Prediction]]) -> Iterator[str]:
     """The same with the probability of every class."""
-    rows = [
-        {"filepath": str(p.image), "class": p.name, "probability": p.probability, "probabilities": p.probabilities}
-        for p in found
-    ]
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    before = "[\n "
+    for batch in found:
+        rows = (
+            {"filepath": str(p.image), "class": p.name, "probability": p.probability, "probabilities": p.probabilities}
+            for p in batch
+        )
+        yield before + ",\n ".join(json.dumps(row, indent=1, ensure_ascii=False).replace("\n", "\n ") for row in rows)
+        before = ",\n "
+    yield "\n]\n"
 
 
 FORMS = {"csv": _as_csv, "json": _as_json}

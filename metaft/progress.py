@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from metaft.errors import message
+
 T = TypeVar("T")
 MINUTE = 60.0  # seconds between two lines where no terminal looks on
 _quiet = False
 _mute = False  # whether warnings are others' to print
+_once: set[str] = set()  # the warnings that are given once, where nobody keeps them
 _heard: list[str] | None = None  # the warnings so far, where someone keeps them
 _told = time.monotonic()  # when the last line was printed, or this process began
 tqdm.set_lock(RLock())  # bars are of one process; tqdm's own lock for several would outlive a worker that is killed
@@ -84,7 +87,26 @@ def warn(text: str) -> None:
     if _heard is not None and text not in _heard:
         _heard.append(text)
     if not _mute:
-        tqdm.write(f"warning: {text}", file=sys.stderr)
+        tqdm.write(f"warning: {message(text)}", file=sys.stderr)
+
+
+def warn_once(text: str) -> None:
+    """Print a warning that may come again, once in a run."""
+    if text not in (_once if _heard is None else _heard):
+        _once.add(text)
+        warn(text)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """A context without any lines."""
+    global _quiet, _mute
+    before = _quiet, _mute
+    be_mute()
+    try:
+        yield
+    finally:
+        _quiet, _mute = before
 
 
 @contextmanager

@@ -192,7 +192,7 @@ class RunFolder:
         """Write the model that is handed back, the results and their report."""
         if ranks.leads():
             if handed_back is not None:
-                export(handed_back, work.clip, work.splits.classes.names, self.model)
+                export(handed_back, work.clip, work.splits.classes.names, self.model, work.reading)
             results.save(self.path, self._run)
         ranks.meet()
 

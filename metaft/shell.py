@@ -15,11 +15,13 @@ from typing import NoReturn
 
 from metaft import ranks
 from metaft.errors import (
+    ConfigError,
     DataError,
     MetaftError,
     OutOfMemoryError,
     fault_of_system,
     first_line,
+    message,
     out_of_memory,
     undetermined,
 )
@@ -140,5 +142,6 @@ def _told(error: MetaftError) -> int:
     rank = ranks.started_as()
     if rank and error.shared:  # the first rank tells; one that ended badly before it would have it killed
         return 0
-    print(f"{f'rank {rank}: ' if rank else ''}error: {error}", file=sys.stderr)
+    said = str(error) if isinstance(error, ConfigError) else message(str(error))  # which has a line for each fault
+    print(f"{f'rank {rank}: ' if rank else ''}error: {said}", file=sys.stderr)
     return error.exit_code

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from metaft.clip.export import export
+from metaft import predict
+from metaft.clip.export import export, exported
 from metaft.predict import main
 
 NAMES = ("möwe", "猫", "dog, wet")
@@ -111,6 +112,44 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
     assert found[0] != found[1]
 
 
+def test_a_model_takes_along_how_files_became_pixels(run, images, work, tmp_path, capsys):
+    """Wherever it goes, whatever settings lie there; one of before in a run is read as the run's settings say."""
+    clear = images / "clear.png"
+    Image.fromarray(np.zeros((40, 40, 4), np.uint8)).save(clear)
+
+    def said(model: Path) -> str:
+        assert main([str(model), str(clear)]) == 0
+        return capsys.readouterr().out
+
+    white = said(run / "model")
+    (run / "config.yaml").write_text("data: {ground: black}\n")
+    black = said(run)
+    assert said(run / "model") == black != white
+    _, classifier, names = exported(run / "model")
+    export(classifier, work.clip, names, tmp_path / "elsewhere", ("black", False))
+    assert said(tmp_path / "elsewhere") == black
+    (run / "config.yaml").write_text("data: {ground: white}\n")
+    export(classifier, work.clip, names, run / "model", ("black", False))
+    assert said(run) == said(run / "model") == black
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_what_is_predicted_before_a_fault_is_kept(run, images, tmp_path, monkeypatch, capsys, form):
+    monkeypatch.setattr(predict, "BATCH", 1)
+    out, kept, words = tmp_path / "p", tmp_path / "p.tmp", [str(run), str(images), "--format", form]
+    assert main(words) == 0
+    whole = capsys.readouterr().out
+    (images / "inner" / "z.png").write_bytes(b"no picture")
+    assert main([*words, "--out", str(out)]) == 3
+    said = f"allowed: a picture, or --skip, and then the images behind those in {kept}\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert not out.exists()
+    assert kept.read_text(encoding="utf-8") == whole.removesuffix("\n]\n")
+    assert main([*words, "--skip", "--out", str(out)]) == 0
+    assert out.read_text(encoding="utf-8") == whole
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -137,6 +176,9 @@ def test_files_become_pixels_as_in_the_run(run, images, capsys):
         (["run", "images", "--templates", "openai"], 2, "--templates: 'openai' without --classnames; allowed: both"),
         (["run", "images", "--classnames", "ok.txt", "--templates", "opnai"], 3, "--templates: cannot read opnai"),
         (["run", "images", "--classnames", "pairs.txt"], 3, "pairs.txt, line 1: 'c1 = cat'"),
+        (["run", "images", "--classnames", "ok.txt", "--templates", "~/t.txt"], 3, "cannot read HOME/t.txt"),
+        (["run", "images", "--out", "images/../images/a.png"], 2, "a.png, one of the images; allowed: a file of its"),
+        (["seeds", "images"], 3, "seeds: runs of several seeds; allowed: one of them, such as seeds/seed-3"),
     ],
 )
 def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
@@ -144,6 +186,11 @@ def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
     (tmp_path / "empty").mkdir()
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "config.yaml").touch()
+    (tmp_path / "seeds" / "seed-1").mkdir(parents=True)
+    (tmp_path / "seeds" / "seed-3" / "model").mkdir(parents=True)
+    for name in ("config.yaml", "seeds.json"):
+        (tmp_path / "seeds" / name).touch()
+    monkeypatch.setenv("HOME", "HOME")
     (tmp_path / "ok.txt").write_text("cat\ndog\n")
     (tmp_path / "pairs.txt").write_text("c1 = cat\nc2 = dog\n")
     (tmp_path / "twice.txt").write_text("cat\nCat\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from metaft.errors import DataError
+from metaft.progress import warn
 from metaft.shell import answered
 
 GOING = """
@@ -176,3 +177,14 @@ def test_a_signal_within_an_import_shows_no_trace(tmp_path):
 def test_whoever_leaves_early_gets_no_trace():
     done = piped("print('x' * 10**6)", "| head -1")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"begun\n", b"")
+
+
+def test_a_fault_of_data_is_a_line_of_bounded_length(capsys):
+    """Whatever names and contents are in it; what is allowed is at its end."""
+    assert answered(raising(DataError(f"a\nb{'x' * 10**6}; allowed: c"))) == 3
+    warn("a\nb" + "x" * 10**6)
+    told, warned = capsys.readouterr().err.splitlines()
+    assert told.startswith(r"error: a\nbxxx")
+    assert told.endswith("xxx; allowed: c")
+    assert "... (1,000,015 letters) ..." in told
+    assert max(map(len, (told, warned))) < 2100

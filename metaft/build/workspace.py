@@ -52,6 +52,11 @@ class Workspace:
             return search
         return search.model_copy(update={"metric": registry.metric(self.cfg.data) or "accuracy"})
 
+    @property
+    def reading(self) -> tuple[str, bool]:
+        """How files become pixels: the ground of transparent ones, and whether EXIF rotations are followed."""
+        return self.cfg.data.ground, self.cfg.data.exif_rotation
+
     @cached_property
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """By split, the number of its images and a hash of what is known of them, as JSON types."""

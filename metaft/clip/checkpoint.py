@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import safe_open
 
 from metaft.clip import inert
 from metaft.clip.contents import Contents, EndlessError, contents_of
 from metaft.errors import CheckpointError, first_line
+from metaft.forms import HEAD, PACKED, form_of
+from metaft.texts import half_letter
 
 FORMS = "a safetensors file, a file of torch.save or pickle, or a TorchScript archive, with a CLIP model's weights"
-HEAD = 512  # bytes that tell the form
 LARGEST_HEADER = 100_000_000  # bytes, of a safetensors file: the format's own limit
-PACKED = "unpack it first"
 OTHER = "it holds no weights of torch"
-MAGIC = (
-    (b"\x1f\x8b", "compressed by gzip", PACKED),
-    (b"BZh", "compressed by bzip2", PACKED),
-    (b"\xfd7zXZ\x00", "compressed by xz", PACKED),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd", PACKED),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", PACKED),
-    (b"Rar!", "a RAR archive", PACKED),
-    (b"\x93NUMPY", "a numpy array", OTHER),
-    (b"\x89HDF", "an HDF5 file, as of Keras", OTHER),
-    (b"GGUF", "a GGUF file", OTHER),
-    (b"\x89PNG", "a PNG picture", OTHER),
-    (b"\xff\xd8\xff", "a JPEG picture", OTHER),
-    (b"%PDF", "a PDF document", OTHER),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "run `git lfs pull`"),
-)
 TRUNCATED = "half a download"
 
 
@@ -94,18 +79,17 @@ def _read(path: Path) -> Contents:
 
 def _reader(head: bytes) -> Callable[[Path], Contents]:
     """What reads a file that begins with these bytes."""
-    if not head:
-        raise _UnreadableError("an empty file (0 bytes)", "fetch it again")
     # First, as the length of a header may begin as another form does.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
         return _read_safetensors
-    for magic, found, remedy in MAGIC:
-        if head.startswith(magic):
-            raise _UnreadableError(found, remedy)
+    if form := form_of(head):
+        raise _UnreadableError(form.what, OTHER if form.what.endswith("picture") else form.remedy or OTHER)
     if head.startswith(b"PK"):
         return _read_zip
     if head.startswith(inert.TORCH_MAGIC):
         return _read_archive
+    if head[0] == 0x80 and b"joblib" in head:
+        raise _UnreadableError("a joblib file, of numpy arrays", "torch.save a dict of torch.from_numpy of each")
     if head[0] == 0x80:  # the first byte of every pickle since protocol 2
         return lambda file: contents_of(inert.load_plain(file))
     if head[257:262] == b"ustar":
@@ -114,24 +98,29 @@ def _reader(head: bytes) -> Callable[[Path], Contents]:
 
 
 def _read_safetensors(path: Path) -> Contents:
-    _refuse_truncated(path)
+    notes = _refuse_truncated(path)
+    if half_letter(str(path)):  # bytes that are no UTF-8, which safetensors would have
+        return Contents(safetensors.torch.load(path.read_bytes()), settings=notes)
     with safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         return Contents(tensors, settings=dict(file.metadata() or {}))
 
 
-def _refuse_truncated(path: Path) -> None:
-    """Raise where a safetensors file ends before the tensors that its header announces."""
+def _refuse_truncated(path: Path) -> dict[str, Any]:
+    """The notes of a safetensors file; raise where it ends before the tensors that its header announces."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length)
     size = path.stat().st_size
     expected = 8 + length
+    notes: dict[str, Any] = {}
     if len(header) == length:
-        entries = [entry for name, entry in json.loads(header).items() if name != "__metadata__"]
-        expected += max((entry["data_offsets"][1] for entry in entries), default=0)
+        entries = json.loads(header)
+        notes = entries.pop("__metadata__", None) or {}
+        expected += max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if size < expected:
         raise _UnreadableError(f"{TRUNCATED}: {size} of {expected} bytes", "fetch it again")
+    return notes
 
 
 def _read_zip(path: Path) -> Contents:
@@ -169,8 +158,6 @@ def _read_text(path: Path) -> Contents:
     with path.open("rb") as file:
         start = file.read(HEAD)
     text = start.decode("utf-8-sig", errors="replace").strip()
-    if re.match(r"(?i)<(?:!doctype html|html|head|body)", text):
-        raise _UnreadableError("an HTML page", "fetch the file itself, not the page about it")
     if text.startswith("<"):
         raise _UnreadableError(f"an XML or HTML document beginning {text[:60]!r}", "fetch the file itself")
     if text.startswith(("{", "[")):

@@ -24,6 +24,7 @@ WEIGHTS, LAYER = "open_clip_model.safetensors", "head.safetensors"
 OPENED = ("open_clip_config.json", WEIGHTS, LAYER, "classnames.txt")
 EXPORTED = (*OPENED, "load.py", "README.md")
 SUMS = "SHA256SUMS"
+GROUND, ROTATION = "ground", "exif_rotation"  # notes of the head: how files became pixels
 DTYPES = {  # by their names in safetensors
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
     **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"},
@@ -64,7 +65,13 @@ def logits(images):
 '''
 
 
-def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folder: Path) -> None:
+def export(
+    classifier: Classifier,
+    clip: Clip,
+    class_names: Sequence[str],
+    folder: Path,
+    reading: tuple[str, bool] | None = None,
+) -> None:
     """Write a model and its configuration, `head.safetensors`, `classnames.txt`, `load.py` and `README.md`.
 
     `open_clip_model.safetensors` opens with `open_clip.create_model(NAME, pretrained=FILE)`, the folder, which holds
@@ -72,6 +79,9 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     load.py shows; a head built from the text tower gives others where the head was trained, as README.md says.
 
     `SHA256SUMS` has the checksums of these files, in the form of `sha256sum -c`.
+
+    Args:
+        reading: how files became pixels, the ground and whether EXIF rotations were followed; None: it is not known.
 
     Raises:
         ConfigError: the architecture is unknown, so that open_clip could not open the folder.
@@ -84,7 +94,8 @@ def export(classifier: Classifier, clip: Clip, class_names: Sequence[str], folde
     config = {"model_cfg": clip.config, "preprocess_cfg": clip.preprocess}
     write(folder / "open_clip_config.json", json.dumps(config, indent=2, default=list))
     save(classifier.clip.state_dict(), folder / WEIGHTS)
-    save(classifier.head.state_dict(), folder / LAYER)
+    noted = {} if reading is None else {GROUND: reading[0], ROTATION: json.dumps(reading[1])}
+    save(classifier.head.state_dict(), folder / LAYER, noted)
     write(folder / "classnames.txt", "\n".join([*class_names, ""]))
     write(folder / "load.py", LOADER)
     write(folder / "README.md", CARD)
@@ -125,6 +136,13 @@ def exported(folder: Path, device: torch.device | str = "cpu") -> tuple[Clip, Cl
         )
     _refuse_changed(folder)  # after faults that have names of their own
     return clip, classifier, names
+
+
+def reading_of(folder: Path) -> tuple[str, bool] | None:
+    """How files became pixels for an exported model, as `export` was told; None: it was not."""
+    head = folder / LAYER
+    noted = notes(head) if head.is_file() else {}
+    return (noted[GROUND], noted.get(ROTATION) == "true") if GROUND in noted else None
 
 
 def _refuse_unlike(head: nn.Linear, width: int) -> None:

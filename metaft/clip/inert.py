@@ -14,7 +14,7 @@ import pickle
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,18 +22,23 @@ import torch
 from torch import Tensor
 
 TORCH_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # begins what torch.save wrote before torch 1.6
+HOLDERS = (Tensor, Mapping, list, tuple)  # what may be tensors, or hold some
 
 
 class Inert(dict[Any, Any]):
-    """An object of a class that was not imported: its items as a dict's, its attributes in `state`."""
+    """An object of a class that was not imported: its items as a dict's, its attributes in `state`.
+
+    What it was made of is there, too, by number or name, where that may hold tensors.
+    """
 
     origin = ""  # the class that the pickle names, as `module.Class`
     state: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
-        """An empty one, whatever the arguments: those are for the class that it stands for."""
+        """One without items, whatever the arguments: those are for the class that it stands for."""
         made = super().__new__(cls)
-        made.state = {}
+        given = {**{str(number): value for number, value in enumerate(args)}, **kwargs}
+        made.state = {name: value for name, value in given.items() if isinstance(value, HOLDERS)}
         return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

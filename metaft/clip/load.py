@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
+from torchvision.transforms import CenterCrop, Compose, Normalize, PILToTensor, Resize, ToTensor, functional
 
 from metaft.clip import architecture
 from metaft.clip.embedded import resolve
@@ -24,6 +26,9 @@ from metaft.clip.source import RANDOM, configuration, quiet_log, weights_file
 from metaft.clip.weights import Target, load_weights, non_finite
 from metaft.data.types import ImageView
 from metaft.errors import CheckpointError, first_line
+
+LARGE = 2**24  # pixels of a picture between resizing and cropping
+FILTER = 4  # pixels on either side of one that resizing takes account of, at most
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,46 @@ def image_view(preprocess: dict[str, Any]) -> ImageView:
     if len(sides) > 1:
         raise CheckpointError(f"model: it takes pictures of {list(preprocess['size'])}; allowed: square ones")
     (side,) = sides
-    geometry = Compose([*steps[:-2], PILToTensor()])
+    geometry = Compose([*_cropped_at_once(steps[:-2]), PILToTensor()])
     return ImageView(side, tuple(preprocess["mean"]), tuple(preprocess["std"]), geometry)
+
+
+def _cropped_at_once(steps: Sequence[Any]) -> list[Any]:
+    """The steps of a transform, of which resizing the shorter side and cropping to a square are one."""
+    if not (len(steps) > 1 and isinstance(steps[0], Resize) and isinstance(steps[1], CenterCrop)):
+        return list(steps)
+    resize, side = steps[0], steps[0].size
+    alike = isinstance(side, int) and steps[1].size == (side, side)
+    return [_Middle(side, resize, steps[1]), *steps[2:]] if alike else list(steps)
+
+
+@dataclass(frozen=True)
+class _Middle:
+    """The middle square of a resized picture; of one so long that it would take gigabytes, nothing else is made."""
+
+    side: int
+    resize: Resize
+    crop: CenterCrop
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        short, long = sorted(image.size)
+        length = int(self.side * long / short)  # of the resized picture, as torchvision has it
+        if self.side * length <= LARGE:
+            whole: Image.Image = self.crop(self.resize(image))
+            return whole
+        begin = round((length - self.side) / 2) * long / length
+        return self._of(image, begin, begin + self.side * long / length)
+
+    def _of(self, image: Image.Image, begin: float, end: float) -> Image.Image:
+        """A part of the longer side, resized, with what the filter takes of the pixels around it."""
+        around = ceil(FILTER * max(1, min(image.size) / self.side))
+        first, last = max(0, int(begin) - around), min(max(image.size), ceil(end) + around)
+        upright = image.height > image.width
+        near = image.crop((0, first, image.width, last) if upright else (first, 0, last, image.height))
+        part, whole = (begin - first, end - first), (0, min(image.size))
+        (left, right), (top, bottom) = (whole, part) if upright else (part, whole)
+        how = functional.pil_modes_mapping[self.resize.interpolation]
+        return near.resize((self.side, self.side), how, (left, top, right, bottom))
 
 
 def _needs_hub(name: str, config: dict[str, Any], tag: str | None) -> bool:

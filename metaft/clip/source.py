@@ -57,6 +57,9 @@ def weights_file(name: str, pretrained: str | None) -> Path | None:
         try:
             path = Path(pretrained).expanduser()
             found = path.exists()
+        except PermissionError as error:
+            allowed = "a file in a folder that may be entered"
+            raise CheckpointError(f"model.pretrained: {pretrained!r}: {error.strerror}; allowed: {allowed}") from error
         except (OSError, RuntimeError):  # a name that is too long, a home that nobody has
             found = False
         if found:

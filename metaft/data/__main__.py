@@ -12,7 +12,8 @@ from metaft.config.read import load
 from metaft.config.schema import DataConfig
 from metaft.data import registry, wilds
 from metaft.errors import ConfigError, DataError, unknown
-from metaft.files import refuse_unwritable
+from metaft.files import refuse_unwritable, unwritable
+from metaft.progress import silence
 from metaft.report.tables import markdown
 from metaft.shell import answered, leave
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 def _shown(args: argparse.Namespace) -> int:
     """Print what the data set has and write its sheet."""
+    _refuse_unwritable(args.out)
     data, seed = settings(args.name, args.root, args.settings), load(None, [f"seed={args.seed}"]).seed
     print(_declared(data), end="")
     splits = _opened(data, seed)
@@ -60,6 +62,8 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
     """The settings of a data set by its name: that of a format, or of a set of the format wilds.
 
+    Of a published set, which may be large, the pictures that are shown alone are read, unless the words say otherwise.
+
     Args:
         words: `key=value`, of the data set's options where they have the key, or of the section `data`.
 
@@ -70,8 +74,9 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
         raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *wilds.SETS))])
     form = name if name in registry.FORMATS else "wilds"
     own = [f"data.format={form}", *([] if form == name else [f"data.options.name={name}"])]
-    options = registry.FORMATS[form].model.model_fields
-    data = load(None, ["data.on_unreadable=late", *own, *(_in_full(word, options) for word in words)]).data
+    published, options = registry.FORMATS[form].metric is not None, registry.FORMATS[form].model.model_fields
+    own += ["data.on_unreadable=late"] if published else []
+    data = load(None, [*own, *(_in_full(word, options) for word in words)]).data
     data = data if root is None else data.model_copy(update={"root": root})
     faults = registry.faults(data)
     if faults:
@@ -99,9 +104,20 @@ def _declared(data: DataConfig) -> str:
 
 
 def _opened(data: DataConfig, seed: int) -> Splits:
-    from metaft.data.sheet import WHOLE
+    """The splits as the sheet shows them, once they are refused as by a run where that looks at all of their pictures.
 
-    return registry.load(data, seed, WHOLE)
+    Raises:
+        DataError: they cannot be read, or share pictures.
+    """
+    from metaft.data.duplicates import compared
+    from metaft.data.sheet import SQUARE, WHOLE
+
+    if data.on_unreadable == "late" or registry.FORMATS[data.format].version is not None:
+        return registry.load(data, seed, WHOLE)
+    compared(registry.load(data, seed, SQUARE))
+    shown = data.model_copy(update={"on_unreadable": "late"}) if data.on_unreadable == "stop" else data
+    with silence():  # all of it has been told
+        return registry.load(shown, seed, WHOLE)
 
 
 def parts_table(entry: Entry, options: SetOptions, root: Path) -> str:
@@ -130,13 +146,24 @@ def _row(split: Split, names: Sequence[str]) -> list[str]:
     return [split.name, f"{len(split):,}", f"{len(counts)} of {answers}", str(domains), f"{least}: {counts[least]}"]
 
 
+def _refuse_unwritable(out: Path) -> None:
+    """Refuse a sheet that cannot be written before anything is read.
+
+    Raises:
+        ConfigError, DataError: it cannot be.
+    """
+    if reason := unwritable(out.parent):
+        raise DataError(f"--out: {out}: {reason}; allowed: a file that can be written")
+    if out.parent.is_dir():  # else it is made
+        refuse_unwritable(out)
+
+
 def _write_sheet(splits: Splits, seed: int, out: Path) -> None:
     from metaft.data.sheet import contact_sheet
 
     sheet = contact_sheet(splits, seed)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        refuse_unwritable(out)
         sheet.save(out, format="PNG")
     except OSError as error:
         raise DataError(f"--out: {out}: {error.strerror}; allowed: a file that can be written") from error

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import current_process
 from threading import current_thread, main_thread
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from metaft import ranks
 from metaft.errors import DataError, first_line
-from metaft.progress import warn
+from metaft.progress import be_mute, heard, warn, warn_once
 
 T = TypeVar("T")
 MOST = 8  # processes where the settings leave their number open
@@ -65,10 +65,12 @@ def ahead(read: Callable[[int], T], numbers: range, count: int, device: torch.de
         try:
             while given < len(numbers):
                 found = next(coming)
+                for text in found.warned:
+                    warn_once(text)
                 if isinstance(found, _Refused):
                     raise DataError(found.reason)
                 given += 1
-                yield found
+                yield found.value
         except FAILURES as error:
             warn(f"pictures are no longer decoded ahead, since that failed: {first_line(error)}")
         finally:
@@ -89,24 +91,32 @@ def _deaths_found_by_who_asks() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
-@dataclass(frozen=True)
-class _Refused:
+class _Found(NamedTuple, Generic[T]):
+    """What was read of a number, and what was warned of; torch pins the memory of tensors in tuples."""
+
+    value: T
+    warned: list[str]
+
+
+class _Refused(NamedTuple):
     """Why a number could not be read; torch would add the trace of the other process to an exception's words."""
 
     reason: str
+    warned: list[str]
 
 
 @dataclass(frozen=True)
-class _Reads(Dataset[T | _Refused], Generic[T]):
+class _Reads(Dataset[_Found[T] | _Refused], Generic[T]):
     """What is read of each number."""
 
     read: Callable[[int], T]
 
-    def __getitem__(self, number: int) -> T | _Refused:
-        try:
-            return self.read(number)
-        except DataError as error:
-            return _Refused(str(error))
+    def __getitem__(self, number: int) -> _Found[T] | _Refused:
+        with heard() as warned:
+            try:
+                return _Found(self.read(number), warned)
+            except DataError as error:
+                return _Refused(str(error), warned)
 
 
 def _as_it_is(found: T) -> T:
@@ -114,6 +124,10 @@ def _as_it_is(found: T) -> T:
 
 
 def _begin(worker: int) -> None:
-    """Leave it to whoever has started this process to end it: a signal from a terminal is for all of a group."""
+    """Leave it to whoever has started this process to end it, a signal from a terminal being for all of a group.
+
+    Warnings are printed there, too.
+    """
+    be_mute()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -17,6 +19,8 @@ from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, hint
 from metaft.files import cache_folder, unwritable
+from metaft.forms import HEAD, form_of
+from metaft.texts import regular
 
 MISSING = Fault("data.format", "hf, and no package datasets", 'another format; or pip install "metaft[hf]"')
 STATE = "state.json"  # what a folder that save_to_disk wrote a split to holds
@@ -42,11 +46,14 @@ class Table:
         datasets = _package()
         saved, of_pictures = (place / STATE).is_file(), _has_metadata(place)
         files = [] if saved or of_pictures else _parquet_files(place)
+        for file in files:
+            _refuse_other(file)
         try:
-            if saved:
-                rows = datasets.load_from_disk(str(place), keep_in_memory=False)
-            else:
-                rows = _of_folder(datasets, place) if of_pictures else _converted(datasets, files)
+            with _quiet_log():
+                if saved:
+                    rows = datasets.load_from_disk(str(place), keep_in_memory=False)
+                else:
+                    rows = _of_folder(datasets, place) if of_pictures else _converted(datasets, files)
         except DataError:
             raise
         except Exception as error:  # of pyarrow, json or fsspec, or an own one whose cause is one of these
@@ -171,6 +178,26 @@ def _package() -> Any:
     except ImportError:
         raise ConfigError([MISSING]) from None
     return datasets
+
+
+def _refuse_other(file: Path) -> None:
+    """Refuse a parquet file that is none, by its first bytes."""
+    with regular(file).open("rb") as opened:
+        form = form_of(opened.read(HEAD))
+    if form is not None:
+        raise DataError(f"{file}: {form}; allowed: a parquet file")
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Silence `datasets`, which logs what the raised error says as well."""
+    log = logging.getLogger("datasets")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _converted(datasets: Any, files: Sequence[Path]) -> Any:

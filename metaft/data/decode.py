@@ -8,7 +8,7 @@ import struct
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,16 +22,22 @@ from torch import Tensor
 from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
+from metaft.forms import HEAD, form_of
 
-RULES = 2  # one more whenever `decode` makes other pixels of a file than it did
+RULES = 3  # one more whenever `decode` makes other pixels or marks of a file than it did
 CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 PLUGINS = {"pillow_heif": "register_heif_opener"}  # what opens more, where it is installed, and how it is switched on
 PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".avif": "a newer Pillow"}
-TRANSPARENT, TURNED, CONSTANT = "transparent", "turned", "of one colour"
+TRANSPARENT, TURNED, CONSTANT, FLAT = "transparent", "turned", "of one colour", "of one colour, or nearly"
+VALUES = "values"  # begins the mark of numbers of which 8 bits keep few
+LEVELS = 20  # of 256, of which a picture has fewer that is nearly of one colour
+FOURTH = 0.25  # of the range of a depth, below which all numbers of 14, 12 or 10 bits are
 SIXTEEN_BITS = frozenset({"PNG", "PPM"})  # whose pictures of Pillow's mode I have no more
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
+WHITE_IS_ZERO, SIGNED = 0, 2  # their values
 UPRIGHT = 1  # the EXIF orientation of a picture that is stored as it is to be seen
 Transpose = Image.Transpose
 BACK = {  # from how a picture is to be seen to how it is stored, by the other orientations
@@ -62,7 +68,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels, uint8 [3, S, S], and what is remarkable about them: TRANSPARENT, TURNED, CONSTANT."""
+    """Pixels, uint8 [3, S, S], and what is remarkable: TRANSPARENT, TURNED, CONSTANT, FLAT, or text after VALUES."""
 
     pixels: Tensor
     marks: frozenset[str]
@@ -132,16 +138,48 @@ def decode(stored: Stored, reading: Reading) -> Picture:
     try:
         with Image.open(to_open(stored), formats=formats()) as image:
             if image.mode == "I" and image.format not in SIXTEEN_BITS:
-                raise ValueError("integers of 32 bits; allowed: 8 or 16 bits, or floats from 0 to 1")
+                allowed = "8 or 16 bits without a sign, or floats from 0 to 1"
+                raise ValueError(f"{_integers(image)}; allowed: {allowed}")
             upright, marks = _turned(image, reading.exif_rotation)
-            plain, more = opaque(upright, reading.ground)
+            plain, more = opaque(upright, reading.ground, negative=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO)
             pixels: Tensor = reading.view.transform(plain)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
         allowed = "a picture, or data.on_unreadable=skip"
-        raise DataError(f"{stored}: unreadable image ({why(error)}); allowed: {allowed}") from error
-    flat = pixels.flatten(1)
-    constant = bool((flat.amin(1) == flat.amax(1)).all())
-    return Picture(pixels, marks | more | (frozenset({CONSTANT}) if constant else frozenset()))
+        raise DataError(f"{stored}: unreadable image ({_reason(stored, error)}); allowed: {allowed}") from error
+    return Picture(pixels, marks | more | _flat(pixels, more))
+
+
+def _reason(stored: Stored, error: Exception) -> str:
+    """Why a picture cannot be read: what it is instead, where its first bytes tell, or what its decoder said."""
+    if not isinstance(error, UnidentifiedImageError):
+        return why(error)
+    with suppress(OSError):
+        opened = to_open(stored)
+        with opened.open("rb") if isinstance(opened, Path) else opened as file:
+            if form := form_of(file.read(HEAD)):
+                return str(form)
+    return "in no form that Pillow knows"
+
+
+def _flat(pixels: Tensor, marks: frozenset[str]) -> frozenset[str]:
+    """CONSTANT or FLAT, if pixels are."""
+    channels = pixels.flatten(1).int()
+    levels = int((channels.amax(1) - channels.amin(1)).max())
+    if levels == 0:
+        return frozenset({CONSTANT})
+    return frozenset({FLAT}) if levels < LEVELS or any(m.startswith(VALUES) for m in marks) else frozenset()
+
+
+def _tag(image: Image.Image, number: int) -> object:
+    """A tag of a TIFF, the first of its numbers; None: it has none."""
+    found = image.tag_v2.get(number) if isinstance(image, TiffImageFile) else None
+    return found[0] if isinstance(found, tuple) and found else found
+
+
+def _integers(image: Image.Image) -> str:
+    """What a picture of integers has that are not of 8 or 16 bits without a sign."""
+    sign = "signed " if _tag(image, SAMPLE_FORMAT) == SIGNED else ""
+    return f"{sign}integers of {_tag(image, BITS) or 32} bits"
 
 
 @contextmanager
@@ -174,10 +212,14 @@ def _turned(image: Image.Image, apply: bool) -> tuple[Image.Image, frozenset[str
     return (ImageOps.exif_transpose(image) if apply else image), frozenset({TURNED})
 
 
-def opaque(image: Image.Image, ground: str) -> tuple[Image.Image, frozenset[str]]:
-    """The picture in 8-bit colours without transparency; marked where some of it was transparent."""
+def opaque(image: Image.Image, ground: str, *, negative: bool = False) -> tuple[Image.Image, frozenset[str]]:
+    """The picture in 8-bit colours without transparency; marked where some of it was transparent, or much is lost.
+
+    Args:
+        negative: of more than 8 bits a channel, 0 is white.
+    """
     if image.mode == "F" or image.mode.startswith("I"):
-        return _in_8_bits(image), frozenset()
+        return _in_8_bits(image, negative)
     if not image.has_transparency_data:
         return image, frozenset()
     layer = image.convert("RGBA")
@@ -187,8 +229,8 @@ def opaque(image: Image.Image, ground: str) -> tuple[Image.Image, frozenset[str]
     return Image.alpha_composite(under, layer).convert("RGB"), frozenset({TRANSPARENT})
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
-    """A picture of 16-bit integers, or of floats in [0, 1], in 8 bits.
+def _in_8_bits(image: Image.Image, negative: bool) -> tuple[Image.Image, frozenset[str]]:
+    """A picture of 16-bit integers, or of floats in [0, 1], in 8 bits; marked where they use little of their range.
 
     Raises:
         ValueError: the numbers are of another range.
@@ -201,4 +243,6 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
         top, factor, allowed = 65535, 1 / 257, "integers from 0 to 65535"
     if not (low >= 0 and high <= top):
         raise ValueError(f"values from {low:g} to {high:g}; allowed: {allowed}")
-    return Image.fromarray(np.rint(values * factor).astype(np.uint8), "L")
+    few = low < high < FOURTH * top
+    marks = frozenset({f"{VALUES} {low:g} to {high:g} of {top:g}"} if few else ())
+    return Image.fromarray(np.rint((top - values if negative else values) * factor).astype(np.uint8), "L"), marks

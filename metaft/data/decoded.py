@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from math import inf
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from metaft.data.decode import Reading
+from metaft.data.decode import Reading, decode
 from metaft.data.decoding import Checked, decode_all
 from metaft.data.room import bytes_of, taken
 from metaft.data.store import checked, look_up, mapped, missing
@@ -20,10 +22,11 @@ from metaft.data.stored import Stored
 from metaft.data.types import ImageSource, PixelArray
 from metaft.errors import DataError
 from metaft.files import cache_folder, nearest_existing, unwritable
-from metaft.progress import note
+from metaft.progress import note, warn_once
 
 MEMORY = 2 * 2**30  # bytes of pixels kept in memory, of all splits together, where they do not go on disk
 FEW = 2**26  # bytes of pixels that each process decodes for itself, which takes seconds
+OTHERS = 10  # files of its class that are tried in place of one
 SPARE = 0.8  # the share of a disk's free room that pictures may take
 
 Source = Callable[[Sequence[int]], ImageSource]  # of the numbers of the files that are kept
@@ -39,22 +42,43 @@ class Decoded(PixelArray):
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images decoded when asked for."""
+    """Images decoded when asked for.
+
+    Args:
+        labels: of each file, where another of its class is to stand in for one that cannot be read any more.
+    """
 
     files: tuple[Stored, ...]
     reading: Reading
+    labels: tuple[int, ...] | None = None
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """uint8 [B, 3, S, S], several decoded at a time.
 
         Raises:
-            DataError: one of the files cannot be read, and which.
+            DataError: one of the files cannot be read, and which, and none stands in for it.
         """
         pixels = _empty(len(indices), self.reading)
         done = decode_all([self.files[i] for i in indices], self.reading, pixels.__setitem__, what=None)
-        for fault in done.faults.values():
-            raise DataError(fault)
+        for place, fault in done.faults.items():
+            if self.labels is None:
+                raise DataError(fault)
+            pixels[place] = self._another(indices[place], self.labels, fault.partition("; allowed: ")[0])
         return pixels
+
+    def _another(self, number: int, labels: Sequence[int], fault: str) -> Tensor:
+        """The pixels of the next file of a class, in place of one that was read once; with a warning.
+
+        Raises:
+            DataError: some of these cannot be read either, as where a disk is gone.
+        """
+        order = (n % len(labels) for n in range(number + 1, number + len(labels)))
+        for other in islice((n for n in order if labels[n] == labels[number]), OTHERS):
+            with suppress(DataError):
+                pixels = decode(self.files[other], self.reading).pixels
+                warn_once(f"skipped: {fault}; {self.files[other]} stands in for it")
+                return pixels
+        raise DataError(f"{fault}, nor can others of its class; allowed: files that can be read until the end")
 
 
 def keeping(files: Sequence[Stored], reading: Reading, limit: float, others: int = 0) -> Keeping:

@@ -12,7 +12,7 @@ import torch
 
 from metaft.config.schema import DataConfig
 from metaft.data.ahead import processes
-from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, is_picture, kind, suffixes
+from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, VALUES, Reading, is_picture, kind, suffixes
 from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
 from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
@@ -21,11 +21,12 @@ from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
-from metaft.errors import DataError, on_a_line
+from metaft.errors import DataError, few, on_a_line
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
 COPY = re.compile(r"(~|^#.*#|\.(bak|old|orig|part|partial|crdownload|download|tmp|swp))$")
+WIDEN = "12 bits, say, are to be multiplied by 16 before they are written"
 SHOWN = 10  # files that cannot be read, each in a line of its own
 
 
@@ -185,12 +186,14 @@ def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
     _report(listed, checked, opening.reading)
     domains, groups = _named(listed.domains, rows), _named(listed.groups, rows)
     images = source(rows)
+    if isinstance(images, ImageFiles) and opening.skip:
+        images = replace(images, labels=tuple(labels))
     readers = processes(opening.workers) if isinstance(images, ImageFiles) else 0
     return Split(listed.name, images, torch.tensor(labels), opening.reading.view, domains, groups, readers=readers)
 
 
 def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
-    """Refuse files that cannot be read, or where they are skipped say which; say which are of one colour."""
+    """Refuse files that cannot be read, or where they are skipped say which; say which are of one colour, or nearly."""
     faults, count = list(checked.faults.values()), len(listed.files)
     if faults and not skip:
         raise DataError(f"{listed.name}: {len(faults)} of {count} images unreadable; the first: {faults[0]}")
@@ -198,9 +201,12 @@ def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
         warn(f"skipped: {fault}")
     if len(faults) > SHOWN:
         warn(f"skipped: {len(faults) - SHOWN} more of {listed.name}")
-    constant = [listed.files[number] for number, marks in checked.marks.items() if CONSTANT in marks]
-    if constant:
-        warn(f"{listed.name}: {len(constant)} of {count} pictures are of one colour, the first: {constant[0]}")
+    flat = {number: marks for number, marks in checked.marks.items() if CONSTANT in marks or FLAT in marks}
+    if flat:
+        what = FLAT if any(FLAT in marks for marks in flat.values()) else CONSTANT
+        first = min(flat, key=lambda number: (CONSTANT in flat[number], number))  # says most
+        values = next((f" ({mark}: {WIDEN})" for mark in flat[first] if mark.startswith(VALUES)), "")
+        warn(f"{listed.name}: {len(flat)} of {count} pictures are {what}, the first: {listed.files[first]}{values}")
 
 
 def _named(names: Sequence[str | None] | None, kept: Sequence[int]) -> Domains | None:
@@ -224,4 +230,4 @@ def _report(listed: Listed, checked: Checked, reading: Reading) -> None:
 
 
 def _counted(counts: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counts if count)
+    return few([f"{count} {what}" for what, count in counts if count])

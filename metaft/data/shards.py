@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from metaft.data.decode import suffixes
 from metaft.data.stored import version_of
 from metaft.data.tree import HIDDEN, is_hidden
-from metaft.errors import DataError
+from metaft.errors import DataError, few
+from metaft.forms import form_of
 from metaft.texts import whole
 
 # What is no archive that members can be read from at their places, by how it begins.
@@ -101,7 +102,7 @@ def samples(path: Path, json_keys: Sequence[str], group_key: str | None = None) 
         group = "" if group_key is None else _group(parts, group_key)
         found.append(Sample(parts[PICTURE], label, group))
     if not found:
-        others = ", ".join(f"{count} {what}" for what, count in sorted(left_out.items())) or "nothing at all"
+        others = few([f"{count} {what}" for what, count in sorted(left_out.items())]) or "nothing at all"
         raise DataError(f"{path}: no pictures, but {others}; allowed: members KEY.jpg and KEY.cls, or others alike")
     return found, +left_out
 
@@ -150,6 +151,8 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
             for magic, what in NO_TAR.items():
                 if start.startswith(magic):
                     raise DataError(f"{path}: {what}; allowed: a plain tar archive")
+            if start and (form := form_of(start)):
+                raise DataError(f"{path}: {form}; allowed: a plain tar archive")
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 infos = archive.getmembers()
                 file.seek(archive.offset)

@@ -24,6 +24,12 @@ def _whole(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
+def _square(image: Image.Image) -> Tensor:
+    """The middle of a picture, uint8 [3, SIDE, SIDE]."""
+    return torch.from_numpy(np.array(ImageOps.fit(image.convert("RGB"), (SIDE, SIDE)))).permute(2, 0, 1)
+
+
+SQUARE = ImageView(SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _square)  # no ground, so that one of one colour stays so
 WHOLE = ImageView(SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _whole)  # nothing cut off, no colour changed
 
 

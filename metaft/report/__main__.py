@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaft.config.paths import place
+from metaft.errors import ConfigError, Fault
 from metaft.files import refuse_unwritable
+from metaft.forms import HEAD, is_page
 from metaft.progress import tell
 from metaft.report.tables import methods_table
 from metaft.report.write import runs_in, write_page
@@ -39,9 +41,23 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     return parser
 
 
+def _refuse_unusable(out: Path, folders: Sequence[Path]) -> None:
+    """Refuse a page that cannot be written, or that would replace what a run has left.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    refuse_unwritable(out)
+    if not out.exists() or not any(out.resolve().is_relative_to(folder.resolve()) for folder in folders):
+        return
+    with out.open("rb") as file:
+        if not is_page(file.read(HEAD)):
+            raise ConfigError([Fault("--out", f"{out}, a file of the run", "a new file, or a page")])
+
+
 def _compared(folders: Sequence[Path], out: Path) -> int:
     """Print and write what is known of runs now."""
-    refuse_unwritable(out)
+    _refuse_unusable(out, folders)
     runs = runs_in(folders)
     for run in runs:
         standing = "".join(f"{name}: {text}\n" for name, text in run.standing.items() if name != "run")
@@ -54,7 +70,7 @@ def _compared(folders: Sequence[Path], out: Path) -> int:
 
 def _followed(folders: Sequence[Path], out: Path) -> int:
     """Write the page anew until all runs have ended, and then as of any that have."""
-    refuse_unwritable(out)
+    _refuse_unusable(out, folders)
     runs = runs_in(folders)
     tell(f"{out} is written every {EVERY:g} s until the end")
     while any(run.standing for run in runs) or any(map(awaits_runs, folders)):

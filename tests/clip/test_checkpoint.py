@@ -122,3 +122,22 @@ def test_an_index_that_names_itself(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps({"weight_map": {"a": "index.json"}}))
     with pytest.raises(CheckpointError, match=r"index\.json"):
         read(tmp_path / "index.json")
+
+
+def test_a_path_that_is_no_utf8(tmp_path):
+    """Which safetensors does not open."""
+    path = tmp_path / os.fsdecode(b"na\xefve.safetensors")
+    try:
+        path.write_bytes(save(STATE, {"step": "1"}))
+    except OSError:
+        pytest.skip("no such names here")
+    found = read(path)
+    assert torch.equal(found.tensors["a"], STATE["a"])
+    assert found.settings == {"step": "1"}
+
+
+def test_a_joblib_file_is_no_half_download(tmp_path):
+    joblib = pytest.importorskip("joblib")
+    joblib.dump({name: t.numpy() for name, t in STATE.items()}, tmp_path / "c.pt")
+    with pytest.raises(CheckpointError, match="it is a joblib file, of numpy arrays"):
+        read(tmp_path / "c.pt")

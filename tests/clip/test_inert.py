@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import io
 import os
 import pickle
 import zipfile
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from metaft.clip.checkpoint import read
+from metaft.clip.contents import contents_of
 from metaft.clip.inert import Inert, load
 from metaft.errors import CheckpointError
 
@@ -83,6 +86,29 @@ def test_unknown_objects_keep_their_state_and_items():
         assert isinstance(found["b"], Inert)
         assert found["b"].state == {"x": 2}
         assert found["b"].origin in ("builtins.Exception", "exceptions.Exception")  # the second in protocol 2
+
+
+class State(NamedTuple):
+    step: int
+    params: dict
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_what_objects_are_made_of_is_kept(protocol):
+    """As by named tuples, and by what holds a module as an argument; no step of theirs is a tensor."""
+    weights = {"a": torch.ones(2)}
+    made = {"state": State(3, weights), "call": Call(collections.ChainMap, weights, {}), "other": Exception("why")}
+    found = load(io.BytesIO(pickle.dumps(made, protocol=protocol)))
+    assert found["state"].state.keys() == {"1"}
+    assert found["other"].state == {}
+    assert contents_of(found).tensors.keys() == {"state.1.a", "call.0.a"}
+
+
+def test_a_compiled_module_that_was_saved_whole(tmp_path):
+    model = torch.nn.Linear(2, 3)
+    torch.save({"model": torch.compile(model), "epoch": 3}, tmp_path / "c.pt")
+    found = read(tmp_path / "c.pt").tensors
+    assert {name: t.shape for name, t in found.items()} == {"model.0.weight": (3, 2), "model.0.bias": (3,)}
 
 
 def test_scripted_code_is_not_compiled(tmp_path):

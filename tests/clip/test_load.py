@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from metaft.clip import load as loading
 from metaft.clip.classifier import grouped, trainable, zero_shot
 from metaft.clip.embedded import checkpoint
-from metaft.clip.load import RANDOM, load
+from metaft.clip.load import RANDOM, image_view, load
 from metaft.clip.names import TOY
 from metaft.data.types import Classes
 from metaft.errors import CheckpointError
@@ -79,3 +82,18 @@ def test_random_weights_are_the_same_in_every_process():
         assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert not torch.equal(found[0]["visual.proj"], load(TOY, None).model.visual.proj)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(1, 1000), (3, 500), (901, 17), (40, 900), (16, 800), (60, 61)])
+def test_of_a_long_picture_the_middle_alone_is_made(monkeypatch, size, interpolation):
+    """Bit for bit what resizing all of it and cropping gives."""
+    pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+    colours = {"mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3, "fill_color": 0}
+    view = image_view({"size": (16, 16), **colours, "interpolation": interpolation, "resize_mode": "shortest"})
+    for image in (Image.fromarray(pixels), Image.fromarray(pixels.swapaxes(0, 1).copy())):
+        whole = view.transform(image)
+        with monkeypatch.context() as patched:
+            patched.setattr(loading, "LARGE", 0)
+            assert torch.equal(view.transform(image), whole)
+    assert view.transform(Image.new("RGB", (1, 10_000_000), "red")).unique().tolist() == [0, 255]

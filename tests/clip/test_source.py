@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -13,6 +15,7 @@ from metaft.clip import hub
 from metaft.clip.embedded import checkpoint
 from metaft.clip.load import RANDOM, load
 from metaft.clip.names import TOY
+from metaft.clip.source import weights_file
 from metaft.errors import CheckpointError
 
 
@@ -35,6 +38,16 @@ def test_a_folder_a_file_beside_its_configuration_and_random_weights(folder):
     assert torch.equal(load(name, str(folder / "mine.pt")).model.visual.proj, ones["visual.proj"])
     drawn = load(name, RANDOM).model.visual.proj
     assert not torch.equal(drawn, found.model.visual.proj)
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered(monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    words = r"model\.pretrained: '/closed/c\.pt': Permission denied; allowed: a file in a folder that may be entered"
+    with pytest.raises(CheckpointError, match=words):
+        weights_file(TOY, "/closed/c.pt")
 
 
 def test_faults_of_a_folder(folder, tmp_path):

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaft.data import objects
+from metaft.data import decoded, objects
 from metaft.data.ahead import ahead, processes
 from metaft.data.decoded import ImageFiles
 from metaft.errors import DataError
+from metaft.progress import heard
 from metaft.training.batches import TrainBatches
 from tests.data.suites import VIEW as SQUARE
 from tests.data.test_folder import load
@@ -164,3 +165,26 @@ def test_own_datasets_beyond_memory(monkeypatch, workers):
     drawn = TrainBatches(splits.id_train, None, None, "cpu").drawn(3, 4, torch.Generator())
     for (indices, _), batch in zip(drawn.draws, drawn.following(0), strict=True):
         assert torch.equal(batch.images, splits.id_train.batch(indices).images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_where_it_may_be_skipped_another_of_its_class_stands_in(picture_tree, tmp_path, monkeypatch, capsys, workers):
+    """Told once, by this process, whoever found it."""
+    monkeypatch.setattr(decoded, "MEMORY", 0)
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    dark = picture_tree / "id_train/dark_square"
+    bad, there = (next(path for path in dark.iterdir() if (path.stem == stem)) for stem in ("3", "4"))
+    splits = load(picture_tree, on_unreadable="skip", cache_gib=0, workers=workers)
+    whole = batches(splits, 0)
+    bad.write_bytes(b"no picture")
+    with heard() as warned:
+        found = [*batches(splits, 0), *batches(splits, 0)]
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warned == [said.removeprefix("warning: ")]
+    assert said.startswith(f"warning: skipped: {bad}: unreadable image (")
+    assert said.endswith(f"); {there} stands in for it")
+    assert [b.labels.tolist() for b in found] == [b.labels.tolist() for b in [*whole, *whole]]
+    for path in dark.iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="nor can others of its class; allowed: files that can be read until the end"):
+        batches(splits, 0)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, features
 
 from metaft.clip.load import image_view
-from metaft.data.decode import CONSTANT, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
+from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
 from metaft.errors import DataError
 
 PREPROCESS = {"size": (16, 16), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -55,11 +55,51 @@ def test_depths_become_8_bits(tmp_path, name, top, dtype):
         (RAMP.astype(np.float32) - 0.5, "values from -0.5 to 0.5"),
         (np.full((16, 16), np.nan, np.float32), "values from nan to nan"),
         ((RAMP * 1e6).astype(np.int32), "integers of 32 bits"),
+        (
+            (RAMP * 1e4).astype(np.int16),
+            r"\(signed integers of 16 bits; allowed: 8 or 16 bits without a sign, or floats",
+        ),
     ],
 )
 def test_numbers_of_another_range_are_refused(tmp_path, array, words):
     with pytest.raises(DataError, match=words):
-        decode(saved(tmp_path / "a.tif", array), READING)
+        decode(
+            tiff(tmp_path / "a.tif", array) if array.dtype == np.int16 else saved(tmp_path / "a.tif", array), READING
+        )
+
+
+def tiff(path: Path, array: np.ndarray, photometric: int = 1) -> Path:
+    """A TIFF as Pillow does not write it: of signed integers, or of numbers of which 0 is white."""
+    form = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
+    (height, width), bits, data = array.shape, array.dtype.itemsize * 8, array.tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in {**tags, 339: form}.items())
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    path.write_bytes(head + data + struct.pack("<H", len(tags) + 1) + entries + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+def test_white_may_be_zero(tmp_path, dtype, top):
+    array = (np.rint(RAMP * 255) * (top / 255)).astype(dtype)
+    found = [decode(tiff(tmp_path / f"{kind}.tif", array, kind), READING).pixels for kind in (1, 0)]
+    assert torch.equal(found[0][0], EXPECTED)
+    assert torch.equal(found[1][0], 255 - EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype", "marks"),
+    [
+        (4095, np.uint16, {FLAT, "values 0 to 4095 of 65535"}),
+        (16383, np.uint16, {FLAT, "values 0 to 16383 of 65535"}),
+        (0.003, np.float32, {FLAT, "values 0 to 0.003 of 1"}),
+        (15, np.uint8, {FLAT}),
+        (30, np.uint8, set()),
+        (40000, np.uint16, set()),
+    ],
+)
+def test_a_picture_of_fewer_bits_than_its_file_is_marked(tmp_path, top, dtype, marks):
+    assert decode(saved(tmp_path / "a.tif", (RAMP * top).astype(dtype)), READING).marks == marks
 
 
 @pytest.mark.parametrize(("ground", "level"), [("white", 255), ("black", 0), ("#ff0000", None)])

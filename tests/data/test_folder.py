@@ -306,6 +306,27 @@ def test_other_names_of_pictures_are_as_they_were(picture_tree, name):
     assert len(load(picture_tree).id_train) == 21
 
 
+def test_of_many_suffixes_a_few_are_told(picture_tree, capsys):
+    for number in range(30):
+        (picture_tree / f"id_train/dark_square/depth.{number:06d}").write_bytes(b"\0\1")
+    load(picture_tree)
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("id_train")]
+    assert said.startswith("id_train: 20 pictures; left out: 1 .000000, 1 .000001, ")
+    assert said.endswith(", 1 .000007, ...")
+
+
+def test_pictures_of_12_bits_in_16_are_told_of(picture_tree, capsys):
+    there, ramp = picture_tree / "id_val/light_square", np.linspace(0, 4095, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(there / "a.png")
+    for name in ("b.tif", "c.tif"):
+        Image.fromarray(ramp).save(there / name)
+    load(picture_tree)
+    told = [line for line in capsys.readouterr().err.splitlines() if "of one colour" in line]
+    widen = "12 bits, say, are to be multiplied by 16 before they are written"
+    said = f"{there / 'b.tif'} (values 0 to 4095 of 65535: {widen})"
+    assert told == [f"warning: id_val: 3 of 23 pictures are of one colour, or nearly, the first: {said}"]
+
+
 def test_a_class_of_other_files_alone_is_empty(picture_tree):
     for image in (picture_tree / "id_val/dark_square").iterdir():
         image.rename(image.with_suffix(".dcm"))

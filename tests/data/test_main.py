@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,23 @@ def test_exit_codes(tmp_path, capsys):
     assert "--out: file/sheet.png: " in said(capsys, "cifar10", "--root", ".", "--out", "file/sheet.png", code=3)
     (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
     assert "no test_batch there" in said(capsys, "cifar10", "--root", ".", code=3)
+
+
+def test_what_a_run_refuses_is_refused_whatever_is_drawn(picture_tree, capsys):
+    words, train = ["folder", "--root", "pictures"], picture_tree / "id_train/dark_square"
+    for name in ("contact_sheet.png", "nowhere"):
+        assert not (Path.cwd() / name).exists()
+    assert "--out: ., a folder" in said(capsys, *words, "--out", ".", code=2)
+    shutil.copy(train / "0.png", picture_tree / "ood_val/dark_square/copy.png")
+    assert "1 picture of ood_val too, the first: " in said(capsys, *words, code=3)
+    (train / "3.png").write_bytes((train / "3.png").read_bytes()[:60])
+    for seed in "0123":
+        assert "id_train: 1 of 20 images unreadable" in said(capsys, *words, "--seed", seed, code=3)
+    (picture_tree / "ood_val/dark_square/copy.png").unlink()
+    assert main([*words, "on_unreadable=skip"]) == 0
+    out, err = capsys.readouterr()
+    assert "id_train      |     19 |" in out
+    assert err.count("id_train: 19 pictures") == err.count("warning: skipped: ") == 1
 
 
 def test_nothing_but_a_name_is_needed(capsys):

@@ -50,6 +50,17 @@ def test_a_run_of_before_is_written(tmp_path):
     assert '<th scope="col">ood_val</th>' not in html
 
 
+def test_no_page_replaces_what_a_run_has_left(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "results.json").write_text(json.dumps(DOCUMENT))
+    assert main([str(run), "--out", str(run / ".." / "run" / "results.json")]) == 2
+    assert "results.json, a file of the run; allowed: a new file, or a page" in capsys.readouterr().err
+    assert json.loads((run / "results.json").read_text()) == DOCUMENT
+    for _ in range(2):
+        assert main([str(run), "--out", str(run / "mine.htm")]) == 0
+
+
 def test_runs_are_compared(tmp_path, capsys):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaft.data.stored import version_of
-from metaft.errors import DataError
+from metaft.errors import DataError, first_line
+from metaft.forms import ARRAYS, HEAD, form_of
 from metaft.texts import regular
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -103,8 +105,16 @@ def contents(name: str, path: Path, read: Callable[[Path], Any]) -> Any:
     except DataError:
         raise
     except Exception as error:  # readers of damaged files raise anything
-        reason = str(error) or type(error).__name__
+        reason = _instead(path) or first_line(error)
         raise DataError(f"{name}: {path}: cannot be read ({reason}); allowed: the file as it is given away") from error
+
+
+def _instead(path: Path) -> str:
+    """What a file is by its first bytes, but for an array or a container of arrays; empty: it is not known."""
+    with suppress(OSError), path.open("rb") as file:
+        form = form_of(file.read(HEAD))
+        return "" if form is None or form.what in ARRAYS else str(form)
+    return ""
 
 
 def npy(path: Path) -> Any:

@@ -1,0 +1,61 @@
+"""What a file is instead of what it should be, told by its first bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+HEAD = 512  # bytes that tell the form
+PACKED = "unpack it first"
+ARRAYS = ("a numpy array", "an HDF5 file, as of Keras")
+MAGIC = (
+    (b"\x1f\x8b", "compressed by gzip", PACKED),
+    (b"BZh", "compressed by bzip2", PACKED),
+    (b"\xfd7zXZ\x00", "compressed by xz", PACKED),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", PACKED),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", PACKED),
+    (b"Rar!", "a RAR archive", PACKED),
+    (b"\x93NUMPY", ARRAYS[0], ""),
+    (b"\x89HDF", ARRAYS[1], ""),
+    (b"GGUF", "a GGUF file", ""),
+    (b"\x89PNG", "a PNG picture", ""),
+    (b"\xff\xd8\xff", "a JPEG picture", ""),
+    (b"%PDF", "a PDF document", ""),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "run `git lfs pull`"),
+)
+PAGE = re.compile(rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)")
+BRANDS = {  # of pictures in the container of MP4, at bytes 8 to 12
+    **dict.fromkeys([b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"], ("HEIC", "pillow-heif")),
+    **dict.fromkeys([b"avif", b"avis"], ("AVIF", "a newer Pillow")),
+}
+
+
+class Form(NamedTuple):
+    """The form of a file, and what to do about it; empty: nothing is known."""
+
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.remedy}" if self.remedy else self.what
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is an HTML page."""
+    return PAGE.match(head) is not None
+
+
+def form_of(head: bytes) -> Form | None:
+    """The form of a file that begins with these bytes; None: none of those that are known.
+
+    >>> form_of(b"version https://git-lfs.github.com/spec/v1").remedy
+    'run `git lfs pull`'
+    """
+    if not head:
+        return Form("an empty file (0 bytes)", "fetch it again")
+    if is_page(head):
+        return Form("an HTML page", "fetch the file itself, not the page about it")
+    if head[4:8] == b"ftyp" and head[8:12] in BRANDS:
+        name, opener = BRANDS[head[8:12]]
+        return Form(f"{'an' if name[0] == 'A' else 'a'} {name} picture", f"{opener} opens them")
+    return next((Form(what, remedy) for magic, what, remedy in MAGIC if head.startswith(magic)), None)
