@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean
+
+from scipy.stats import spearmanr
 
 from metaft.clip.names import TOY
 from metaft.report.tables import markdown
@@ -36,6 +40,18 @@ def seeds() -> str:
 def methods_of(by_model: dict[str, dict[str, list[Row]]]) -> list[str]:
     """The methods of any model, zero_shot first."""
     return list(dict.fromkeys(method for methods in by_model.values() for method in methods))
+
+
+def orders(suite: str) -> str:
+    """Spearman's rank correlation of methods' OOD accuracies between each model and the next larger one."""
+    models = list(measured(suite).values())
+    return " and ".join(f"{_alike(smaller, larger):.2f}" for smaller, larger in pairwise(models))
+
+
+def _alike(smaller: dict[str, list[Row]], larger: dict[str, list[Row]]) -> float:
+    common = [method for method in smaller if method in larger]
+    means = [[fmean(map(ood, of[method])) for method in common] for of in (smaller, larger)]
+    return float(spearmanr(*means).statistic)
 
 
 def compared(suite: str) -> str:
