@@ -46,9 +46,9 @@ class Table:
         datasets = _package()
         saved, of_pictures = (place / STATE).is_file(), _has_metadata(place)
         files = [] if saved or of_pictures else _parquet_files(place)
-        for file in files:
-            _refuse_other(file)
         try:
+            for file in files:
+                _refuse_other(file)
             with _quiet_log():
                 if saved:
                     rows = datasets.load_from_disk(str(place), keep_in_memory=False)

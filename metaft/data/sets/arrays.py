@@ -111,7 +111,7 @@ def contents(name: str, path: Path, read: Callable[[Path], Any]) -> Any:
 
 def _instead(path: Path) -> str:
     """What a file is by its first bytes, but for an array or a container of arrays; empty: it is not known."""
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), regular(path).open("rb") as file:
         form = form_of(file.read(HEAD))
         return "" if form is None or form.what in ARRAYS else str(form)
     return ""
