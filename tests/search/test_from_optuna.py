@@ -37,6 +37,7 @@ OPTUNAS = {
     gp: lambda seed: GPSampler(seed=seed),
 }
 each_sampler = pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+quick_sampler = pytest.mark.parametrize("make", by_default((tpe, Sobol), MADE.values()), ids=MADE)
 each_learner = pytest.mark.parametrize("make", OPTUNAS, ids=["tpe", "gp"])
 quick_learner = pytest.mark.parametrize("make", by_default((tpe,), OPTUNAS), ids=["tpe", "gp"])
 SPACE = Space(  # every kind of dimension
@@ -54,7 +55,7 @@ def test_the_modes_are_these():
     assert {name: kind.make.target for name, kind in SAMPLERS.items() if kind.package == "optuna"} == MADE
 
 
-@each_learner
+@quick_learner
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # of the sampler made here
 def test_proposals_are_optunas(make):
     """On a sphere, against one study of Optuna's own whose sampler is made anew for each trial, some under way."""
@@ -98,7 +99,7 @@ def some(history: History, count: int) -> History:
     return history
 
 
-@each_sampler
+@quick_sampler
 def test_a_proposal_is_a_function_of_history_seed_and_number(make, capfd):
     """Whatever else was asked before; with nothing said, and no draw of torch's own or of NumPy's."""
     long, short = some(History.empty(SPACE), STARTUP + 4), some(History.empty(SPACE), STARTUP + 3)
@@ -128,6 +129,7 @@ def test_a_search_goes_on_from_any_line_to_the_same_end(make, trials, tmp_path):
         assert (result.params, result.value, journal.records) == (expected.params, expected.value, whole.records)
 
 
+@pytest.mark.full
 def test_sobol_points_are_the_same_on_any_number_of_workers():
     here, there = Journal(), Journal()
     BlackBoxSolver(Sobol).solve(Bowl(), Budget(trials=7), here)
@@ -156,7 +158,7 @@ def test_what_is_told_of_trials_without_a_value():
     assert values(History.empty(space).begun({"x": 0.5}).told(0, Failed("no luck"))).tolist() == [0.0]
 
 
-@each_learner
+@quick_learner
 def test_failures_are_avoided(make):
     """The best points lie at the edge of what fails; a sampler that is not shown failures goes on beyond it."""
 
