@@ -90,7 +90,7 @@ class HypergradConfig(DescentConfig, StorageConfig):
     damping: NotNegative = 0.0  # added to the Hessian's diagonal
     scale: Positive = 1.0  # of Neumann's series
     sides: Literal["auto", "both", "one"] = "both"  # of theta, on which `differences` takes gradients
-    spacing: float | None = Field(None, ge=limits.SMALL, le=limits.WIDEST)  # in |theta|; null: found once
+    spacing: float | None = Field(None, ge=limits.SMALL, le=limits.WIDEST)  # in lengths of theta; null: found
     check_every: CountOr0 = 0  # compare every n-th hypergradient with a slope by forward mode; 0: never
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
     share: Positive = 0.05  # the share of the fine-tune's cost that an online search may add
