@@ -3,21 +3,21 @@
     python benchmarks/hypergradient.py [--device cpu] [--models toy vit-128 vit-128x12] [--seeds 0 1 2]
         [--repeats 3] [--quick] [--out FILE]
 
-A row is one estimator with one storage on one inner loop: its seconds (median over repeats that alternate with the
-plain run), the median ratio to the plain run beside them (torch.optim.AdamW on the same loss and batches, its default
-attention), peak bytes beside the model, growth of the peak with one more inner step in units of P (the trained
-parameters' bytes), the largest T that a GPU's free memory would hold, and the error against float64 of the derivative
-in the unit cube. Runs repeat `--repeats` times, and short ones for 20 seconds; once where that is 1. All terms are
-active, at the recipe. Peers (shared/peers.py) have the same loop: `stock higher` with its own Adam, whose weight decay
-is part of the gradient; `torchopt`, which does not differentiate weight decay; `recomputed` (hypertorch's way); betty's
-estimates of the loss weights alone, at its defaults. `toy` is the embedded default with its digits: exact ways and
-differences at batch 32, 128 and 256, with and without hyperparameters for each group of parameters, all ways at batch
-64; `vit-128` (4 layers, 32 px), `vit-128x12` and the models of open_clip are random, on random images, with the first
-seed alone. What an estimate does not give counts as 0 in its error. The time with groups alternates with that of the
-same loop without.
+A row is one estimator with one storage on one inner loop: its seconds (median over repeats; all ways of a loop and the
+plain run take turns, as a shared host slows for minutes), the median ratio to the plain run of the same turn
+(torch.optim.AdamW on the same loss and batches, its default attention), peak bytes beside the model, growth of the peak
+with one more inner step in units of P (the trained parameters' bytes), the largest T that a GPU's free memory would
+hold, and the error against float64 of the derivative in the unit cube. Turns repeat `--repeats` times, and short ones
+for 20 seconds a way; once where that is 1. All terms are active, at the recipe. Peers (shared/peers.py) have the same
+loop: `stock higher` with its own Adam, whose weight decay is part of the gradient; `torchopt`, which does not
+differentiate weight decay; `recomputed` (hypertorch's way); betty's estimates of the loss weights alone, at its
+defaults. `toy` is the embedded default with its digits: exact ways and differences at batch 32, 128 and 256, with and
+without hyperparameters for each group of parameters, all ways at batch 64; `vit-128` (4 layers, 32 px), `vit-128x12`
+and the models of open_clip are random, on random images, with the first seed alone. What an estimate does not give
+counts as 0 in its error. With groups, the same loop without has its turns, too.
 `differences` takes the spacing that it finds once, which is not in its seconds; on random images, where no error is
 measured, that is 1e-3. Where the model is compiled, `first_seconds` are those of the first hypergradient, at 1e-3: the
-compiler's, where no row before has the same sizes. --quick: toy at batch 32, T = 2.
+compiler's, where no row before has the same sizes. --quick: toy at batch 32, T = 2, in some of these ways.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ from metaft.inner import ESTIMATORS, Differences, Estimator, Loop
 from metaft.inner.storage import GIB, SHARE, Plan, free_memory
 from metaft.search.problem.rollout import BilledStep
 
-SPELL = 20.0  # seconds that the repeats of a row take at least
+SPELL = 20.0  # seconds that the repeats of a cell take at least, for each of its ways
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def estimate(setting: Setting, way: Way, budget: float | None = None) -> Result:
     return made(replace(served(setting, way), footprint=footprint))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=32)
 def estimator(setting: Setting, way: Way, budget: float | None) -> Estimator:
     """The estimator of a way, with what a search measures once."""
     memory = None if budget is None else budget / GIB
@@ -154,54 +154,73 @@ def observed(cell: Cell, way: Way, seed: int, device: str, budget: float | None)
     return setting.in_cube(gradient), peak
 
 
-def row(
-    cell: Cell, way: Way, seed: int, device: str, repeats: int, exact: Tensor | None, apart: Executor
-) -> dict[str, Any]:
-    """One row; the growth of memory is that from half the steps.
+class Tried(NamedTuple):
+    """A way as it is timed, with the budget of an `auto`, and the seconds of its first call where that compiles."""
+
+    way: Way
+    budget: float | None
+    first: float | None
+
+    @classmethod
+    def of(cls, cell: Cell, setting: Setting, way: Way, device: str) -> Tried:
+        """A way after its first call, which is slow of anything."""
+        budget = None if way.share is None else _budget(setting, cell.T, way.share)
+        if cell.model != TOY:
+            way = replace(way, spacing=1e-3)
+        first = seconds(lambda: estimate(setting, replace(way, spacing=1e-3)), device) if way.compile else None
+        way = found(setting, way, budget)
+        estimate(setting, way, budget)
+        return cls(way, budget, first)
+
+
+def rows_of(
+    cell: Cell, ways: Sequence[Way], seed: int, device: str, repeats: int, exact: Tensor | None, apart: Executor
+) -> Iterator[dict[str, Any]]:
+    """A row for each way, all timed in turn; the growth of memory is that from half the steps.
 
     Memory is observed in a process apart: what the profiler leaves behind slows every later call.
     """
     setting = opened(cell, seed, device)
-    budget = None if way.share is None else _budget(setting, cell.T, way.share)
-    if cell.model != TOY:
-        way = replace(way, spacing=1e-3)
-    first = seconds(lambda: estimate(setting, replace(way, spacing=1e-3)), device) if way.compile else None
-    way = found(setting, way, budget)
-    calls = [setting.plain, lambda: estimate(setting, way, budget)]
-    calls[1]()  # the first call of anything is slow
-    if cell.grouped:
-        few = opened(replace(cell, grouped=False), seed, device)
-        calls.append(lambda: estimate(few, way, budget))
-    plain, taken, *rest = side_by_side(calls, repeats, device)
-    gradient, peak = apart.submit(observed, cell, way, seed, device, budget).result()
-    _, peak_of_half = apart.submit(observed, replace(cell, T=cell.T // 2), way, seed, device, budget).result()
-    bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
-    growth = (peak - peak_of_half) / (cell.T - cell.T // 2)
-    return {
-        **_key(cell, way, seed),
-        "params": setting.count,
-        "K": len(setting.graph),
-        "repeats": len(plain),
-        "seconds": round(median(taken), 3),
-        "plain_seconds": round(median(plain), 3),
-        "first_seconds": None if first is None else round(first, 1),
-        "ratio": ratio(taken, plain),
-        "ratio_to_K_11": ratio(taken, rest[0]) if rest else None,
-        "peak_bytes": peak,
-        "budget_bytes": budget,
-        "slope_P": round(growth / bytes_of_p, 2),
-        "largest_T": _largest(cell.T, peak, growth, device),
-        "rel_error": None if exact is None else float((gradient - exact).norm() / exact.norm()),
-        "cosine": None if exact is None else float(F.cosine_similarity(gradient, exact, dim=0)),
-    }
+    few = opened(replace(cell, grouped=False), seed, device) if cell.grouped else None
+    tried = [Tried.of(cell, setting, way, device) for way in ways]
+    calls = [partial(estimate, of, way, budget) for way, budget, _ in tried for of in (setting, few) if of is not None]
+    plain, *times = in_turn([setting.plain, *calls], repeats, SPELL * len(tried), device)
+    each = len(times) // len(tried)
+    for (way, budget, first), (taken, *rest) in zip(tried, batched(times, each), strict=True):
+        gradient, peak = apart.submit(observed, cell, way, seed, device, budget).result()
+        _, peak_of_half = apart.submit(observed, replace(cell, T=cell.T // 2), way, seed, device, budget).result()
+        bytes_of_p = setting.count * next(setting.classifier.parameters()).element_size()
+        growth = (peak - peak_of_half) / (cell.T - cell.T // 2)
+        yield {
+            **_key(cell, way, seed),
+            "params": setting.count,
+            "K": len(setting.graph),
+            "repeats": len(plain),
+            "seconds": round(median(taken), 3),
+            "plain_seconds": round(median(plain), 3),
+            "first_seconds": None if first is None else round(first, 1),
+            "ratio": ratio(taken, plain),
+            "ratio_to_K_11": ratio(taken, rest[0]) if rest else None,
+            "peak_bytes": peak,
+            "budget_bytes": budget,
+            "slope_P": round(growth / bytes_of_p, 2),
+            "largest_T": _largest(cell.T, peak, growth, device),
+            "rel_error": None if exact is None else float((gradient - exact).norm() / exact.norm()),
+            "cosine": None if exact is None else float(F.cosine_similarity(gradient, exact, dim=0)),
+        }
 
 
-def side_by_side(calls: list[Callable[[], object]], repeats: int, device: str) -> list[list[float]]:
-    """Seconds of each call, in turn: so many repeats, and more of short ones, until they have taken `SPELL`."""
+def in_turn(calls: Sequence[Callable[[], object]], repeats: int, least: float, device: str) -> list[list[float]]:
+    """Seconds of each call, one after the other: so many repeats, and more until all have taken so many seconds."""
     times: list[list[float]] = []
-    while len(times) < repeats or (repeats > 1 and sum(map(sum, times)) < SPELL):
+    while len(times) < repeats or (repeats > 1 and sum(map(sum, times)) < least):
         times.append([seconds(call, device) for call in calls])
     return [list(column) for column in zip(*times, strict=True)]
+
+
+def batched(items: Sequence[list[float]], size: int) -> Iterator[Sequence[list[float]]]:
+    """Items in groups of a size."""
+    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def ratio(of: list[float], to: list[float]) -> float:
@@ -230,7 +249,7 @@ def cells(args: Any) -> Iterator[tuple[Cell, int, tuple[Way, ...]]]:
     """What is measured: inner loops, seeds, ways."""
     first = args.seeds[0]
     if args.quick:
-        yield Cell(TOY, 32, 2), first, (*EXACT, *DIFFERENCES, *OF_PEERS)
+        yield Cell(TOY, 32, 2), first, (*EXACT[:1], *DIFFERENCES[:2], *OF_PEERS[:2])
         return
     for model in args.models:
         if model == TOY:
@@ -278,8 +297,9 @@ def measure(args: Namespace) -> None:
         for cell, seed, ways in cells(args):
             missing = [way for way in ways if _key(cell, way, seed) not in rows]
             exact = reference(cell, seed, args.device) if missing and cell.model == TOY and not args.quick else None
-            for way in missing:
-                rows.add(row(cell, way, seed, args.device, repeats, exact, apart))
+            if missing:
+                for row in rows_of(cell, missing, seed, args.device, repeats, exact, apart):
+                    rows.add(row)
 
 
 def main() -> None:
