@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
+
+from metaft.texts import regular
 
 HEAD = 512  # bytes that tell the form
 PACKED = "unpack it first"
@@ -59,3 +62,13 @@ def form_of(head: bytes) -> Form | None:
         name, opener = BRANDS[head[8:12]]
         return Form(f"{'an' if name[0] == 'A' else 'a'} {name} picture", f"{opener} opens them")
     return next((Form(what, remedy) for magic, what, remedy in MAGIC if head.startswith(magic)), None)
+
+
+def form_at(path: Path) -> Form | None:
+    """The form of a file, as of its first bytes.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with regular(path).open("rb") as file:
+        return form_of(file.read(HEAD))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -118,3 +119,14 @@ def heard() -> Iterator[list[str]]:
         yield _heard
     finally:
         _heard = before
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Silence packages that log what the errors that they raise say as well, such as open_clip and datasets."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -21,7 +21,7 @@ from metaft.inner.registry import EAGER, LINEAR_SOLVERS, refusals
 from metaft.metrics import BY_SET, METRICS
 from metaft.names import ALPHA, OOD_VAL, Name, source_name
 from metaft.objective.heads import AUTO, HEADS
-from metaft.objective.registry import TERMS
+from metaft.objective.registry import TERMS, comparing
 from metaft.search.executors.registry import EXECUTORS, SERIAL
 from metaft.search.registry import AUTO as BY_METRIC
 from metaft.search.registry import HYPERGRAD, OUTER_LOSSES, SAMPLERS
@@ -253,8 +253,8 @@ def _parts(cfg: Config) -> list[Fault]:
         for section, where in (("inner", cfg.inner), ("finetune", cfg.finetune))
         if where.accumulate > where.batch_size
     ]
-    weighed = {*cfg.objective.terms, *(name for name, value in cfg.objective.fixed.items() if value != 0)}
-    across = [name for name, term in TERMS.items() if term.across and name in weighed]
+    fixed = (name for name, value in cfg.objective.fixed.items() if value != 0)
+    across = comparing(dict.fromkeys((*cfg.objective.terms, *fixed)))
     if cfg.search.mode is not None and cfg.inner.accumulate > 1 and across:
         found = f"{cfg.inner.accumulate}, with {', '.join(across)}, which compares the images of a batch"
         faults.append(Fault("inner.accumulate", found, "1, or objective.terms without it"))

@@ -22,10 +22,11 @@ from metaft.clip import architecture
 from metaft.clip.embedded import resolve
 from metaft.clip.families import contrastive, preprocessing, refuse_unusable
 from metaft.clip.hub import offline_where_unreachable
-from metaft.clip.source import RANDOM, configuration, quiet_log, weights_file
+from metaft.clip.source import RANDOM, configuration, weights_file
 from metaft.clip.weights import Target, load_weights, non_finite
 from metaft.data.types import ImageView
 from metaft.errors import CheckpointError, first_line
+from metaft.progress import quiet_log
 
 LARGE = 2**24  # pixels of a picture between resizing and cropping
 FILTER = 4  # pixels on either side of one that resizing takes account of, at most

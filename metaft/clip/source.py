@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from metaft.clip import trained_as
 from metaft.clip.hub import offline_where_unreachable
 from metaft.clip.names import architectures
 from metaft.errors import CheckpointError, first_line, hint, nearest
+from metaft.progress import quiet_log
 
 RANDOM = "random"  # the value of `pretrained` that asks for untrained weights
 
@@ -94,14 +92,3 @@ def _tags(name: str) -> list[str]:
 
 def _allowed(tags: list[str]) -> str:
     return f"an existing file, 'random', or a tag of {tags}" if tags else "an existing file or 'random'"
-
-
-@contextmanager
-def quiet_log() -> Iterator[None]:
-    """Silence open_clip, which logs to the root logger what the raised error says as well."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -19,8 +17,8 @@ from metaft.data.stored import Stored, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, hint
 from metaft.files import cache_folder, unwritable
-from metaft.forms import HEAD, form_of
-from metaft.texts import regular
+from metaft.forms import form_at
+from metaft.progress import quiet_log
 
 MISSING = Fault("data.format", "hf, and no package datasets", 'another format; or pip install "metaft[hf]"')
 STATE = "state.json"  # what a folder that save_to_disk wrote a split to holds
@@ -49,7 +47,7 @@ class Table:
         try:
             for file in files:
                 _refuse_other(file)
-            with _quiet_log():
+            with quiet_log():
                 if saved:
                     rows = datasets.load_from_disk(str(place), keep_in_memory=False)
                 else:
@@ -182,22 +180,9 @@ def _package() -> Any:
 
 def _refuse_other(file: Path) -> None:
     """Refuse a parquet file that is none, by its first bytes."""
-    with regular(file).open("rb") as opened:
-        form = form_of(opened.read(HEAD))
+    form = form_at(file)
     if form is not None:
         raise DataError(f"{file}: {form}; allowed: a parquet file")
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """Silence `datasets`, which logs what the raised error says as well."""
-    log = logging.getLogger("datasets")
-    before = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 def _converted(datasets: Any, files: Sequence[Path]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,12 @@ def compare_images(weights: Mapping[str, Any]) -> bool:
     Args:
         weights: by term; other names are left out.
     """
-    return any(name in TERMS and TERMS[name].across and float(weight) != 0 for name, weight in weights.items())
+    return any(float(weights[name]) != 0 for name in comparing(weights))
+
+
+def comparing(names: Iterable[str]) -> list[str]:
+    """Those of some terms that compare the images of a batch; other names are left out."""
+    return [name for name in names if name in TERMS and TERMS[name].across]
 
 
 def terms() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metaft.data.stored import version_of
 from metaft.errors import DataError, first_line
-from metaft.forms import ARRAYS, HEAD, form_of
+from metaft.forms import ARRAYS, form_at
 from metaft.texts import regular
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -111,8 +111,8 @@ def contents(name: str, path: Path, read: Callable[[Path], Any]) -> Any:
 
 def _instead(path: Path) -> str:
     """What a file is by its first bytes, but for an array or a container of arrays; empty: it is not known."""
-    with suppress(OSError), regular(path).open("rb") as file:
-        form = form_of(file.read(HEAD))
+    with suppress(OSError):
+        form = form_at(path)
         return "" if form is None or form.what in ARRAYS else str(form)
     return ""
 
