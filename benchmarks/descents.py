@@ -1,14 +1,15 @@
-"""What makes a search by hypergradients better in the same time: how they are computed, averaged and stepped along.
+"""What makes a search by hypergradients better: how they are computed, averaged and stepped along.
 
-    python benchmarks/descents.py [--device cpu] [--seeds 1000] [--ways exact ...] [--workers 2] [--seconds 240]
-        [--quick] [--out FILE]
+    python benchmarks/descents.py [--device cpu] [--seeds 1000] [--within seconds step_equivalents]
+        [--ways exact ...] [--workers 2] [--seconds 240] [--step-equivalents 2000] [--quick] [--out FILE]
 
 A cell is a world of tuning (see shared/worlds.py) and a data seed; all settings but those of the world and the way are
-the defaults. Every way searches the same problem for so many seconds, one thread beside another worker, the last choice
-included. A row has the mean outer loss of what was chosen over inner runs on batches that no search has seen, the same
-for all ways, that of the recipe there, and how many hypergradients were taken. A smoothed way takes two of them for
-each outer step, on either side of the point along a random direction, `radius` from it in each coordinate of the unit
-cube on average.
+the defaults. Ways to compute a hypergradient search the same problem for so many seconds, one thread beside another
+worker; ways to average and to step along, whose hypergradients cost the same, for so many step equivalents, however
+busy the machine is. The last choice is included. A row has the mean outer loss of what was chosen over inner runs on
+batches that no search has seen, the same for all ways, that of the recipe there, and how many hypergradients were
+taken. A smoothed way takes two of them for each outer step, on either side of the point along a random direction,
+`radius` from it in each coordinate of the unit cube on average.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from metaft.search.bilevel import Budget
 from metaft.search.journal import Journal
 from metaft.search.outcome import Outcome
 
-KEYS = ("world", "seed", "way")
+KEYS = ("world", "seed", "way", "within")
 FRESH, FIRST_FRESH = 16, 10**6  # inner runs that judge what was chosen; seeds that no search reaches
+QUICKLY = 150  # step equivalents of a smaller version
 Ask = Callable[[Tensor, int], tuple[Outcome, Tensor]]
 
 
@@ -48,17 +50,21 @@ class Way:
 
 
 PAIR = ("hypergrad.average=2",)
-WAYS = {
-    "exact": Way(),
+EXACT = {"exact": Way()}
+COMPUTED = {
     "differences, central": Way(("hypergrad.estimator=differences",)),
     "differences, one-sided": Way(("hypergrad.estimator=differences", "hypergrad.sides=one")),
+}
+STEPPED = {
     "means of two": Way(PAIR),
     **{f"smoothed over {radius}": Way(PAIR, radius) for radius in (0.01, 0.03, 0.1)},
     **{f"first steps of {rate}": Way((f"hypergrad.lr={rate}",)) for rate in (0.05, 0.3)},
 }
+WAYS = EXACT | COMPUTED | STEPPED
+WITHIN = {"seconds": EXACT | COMPUTED, "step_equivalents": EXACT | STEPPED}  # what the ways of a comparison share
 
 
-def search(world: World, seed: int, name: str, seconds: float, device: str, quick: bool) -> list[Row]:
+def search(world: World, seed: int, name: str, within: str, amount: float, device: str, quick: bool) -> list[Row]:
     """The row of a way in a cell."""
     way = WAYS[name]
     where = (f"seed={seed}", f"device={device}", "search.mode=hypergrad", *(QUICK if quick else ()))
@@ -73,9 +79,9 @@ def search(world: World, seed: int, name: str, seconds: float, device: str, quic
     begun = judged(recipe)
     if way.radius:
         problem.hypergradient = smoothed(problem.hypergradient, way.radius)
-    choice = solver(work.cfg).solve(problem, Budget(seconds=seconds), journal)
+    choice = solver(work.cfg).solve(problem, Budget(**{within: amount}), journal)
     taken = sum(r.gradient is not None for r in journal.records)
-    row = {"world": world.name, "seed": seed, "way": name, "seconds": seconds, "recipe": begun}
+    row = {"world": world.name, "seed": seed, "way": name, "within": within, "amount": amount, "recipe": begun}
     cost = {"hypergradients": taken, "step_equivalents": round(choice.step_equivalents, 1)}
     return [{**row, "loss": judged(choice.params), **cost}]
 
@@ -94,16 +100,17 @@ def smoothed(ask: Ask, radius: float) -> Ask:
 
 def outstanding(args: Namespace, rows: Rows) -> Iterator[tuple[Any, ...]]:
     """What is still to be measured."""
-    worlds, ways, seconds = (
-        (TUNING[-1:], ("smoothed over 0.1",), 8) if args.quick else (TUNING, args.ways, args.seconds)
-    )
-    for seed, world, way in product(args.seeds, worlds, ways):
-        if {"world": world.name, "seed": seed, "way": way} not in rows:
-            yield search, world, seed, way, seconds, args.device, args.quick
+    worlds, ways = (TUNING[-1:], ("smoothed over 0.1",)) if args.quick else (TUNING, args.ways)
+    for seed, world, within, way in product(args.seeds, worlds, args.within, ways):
+        cell = {"world": world.name, "seed": seed, "way": way, "within": within}
+        if way in WITHIN[within] and cell not in rows:
+            amount = QUICKLY if args.quick else getattr(args, within)
+            yield search, world, seed, way, within, amount, args.device, args.quick
 
 
 def main() -> None:
-    args = arguments("descents", __doc__, seeds=(1000,), ways=WAYS, workers=2, seconds=240)
+    amounts = {"seconds": 240, "step-equivalents": 2000}
+    args = arguments("descents", __doc__, seeds=(1000,), within=WITHIN, ways=WAYS, workers=2, **amounts)
     rows = Rows("descents", args, KEYS)
     collect(rows, outstanding(args, rows), args.workers)
 

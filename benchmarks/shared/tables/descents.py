@@ -1,4 +1,4 @@
-"""What makes a search by hypergradients better in the same time."""
+"""What makes a search by hypergradients better in the same time, or at the same cost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from shared.rows import committed
 FIRST = "exact"
 
 
-def compared() -> str:
+def compared(within: str) -> str:
     """The loss of what each way chooses beside that of exact hypergradients, in the same cells; hundredths."""
-    ways = {
-        way: {(r["world"], r["seed"]): r for r in rows}
-        for (way,), rows in grouped(committed("descents"), "way").items()
-    }
+    told = [row for row in committed("descents") if row["within"] == within]
+    ways = {way: {(r["world"], r["seed"]): r for r in rows} for (way,), rows in grouped(told, "way").items()}
     table = []
     for way, cells in ways.items():
         both = [(cells[cell], exact) for cell, exact in ways[FIRST].items() if cell in cells]
