@@ -33,7 +33,7 @@ KEYS = ("seed", "method", "share", "style")
 STYLES = ("photo", "poster", "watercolour", "clipart", "sticker")
 METHODS = ("ft", "ftp", "l2_sp", "kd", "rehearsal", "autoft")
 SHARES = (0.05, 0.1, 0.2)  # of rehearsal in the loss; ft has none
-BUDGET = ("search.mode=hypergrad", "search.seconds=null", "search.step_equivalents=500")
+BUDGET = ("search.mode=hypergrad", "search.seconds=null", "search.step_equivalents=1000")
 QUICK_BUDGET = (
     *("search.mode=hypergrad", "search.seconds=null", "search.step_equivalents=20", "inner.steps=2"),
     *("search.candidates=1", "search.outer_batch_size=40", "data.options.ood_val=60"),
