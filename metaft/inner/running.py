@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.clip.running import Running
 from metaft.config.schema import ComputeConfig, StepConfig
-from metaft.inner.step import Step
+from metaft.inner.step import HEAD, Step
 
 
 class RunningStep(Step):
@@ -20,25 +20,19 @@ class RunningStep(Step):
     """
 
     _running: Running
-    _begun: Mapping[str, Tensor]  # the head that is begun with, for where it does not train
 
     def _patched(self, classifier: Classifier, settings: StepConfig) -> nn.Module:
         how = ComputeConfig(checkpointing=settings.checkpointing, compile=settings.compile)
         self._running = self._over(classifier, how)
-        head = {name: p for name, p in classifier.named_parameters() if name.startswith("head.")}
-        self._begun = self.layout.held(head)
         return self._running.model
+
+    def _handed(self, classifier: Classifier) -> dict[str, Tensor]:
+        """The last layer, with which a step may begin anew; all else is shared with theta_0."""
+        return {name: classifier.get_parameter(name) for name in HEAD}
 
     def _over(self, classifier: Classifier, how: ComputeConfig) -> Running:
         """The modules, of which all else are shared."""
         return Running(classifier, how, "inner")
 
-    def begun_at(self, values: Mapping[str, Tensor]) -> Step:
-        """The same step from a theta_0 with another head, by name (of none: this one); the model is shared."""
-        begun = super().begun_at(values)
-        assert isinstance(begun, RunningStep)
-        begun._begun = {**self._begun, **self.layout.held(values)}
-        return begun
-
     def _computed(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
-        return self._running({**self._begun, **self._live(params)}, images, tokens)
+        return self._running({**self._given, **self._live(params)}, images, tokens)

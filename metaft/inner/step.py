@@ -41,6 +41,9 @@ with warnings.catch_warnings():
     import higher
 
 
+HEAD = ("head.weight", "head.bias")
+
+
 class DifferentiableAdamW(AdamWOnStates, higher.optim.DifferentiableOptimizer):
     """torch.optim.AdamW as higher's differentiable optimizer."""
 
@@ -83,8 +86,8 @@ class Step:
         self.settings, self._loss, self.accumulate = settings, loss.over(self.layout), settings.accumulate
         self._precision, self._dead = AUTOCAST.get(settings.precision), classifier.dead()
         self._model = self._patched(classifier, settings)
-        self._rest = {name: p.detach() for name, p in classifier.named_parameters()}
-        self._head: tuple[Tensor, ...] | None = None
+        self._given = self.layout.held(self._handed(classifier))
+        self._head: tuple[Tensor, ...] | None = None  # of theta_0, where it is another than the classifier's
         self._dropout = Dropout(self._model)
         self._apart = False  # whether terms on a batch are known not to look at parameters
         self._groups = grouped(variables)
@@ -99,6 +102,10 @@ class Step:
     def _patched(self, classifier: Classifier, settings: StepConfig) -> Any:
         """The model that runs on what a step holds."""
         return higher.monkeypatch(classifier, copy_initial_weights=True, track_higher_grads=False)
+
+    def _handed(self, classifier: Classifier) -> dict[str, Tensor]:
+        """What of theta_0 the model is given by name each time, where it does not move."""
+        return dict(classifier.named_parameters())
 
     def in_parts(self, count: int) -> Step:
         """The same step with batches cut into so many parts; the model is shared."""
@@ -116,8 +123,8 @@ class Step:
             return self
         other, held = copy.copy(self), self.layout.held(values)
         other.pretrained = {name: held.get(name, p) for name, p in self.pretrained.items()}
-        other._head = tuple(values.get(name, self._rest[name]).detach() for name in ("head.weight", "head.bias"))
-        other._rest = {**self._rest, **held}
+        other._given = {**self._given, **held}
+        other._head = tuple(self.layout.whole({name: other._given[name] for name in HEAD}).values())
         other._anchors = [v.detach() for v in other._variables().values()]
         return other
 
@@ -152,9 +159,9 @@ class Step:
 
     def _computed(self, params: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         """The model's outputs in the precision of a forward pass."""
-        self._model.update_params(list({**self._rest, **self._live(params)}.values()))
+        self._model.update_params(list({**self._given, **self._live(params)}.values()))
         out: Outputs = self._model(images, tokens)
-        self._model.update_params(list(self._rest.values()))  # so that no graph outlives its estimate
+        self._model.update_params(list(self._given.values()))  # so that no graph outlives its estimate
         return out
 
     def _live(self, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
