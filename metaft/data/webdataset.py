@@ -166,7 +166,7 @@ def shards(place: Path) -> tuple[list[Path], Counter[str]]:
     if task is not None and _text(task) in OTHER_TASKS:
         raise DataError(f"{task}: {_text(task)}; allowed: classification, with one label a picture")
     found, left_out = _sorted_out(place)
-    if (place / COUNT).is_file():
+    if os.path.lexists(place / COUNT):  # be it a link to nowhere
         _refuse_miscounted(place / COUNT, found)
     if not found:
         inside = [inner for inner, path in folders(place).items() if any(path.glob("*.tar"))]
@@ -259,6 +259,6 @@ def _numbers(first: str, last: str) -> list[str]:
 
 def _folders_of_shards(place: Path) -> dict[str, Path]:
     """The folders of a split by name, where it holds these in place of shards."""
-    if not place.is_dir() or any(place.glob("*.tar")) or (place / COUNT).is_file():
+    if not place.is_dir() or any(place.glob("*.tar")) or os.path.lexists(place / COUNT):
         return {}
     return {name: path.absolute() for name, path in folders(place).items()}

@@ -471,6 +471,11 @@ def count(text: str):
     return lambda folder: (folder / "nshards.txt").write_text(text)
 
 
+def lead_nowhere(folder: Path) -> None:
+    (folder / "nshards.txt").unlink()
+    (folder / "nshards.txt").symlink_to(folder / "gone.txt")
+
+
 def unpack_one(folder: Path) -> None:
     for name, content in unpacked(folder / "0.tar").items():
         (folder / name).write_bytes(content)
@@ -486,6 +491,7 @@ def no_shards(folder: Path) -> None:
     [
         (drop_the_last, "nshards.txt: 3 shards, 2 found: 2.tar is not there; allowed: 0.tar to 2.tar, all of them"),
         (count("2"), "nshards.txt: 2 shards, 3 found: 2.tar is there too"),
+        (lead_nowhere, "nshards.txt: cannot be read ([Errno 2] No such file or directory"),
         (count("many\n"), "nshards.txt: 'many'; allowed: the number of shards"),
         (unpack_one, "s0000000.cls: beside shards, as of one that was unpacked"),
         (no_shards, ": no shards there; allowed: shards (*.tar): their folder, "),
