@@ -633,6 +633,12 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_tells_which_methods_are_left_out(picture_tree, capsys):
+    words = ["data.format=folder", f"data.root={picture_tree}", "inner.steps=2", "inner.batch_size=4"]
+    assert main(["--mode", "tpe", "--dry-run", *words]) == 0
+    assert "oracle: left out of evaluation.methods, since this data set cannot serve it\n" in capsys.readouterr().err
+
+
 def test_a_dry_run_with_an_objective_is_of_no_search(metaft, small, tmp_path, capsys):
     objective = tmp_path / "objective.yaml"
     objective.write_text("version: 1\nterms: {ce: 1.0, kd: 0.5}\nlr: 1.0e-3\nwd: 0.1\n")
