@@ -108,8 +108,9 @@ def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, see
     """The data set of listed splits: id_train, id_val or a part held out for it, ood_val or ood_val/DOMAIN, and others.
 
     Raises:
-        DataError: as `splits_of` does.
+        DataError: as `splits_of` does, or names of classes look alike.
     """
+    classes.refuse_alike()  # before hours are spent on decoding
     splits = splits_of(listed, Opening.of(classes.folders, data, view))
     train, id_val = splits["id_train"], splits.get("id_val")
     if id_val is None:
