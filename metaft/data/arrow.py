@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from metaft.config.paths import as_on_disk
 from metaft.data.classes import says_none
 from metaft.data.described import CSV, METADATA, described
 from metaft.data.stored import Stored, version_of
@@ -121,8 +122,10 @@ class Table:
         found.files = [file for file in found.files if file.name not in METADATA]
         pictures = sorted_out(found)
         columns = [name for name, kind in self.rows.features.items() if isinstance(kind, _package().Image)]
-        listed = {str(picture) for column in columns for picture in self.pictures(column)}
-        unlisted = sum(str(file) not in listed for file in pictures.files)
+        listed = {
+            as_on_disk(picture) for column in columns for picture in self.pictures(column) if isinstance(picture, Path)
+        }
+        unlisted = sum(file not in listed for file in pictures.files)
         return replace(self, left_out=pictures.left_out + Counter({UNLISTED: unlisted}))
 
     def _picture(self, cells: Cells, row: int, size: int | None, path: str | None) -> Stored:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from metaft.config.paths import as_on_disk
 from metaft.config.schema import DataConfig
 from metaft.data.ahead import processes
 from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, VALUES, Reading, is_picture, kind, suffixes
@@ -66,6 +67,10 @@ class Listed:
     left_out: Counter[str] = field(default_factory=Counter)
     domains: Sequence[str | None] | None = None
     groups: Sequence[str] | None = None
+
+    def found(self) -> Listed:
+        """The same, with each path in the Unicode form in which it is written on disk, in whichever a table has it."""
+        return replace(self, files=[as_on_disk(file) if isinstance(file, Path) else file for file in self.files])
 
     def subset(self, rows: Sequence[int]) -> Listed:
         """These files alone."""
@@ -139,6 +144,7 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
         DataError: a file is missing or no picture that can be read, and `skip` is not asked for, or none of a class
             is left, or a file is of two classes.
     """
+    listed = {name: split.found() for name, split in listed.items()}
     if not opening.skip:
         for split in listed.values():
             _refuse_missing(split)
