@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from metaft.config.paths import as_on_disk
 from metaft.config.schema import DataConfig
 from metaft.data.ahead import processes
 from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, VALUES, Reading, is_picture, kind, suffixes
 from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
 from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
+from metaft.data.first_reading import FirstReading
 from metaft.data.grouping import domains_of
+from metaft.data.listed import Listed as Listed  # formats give them
 from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
@@ -50,37 +51,6 @@ def _is_copy(file: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The pictures of a split with their labels, and their domains and groups where they have names.
-
-    Args:
-        where: the folder or file that lists them.
-        left_out: what it holds beside them, by reason.
-        domains: of each file; None: it is in none.
-        groups: of each file.
-    """
-
-    name: str
-    where: Path
-    files: Sequence[Stored]
-    labels: Sequence[int]
-    left_out: Counter[str] = field(default_factory=Counter)
-    domains: Sequence[str | None] | None = None
-    groups: Sequence[str] | None = None
-
-    def found(self) -> Listed:
-        """The same, with each path in the Unicode form in which it is written on disk, in whichever a table has it."""
-        return replace(self, files=[as_on_disk(file) if isinstance(file, Path) else file for file in self.files])
-
-    def subset(self, rows: Sequence[int]) -> Listed:
-        """These files alone."""
-        domains = None if self.domains is None else [self.domains[row] for row in rows]
-        groups = None if self.groups is None else [self.groups[row] for row in rows]
-        files, labels = [self.files[row] for row in rows], [self.labels[row] for row in rows]
-        return replace(self, files=files, labels=labels, domains=domains, groups=groups)
-
-
-@dataclass(frozen=True)
 class Opening:
     """How listed files become splits.
 
@@ -91,6 +61,7 @@ class Opening:
         late: try no file before it is asked for.
         others: the number of pictures of splits that are opened apart.
         workers: how many processes decode ahead what is not kept; None: one for each processor.
+        begun: what the run has read as it began, with `skip`; None: nothing is known of it.
     """
 
     classes: Sequence[str]
@@ -100,13 +71,22 @@ class Opening:
     late: bool = False
     others: int = 0
     workers: int | None = None
+    begun: FirstReading | None = None
 
     @classmethod
     def of(cls, classes: Sequence[str], data: DataConfig, view: ImageView) -> Opening:
         """As the settings say."""
         reading = Reading(view, data.ground, data.exif_rotation)
         skip, late = (data.on_unreadable == choice for choice in ("skip", "late"))
-        return cls(classes, reading, skip, data.cache_gib * 2**30, late, workers=data.workers)
+        return cls(
+            classes,
+            reading,
+            skip,
+            data.cache_gib * 2**30,
+            late,
+            workers=data.workers,
+            begun=data.begun if skip else None,
+        )
 
 
 def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, seed: int, view: ImageView) -> Splits:
@@ -145,6 +125,8 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
             is left, or a file is of two classes.
     """
     listed = {name: split.found() for name, split in listed.items()}
+    if opening.begun is not None:
+        listed = {name: opening.begun.with_gone(split) for name, split in listed.items()}
     if not opening.skip:
         for split in listed.values():
             _refuse_missing(split)
@@ -183,6 +165,10 @@ def _identity(file: Stored) -> object:
 
 def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
     checked, source = kept(listed.files, opening.reading)
+    if opening.begun is not None:
+        whole = opening.begun.stood_in(listed, checked.faults)
+        if whole is not listed:
+            listed, (checked, source) = whole, kept(whole.files, opening.reading)
     _refuse_or_tell(listed, checked, opening.skip)
     rows = [number for number in range(len(listed.files)) if number not in checked.faults]
     labels = [listed.labels[number] for number in rows]
@@ -191,6 +177,8 @@ def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
         none = f"no image of class {', '.join(lost)} is readable"
         raise DataError(f"{listed.where}: {none}; allowed: at least one in each class")
     _report(listed, checked, opening.reading)
+    if opening.begun is not None:
+        opening.begun.note(listed, rows)
     domains, groups = _named(listed.domains, rows), _named(listed.groups, rows)
     images = source(rows)
     if isinstance(images, ImageFiles) and opening.skip:
