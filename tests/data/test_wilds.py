@@ -249,6 +249,8 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
     [
         ("fmow", "airport,", "airprot,", "'airprot' in the column 'category'; allowed: airport, airport_hangar, "),
         ("fmow", "2017-08-01", "17-08-01", "in the column 'timestamp'; allowed: a date that begins with its year"),
+        ("iwildcam", ",train-0.jpg", ",", "nothing in the column 'filename'; allowed: a value in each row"),
+        ("iwildcam", ",val,0,", ",val,,", "nothing in the column 'location_remapped'; allowed: a value in each row"),
         ("camelyon17", "1,001,", "1,one,", "'one' in the column 'patient'; allowed: a whole number"),
     ],
 )
