@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -45,8 +46,9 @@ class Table:
         datasets = _package()
         saved, of_pictures = (place / STATE).is_file(), _has_metadata(place)
         files = [] if saved or of_pictures else _parquet_files(place)
+        described_by = [place / name for name in METADATA if os.path.lexists(place / name)] if of_pictures else []
         try:
-            for file in files:
+            for file in (*files, *described_by):
                 _refuse_other(file)
             with quiet_log():
                 if saved:
@@ -182,10 +184,11 @@ def _package() -> Any:
 
 
 def _refuse_other(file: Path) -> None:
-    """Refuse a parquet file that is none, by its first bytes."""
+    """Refuse a parquet file, or metadata, that is none, by its first bytes."""
     form = form_at(file)
     if form is not None:
-        raise DataError(f"{file}: {form}; allowed: a parquet file")
+        allowed = "a parquet file" if file.suffix == PARQUET else "a text with at least one row"
+        raise DataError(f"{file}: {form}; allowed: {allowed}")
 
 
 def _converted(datasets: Any, files: Sequence[Path]) -> Any:
@@ -224,7 +227,7 @@ def _cache() -> str:
 
 def _has_metadata(place: Path) -> bool:
     """Whether a folder is one of pictures that metadata describes."""
-    return any((place / name).is_file() for name in METADATA)
+    return any(os.path.lexists(place / name) for name in METADATA)
 
 
 def _parquet_files(place: Path) -> list[Path]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from metaft.config.paths import as_on_disk
 from metaft.data.stored import Stored
 
+AGAIN = "listed again"
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -29,6 +31,14 @@ class Listed:
     left_out: Counter[str] = field(default_factory=Counter)
     domains: Sequence[str | None] | None = None
     groups: Sequence[str] | None = None
+
+    def once(self) -> Listed:
+        """The same, each file of a class once: tables have a row for each of its captions."""
+        first: dict[tuple[Stored, int], int] = {}
+        pairs = zip(self.files, self.labels, strict=True)
+        rows = [n for n, pair in enumerate(pairs) if not isinstance(pair[0], Path) or first.setdefault(pair, n) == n]
+        again = Counter({AGAIN: len(self.files) - len(rows)})
+        return replace(self.subset(rows), left_out=self.left_out + again) if again[AGAIN] else self
 
     def found(self) -> Listed:
         """The same, with each path in the Unicode form in which it is written on disk, in whichever a table has it."""

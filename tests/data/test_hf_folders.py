@@ -115,6 +115,31 @@ def test_what_is_in_no_row_is_told(picture_tree, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_picture_counts_once_for_all_its_captions(picture_tree, tmp_path, capsys, kind):
+    root = described(tmp_path / "set", picture_tree, kind)
+    files = sorted((root / "train" / "pictures").iterdir())
+    rows = [
+        {"file_name": f"pictures/{f.name}", "label": "_".join(f.name.split("_")[:2]), "text": i}
+        for f in files
+        for i in "ab"
+    ]
+    write(root / "train", rows, kind)
+    assert load(root).id_train.counts(2) == [10, 10]
+    assert "id_train: 20 pictures; left out: 20 listed again\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_metadata_that_is_none(picture_tree, tmp_path, kind):
+    root = described(tmp_path / "set", picture_tree, kind)
+    table = root / "train" / f"metadata.{kind}"
+    table.write_bytes(b"")
+    assert f"{table}: an empty file (0 bytes)" in fault(root)
+    table.unlink()
+    table.symlink_to("nowhere")
+    assert str(table) in fault(root)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_paths_in_another_form_than_on_disk(picture_tree, tmp_path, capsys, kind):
     """Names that a Mac has taken apart in its files, or in its table."""
     root = described(tmp_path / "set", picture_tree, kind)
