@@ -17,7 +17,7 @@ from unicodedata import normalize
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, SetOptions
 from metaft.errors import DataError
-from metaft.texts import read_text
+from metaft.texts import read_text, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -63,9 +63,10 @@ def _lines(path: Path) -> list[Line]:
     found = []
     for number, line in enumerate(read_text(path).rstrip().splitlines(), 1):
         image, blank, label = line.strip().rpartition(" ")
-        if not (blank and label.isdigit() and Path(image).parent.name):
+        known = whole(label)
+        if not (blank and known is not None and Path(image).parent.name):
             raise DataError(f"{path}, line {number}: {line!r}; allowed: a path with its class folder, and a label")
-        found.append(Line(Path(image), int(label)))
+        found.append(Line(Path(image), known))
     return found
 
 

@@ -77,6 +77,10 @@ def test_domainnet_faults(made):
     path = made / "domainnet" / "sketch_test.txt"
     whole = path.read_text()
     for wrong, message in (
+        (
+            whole.replace("_0_0.png 0", "_0_0.png \u00b2"),
+            "line 1: .*; allowed: a path with its class folder, and a label",
+        ),
         (whole.replace("_0_0.png 0", "_0_0.png 3"), "line 1: .* with label 3; allowed: label 3 for 'zebra'"),
         (whole.replace("_0_0.png 0", "_0_0.png"), "line 1: '.*'; allowed: a path with its class folder, and a label"),
     ):
