@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from metaft.progress import warn
 from metaft.texts import read_text
 
 MOST = 0.1  # the share of a split's pictures that others stand in for; more are lost where a disk is gone
+LEFT_OUT = "unreadable as the run began"
 Print = dict[str, Any]  # the fingerprint of a split, as in a run's identity
 
 
@@ -43,9 +44,14 @@ class Seen(NamedTuple):
 
 @dataclass
 class FirstReading:
-    """The pictures of each listed split that could be read, in order, and what the splits were; empty to begin with."""
+    """The pictures of each listed split that could be read, in order, and what the splits were; empty to begin with.
+
+    Args:
+        unread: the files of each that could not be read, and are left out for good.
+    """
 
     read: dict[str, list[Row]] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
     seen: dict[str, Seen] = field(default_factory=dict)
 
     @classmethod
@@ -58,23 +64,35 @@ class FirstReading:
         try:
             said = json.loads(read_text(path))
             read = {name: [Row(*row) for row in rows] for name, rows in said["read"].items()}
-            return cls(read, {name: Seen(*seen) for name, seen in said["seen"].items()})
+            unread = {name: list(files) for name, files in said["unread"].items()}
+            return cls(read, unread, {name: Seen(*seen) for name, seen in said["seen"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             found = f"what the run has read cannot be known ({first_line(error)})"
             raise DataError(f"{path}: {found}; allowed: the file as it was written") from error
 
     def to_json(self) -> str:
         """The text of a file."""
-        return json.dumps({"read": self.read, "seen": self.seen}) + "\n"
+        return json.dumps({"read": self.read, "unread": self.unread, "seen": self.seen}) + "\n"
 
     def note(self, listed: Listed, rows: Sequence[int]) -> None:
         """Take down what could be read of a split, the first time."""
         domains, groups = ([None] * len(listed.files) if x is None else x for x in (listed.domains, listed.groups))
         read = [Row(str(listed.files[n]), listed.labels[n], domains[n], groups[n]) for n in rows]
-        self.read.setdefault(listed.name, read)
+        kept = {*rows}
+        if listed.name not in self.read:
+            self.read[listed.name] = read
+            self.unread[listed.name] = [str(file) for n, file in enumerate(listed.files) if n not in kept]
 
-    def with_gone(self, listed: Listed) -> Listed:
-        """The split with the files that were read and are not listed any more, in their places."""
+    def as_listed(self, listed: Listed) -> Listed:
+        """The split as it was listed then: with files that are gone in their places, without those that were unread."""
+        out = {*self.unread.get(listed.name, ())}
+        rows = [number for number, file in enumerate(listed.files) if str(file) not in out]
+        if len(rows) < len(listed.files):
+            left_out = listed.left_out + Counter({LEFT_OUT: len(listed.files) - len(rows)})
+            listed = replace(listed.subset(rows), left_out=left_out)
+        return self._with_gone(listed)
+
+    def _with_gone(self, listed: Listed) -> Listed:
         rows, now = self.read.get(listed.name, []), {str(file): number for number, file in enumerate(listed.files)}
         if all(row.file in now for row in rows):
             return listed

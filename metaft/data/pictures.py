@@ -126,7 +126,7 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
     """
     listed = {name: split.found() for name, split in listed.items()}
     if opening.begun is not None:
-        listed = {name: opening.begun.with_gone(split) for name, split in listed.items()}
+        listed = {name: opening.begun.as_listed(split) for name, split in listed.items()}
     if not opening.skip:
         for split in listed.values():
             _refuse_missing(split)

@@ -86,6 +86,19 @@ def test_a_table_that_lists_it_still(picture_tree, tmp_path):
     assert torch.equal(after.groups.numbers, before.groups.numbers)
 
 
+def test_a_picture_that_was_mended_stays_left_out(picture_tree, tmp_path, capsys):
+    bad = picture_tree / "id_train/dark_square/3.png"
+    content = bad.read_bytes()
+    spoil(bad)
+    begun = FirstReading()
+    before = load(picture_tree, begun).id_train.source.pixels(range(17)).clone()
+    bad.write_bytes(content)
+    capsys.readouterr()
+    after = load(picture_tree, again(begun, tmp_path)).id_train.source.pixels(range(17))
+    assert torch.equal(before, after)
+    assert "id_train: 19 pictures; left out: 1 unreadable as the run began\n" in capsys.readouterr().err
+
+
 def test_workers_see_the_same(picture_tree):
     """Who gets the settings opens the same data, whenever that is."""
     begun = FirstReading()
