@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from metaft.data.listed import Listed
 from metaft.data.stored import StandIn, Stored
-from metaft.errors import DataError, first_line
+from metaft.errors import DataError, first_line, without_allowed
 from metaft.progress import warn
 from metaft.texts import read_text
 
@@ -123,11 +123,13 @@ class FirstReading:
         found = f"{len(lost)} of {len(before)} pictures that were read as the run began cannot be any more"
         if len(lost) > max(1, MOST * len(before)):
             allowed = f"{MOST:.0%} of them, which others of their classes stand in for; or a new run"
-            raise DataError(f"{listed.name}: {found}, the first: {_why(faults[lost[0]])}; allowed: {allowed}")
+            raise DataError(
+                f"{listed.name}: {found}, the first: {without_allowed(faults[lost[0]])}; allowed: {allowed}"
+            )
         files = list(listed.files)
         for number, other in _others(listed, lost, faults).items():
             files[number] = StandIn(str(listed.files[number]), listed.files[other])
-        first = f"{_why(faults[lost[0]])}; {_instead(files[lost[0]])}"
+        first = f"{without_allowed(faults[lost[0]])}; {_instead(files[lost[0]])}"
         warn(f"{listed.name}: {found}, {'' if len(lost) == 1 else 'the first: '}{first}")
         return replace(listed, files=files)
 
@@ -155,8 +157,3 @@ def _others(listed: Listed, lost: Sequence[int], faults: Collection[int]) -> dic
 def _instead(file: Stored) -> str:
     """What stands in for a lost picture, if anything does."""
     return f"{file.file} stands in for it" if isinstance(file, StandIn) else "no other of its class can be read"
-
-
-def _why(fault: str) -> str:
-    """What is wrong with a file, without what is allowed."""
-    return fault.partition("; allowed: ")[0]

@@ -23,7 +23,7 @@ from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
-from metaft.errors import DataError, few, on_a_line
+from metaft.errors import DataError, few, on_a_line, without_allowed
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
@@ -193,7 +193,7 @@ def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
     if faults and not skip:
         raise DataError(f"{listed.name}: {len(faults)} of {count} images unreadable; the first: {faults[0]}")
     for fault in faults[:SHOWN]:
-        warn(f"skipped: {fault}")
+        warn(f"skipped: {without_allowed(fault)}")
     if len(faults) > SHOWN:
         warn(f"skipped: {len(faults) - SHOWN} more of {listed.name}")
     flat = {number: marks for number, marks in checked.marks.items() if CONSTANT in marks or FLAT in marks}

@@ -229,6 +229,7 @@ def test_unreadable_images_stop_or_are_skipped_and_counted(picture_tree, capsys)
     assert splits.id_train.counts(2) == [8, 10]
     told = capsys.readouterr().err
     assert all(str(path) in told for path in bad)
+    assert "on_unreadable" not in told, "which is set"
     assert "id_train: 18 pictures; left out: 2 unreadable\n" in told
 
 
