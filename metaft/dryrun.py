@@ -16,7 +16,7 @@ import torch
 from metaft import pipeline
 from metaft.build import last_choice, left_out
 from metaft.build.carried import Carried
-from metaft.build.fits import finetune_cost, fit_settings, fits
+from metaft.build.fits import finetune_cost, fit_settings, fits, told_methods
 from metaft.build.problem import problem_in
 from metaft.build.solver import is_online
 from metaft.build.sources import fold_parts, sources, trains
@@ -84,6 +84,7 @@ def dry_run(cfg: Config, source: Objective | Carried | None = None) -> str:
     cheap = cfg.objective.model_copy(update={"head": ZERO_SHOT})  # steps cost the same; a probe needs all of id_train
     work = pipeline.opened(cfg.model_copy(update={"objective": cheap}))
     learned = pipeline.received(work, source)
+    told_methods(work)
     searches = learned is None and cfg.search.mode is not None
     if searches:
         pipeline.prepared(work)  # which refuses what a run would

@@ -119,6 +119,11 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def without_allowed(message: str) -> str:
+    """What is wrong, of a message that also says what is allowed."""
+    return message.partition("; allowed: ")[0]
+
+
 def fault_of_system(error: OSError) -> str:
     """What the operating system refused, and of which file."""
     where = "" if error.filename is None else f"{error.filename}: "

@@ -10,6 +10,8 @@ from metaft.texts import regular
 
 HEAD = 512  # bytes that tell the form
 PACKED = "unpack it first"
+PICTURES = ("a PNG picture", "a JPEG picture")
+ZIP = "a zip archive, or a table of Excel"
 ARRAYS = ("a numpy array", "an HDF5 file, as of Keras")
 MAGIC = (
     (b"\x1f\x8b", "compressed by gzip", PACKED),
@@ -18,11 +20,12 @@ MAGIC = (
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", PACKED),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", PACKED),
     (b"Rar!", "a RAR archive", PACKED),
+    (b"PK\x03\x04", ZIP, "unpack it, or save it as CSV"),
     (b"\x93NUMPY", ARRAYS[0], ""),
     (b"\x89HDF", ARRAYS[1], ""),
     (b"GGUF", "a GGUF file", ""),
-    (b"\x89PNG", "a PNG picture", ""),
-    (b"\xff\xd8\xff", "a JPEG picture", ""),
+    (b"\x89PNG", PICTURES[0], ""),
+    (b"\xff\xd8\xff", PICTURES[1], ""),
     (b"%PDF", "a PDF document", ""),
     (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "run `git lfs pull`"),
 )

@@ -94,10 +94,14 @@ def _written(args: argparse.Namespace, output: Output) -> int:
     files = _files(args.images)
     if args.out is not None and args.out.exists():
         _refuse_replaced(files, args.out)
-    output.write(
-        FORMS[args.format](predictions(args.run, files, args.classnames, args.templates, args.device, args.skip))
-    )
+    found = predictions(args.run, files, args.classnames, args.templates, args.device, args.skip)
+    output.write(FORMS[args.format or _form(args.out)](found))
     return 0
+
+
+def _form(out: Path | None) -> str:
+    """The form that the name of a file asks for."""
+    return "json" if out is not None and out.suffix.lower() == ".json" else "csv"
 
 
 def _refuse_replaced(files: Sequence[Path], out: Path) -> None:
@@ -117,7 +121,7 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("run", type=place, metavar="RUN", help="a run, or a folder that open_clip opens")
     parser.add_argument("images", nargs="+", type=_image, metavar="IMAGES", help="image files, and folders of them")
-    parser.add_argument("--format", choices=sorted(FORMS), default="csv", help="default: csv")
+    parser.add_argument("--format", choices=sorted(FORMS), help="default: csv, and json for --out NAME.json")
     parser.add_argument("--out", type=place, metavar="FILE", help="default: standard output")
     parser.add_argument(
         "--classnames", type=place, metavar="FILE", help="class names, one a line, for a model without a head"

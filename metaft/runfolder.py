@@ -28,7 +28,7 @@ from metaft.progress import warn
 from metaft.provenance import fixed_settings, run_id
 from metaft.report.run import EXAMPLES, WARNINGS
 from metaft.results import Results
-from metaft.runfiles import OBJECTIVE, RESULTS, SEEDS, SETTINGS
+from metaft.runfiles import OBJECTIVE, PICTURES, RESULTS, SEEDS, SETTINGS
 from metaft.search.journal import PLACE, Journal
 from metaft.texts import read_text
 
@@ -92,7 +92,9 @@ class RunFolder:
 
     @classmethod
     def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
-        """Make a folder with identity.json and config.yaml: `out`, or one in runs/ named by the time and the settings.
+        """Make a folder with identity.json, config.yaml and, where some may be skipped, the pictures that were read.
+
+        It is `out`, or one in runs/ named by the time and the settings.
 
         Raises:
             ConfigError: as for `refuse_unusable`.
@@ -101,6 +103,8 @@ class RunFolder:
         def begin() -> Path:
             with made(cfg, f"seed{cfg.seed}") as path:
                 write(path / FIRST, to_json(identity, indent=1) + "\n")
+                if cfg.data.begun is not None:
+                    write(path / PICTURES, cfg.data.begun.to_json())
                 write(path / SETTINGS, dump(cfg))
             return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from metaft import pipeline, ranks, seeds
 from metaft.build.carried import Carried
 from metaft.build.workspace import Workspace
 from metaft.config.schema import Config
+from metaft.data.first_reading import FirstReading
 from metaft.errors import ConfigError, Fault
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
@@ -18,7 +20,7 @@ from metaft.provenance import identity
 from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
 from metaft.results import Results
-from metaft.runfiles import OBJECTIVE, PAGE, SETTINGS
+from metaft.runfiles import OBJECTIVE, PAGE, PICTURES, SETTINGS
 from metaft.runfolder import RunFolder, claimed, departures, refuse_other_settings, refuse_unusable
 from metaft.trackers.following import followed
 
@@ -59,7 +61,7 @@ def _in_folder(
     folder = None if resumed is None else RunFolder.reopened(resumed, own, earlier)
     searching = learned is None and not (folder is not None and folder.objective.exists())
     search = pipeline.prepared(work) if searching else None
-    folder = folder or RunFolder.create(cfg, own, earlier)
+    folder = folder or RunFolder.create(work.cfg, own, earlier)
     folder.warnings = warnings
     begun(folder.path)
     with folder.claimed(), followed(folder.path, cfg):
@@ -72,7 +74,16 @@ def _opened(cfg: Config, resumed: Path | None) -> Workspace:
         refuse_unusable(cfg.out)
     else:
         refuse_other_settings(resumed, cfg)
-    return pipeline.opened(cfg)
+    return pipeline.opened(cfg.model_copy(update={"data": cfg.data.since(_read(cfg, resumed))}))
+
+
+def _read(cfg: Config, resumed: Path | None) -> FirstReading | None:
+    """What a run has read of its data as it began, where one that cannot be read any more is to be skipped."""
+    if cfg.data.on_unreadable != "skip":
+        return None
+    if resumed is None:
+        return FirstReading()
+    return FirstReading.load(resumed / PICTURES) if os.path.lexists(resumed / PICTURES) else None
 
 
 def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tuple[Run, Reproduction]:

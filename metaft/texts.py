@@ -15,6 +15,9 @@ ODD = {
     "Zp": "a paragraph separator",
 }
 UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # kinds of letters that show nothing
+BLANK = re.compile(  # others: joiners and fillers, blank Braille, and selectors of how the letter before is drawn
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 PLAIN = "plain text in UTF-8"  # what a name may be, in words
 
 
@@ -72,4 +75,29 @@ def is_blank(name: str) -> bool:
     >>> is_blank(" \u200b"), is_blank("-")
     (True, False)
     """
-    return all(unicodedata.category(letter) in UNSEEN for letter in name)
+    return all(map(_unseen, name))
+
+
+def look(name: str) -> str:
+    """What of a name is seen, in small letters: names that are not told apart by eye have the same.
+
+    >>> look("Ca\u200bt"), look("a\u00a0 cat"), look("cats")
+    ('cat', 'a cat', 'cats')
+    """
+    spaced = (" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
+    seen = "".join(letter for letter in spaced if letter == " " or not _unseen(letter))
+    return unicodedata.normalize("NFC", " ".join(seen.split())).casefold()
+
+
+def spelt(name: str) -> str:
+    """A name with what is not seen of it, but for blanks, written out.
+
+    >>> print(spelt("ca\u200bt"))
+    ca\\u200bt
+    """
+    return "".join(ascii(letter)[1:-1] if letter != " " and _unseen(letter) else letter for letter in name)
+
+
+def _unseen(letter: str) -> bool:
+    """Whether a letter shows nothing."""
+    return unicodedata.category(letter) in UNSEEN or BLANK.match(letter) is not None

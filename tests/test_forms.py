@@ -13,6 +13,7 @@ from metaft.clip.checkpoint import read
 from metaft.data.decode import decode
 from metaft.data.sets.arrays import contents, npy
 from metaft.data.shards import samples
+from metaft.data.table import read_table
 from metaft.errors import CheckpointError, DataError
 from tests.data.test_decode import READING
 
@@ -37,6 +38,7 @@ READERS = {
     "a.tar": lambda file: samples(file, ["label"]),
     "a.pt": read,
     "a.parquet": table,
+    "a.csv": lambda file: read_table(file, ["label"]),
 }
 
 
@@ -52,6 +54,14 @@ def test_the_first_bytes_tell(tmp_path, name, other):
     assert words in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
     assert "object at" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.tar", "a.parquet", "a.csv"])
+def test_archives_and_tables_of_excel(tmp_path, name):
+    """Arrays and checkpoints are zip archives themselves."""
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(600))
+    with pytest.raises(DataError, match="a zip archive, or a table of Excel: unpack it, or save it as CSV"):
+        READERS[name](tmp_path / name)
 
 
 def test_pictures_inside_others_are_not_named_by_where_they_are_in_memory(tmp_path):

@@ -81,6 +81,15 @@ def test_json_has_the_probability_of_every_class(run, images, tmp_path):
     assert row["probability"] == max(row["probabilities"].values())
 
 
+@pytest.mark.parametrize(("name", "words"), [("a.JSON", ()), ("a.txt", ("--format", "json"))])
+def test_the_name_of_the_output_says_its_form(run, images, tmp_path, name, words):
+    """It was CSV in a file that is called JSON."""
+    assert main([str(run), str(images), "--out", str(tmp_path / name), *words]) == 0
+    assert len(json.loads((tmp_path / name).read_text(encoding="utf-8"))) == 3
+    assert main([str(run), str(images), "--out", str(tmp_path / "a.json"), "--format", "csv"]) == 0
+    assert (tmp_path / "a.json").read_text().startswith("filepath,class,probability\n")
+
+
 def test_a_model_of_somebody_else_has_a_head_of_names(run, images, tmp_path, capsys):
     for name in ("head.safetensors", "classnames.txt"):
         (run / "model" / name).unlink()

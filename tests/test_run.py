@@ -19,6 +19,7 @@ import open_clip
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from metaft import config, pipeline
@@ -471,6 +472,32 @@ def test_pictures_of_ones_own(metaft, picture_tree, tmp_path):
     assert set(results["methods"]["autoft"]) == {"id_test", "ood_test/dusk", "ood_test/dawn"}
 
 
+@pytest.mark.parametrize("loss", ["bad", "gone"])
+def test_a_run_goes_on_without_a_picture_that_was_lost(metaft, picture_tree, tmp_path, monkeypatch, capsys, loss):
+    """Another of its class stands in for it."""
+    sizes = ("inner.steps=2", "search.trials=6", "finetune.epochs=1", "inner.batch_size=8", "finetune.batch_size=8")
+    compared = ("evaluation.methods=[zero_shot, ft, autoft]", "data.on_unreadable=skip")
+    words = ("--mode", "tpe", "--out", "run", "data.format=folder", f"data.root={picture_tree}", *compared)
+    with monkeypatch.context() as patched:
+        patched.setattr(Fits, "_fitted", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert metaft(*words, overrides=sizes) == 130
+    lost, other = (picture_tree / "id_train/dark_square" / name for name in ("3.png", "5.png"))
+    if loss == "gone":
+        lost.unlink()
+    else:
+        lost.write_bytes(b"no picture")
+    content = other.read_bytes()
+    Image.new("RGB", (40, 40), (9, 90, 200)).save(other)
+    capsys.readouterr()
+    assert main(["--resume", "run"]) == 2
+    assert "run: data: id_train was {" in capsys.readouterr().err, "another picture is other data"
+    other.write_bytes(content)
+    assert main(["--resume", "run"]) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "3.png" in line]
+    assert "warning: id_train: 1 of 20 pictures that were read as the run began cannot be any more, " in said
+    assert results_of(tmp_path / "run")["methods"]["autoft"]["id_test"]["n"] == 20
+
+
 def test_searches_that_cannot_be_leave_no_trace(metaft, picture_tree, tmp_path, capsys):
     """What a search needs is looked at before a folder is made."""
     for more in ((), ("--dry-run",)):
@@ -631,6 +658,12 @@ def test_dry_run_writes_nothing_and_tells_all(metaft, small, tmp_path, capsys, m
     assert "hypergradient" not in out
     assert "estimated search" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_which_methods_are_left_out(picture_tree, capsys):
+    words = ["data.format=folder", f"data.root={picture_tree}", "inner.steps=2", "inner.batch_size=4"]
+    assert main(["--mode", "tpe", "--dry-run", *words]) == 0
+    assert "oracle: left out of evaluation.methods, since this data set cannot serve it\n" in capsys.readouterr().err
 
 
 def test_a_dry_run_with_an_objective_is_of_no_search(metaft, small, tmp_path, capsys):

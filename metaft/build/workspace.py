@@ -16,7 +16,8 @@ from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_s
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
-from metaft.data.duplicates import compared
+from metaft.data.duplicates import compared, stand_ins
+from metaft.data.first_reading import FirstReading, Seen
 from metaft.data.types import ImageView, Split, Splits
 from metaft.determinism import settle
 from metaft.errors import ConfigError, Fault, first_line
@@ -60,7 +61,8 @@ class Workspace:
     @cached_property
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """By split, the number of its images and a hash of what is known of them, as JSON types."""
-        return {name: {"n": len(split), "sha256": _fingerprint(split)} for name, split in self.splits.parts.items()}
+        begun: FirstReading = self.cfg.data.begun or FirstReading()
+        return begun.fingerprints({name: _seen(split) for name, split in self.splits.parts.items()})
 
     def trained(self, *, text: bool) -> tuple[str, ...]:
         """The names of the parameters that train, with the text side or without."""
@@ -108,14 +110,23 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     return work
 
 
-def _fingerprint(split: Split) -> str:
-    """A hash of all labels, domains and groups and of some images, evenly spread, 16 hexadecimal digits."""
+def _seen(split: Split) -> Seen:
+    """The number of a split's images and a hash of all labels, domains and groups and of some images, evenly spread.
+
+    Hashes have 16 hexadecimal digits. The parts are of labels, domains and groups, and of each of these images.
+    """
     total = hashlib.sha256(split.labels.numpy().tobytes())
     for kind, parts in (("domains", split.domains), ("groups", split.groups)):
         if parts is not None:
             total.update("\n".join([kind, *parts.names]).encode() + parts.numbers.numpy().tobytes())
-    total.update(split.source.pixels(range(0, len(split), -(-len(split) // SAMPLE))).numpy().tobytes())
-    return total.hexdigest()[:16]
+    known, rows = total.hexdigest()[:16], range(0, len(split), -(-len(split) // SAMPLE))
+    images = [image.numpy().tobytes() for image in split.source.pixels(rows)]
+    for image in images:
+        total.update(image)
+    others = stand_ins(split)
+    each = [hashlib.sha256(image).hexdigest()[:16] for image in images]
+    own = ["" if n in others else image for n, image in zip(rows, each, strict=True)]
+    return Seen({"n": len(split), "sha256": total.hexdigest()[:16]}, [known, *own])
 
 
 def _published(suite: Mapping[str, Any]) -> bool:

@@ -82,10 +82,10 @@ def _reader(head: bytes) -> Callable[[Path], Contents]:
     # First, as the length of a header may begin as another form does.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
         return _read_safetensors
+    if head.startswith(b"PK"):  # torch's own form, too
+        return _read_zip
     if form := form_of(head):
         raise _UnreadableError(form.what, OTHER if form.what.endswith("picture") else form.remedy or OTHER)
-    if head.startswith(b"PK"):
-        return _read_zip
     if head.startswith(inert.TORCH_MAGIC):
         return _read_archive
     if head[0] == 0x80 and b"joblib" in head:

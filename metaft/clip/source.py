@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,18 @@ def weights_file(name: str, pretrained: str | None) -> Path | None:
 
 def _not_found(name: str, pretrained: str) -> str:
     tags = _tags(name)
-    found = f"{pretrained!r} is neither a file nor a tag of {name!r}"
+    found = f"{pretrained!r} is {_link(Path(pretrained)) or f'neither a file nor a tag of {name!r}'}"
     like = nearest(pretrained, tags)
     meant = f". Did you mean {like!r}?" if like else ""
     return f"model.pretrained: {found}; allowed: {_allowed(tags)}{meant}"
+
+
+def _link(path: Path) -> str | None:
+    """What a path is that is a link to nowhere; None: it is none."""
+    with suppress(OSError, ValueError):  # no such path can be
+        if path.is_symlink():
+            return f"a link to {str(path.readlink())!a}, where nothing can be found"
+    return None
 
 
 def _tags(name: str) -> list[str]:

@@ -208,7 +208,7 @@ def _text_names(state: State, known: Set[str]) -> State:
 
 
 def _without_extras(state: State, model: nn.Module) -> tuple[State, list[str]]:
-    """The state dict without what no model of open_clip needs, and the heads among that."""
+    """The state dict without what no model of open_clip needs, and the heads and averages among that."""
     known = model.state_dict().keys()
     buffers = {name for name, _ in model.named_buffers()}  # those not in the state dict the model makes itself
 
@@ -216,5 +216,12 @@ def _without_extras(state: State, model: nn.Module) -> tuple[State, list[str]]:
         return name in COUNTERS or name in buffers or name.endswith(".position_ids")
 
     heads = {name for name in state if name.split(".")[0] in HEADS and name not in known}
-    kept = {name: t for name, t in state.items() if name in known or not (extra(name) or name in heads)}
-    return kept, [repr(head) for head in HEADS if any(name.split(".")[0] == head for name in heads)]
+    averages = {
+        name: prefix.removesuffix(".")
+        for name in state
+        for prefix, rest in _splits(name)
+        if name not in known and rest in known and is_average(prefix)
+    }
+    kept = {name: t for name, t in state.items() if name in known or not (extra(name) or name in {*heads, *averages})}
+    beside = [repr(head) for head in HEADS if any(name.split(".")[0] == head for name in heads)]
+    return kept, [*beside, *map(_label, dict.fromkeys(averages.values()))]

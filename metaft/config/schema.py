@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from metaft.config import limits
@@ -67,6 +67,19 @@ class DataConfig(Section):
     severity: int = Field(5, ge=1, le=5)  # of the corruptions
     corrupted: Images | None = None  # images held out of id_train for them; null: a tenth, at most 1000
     options: dict[str, Any] = Field(default_factory=dict)  # of the format: paths of splits, names of columns, sizes
+
+    _begun: Any = PrivateAttr(None)
+
+    @property
+    def begun(self) -> Any:
+        """What the run has read as it began (`metaft.data.first_reading.FirstReading`); None where nothing keeps it."""
+        return self._begun
+
+    def since(self, begun: Any) -> DataConfig:
+        """The same settings, for data of which this was read as the run began."""
+        same = self.model_copy()
+        same._begun = begun
+        return same
 
     @field_validator("corruptions", mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
+from metaft.config.paths import as_on_disk
 from metaft.data.classes import says_none
 from metaft.data.described import CSV, METADATA, described
 from metaft.data.stored import Stored, version_of
@@ -44,8 +46,9 @@ class Table:
         datasets = _package()
         saved, of_pictures = (place / STATE).is_file(), _has_metadata(place)
         files = [] if saved or of_pictures else _parquet_files(place)
+        described_by = [place / name for name in METADATA if os.path.lexists(place / name)] if of_pictures else []
         try:
-            for file in files:
+            for file in (*files, *described_by):
                 _refuse_other(file)
             with quiet_log():
                 if saved:
@@ -121,8 +124,10 @@ class Table:
         found.files = [file for file in found.files if file.name not in METADATA]
         pictures = sorted_out(found)
         columns = [name for name, kind in self.rows.features.items() if isinstance(kind, _package().Image)]
-        listed = {str(picture) for column in columns for picture in self.pictures(column)}
-        unlisted = sum(str(file) not in listed for file in pictures.files)
+        listed = {
+            as_on_disk(picture) for column in columns for picture in self.pictures(column) if isinstance(picture, Path)
+        }
+        unlisted = sum(file not in listed for file in pictures.files)
         return replace(self, left_out=pictures.left_out + Counter({UNLISTED: unlisted}))
 
     def _picture(self, cells: Cells, row: int, size: int | None, path: str | None) -> Stored:
@@ -179,10 +184,11 @@ def _package() -> Any:
 
 
 def _refuse_other(file: Path) -> None:
-    """Refuse a parquet file that is none, by its first bytes."""
+    """Refuse a parquet file, or metadata, that is none, by its first bytes."""
     form = form_at(file)
     if form is not None:
-        raise DataError(f"{file}: {form}; allowed: a parquet file")
+        allowed = "a parquet file" if file.suffix == PARQUET else "a text with at least one row"
+        raise DataError(f"{file}: {form}; allowed: {allowed}")
 
 
 def _converted(datasets: Any, files: Sequence[Path]) -> Any:
@@ -221,7 +227,7 @@ def _cache() -> str:
 
 def _has_metadata(place: Path) -> bool:
     """Whether a folder is one of pictures that metadata describes."""
-    return any((place / name).is_file() for name in METADATA)
+    return any(os.path.lexists(place / name) for name in METADATA)
 
 
 def _parquet_files(place: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from metaft.errors import DataError
-from metaft.texts import PLAIN, oddity
+from metaft.texts import PLAIN, is_blank, look, oddity, spelt
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,23 @@ class Classes:
             if odd := oddity(name):
                 of = f", of the folder {self.folders[number]!a}," if self.folders else ""
                 raise DataError(f"data: the class name {name!a}{of} has {odd}; allowed: {PLAIN}")
+
+    def refuse_alike(self) -> None:
+        """Refuse names that an eye cannot tell apart, or see.
+
+        Raises:
+            DataError: one is empty, or looks as another does.
+        """
+        known, first = self.folders or self.names, dict[str, int]()
+        for number, name in enumerate(self.names):
+            before = first.setdefault(look(name), number)
+            if before == number and not is_blank(name):
+                continue
+            other = spelt(self.names[before])
+            named = "" if other.casefold() == spelt(name).casefold() else f", which is '{other}', to the eye"
+            what = "empty" if is_blank(name) else f"'{spelt(name)}', as that of {spelt(known[before])}{named}"
+            found = f"the name of class {spelt(known[number])} is {what}"
+            raise DataError(f"data: {found}; allowed: a name of its own for each class")
 
 
 def says_none(label: str) -> bool:

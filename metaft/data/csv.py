@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 
 SPLITS = ("id_train", "id_val", "ood_val", "id_test")
 TEST = "ood_test/"
-AGAIN = "listed again"  # a picture comes once for each of its captions
 
 
 class Options(BaseModel):
@@ -185,7 +184,7 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
     Raises:
         DataError: a class unknown to id_train, an image of two classes, rows with and without a domain or a group.
     """
-    from metaft.data.pictures import Listed
+    from metaft.data.listed import AGAIN, Listed
 
     by_image: dict[Path, Row] = {}
     for row in table.rows:

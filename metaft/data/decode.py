@@ -7,6 +7,7 @@ import stat
 import struct
 import sys
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from metaft.data.stored import Stored, to_open
+from metaft.data.stored import Stored, content_of, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
-from metaft.forms import HEAD, form_of
+from metaft.forms import HEAD, PICTURES, form_of
 
-RULES = 3  # one more whenever `decode` makes other pixels or marks of a file than it did
+RULES = 4  # one more whenever `decode` makes other pixels or marks of a file than it did
 CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
@@ -141,12 +142,29 @@ def decode(stored: Stored, reading: Reading) -> Picture:
                 allowed = "8 or 16 bits without a sign, or floats from 0 to 1"
                 raise ValueError(f"{_integers(image)}; allowed: {allowed}")
             upright, marks = _turned(image, reading.exif_rotation)
+            if image.format == "PNG":
+                _refuse_damaged(content_of(stored))
             plain, more = opaque(upright, reading.ground, negative=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO)
             pixels: Tensor = reading.view.transform(plain)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
         allowed = "a picture, or data.on_unreadable=skip"
         raise DataError(f"{stored}: unreadable image ({_reason(stored, error)}); allowed: {allowed}") from error
     return Picture(pixels, marks | more | _flat(pixels, more))
+
+
+def _refuse_damaged(png: bytes) -> None:
+    """Refuse a PNG picture of which a block of pixels is not what its checksum says, which Pillow does not look at.
+
+    Raises:
+        ValueError: there is one.
+    """
+    place = len(b"\x89PNG\r\n\x1a\n")
+    while place + 12 <= len(png):
+        size, kind = struct.unpack_from(">I4s", png, place)
+        end = place + 8 + size
+        if kind == b"IDAT" and zlib.crc32(png[place + 4 : end]) != int.from_bytes(png[end : end + 4], "big"):
+            raise ValueError("damaged: a checksum of its pixels is wrong")
+        place = len(png) if kind == b"IEND" else end + 4
 
 
 def _reason(stored: Stored, error: Exception) -> str:
@@ -157,7 +175,7 @@ def _reason(stored: Stored, error: Exception) -> str:
         opened = to_open(stored)
         with opened.open("rb") if isinstance(opened, Path) else opened as file:
             if form := form_of(file.read(HEAD)):
-                return str(form)
+                return f"{form}, whose beginning is damaged" if form.what in PICTURES else str(form)
     return "in no form that Pillow knows"
 
 

@@ -20,7 +20,7 @@ from metaft.data.room import bytes_of, taken
 from metaft.data.store import checked, look_up, mapped, missing
 from metaft.data.stored import Stored
 from metaft.data.types import ImageSource, PixelArray
-from metaft.errors import DataError
+from metaft.errors import DataError, without_allowed
 from metaft.files import cache_folder, nearest_existing, unwritable
 from metaft.progress import note, warn_once
 
@@ -63,7 +63,7 @@ class ImageFiles:
         for place, fault in done.faults.items():
             if self.labels is None:
                 raise DataError(fault)
-            pixels[place] = self._another(indices[place], self.labels, fault.partition("; allowed: ")[0])
+            pixels[place] = self._another(indices[place], self.labels, without_allowed(fault))
         return pixels
 
     def _another(self, number: int, labels: Sequence[int], fault: str) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from metaft.config.paths import as_on_disk
 from metaft.data.table import Line, read_table, written
 from metaft.data.tree import walked
 from metaft.errors import DataError
@@ -71,4 +70,4 @@ def _picture(file: Path, line: Line, column: str) -> str | None:
     if path.is_absolute() or ".." in path.parts or "://" in text:
         found = f"{text!r} in the column {column!r}, which leads out of the folder"
         raise DataError(f"{file}, line {line.number}: {found}; allowed: a path below it")
-    return str(as_on_disk(file.parent / path)) if text else None
+    return str(file.parent / path) if text else None

@@ -13,7 +13,7 @@ import torch
 from metaft.data.decoded import Decoded, ImageFiles, held
 from metaft.data.objects import Kept
 from metaft.data.store import Mapped
-from metaft.data.stored import Stored, content_of, size_of
+from metaft.data.stored import StandIn, Stored, content_of, size_of
 from metaft.data.types import Corrupted, ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
 from metaft.progress import warn
@@ -92,9 +92,9 @@ def _harmless(first: str, second: str) -> bool:
 def contents_of(splits: Mapping[str, Split]) -> dict[str, Contents]:
     """By split, what tells each picture from others: the SHA-256 of its pixels at the model's size.
 
-    Pictures of one colour alone are not compared. Where a split's files are too large to be kept, these are compared by
-    their bytes: those of two splits, and those of `ood_val` with each other. Splits whose pictures are neither kept nor
-    files are not compared. Corrupted pictures are compared as what they were before.
+    Neither pictures of one colour alone are compared nor stand-ins. Where a split's files are too large to be kept,
+    these are compared by their bytes: those of two splits, and those of `ood_val` with each other. Splits whose
+    pictures are neither kept nor files are not compared. Corrupted pictures are compared as what they were before.
     """
     origins = {name: _origins(split) for name, split in splits.items()}
     if _by_files(splits, {type(source) for found in origins.values() for source, _ in found}):
@@ -142,19 +142,26 @@ def _name(split: Split, number: int) -> str:
 
 
 def _files(origins: list[tuple[ImageSource, int]]) -> list[Stored | None]:
-    """The file of each image; None where it has none."""
-    return [s.files[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins]
+    """The file of each image; None where it has none, or another's stands in for it."""
+    files = (s.files[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins)
+    return [None if isinstance(file, StandIn) else file for file in files]
+
+
+def stand_ins(split: Split) -> set[int]:
+    """The numbers of images that others stand in for."""
+    origins = enumerate(_origins(split))
+    return {n for n, (source, i) in origins if isinstance(getattr(source, "files", {i: None})[i], StandIn)}
 
 
 def _of_pixels(split: Split) -> Contents:
     """The hash of each image's pixels."""
-    contents: Contents = []
+    contents, others = Contents(), stand_ins(split)
     for chunk in torch.arange(len(split)).split(CHUNK):
         pixels = _clean(split.source).pixels(chunk.tolist()).contiguous()
         flat = pixels.flatten(2)
         plain = (flat.amax(2) == flat.amin(2)).all(1)  # blank pages are alike without being the same
-        images = zip(pixels.numpy(), plain.tolist(), strict=True)
-        contents += [None if blank else sha256(image).digest() for image, blank in images]
+        images = zip(chunk.tolist(), pixels.numpy(), plain.tolist(), strict=True)
+        contents += [None if blank or n in others else sha256(image).digest() for n, image, blank in images]
     return contents
 
 

@@ -102,4 +102,5 @@ def _listed(name: str, table: Table, classes: Sequence[str], options: Options) -
     domains = table.texts(options.domain_key, "domain") if options.domain_key and name == "ood_val" else None
     groups = table.texts(options.group_key, "group") if options.group_key and judges(name) else None
     labels = [numbers[text] for text in texts]
-    return Listed(name, table.place, table.pictures(options.image_key), labels, table.left_out, domains, groups)
+    pictures = table.pictures(options.image_key)
+    return Listed(name, table.place, pictures, labels, table.left_out, domains, groups).once()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,12 +16,14 @@ from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, VALUES, Read
 from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
 from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
+from metaft.data.first_reading import FirstReading
 from metaft.data.grouping import domains_of
+from metaft.data.listed import Listed as Listed  # formats give them
 from metaft.data.sources import MORE
 from metaft.data.stored import Stored, is_missing
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
-from metaft.errors import DataError, few, on_a_line
+from metaft.errors import DataError, few, on_a_line, without_allowed
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
@@ -49,33 +51,6 @@ def _is_copy(file: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The pictures of a split with their labels, and their domains and groups where they have names.
-
-    Args:
-        where: the folder or file that lists them.
-        left_out: what it holds beside them, by reason.
-        domains: of each file; None: it is in none.
-        groups: of each file.
-    """
-
-    name: str
-    where: Path
-    files: Sequence[Stored]
-    labels: Sequence[int]
-    left_out: Counter[str] = field(default_factory=Counter)
-    domains: Sequence[str | None] | None = None
-    groups: Sequence[str] | None = None
-
-    def subset(self, rows: Sequence[int]) -> Listed:
-        """These files alone."""
-        domains = None if self.domains is None else [self.domains[row] for row in rows]
-        groups = None if self.groups is None else [self.groups[row] for row in rows]
-        files, labels = [self.files[row] for row in rows], [self.labels[row] for row in rows]
-        return replace(self, files=files, labels=labels, domains=domains, groups=groups)
-
-
-@dataclass(frozen=True)
 class Opening:
     """How listed files become splits.
 
@@ -86,6 +61,7 @@ class Opening:
         late: try no file before it is asked for.
         others: the number of pictures of splits that are opened apart.
         workers: how many processes decode ahead what is not kept; None: one for each processor.
+        begun: what the run has read as it began, with `skip`; None: nothing is known of it.
     """
 
     classes: Sequence[str]
@@ -95,21 +71,31 @@ class Opening:
     late: bool = False
     others: int = 0
     workers: int | None = None
+    begun: FirstReading | None = None
 
     @classmethod
     def of(cls, classes: Sequence[str], data: DataConfig, view: ImageView) -> Opening:
         """As the settings say."""
         reading = Reading(view, data.ground, data.exif_rotation)
         skip, late = (data.on_unreadable == choice for choice in ("skip", "late"))
-        return cls(classes, reading, skip, data.cache_gib * 2**30, late, workers=data.workers)
+        return cls(
+            classes,
+            reading,
+            skip,
+            data.cache_gib * 2**30,
+            late,
+            workers=data.workers,
+            begun=data.begun if skip else None,
+        )
 
 
 def opened(listed: Mapping[str, Listed], classes: Classes, data: DataConfig, seed: int, view: ImageView) -> Splits:
     """The data set of listed splits: id_train, id_val or a part held out for it, ood_val or ood_val/DOMAIN, and others.
 
     Raises:
-        DataError: as `splits_of` does.
+        DataError: as `splits_of` does, or names of classes look alike.
     """
+    classes.refuse_alike()  # before hours are spent on decoding
     splits = splits_of(listed, Opening.of(classes.folders, data, view))
     train, id_val = splits["id_train"], splits.get("id_val")
     if id_val is None:
@@ -138,6 +124,9 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
         DataError: a file is missing or no picture that can be read, and `skip` is not asked for, or none of a class
             is left, or a file is of two classes.
     """
+    listed = {name: split.found() for name, split in listed.items()}
+    if opening.begun is not None:
+        listed = {name: opening.begun.as_listed(split) for name, split in listed.items()}
     if not opening.skip:
         for split in listed.values():
             _refuse_missing(split)
@@ -176,6 +165,10 @@ def _identity(file: Stored) -> object:
 
 def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
     checked, source = kept(listed.files, opening.reading)
+    if opening.begun is not None:
+        whole = opening.begun.stood_in(listed, checked.faults)
+        if whole is not listed:
+            listed, (checked, source) = whole, kept(whole.files, opening.reading)
     _refuse_or_tell(listed, checked, opening.skip)
     rows = [number for number in range(len(listed.files)) if number not in checked.faults]
     labels = [listed.labels[number] for number in rows]
@@ -184,6 +177,8 @@ def _split(listed: Listed, opening: Opening, kept: Keeping) -> Split:
         none = f"no image of class {', '.join(lost)} is readable"
         raise DataError(f"{listed.where}: {none}; allowed: at least one in each class")
     _report(listed, checked, opening.reading)
+    if opening.begun is not None:
+        opening.begun.note(listed, rows)
     domains, groups = _named(listed.domains, rows), _named(listed.groups, rows)
     images = source(rows)
     if isinstance(images, ImageFiles) and opening.skip:
@@ -198,7 +193,7 @@ def _refuse_or_tell(listed: Listed, checked: Checked, skip: bool) -> None:
     if faults and not skip:
         raise DataError(f"{listed.name}: {len(faults)} of {count} images unreadable; the first: {faults[0]}")
     for fault in faults[:SHOWN]:
-        warn(f"skipped: {fault}")
+        warn(f"skipped: {without_allowed(fault)}")
     if len(faults) > SHOWN:
         warn(f"skipped: {len(faults) - SHOWN} more of {listed.name}")
     flat = {number: marks for number, marks in checked.marks.items() if CONSTANT in marks or FLAT in marks}

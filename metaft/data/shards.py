@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from metaft.data.decode import suffixes
 from metaft.data.stored import version_of
 from metaft.data.tree import HIDDEN, is_hidden
-from metaft.errors import DataError, few
+from metaft.errors import DataError, few, why
 from metaft.forms import form_of
-from metaft.texts import whole
+from metaft.texts import regular, whole
 
 # What is no archive that members can be read from at their places, by how it begins.
 NO_TAR = {
@@ -143,9 +143,7 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
         DataError: no archive, not a plain one, or not a whole one.
     """
     try:
-        if not path.is_file():
-            raise OSError("no regular file")
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             start = file.read(BLOCK)
             file.seek(0)
             for magic, what in NO_TAR.items():
@@ -158,7 +156,7 @@ def _headers(path: Path) -> list[tarfile.TarInfo]:
                 file.seek(archive.offset)
                 rest = file.read(TAIL)
     except (OSError, tarfile.TarError) as error:
-        raise DataError(f"{path}: no tar archive that can be read ({error}); allowed: a whole one") from error
+        raise DataError(f"{path}: no tar archive that can be read ({why(error)}); allowed: a whole one") from error
     if rest[:BLOCK] != bytes(BLOCK):
         how = "damaged" if len(rest) >= BLOCK else "the shard ends early"
         last = f"after member {infos[-1].name}" if infos else "at its beginning"

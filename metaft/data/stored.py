@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,32 @@ class Inside(Protocol):
 
 
 Stored = Path | Inside
+
+
+@dataclass(frozen=True, slots=True)
+class StandIn:
+    """Another picture in the place of one that was read once and cannot be any more; as text it is the lost one."""
+
+    lost: str
+    file: Stored
+
+    def __str__(self) -> str:
+        """As messages call it."""
+        return self.lost
+
+    @property
+    def size(self) -> int:
+        """The other's bytes."""
+        return size_of(self.file)
+
+    @property
+    def version(self) -> str:
+        """The other's."""
+        return version_of(self.file)
+
+    def read(self) -> bytes:
+        """The bytes of the other."""
+        return content_of(self.file)
 
 
 def is_missing(stored: Stored) -> bool:

@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from metaft.errors import DataError, hint
+from metaft.errors import DataError, few, hint
+from metaft.forms import form_at
 from metaft.texts import read_text, whole
+
+T = TypeVar("T")
+ALLOWED = "a file in UTF-8, columns with a tab or comma between them"
 
 
 class Line(NamedTuple):
@@ -28,6 +32,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         DataError: the file is no such table, a line has more or fewer cells than the header, or there is no line.
     """
     try:
+        if path.stat().st_size and (form := form_at(path)):
+            raise DataError(f"{path}: {form}; allowed: {ALLOWED}")
         file = StringIO(read_text(path), newline="")
         first = file.readline()
         file.seek(0)
@@ -35,12 +41,12 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         header = [name.strip() for name in next(lines, [])]
         cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
     except (OSError, ValueError, csv.Error) as error:
-        allowed = "a file in UTF-8, columns with a tab or comma between them"
-        raise DataError(f"{path}: no table that can be read ({error}); allowed: {allowed}") from error
+        raise DataError(f"{path}: no table that can be read ({error}); allowed: {ALLOWED}") from error
     _refuse_header(path, header)
     for name in columns:
         if name not in header:
-            allowed = f"it among the columns {', '.join(header)}{hint(name, header)}"
+            found = f"the columns {', '.join(header)}{hint(name, header)}" if header else "those of a first line"
+            allowed = f"it among {found}"
             raise DataError(f"{path}: no column {name!r}; allowed: {allowed}")
     if not cells:
         raise DataError(f"{path}: no rows; allowed: at least one")
@@ -48,6 +54,41 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         if len(line) != len(header):
             raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
     return [Line(number, dict(zip(header, line, strict=True))) for number, line in cells]
+
+
+def number_in(cells: Mapping[str, str], column: str) -> int:
+    """The whole number in a column of a line.
+
+    Raises:
+        ValueError: there is none.
+    """
+    number = whole(cells[column])
+    if number is None:
+        raise ValueError(f"{cells[column]!r} in the column {column!r}; allowed: a whole number")
+    return number
+
+
+def text_in(cells: Mapping[str, str], column: str) -> str:
+    """The text in a column of a line.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not cells[column]:
+        raise ValueError(f"nothing in the column {column!r}; allowed: a value in each row")
+    return cells[column]
+
+
+def known_in(cells: Mapping[str, str], column: str, known: Mapping[str, T]) -> T:
+    """What the text in a column of a line stands for.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    text = cells[column]
+    if text not in known:
+        raise ValueError(f"{text!r} in the column {column!r}; allowed: {few(list(known))}{hint(text, known)}")
+    return known[text]
 
 
 def _refuse_header(path: Path, header: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,6 @@ from metaft.data.view import ImageView as ImageView
 from metaft.data.view import Ready as Ready
 from metaft.data.view import View as View
 from metaft.errors import DataError
-from metaft.texts import is_blank
 
 
 class ImageSource(Protocol):
@@ -205,15 +203,7 @@ def refuse_unusable(classes: Classes, splits: Sequence[Split] = ()) -> None:
     if len(classes.names) < 2:
         names = ", ".join(classes.names)
         raise DataError(f"data: {len(classes.names)} class found ({names}); allowed: at least two classes")
-    by_name, known = dict[str, int](), classes.folders or classes.names
-    for number, name in enumerate(classes.names):
-        first = by_name.setdefault(unicodedata.normalize("NFC", name).casefold(), number)
-        unseen = is_blank(name)
-        if unseen or first != number:
-            what = "empty" if unseen else f"{name!r}, as that of {known[first]}"
-            raise DataError(
-                f"data: the name of class {known[number]} is {what}; allowed: a name of its own for each class"
-            )
+    classes.refuse_alike()
     for split in splits:
         if len(split) == 0:
             raise DataError(f"{split.name}: no images found; allowed: at least one")

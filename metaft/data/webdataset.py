@@ -31,7 +31,12 @@ if TYPE_CHECKING:  # options are checked before anything heavy is imported
 COUNT, NAMES, TASK = "nshards.txt", "classnames.txt", "dataset_type.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 SHARDS_AT_MOST, BRACES = 10**5, 50  # of a split, and of its path
-ARCHIVES = (".tar", ".tgz", *(f".tar.{packer}" for packer in ("gz", "bz2", "xz", "zst")))  # packed ones are refused
+ARCHIVES = (
+    ".tar",
+    ".tgz",
+    *(f".tar.{packer}" for packer in ("gz", "bz2", "xz", "zst", "zip")),
+)  # packed ones are refused
+SHARD = "*.[tT][aA][rR]"
 OTHER_TASKS = ("retrieval", "multilabel")
 SHARDS = "shards (*.tar): their folder, one of them, or several as in train-{000..009}.tar"
 
@@ -166,10 +171,10 @@ def shards(place: Path) -> tuple[list[Path], Counter[str]]:
     if task is not None and _text(task) in OTHER_TASKS:
         raise DataError(f"{task}: {_text(task)}; allowed: classification, with one label a picture")
     found, left_out = _sorted_out(place)
-    if (place / COUNT).is_file():
+    if os.path.lexists(place / COUNT):  # be it a link to nowhere
         _refuse_miscounted(place / COUNT, found)
     if not found:
-        inside = [inner for inner, path in folders(place).items() if any(path.glob("*.tar"))]
+        inside = [inner for inner, path in folders(place).items() if any(path.glob(SHARD))]
         hint = f" but in {', '.join(inside)}" if inside else ""
         raise DataError(f"{place}: no shards there{hint}; allowed: {SHARDS}")
     return [place / name for name in in_order_of_stems(found)], left_out
@@ -177,7 +182,7 @@ def shards(place: Path) -> tuple[list[Path], Counter[str]]:
 
 def in_order_of_stems(names: Iterable[str]) -> list[str]:
     """Names of shards by their numbers where all are numbers, else by their letters."""
-    by_stem = {name.removesuffix(".tar"): name for name in names}
+    by_stem = {re.sub(r"(?i)\.tar$", "", name): name for name in names}
     return [by_stem[stem] for stem in in_order(by_stem)]
 
 
@@ -190,7 +195,7 @@ def _sorted_out(folder: Path) -> tuple[list[str], Counter[str]]:
     for path in sorted(map(Path, entries(folder))):
         if is_hidden(path.name):
             left_out[HIDDEN] += 1
-        elif path.name.endswith(ARCHIVES):
+        elif path.name.lower().endswith(ARCHIVES):
             found.append(readable(path))
         elif path.suffix.lower() in suffixes() or path.suffix == ".cls":
             raise DataError(f"{path}: beside shards, as of one that was unpacked; allowed: shards alone (*.tar)")
@@ -259,6 +264,6 @@ def _numbers(first: str, last: str) -> list[str]:
 
 def _folders_of_shards(place: Path) -> dict[str, Path]:
     """The folders of a split by name, where it holds these in place of shards."""
-    if not place.is_dir() or any(place.glob("*.tar")) or (place / COUNT).is_file():
+    if not place.is_dir() or any(place.glob(SHARD)) or os.path.lexists(place / COUNT):
         return {}
     return {name: path.absolute() for name, path in folders(place).items()}

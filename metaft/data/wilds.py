@@ -6,24 +6,24 @@ its package (github.com/p-lambda/wilds), the templates those of WiSE-FT (Wortsma
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from metaft.config.schema import DataConfig
-from metaft.data.table import Line, read_table
-from metaft.errors import DataError, Fault, few, hint
+from metaft.data.table import Line, known_in, number_in, read_table, text_in
+from metaft.errors import DataError, Fault
 from metaft.texts import whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
     from metaft.data.types import ImageView, Splits
 
-T = TypeVar("T")
 UNUSED = 99999  # the label of iWildCam's categories that have no image
 SPLITS = {"train": "id_train", "id_val": "id_val", "id_test": "id_test", "val": "ood_val", "test": "ood_test/test"}
 
@@ -114,7 +114,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
 def _folder(root: Path, chosen: WildsSet) -> Path:
     """The set's folder: the root, or one in it."""
     for folder in (root, root / chosen.folder):
-        if (folder / chosen.table).is_file():
+        if os.path.lexists(folder / chosen.table):
             _refuse_other_version(folder, chosen)
             return folder
     inner = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
@@ -164,30 +164,6 @@ def _rows(table: Path, lines: Sequence[Line], chosen: WildsSet) -> list[Row]:
     return rows
 
 
-def _number(cells: Mapping[str, str], column: str) -> int:
-    """The whole number in a column of a line.
-
-    Raises:
-        ValueError: there is none.
-    """
-    number = whole(cells[column])
-    if number is None:
-        raise ValueError(f"{cells[column]!r} in the column {column!r}; allowed: a whole number")
-    return number
-
-
-def _among(cells: Mapping[str, str], column: str, known: Mapping[str, T]) -> T:
-    """What the text in a column of a line stands for.
-
-    Raises:
-        ValueError: it is not known.
-    """
-    text = cells[column]
-    if text not in known:
-        raise ValueError(f"{text!r} in the column {column!r}; allowed: {few(list(known))}{hint(text, known)}")
-    return known[text]
-
-
 def _of_splits(table: Path, line: Line, split: str) -> str:
     """What a split of a table is called here."""
     if split not in SPLITS:
@@ -198,8 +174,8 @@ def _of_splits(table: Path, line: Line, split: str) -> str:
 def _iwildcam_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """All splits lie in train/; a camera's place is a domain, and its images are alike."""
     for _, c in lines:
-        place = f"place {c['location_remapped']}"
-        yield Row(f"train/{c['filename']}", _number(c, "y"), c["split"], place, place)
+        place = f"place {text_in(c, 'location_remapped')}"
+        yield Row(f"train/{text_in(c, 'filename')}", number_in(c, "y"), c["split"], place, place)
 
 
 def _iwildcam_names(folder: Path) -> tuple[str, ...]:
@@ -226,7 +202,7 @@ def _fmow_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     for number, (_, c) in enumerate(lines):
         split = _fmow_split(c["split"], _year(c["timestamp"]))
         image, region = f"images/rgb_img_{number}.png", regions.get(c["country_code"])
-        yield Row(image, _among(c, "category", labels), split, region, None)
+        yield Row(image, known_in(c, "category", labels), split, region, None)
 
 
 def _year(timestamp: str) -> int:
@@ -249,13 +225,13 @@ def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """
     held_out = 0
     for _, c in lines:
-        by_center = {1: "val", 2: "test"}.get(_number(c, "center"))
-        split = by_center or _among(c, "split", {"0": "train", "1": "id_val"})
+        by_center = {1: "val", 2: "test"}.get(number_in(c, "center"))
+        split = by_center or known_in(c, "split", {"0": "train", "1": "id_val"})
         if split == "id_val":
             split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1
-        case = f"patient_{_number(c, 'patient'):03d}_node_{c['node']}"
+        case = f"patient_{number_in(c, 'patient'):03d}_node_{text_in(c, 'node')}"
         patch = f"patches/{case}/patch_{case}_x_{c['x_coord']}_y_{c['y_coord']}.png"
-        yield Row(patch, _number(c, "tumor"), split, f"hospital {c['center']}", f"slide {c['slide']}")
+        yield Row(patch, number_in(c, "tumor"), split, f"hospital {c['center']}", f"slide {text_in(c, 'slide')}")
 
 
 # As the benchmark and the papers that use it write them.

@@ -85,6 +85,12 @@ def test_names_that_mean_nothing(name, pretrained, words, monkeypatch):
         load(name, pretrained)
 
 
+def test_a_link_to_nowhere(tmp_path):
+    (tmp_path / "a.pt").symlink_to("gone.pt")
+    with pytest.raises(CheckpointError, match=r"is a link to 'gone\.pt', where nothing can be found; allowed"):
+        load(TOY, str(tmp_path / "a.pt"))
+
+
 def test_a_folder_as_file(folder):
     with pytest.raises(CheckpointError, match=r"it is a folder \(model\.name=local-dir:"):
         load(TOY, str(folder))

@@ -153,6 +153,15 @@ def test_whole_modules(protocol, wrap, toy, tmp_path):
     assert same(load(TOY, str(tmp_path / "c.pt")), toy.state_dict())
 
 
+@pytest.mark.parametrize("under", ["ema.", "module_ema.module."])
+def test_an_average_beside_plain_names(under, toy, notes, tmp_path):
+    """As programs leave it that keep it as a part of the model."""
+    state = toy.state_dict()
+    torch.save({**state, **prefixed(other(state), under)}, tmp_path / "a.pt")
+    assert same(load(TOY, str(tmp_path / "a.pt"), "cpu"), state)
+    assert "(a moving average)" in notes[0]
+
+
 def test_an_average_kept_by_a_plain_object(toy, notes, tmp_path):
     class EMA:
         def __init__(self, model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,27 @@ FAULTS = {
     "gone.png": linked,
     "deep.psd": written(b"8BPS\x00\x01" + bytes(6) + b"\xff" * 40),
 }
+
+
+def test_a_png_is_what_its_checksums_say(tmp_path):
+    """Of a picture that packs well, Pillow shows other pixels without a word where a bit has flipped."""
+    ramp = np.add.outer(np.arange(36), np.arange(40)).astype(np.uint8) * 3
+    Image.fromarray(np.stack([ramp] * 3, -1)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    pixels = decode(tmp_path / "a.png", READING).pixels
+    (tmp_path / "a.png").write_bytes(whole + b"behind the end" + whole)
+    assert torch.equal(decode(tmp_path / "a.png", READING).pixels, pixels)
+    for place in range(len(whole)):
+        (tmp_path / "a.png").write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        with suppress(DataError):
+            assert torch.equal(decode(tmp_path / "a.png", READING).pixels, pixels), place
+    (tmp_path / "a.png").write_bytes(whole[:30] + bytes([whole[30] ^ 1]) + whole[31:])
+    with pytest.raises(DataError, match=r"unreadable image \(a PNG picture, whose beginning is damaged\)"):
+        decode(tmp_path / "a.png", READING)
+    data = whole.index(b"IDAT") + 10
+    (tmp_path / "a.png").write_bytes(whole[:data] + bytes([whole[data] ^ 1]) + whole[data + 1 :])
+    with pytest.raises(DataError, match="unreadable image"):
+        decode(tmp_path / "a.png", READING)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -229,6 +229,7 @@ def test_unreadable_images_stop_or_are_skipped_and_counted(picture_tree, capsys)
     assert splits.id_train.counts(2) == [8, 10]
     told = capsys.readouterr().err
     assert all(str(path) in told for path in bad)
+    assert "on_unreadable" not in told, "which is set"
     assert "id_train: 18 pictures; left out: 2 unreadable\n" in told
 
 
@@ -347,6 +348,32 @@ def test_classes_of_one_name(picture_tree, text):
     (picture_tree / "classnames.txt").write_text(text)
     assert "the name of class light_square is " in (said := fault(picture_tree))
     assert "as that of dark_square" in said
+
+
+@pytest.mark.parametrize(
+    "other", ["ti\u200ble", "tile\u00ad", "\ufefftile", "tile\ufe0f", "tile\u3164", "Ti\u034fle\U000e0101"], ids=ascii
+)
+def test_classes_that_look_alike(picture_tree, other, monkeypatch):
+    """One error names both, the invisible letter written out, before any picture is decoded."""
+    monkeypatch.setattr("metaft.data.pictures.splits_of", lambda *_: pytest.fail("pictures are decoded"))
+    (picture_tree / "classnames.txt").write_text(f"dark_square = tile\nlight_square = {other}\n")
+    said = fault(picture_tree)
+    written = "".join(c if c.isascii() else ascii(c)[1:-1] for c in other)
+    assert f"the name of class light_square is '{written}', as that of dark_square, which is 'tile', to the eye" in said
+
+
+def test_blanks_of_two_kinds_look_alike(picture_tree):
+    (picture_tree / "classnames.txt").write_text("dark_square = a tile\nlight_square = a\u00a0 tile\n")
+    assert "the name of class light_square is 'a\\xa0 tile', as that of dark_square, which is 'a tile'" in fault(
+        picture_tree
+    )
+
+
+def test_folders_that_look_alike(picture_tree):
+    for split in picture_tree.rglob("light_square"):
+        split.rename(split.with_name("dark_\u200bsquare"))
+    said = fault(picture_tree)
+    assert "the name of class dark_\\u200bsquare is 'dark \\u200bsquare', as that of dark_square, which is" in said
 
 
 @pytest.mark.parametrize("name", ["\u200b", "\u00a0", "\u200d \ufeff\u2060"])

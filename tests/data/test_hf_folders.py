@@ -114,6 +114,44 @@ def test_what_is_in_no_row_is_told(picture_tree, tmp_path, capsys):
     assert "1 .txt" in said
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_picture_counts_once_for_all_its_captions(picture_tree, tmp_path, capsys, kind):
+    root = described(tmp_path / "set", picture_tree, kind)
+    files = sorted((root / "train" / "pictures").iterdir())
+    rows = [
+        {"file_name": f"pictures/{f.name}", "label": "_".join(f.name.split("_")[:2]), "text": i}
+        for f in files
+        for i in "ab"
+    ]
+    write(root / "train", rows, kind)
+    assert load(root).id_train.counts(2) == [10, 10]
+    assert "id_train: 20 pictures; left out: 20 listed again\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_metadata_that_is_none(picture_tree, tmp_path, kind):
+    root = described(tmp_path / "set", picture_tree, kind)
+    table = root / "train" / f"metadata.{kind}"
+    table.write_bytes(b"")
+    assert f"{table}: an empty file (0 bytes)" in fault(root)
+    table.unlink()
+    table.symlink_to("nowhere")
+    assert str(table) in fault(root)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_paths_in_another_form_than_on_disk(picture_tree, tmp_path, capsys, kind):
+    """Names that a Mac has taken apart in its files, or in its table."""
+    root = described(tmp_path / "set", picture_tree, kind)
+    for split in SPLITS.values():
+        shutil.move(root / split / "pictures", root / split / "cafe\u0301")
+        files = sorted((root / split / "cafe\u0301").iterdir())
+        rows = [{"file_name": f"caf\u00e9/{file.name}", "label": file.name.rpartition("_")[0]} for file in files]
+        write(root / split, [{**row, "label": "_".join(row["label"].split("_")[:2])} for row in rows], kind)
+    load(root)
+    assert "id_train: 20 pictures\n" in capsys.readouterr().err, "none of them in no row"
+
+
 def test_faults_are_named(picture_tree, tmp_path):
     root = described(tmp_path / "set", picture_tree, "csv")
     gone = next((root / "train" / "pictures").iterdir())

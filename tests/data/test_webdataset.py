@@ -117,6 +117,15 @@ def test_shards_are_read_in_the_order_of_their_numbers(shards, picture_tree):
     assert names == [f"{number}.tar" for number in range(20)]
 
 
+def test_shards_with_suffixes_in_capitals(shards):
+    whole = load(shards)
+    for path in list(shards.rglob("*.tar")):
+        path.rename(path.with_suffix(".TAR"))
+    for path in shards.rglob("nshards.txt"):
+        path.unlink()
+    same(load(shards), whole)
+
+
 def test_plain_shards_by_a_pattern(shards, picture_tree, tmp_path):
     """Other names, labels in JSON, class names given, keys in folders, suffixes in capitals, no counts."""
     root = tmp_path / "plain"
@@ -471,6 +480,11 @@ def count(text: str):
     return lambda folder: (folder / "nshards.txt").write_text(text)
 
 
+def lead_nowhere(folder: Path) -> None:
+    (folder / "nshards.txt").unlink()
+    (folder / "nshards.txt").symlink_to(folder / "gone.txt")
+
+
 def unpack_one(folder: Path) -> None:
     for name, content in unpacked(folder / "0.tar").items():
         (folder / name).write_bytes(content)
@@ -486,7 +500,12 @@ def no_shards(folder: Path) -> None:
     [
         (drop_the_last, "nshards.txt: 3 shards, 2 found: 2.tar is not there; allowed: 0.tar to 2.tar, all of them"),
         (count("2"), "nshards.txt: 2 shards, 3 found: 2.tar is there too"),
+        (lead_nowhere, "nshards.txt: cannot be read ([Errno 2] No such file or directory"),
         (count("many\n"), "nshards.txt: 'many'; allowed: the number of shards"),
+        (
+            lambda folder: (folder / "3.tar.zip").write_bytes(b"PK\x03\x04"),
+            "nshards.txt: 3 shards, 4 found: 3.tar.zip is",
+        ),
         (unpack_one, "s0000000.cls: beside shards, as of one that was unpacked"),
         (no_shards, ": no shards there; allowed: shards (*.tar): their folder, "),
         (lambda folder: (folder / "2.tar").rename(folder / "2.tar.gz"), "nshards.txt: 3 shards, 3 found: 2.tar is not"),

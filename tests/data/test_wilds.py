@@ -149,6 +149,18 @@ def test_iwildcam(tmp_path):
             assert places.numbers.tolist() == [0, 1, 2, 0, 1, 2]
 
 
+def test_paths_in_another_form_than_on_disk(tmp_path):
+    """A table made where letters are one (NFC), pictures that a Mac has unpacked (NFD)."""
+    folder = iwildcam(tmp_path)
+    for path in (folder / "train").iterdir():
+        path.rename(path.with_name(f"cafe\u0301-{path.name}"))
+    table = (folder / "metadata.csv").read_text()
+    for split in ("train", "test", "val", "id_val", "id_test"):
+        table = table.replace(f",{split}-", f",caf\u00e9-{split}-")
+    (folder / "metadata.csv").write_text(table)
+    assert files(load(tmp_path, "iwildcam").id_train) == [f"cafe\u0301-train-{i}.jpg" for i in range(6)]
+
+
 def test_fmow(tmp_path):
     fmow(tmp_path)
     splits = load(tmp_path, "fmow")
@@ -237,6 +249,8 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
     [
         ("fmow", "airport,", "airprot,", "'airprot' in the column 'category'; allowed: airport, airport_hangar, "),
         ("fmow", "2017-08-01", "17-08-01", "in the column 'timestamp'; allowed: a date that begins with its year"),
+        ("iwildcam", ",train-0.jpg", ",", "nothing in the column 'filename'; allowed: a value in each row"),
+        ("iwildcam", ",val,0,", ",val,,", "nothing in the column 'location_remapped'; allowed: a value in each row"),
         ("camelyon17", "1,001,", "1,one,", "'one' in the column 'patient'; allowed: a whole number"),
     ],
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metaft.data.stored import version_of
 from metaft.errors import DataError, first_line
-from metaft.forms import ARRAYS, form_at
+from metaft.forms import ARRAYS, ZIP, form_at
 from metaft.texts import regular
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -110,10 +110,10 @@ def contents(name: str, path: Path, read: Callable[[Path], Any]) -> Any:
 
 
 def _instead(path: Path) -> str:
-    """What a file is by its first bytes, but for an array or a container of arrays; empty: it is not known."""
+    """What a file is by its first bytes, but for arrays, of which zip archives are made too; empty: it is not known."""
     with suppress(OSError):
         form = form_at(path)
-        return "" if form is None or form.what in ARRAYS else str(form)
+        return "" if form is None or form.what in (*ARRAYS, ZIP) else str(form)
     return ""
 
 

@@ -11,6 +11,7 @@ Lu et al., Harder or different?, 2020 (10.2); Hendrycks and Dietterich, ICLR 201
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -48,13 +49,14 @@ class Options(SetOptions):
     severity: int = Field(5, ge=1, le=SEVERITIES)
 
 
-def _batches(pattern: str) -> Reader:
+def _batches(*names: str) -> Reader:
     """Lists files of CIFAR-10 for Python."""
 
     def read(name: str, place: Path, classes: Sequence[str]) -> Listed:
-        files = sorted(place.glob(pattern))
-        if not files:
-            raise DataError(f"{name}: {place}: no {pattern} there; allowed: the folder as it is given away")
+        files = [place / batch for batch in names]
+        gone = [file.name for file in files if not os.path.lexists(file)]
+        if gone:
+            raise DataError(f"{name}: {place}: no {gone[0]} there; allowed: the folder as it is given away")
         labels = [contents(name, file, _labels_of_batch) for file in files]
         return listed(name, [(Array.at(file, _images_of_batch), own) for file, own in zip(files, labels, strict=True)])
 
@@ -123,7 +125,10 @@ def _corrupted(severity: int) -> Reader:
 def _stl10(part: str, name: str, place: Path, classes: Sequence[str]) -> Listed:
     """Lists a pair of STL-10's files: labels from 1, pictures column by column."""
     labels = contents(name, place / f"{part}_y.bin", partial(np.fromfile, dtype=np.uint8))
-    numbers = [STL10[label - 1] if 1 <= label <= len(STL10) else -1 for label in labels]
+    odd = [label for label in labels if not 1 <= label <= len(STL10)]
+    if odd:
+        raise DataError(f"{name}: {place / f'{part}_y.bin'}: a label {odd[0]}; allowed: 1 to {len(STL10)}")
+    numbers = [STL10[label - 1] for label in labels]
     kept = [row for row, label in enumerate(numbers) if label is not None]
     array = Array.at(place / f"{part}_X.bin", _images_of_stl10)
     everything = listed(name, [(array, [number or 0 for number in numbers])])
@@ -148,7 +153,9 @@ BATCHES = "cifar-10-batches-py"
 LAYOUT = Layout(
     lambda root: Known(NAMES, NAMES),
     {
-        "id_train": Part((Place(BATCHES, _batches("data_batch_[1-5]")),), 50_000, KRIZHEVSKY),
+        "id_train": Part(
+            (Place(BATCHES, _batches(*(f"data_batch_{number}" for number in range(1, 6)))),), 50_000, KRIZHEVSKY
+        ),
         "id_test": Part((Place(BATCHES, _batches("test_batch")),), 10_000, KRIZHEVSKY),
     },
 )

@@ -12,11 +12,13 @@ Source: Zhou et al., Learning to prompt for vision-language models, IJCV 2022, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+from unicodedata import normalize
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Home, Known, Layout, Part, Place, Reader
@@ -35,7 +37,7 @@ class Row(NamedTuple):
 
     picture: str
     label: int
-    name: str
+    name: Annotated[str, AfterValidator(partial(normalize, "NFC"))]
 
 
 class Deal(BaseModel):

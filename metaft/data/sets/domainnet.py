@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from unicodedata import normalize
 
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, SetOptions
 from metaft.errors import DataError
-from metaft.texts import read_text
+from metaft.texts import read_text, whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -47,6 +48,11 @@ class Line(NamedTuple):
     image: Path
     label: int
 
+    @property
+    def folder(self) -> str:
+        """The name of its class's folder, composed (NFC)."""
+        return normalize("NFC", self.image.parent.name)
+
 
 def _lines(path: Path) -> list[Line]:
     """The images of a list, `domain/class/image.jpg label` in each line.
@@ -57,15 +63,16 @@ def _lines(path: Path) -> list[Line]:
     found = []
     for number, line in enumerate(read_text(path).rstrip().splitlines(), 1):
         image, blank, label = line.strip().rpartition(" ")
-        if not (blank and label.isdigit() and Path(image).parent.name):
+        known = whole(label)
+        if not (blank and known is not None and Path(image).parent.name):
             raise DataError(f"{path}, line {number}: {line!r}; allowed: a path with its class folder, and a label")
-        found.append(Line(Path(image), int(label)))
+        found.append(Line(Path(image), known))
     return found
 
 
 def _known(path: Path) -> Known:
     """The class folders of a list by their labels."""
-    by_label = {line.label: line.image.parent.name for line in contents("classes", path, _lines)}
+    by_label = {line.label: line.folder for line in contents("classes", path, _lines)}
     if sorted(by_label) != list(range(len(by_label))):
         raise DataError(f"{path}: labels with gaps; allowed: images of each class, labelled from 0 on")
     folders = tuple(by_label[label] for label in range(len(by_label)))
@@ -81,10 +88,11 @@ def _listed(name: str, place: Path, classes: Sequence[str]) -> Listed:
     from metaft.data.pictures import Listed
 
     lines = contents(name, place, _lines)
-    for number, (image, label) in enumerate(lines, 1):
-        own = classes[label] if label < len(classes) else None
-        if image.parent.name != own:
-            raise DataError(f"{place}, line {number}: {image} with label {label}; allowed: label {label} for {own!r}")
+    for number, line in enumerate(lines, 1):
+        own = classes[line.label] if line.label < len(classes) else None
+        if line.folder != own:
+            found = f"{line.image} with label {line.label}"
+            raise DataError(f"{place}, line {number}: {found}; allowed: label {line.label} for {own!r}")
     return Listed(name, place, [place.parent / line.image for line in lines], [line.label for line in lines])
 
 

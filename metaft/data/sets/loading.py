@@ -46,6 +46,7 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
     }
     listed |= {name: given.part(part, name) for name, part in tests.items()}
     classes = _classes(entry, known, data)
+    classes.refuse_alike()  # before hours are spent on decoding
     opening = Opening.of(classes.names, data, view)
     splits = _opened(listed, {name: given.parts[part] for name, part in tests.items()}, opening)
     return Splits(

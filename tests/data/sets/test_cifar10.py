@@ -210,6 +210,21 @@ def test_damage_is_told_and_no_pickle_runs(root, tmp_path, monkeypatch):
     assert "a label 10; allowed: 0 to 9" in damaged(table, table.read_bytes(), root)
 
 
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch"])
+def test_a_folder_that_is_not_whole(root, name):
+    """Half unpacked, it was trained on as if it were the set."""
+    (root / "cifar-10-batches-py" / name).unlink()
+    with pytest.raises(DataError, match=rf"cifar-10-batches-py: no {name} there; allowed: the folder as it is given"):
+        load("cifar10", root)
+
+
+@pytest.mark.parametrize("label", [0, 11])
+def test_a_label_that_stl10_does_not_have(root, label):
+    (root / "stl10_binary/test_y.bin").write_bytes(bytes([label] * 20))
+    with pytest.raises(DataError, match=rf"test_y.bin: a label {label}; allowed: 1 to 10"):
+        load("cifar10", root)
+
+
 @pytest.mark.parametrize("bad", [np.array([str(i % 10) for i in range(12)]), np.arange(12)[:, None] % 10, np.array(3)])
 @pytest.mark.parametrize("file", ["CIFAR-10.1/cifar10.1_v6_labels.npy", "CIFAR-10-C/labels.npy"])
 def test_labels_that_are_none_name_their_own_file(root, file, bad):

@@ -103,6 +103,23 @@ def test_every_row_is_the_files(name, tmp_path):
     assert {n: (splits.classes.folders[n], splits.classes.names[n]) for n in known} == known
 
 
+def test_names_in_another_form_in_the_file_and_on_disk(tmp_path):
+    path = of_flowers(tmp_path)
+    for image in (path.parent / "jpg").iterdir():
+        image.rename(image.with_name(f"e\u0301-{image.name}"))
+    split = json.loads(path.read_text())
+    forms = ("caf\u00e9", "cafe\u0301")
+    for part, rows in split.items():
+        split[part] = [
+            (f"\u00e9-{image}", label, forms[i % 2] if label == 3 else name)
+            for i, (image, label, name) in enumerate(rows)
+        ]
+    path.write_text(json.dumps(split))
+    splits = load("flowers102", tmp_path)
+    assert splits.classes.names[3] == "caf\u00e9"
+    assert all("/e\u0301-image_" in file for file in files(splits.id_train))
+
+
 def pairs(splits) -> dict[str, int]:
     """The label of each file by its folder and name."""
     return {

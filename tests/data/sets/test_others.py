@@ -41,6 +41,19 @@ def every(*splits) -> list[str]:
     return found
 
 
+def test_domainnet_whose_names_are_in_another_form_in_a_list_and_on_disk(made):
+    home = made / "domainnet"
+    for domain in DOMAINS:
+        (home / domain / "zebra").rename(home / domain / "cafe\u0301")
+        for number, part in enumerate(("train", "test")):
+            form = ("caf\u00e9", "cafe\u0301")[(number + DOMAINS.index(domain)) % 2]
+            text = (home / f"{domain}_{part}.txt").read_text()
+            (home / f"{domain}_{part}.txt").write_text(text.replace("/zebra/", f"/{form}/"))
+    splits = load("domainnet", made)
+    assert "caf\u00e9" in splits.classes.names
+    assert any("/cafe\u0301/" in file for file in files(splits.id_train))
+
+
 def test_domainnet_by_its_lists(made):
     splits = load("domainnet", made)
     assert splits.classes.names[2] == "The Eiffel Tower", "labels are the lists', whatever the folders' order"
@@ -64,6 +77,10 @@ def test_domainnet_faults(made):
     path = made / "domainnet" / "sketch_test.txt"
     whole = path.read_text()
     for wrong, message in (
+        (
+            whole.replace("_0_0.png 0", "_0_0.png \u00b2"),
+            "line 1: .*; allowed: a path with its class folder, and a label",
+        ),
         (whole.replace("_0_0.png 0", "_0_0.png 3"), "line 1: .* with label 3; allowed: label 3 for 'zebra'"),
         (whole.replace("_0_0.png 0", "_0_0.png"), "line 1: '.*'; allowed: a path with its class folder, and a label"),
     ):
