@@ -181,7 +181,7 @@ class Journal:
 
 
 def _begins(torn: bytes) -> bool:
-    """Whether what stands in a file without a whole line is a part of a journal's first one, so that nothing is lost."""
+    """Whether a file without a whole line holds the beginning of a journal's first one, and so no trial."""
     first = f'{{"version": {VERSION}'.encode()
     return b"}" not in torn[:-1] and (torn.startswith(first) or first.startswith(torn))
 
