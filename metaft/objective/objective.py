@@ -10,7 +10,7 @@ from typing import Any
 from metaft.config.plain import plain
 from metaft.config.yamlfile import to_yaml
 from metaft.errors import ConfigError, Fault, first_line
-from metaft.files import write
+from metaft.files import refuse_unusable_folder, write
 from metaft.names import ALPHA, Name, source_name, source_of
 from metaft.objective.form import VERSION, faults_of
 from metaft.objective.heads import ZERO_SHOT
@@ -112,9 +112,12 @@ class Objective:
         """Write objective.yaml.
 
         Raises:
-            ConfigError: no file could hold it; every fault.
+            ConfigError: no file could hold it, every fault; or there is no room for one at this path.
         """
         document = self.document()
+        if Path(path).is_dir():
+            raise ConfigError([Fault("path", f"{path}, a folder", "a file")])
+        refuse_unusable_folder(Path(path).parent)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write(Path(path), to_yaml(document))
 

@@ -117,6 +117,15 @@ def test_an_objective_that_cannot_be_is_not_written(tmp_path, given, said):
     assert not (tmp_path / "o.yaml").exists()
 
 
+def test_where_no_file_can_be_is_told(tmp_path):
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"path: .*, a folder; allowed: a file"):
+        objective.save(tmp_path)
+    with pytest.raises(ConfigError, match=r"folder: .*file is a file; allowed: a folder that can be made"):
+        objective.save(tmp_path / "file" / "objective.yaml")
+
+
 def test_numbers_of_numpy_are_written(tmp_path):
     Objective({"ce": np.float64(1), "kd": np.float32(0.5)}, np.float64(1e-5), np.int64(0)).save(tmp_path / "o.yaml")
     assert load_objective(tmp_path / "o.yaml") == Objective({"ce": 1.0, "kd": 0.5}, 1e-5, 0.0)
