@@ -17,13 +17,12 @@ from metaft.build.workspace import Workspace
 from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import Classifier
 from metaft.clip.export import export
-from metaft.config.paths import fault
 from metaft.config.read import from_mapping
 from metaft.config.read import load as load_settings
 from metaft.config.schema import Config
 from metaft.cost import Cost
 from metaft.errors import ConfigError, Fault
-from metaft.files import unwritable
+from metaft.files import refuse_unusable_folder
 from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Memory
 from metaft.finetune.methods import LEARNED
@@ -77,8 +76,7 @@ class Fitted:
         Raises:
             ConfigError: the model was given without its `architecture`, or the folder cannot be made or written to.
         """
-        if wrong := fault(str(folder)) or unwritable(Path(folder)):
-            raise ConfigError([Fault("folder", wrong, "a folder that can be made and written to")])
+        refuse_unusable_folder(folder)
         export(self.classifier, self.work.clip, self.classnames, Path(folder), self.work.reading)
 
 

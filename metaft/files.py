@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from metaft.config.paths import expanded
+from metaft.config.paths import expanded, fault
 from metaft.errors import BusyError, ConfigError, Fault
 from metaft.texts import regular
 
@@ -122,6 +122,16 @@ def unwritable(folder: Path) -> str | None:
     if not place.is_dir():
         return f"{place} is a {'link to nowhere' if place.is_symlink() else 'file'}"
     return None if os.access(place, os.W_OK | os.X_OK) else f"{place} cannot be written to"
+
+
+def refuse_unusable_folder(folder: str | Path) -> None:
+    """Refuse a folder that something is to be saved in.
+
+    Raises:
+        ConfigError: it cannot be made, or written to.
+    """
+    if wrong := fault(str(folder)) or unwritable(Path(folder)):
+        raise ConfigError([Fault("folder", wrong, "a folder that can be made and written to")])
 
 
 def refuse_unwritable(out: Path) -> None:

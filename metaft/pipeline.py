@@ -32,6 +32,7 @@ from metaft.objective.objective import Objective
 from metaft.progress import note, warn
 from metaft.provenance import provenance
 from metaft.results import Results, SearchResult
+from metaft.runfiles import RESULTS
 from metaft.runfolder import RunFolder
 from metaft.search.bilevel import Budget, Solver
 from metaft.search.journal import Journal
@@ -160,6 +161,9 @@ def _learned(
 ) -> tuple[Objective, Results]:
     """The objective: given, found earlier in this run, or searched for now."""
     if learned is None and folder.objective.exists():
+        if results.objective is None:
+            found = f"{folder.path / RESULTS}: without the objective that {folder.objective.name} says is found"
+            raise DataError(f"{found}; allowed: as the run wrote it, or neither of the two files")
         return _kept(load_objective(folder.objective), folder, results), results
     if learned is not None and results.objective is not None:
         return _kept(learned, folder, results), results

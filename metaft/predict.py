@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # so that help answers at once
 
 PROG = "python -m metaft.predict"
 BATCH = 64  # images at a time
+EARLIER = (b"filepath,", b'[\n {\n  "filepath"')  # how files of predictions begin
 
 
 class Prediction(NamedTuple):
@@ -93,7 +94,7 @@ def _written(args: argparse.Namespace, output: Output) -> int:
         refuse_unwritable(args.out)
     files = _files(args.images)
     if args.out is not None and args.out.exists():
-        _refuse_replaced(files, args.out)
+        _refuse_replaced(files, args.run, args.classnames, args.out)
     found = predictions(args.run, files, args.classnames, args.templates, args.device, args.skip)
     output.write(FORMS[args.format or _form(args.out)](found))
     return 0
@@ -104,16 +105,27 @@ def _form(out: Path | None) -> str:
     return "json" if out is not None and out.suffix.lower() == ".json" else "csv"
 
 
-def _refuse_replaced(files: Sequence[Path], out: Path) -> None:
-    """Refuse to write over one of the images.
+def _refuse_replaced(files: Sequence[Path], run: Path, names: Path | None, out: Path) -> None:
+    """Refuse to write over what is read: an image, the class names, a file of the run other than earlier predictions.
 
     Raises:
         ConfigError: it is asked for.
     """
-    for file in files:
-        with suppress(OSError):  # of an image that is not there, which is told of as others are
-            if out.samefile(file):
-                raise ConfigError([Fault("--out", f"{out}, one of the images", "a file of its own")])
+    with out.open("rb") as there:
+        begins = there.read(max(map(len, EARLIER)))
+    whose = {"one of the images": files, "the class names": [names] if names else []}
+    kinds = [what for what, paths in whose.items() if any(_same(out, path) for path in paths)]
+    if out.resolve().is_relative_to(run.resolve()) and not begins.startswith(EARLIER):
+        kinds.append("a file of the run")
+    if kinds:
+        raise ConfigError([Fault("--out", f"{out}, {kinds[0]}", "a file of its own")])
+
+
+def _same(out: Path, file: Path) -> bool:
+    """Whether two paths lead to one file; one that is not there is told of as others are."""
+    with suppress(OSError):
+        return out.samefile(file)
+    return False
 
 
 def parser(prog: str = PROG) -> argparse.ArgumentParser:

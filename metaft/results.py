@@ -10,7 +10,7 @@ from typing import Any
 
 from metaft.cost import Cost
 from metaft.errors import DataError
-from metaft.files import to_json, write
+from metaft.files import refuse_unusable_folder, to_json, write
 from metaft.objective.objective import Objective
 from metaft.report.document import RUN, read, sealed
 from metaft.report.tables import methods_table
@@ -261,9 +261,14 @@ class Results:
         write(Path(folder) / "provenance.json", to_json(contents["provenance"], indent=2) + "\n")
 
     def save(self, folder: str | Path, run: str | None = None) -> None:
-        """Write results.json and its report: results.md, report.html and figures/; `run` as for `write`."""
+        """Write results.json and its report: results.md, report.html and figures/; `run` as for `write`.
+
+        Raises:
+            ConfigError: the folder cannot be made or written to.
+        """
         from metaft.report.write import write_run  # matplotlib, which reading results does not need
 
+        refuse_unusable_folder(folder)
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.write(folder, run)
         write_run(self.to_dict(), Path(folder))

@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
+
+from metaft.scales import SCALES as SCALES
+from metaft.scales import Scale as Scale
 
 if TYPE_CHECKING:  # torch is imported where a tensor is made: settings describe spaces without it
     from torch import Tensor
-
-_SHARPNESS, _KNEE = 12.0, 0.75  # of the softplus scale: exponential below the knee, linear above
-_EXP = 80.0  # whose exponential is within what a float32 can hold
-_LINEAR = 1e-3  # of the asinh scale: the share of the range up to which it is linear
 
 LARGEST = 1e300  # an end of a range, far enough from what a float can hold for the length to be one too
 WHOLE = 2**53  # the largest whole number up to which a float can tell each from the next
 MAX_CELLS = 1000  # whole numbers with more values are treated as real where a density is fitted
 
 When = tuple[str, tuple[Any, ...]]  # a parent's name, and those of its values for which a dimension exists
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A registered scale of real hyperparameters, between u in [0, 1] and [low, high].
-
-    Args:
-        forward: (u, low, high) to natural units; differentiable.
-        inverse: (value, low, high) to u.
-        positive: whether it needs a low end above 0.
-    """
-
-    forward: Callable[[Tensor, float, float], Tensor]
-    inverse: Callable[[float, float, float], float]
-    positive: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,8 @@ class Float:
     exponential above: small values have a gradient that does not vanish with them. `log=True` means `scale="log"`.
 
     Raises:
-        ValueError: low is not below high, an end is beyond 1e300, or a log scale does not start above 0.
+        ValueError: low is not below high, an end is no number or beyond 1e300, a log scale does not start above 0, or
+            `log=True` beside another scale.
 
     >>> Float("lr", 1e-5, 1e-1, log=True).to_unit(1e-3)
     0.5
@@ -64,11 +50,16 @@ class Float:
 
     def __post_init__(self) -> None:
         if self.log:
+            if self.scale not in ("linear", "log"):
+                raise ValueError(f"{self.name}: log=True and scale {self.scale!r}; allowed: one of the two")
             object.__setattr__(self, "scale", "log")
         object.__setattr__(self, "log", self.scale == "log")
-        if self.scale not in SCALES:
+        if not isinstance(self.scale, str) or self.scale not in SCALES:
             raise ValueError(f"{self.name}: scale {self.scale!r}; allowed: {', '.join(SCALES)}")
-        if not -LARGEST <= self.low < self.high <= LARGEST:
+        if (
+            not (isinstance(self.low, Real) and isinstance(self.high, Real))
+            or not -LARGEST <= self.low < self.high <= LARGEST
+        ):
             allowed = f"low below high, from {-LARGEST:g} to {LARGEST:g}"
             raise ValueError(f"{self.name}: range [{self.low}, {self.high}]; allowed: {allowed}")
         if SCALES[self.scale].positive and self.low <= 0:
@@ -82,55 +73,10 @@ class Float:
 
     def to_unit(self, value: float) -> float:
         """Natural units to u; values outside the range land on its edge."""
-        if math.isnan(value):
+        if value is None or isinstance(value, str) or math.isnan(value):
             raise ValueError(f"{self.name}: not a number; allowed: {self.low} to {self.high}")
         inside = min(max(float(value), self.low), self.high)
         return min(max(SCALES[self.scale].inverse(inside, self.low, self.high), 0.0), 1.0)
-
-
-def _softplus(x: float) -> float:
-    return math.log1p(math.exp(x))
-
-
-_G0, _G1 = _softplus(-_SHARPNESS * _KNEE), _softplus(_SHARPNESS * (1 - _KNEE))
-_WIDTH = math.asinh(1 / _LINEAR)
-
-
-def _softplus_share(u: Tensor) -> Tensor:
-    from torch.nn.functional import softplus
-
-    return (softplus(_SHARPNESS * (u - _KNEE)) - _G0) / (_G1 - _G0)
-
-
-def _shared(share: Callable[[Tensor], Tensor], u_of: Callable[[float], float]) -> Scale:
-    """The scale from the share of the range below u, and from its inverse."""
-    return Scale(
-        lambda u, low, high: low + (high - low) * share(u),
-        lambda value, low, high: u_of((value - low) / (high - low)),
-    )
-
-
-def _width(low: float, high: float) -> float:
-    """log(high / low), also where the ratio is beyond the largest number, or rounds to 1."""
-    ratio = high / low
-    if ratio == math.inf:
-        return math.log(high) - math.log(low)
-    return math.log(ratio) if ratio > 1 else math.log1p((high - low) / low)
-
-
-def _power(u: Tensor, low: float, high: float) -> Tensor:
-    width = _width(low, high)
-    return low * (u * width).exp() if width < _EXP else (u * width + math.log(low)).exp()
-
-
-SCALES: dict[str, Scale] = {
-    "log": Scale(_power, lambda value, low, high: _width(low, value) / _width(low, high), positive=True),
-    "linear": _shared(lambda u: u, lambda share: share),
-    "softplus": _shared(
-        _softplus_share, lambda share: math.log(math.expm1(_G0 + share * (_G1 - _G0))) / _SHARPNESS + _KNEE
-    ),
-    "asinh": _shared(lambda u: _LINEAR * (u * _WIDTH).sinh(), lambda share: math.asinh(share / _LINEAR) / _WIDTH),
-}
 
 
 @dataclass(frozen=True)
@@ -177,7 +123,13 @@ class Int:
         return min(max(math.floor(value), self.low), self.high)
 
     def to_unit(self, value: int) -> float:
-        """The middle of the number's share."""
+        """The middle of the number's share; values outside the range land on its edge.
+
+        Raises:
+            ValueError: it is no whole number.
+        """
+        if not isinstance(value, Real) or value % 1 != 0:
+            raise ValueError(f"{self.name}: {value!r}; allowed: whole numbers from {self.low} to {self.high}")
         value = min(max(int(value), self.low), self.high)
         return (self._edge(value) + self._edge(value + 1)) / 2
 
@@ -201,6 +153,7 @@ class Categorical:
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", tuple(self.choices))
         scalars = all(c is None or isinstance(c, str | int | float) for c in self.choices)
+        scalars = scalars and all(math.isfinite(c) for c in self.choices if isinstance(c, float))
         if len(self.choices) < 2 or not scalars or len(set(self.choices)) < len(self.choices):
             allowed = "at least two, each once, of text, numbers, true, false, null"
             raise ValueError(f"{self.name}: choices {list(self.choices)}; allowed: {allowed}")
@@ -232,7 +185,8 @@ class Space:
     exists and has one of these values; elsewhere its name is missing from a point, and its coordinate is NaN.
 
     Raises:
-        ValueError: two dimensions of one name, or none at all; a condition on no possible parent, or that never holds.
+        ValueError: two dimensions of one name, or none at all; a condition of another form, on no possible parent, or
+            that never holds.
 
     >>> space = Space([Float("lr", 1e-5, 1e-1, log=True), Int("rank", 1, 4)])
     >>> space.to_unit({"lr": 1e-3, "rank": 1}).tolist()
@@ -243,6 +197,9 @@ class Space:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(self.dimensions))
+        odd = [d for d in self.dimensions if not isinstance(d, Dimension) or not isinstance(d.name, str)]
+        if odd:
+            raise ValueError(f"space: {odd[0]!r}; allowed: a Float, an Int or a Categorical with a name")
         if not self.dimensions or len(set(self.names)) != len(self.names):
             raise ValueError(f"space: names {list(self.names)}; allowed: at least one dimension, each name once")
         parents: dict[str, Int | Categorical] = {}
@@ -279,6 +236,8 @@ class Space:
         Raises:
             ValueError: a name is missing or unknown, or a value is none of the choices.
         """
+        if not isinstance(params, Mapping):
+            raise ValueError(f"params: a {type(params).__name__}; allowed: values by name")
         present = [d.name for d in self.dimensions if _holds(d.when, params)]
         if set(params) != set(present):
             odd = sorted(set(params) ^ set(present))
@@ -304,6 +263,8 @@ def _holds(when: When | None, params: Mapping[str, Any]) -> bool:
 
 
 def _check_condition(dimension: Dimension, when: When, parents: Mapping[str, Int | Categorical]) -> None:
+    if not isinstance(when, tuple | list) or len(when) != 2 or not isinstance(when[1], tuple | list):
+        raise ValueError(f"{dimension.name}: when {when!r}; allowed: (a parent's name, a tuple of its values)")
     name, values = when
     if name not in parents:
         allowed = f"an Int or Categorical above it: {list(parents)}"

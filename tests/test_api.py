@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 import metaft
 from metaft.api import EXAMPLE
-from metaft.errors import ConfigError, DataError
+from metaft.errors import ConfigError, DataError, DivergedError
 from metaft.run import main
 from tests.conftest import by_default
 
@@ -169,6 +169,15 @@ def test_a_comparison_tells_what_to_hand_back():
     beside = {**EXAMPLE, "evaluation": {"methods": ["zero_shot"]}, "finetune": {"epochs": 1, "method": "ema"}}
     kept = metaft.compare(beside)
     assert (kept.methods, kept.handed_back.method) == (("zero_shot", "ema"), "ema"), "as a run does"
+
+
+def test_a_method_whose_numbers_mean_nothing_has_no_row():
+    """Its weights are finite, and what it says of an image is not."""
+    results = metaft.compare({**EXAMPLE, "finetune.lr": 1e20}, methods=["zero_shot", "ft"])
+    assert results.methods == ("zero_shot",)
+    assert "diverged" in results.failed["ft"]
+    with pytest.raises(DivergedError, match="diverged"):
+        metaft.evaluate(metaft.finetune({**EXAMPLE, "finetune.lr": 1e20}, method="ft"))
 
 
 def test_objects_from_search_to_a_folder_that_open_clip_opens(objects, tmp_path):

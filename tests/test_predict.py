@@ -187,6 +187,12 @@ def test_what_is_predicted_before_a_fault_is_kept(run, images, tmp_path, monkeyp
         (["run", "images", "--classnames", "pairs.txt"], 3, "pairs.txt, line 1: 'c1 = cat'"),
         (["run", "images", "--classnames", "ok.txt", "--templates", "~/t.txt"], 3, "cannot read HOME/t.txt"),
         (["run", "images", "--out", "images/../images/a.png"], 2, "a.png, one of the images; allowed: a file of its"),
+        (
+            ["run", "images", "--out", "run/model/load.py"],
+            2,
+            "run/model/load.py, a file of the run; allowed: a file of its",
+        ),
+        (["run", "images", "--classnames", "ok.txt", "--out", "ok.txt"], 2, "ok.txt, the class names; allowed: a file"),
         (["seeds", "images"], 3, "seeds: runs of several seeds; allowed: one of them, such as seeds/seed-3"),
     ],
 )
@@ -207,6 +213,12 @@ def test_faults(run, images, tmp_path, monkeypatch, capsys, words, code, said):
     (images / "bad.png").write_bytes(b"no picture")
     assert main(words) == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_earlier_predictions_in_the_run_are_replaced(run, images, form):
+    words = [str(run), str(images), "--format", form, "--out", str(run / "p.txt")]
+    assert [main(words), main(words)] == [0, 0]
 
 
 def test_skipping_says_so(run, images, capsys):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from metaft.cost import Cost
-from metaft.errors import DataError
+from metaft.errors import ConfigError, DataError
 from metaft.objective import Objective
 from metaft.results import Results, SearchResult
 from tests.results import DOCUMENT, RESULTS, score
@@ -32,6 +32,13 @@ def test_save_writes_the_file_and_its_report(tmp_path):
     assert written == {"results.json", "provenance.json", "results.md", "report.html", "figures/id_ood.png"}
     assert Results.load(tmp_path) == RESULTS
     assert Results.load(str(tmp_path)) == RESULTS
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", ""):
+        with pytest.raises(ConfigError, match=r"folder: .*; allowed: a folder that can be made and written to"):
+            RESULTS.save(folder)
 
 
 def test_write_leaves_the_report_out(tmp_path):

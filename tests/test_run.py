@@ -347,6 +347,14 @@ def test_what_was_changed_in_a_run_is_named(copied, capsys, file, old, new, said
     assert {p: p.read_bytes() for p in copied.rglob("*") if p.is_file() and p.name != ".lock"} == before
 
 
+def test_results_that_are_gone_are_what_is_named(copied, capsys):
+    """Not the objective, whose file is as it was."""
+    (copied / "results.json").unlink()
+    assert main(["--resume", "run"]) == 3
+    said = "run/results.json: without the objective that objective.yaml says is found; allowed: as the run wrote it"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.full
 def test_an_objective_that_was_given_is_not_searched_for(metaft, tmp_path, capsys):
     """Where its file is gone, whether the settings would know how to or not."""

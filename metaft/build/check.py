@@ -49,8 +49,10 @@ def faults_of(cfg: Config, more: Iterable[str] | None = None) -> list[Fault]:
     Args:
         more: the names of further sources; None: those that `data.options` names.
     """
+    sources = list(_more(cfg) if more is None else more)
     return [
-        *_names(cfg, _more(cfg) if more is None else more),
+        *_names(cfg, sources),
+        *_weights(cfg, sources),
         *_bounds(cfg),
         *_values(cfg),
         *_solver(cfg),
@@ -96,6 +98,16 @@ def _names(cfg: Config, more: Iterable[str]) -> list[Fault]:
     return odd + refusals(cfg.hypergrad.estimator, cfg.hypergrad.storage, differentiated, step)
 
 
+def _weights(cfg: Config, more: Iterable[str]) -> list[Fault]:
+    """The fault of a search in which nothing has a weight, so that there is no loss."""
+    fixed = {Name.parse(name).base: value for name, value in cfg.objective.fixed.items() if value != 0}
+    sources = map(source_name, (*([OOD_VAL] if cfg.trains_on_ood_val else []), *more))
+    searched = {*cfg.objective.terms, *sources} - {name for name, value in cfg.objective.fixed.items() if value == 0}
+    if cfg.search.mode is None or searched or set(fixed) - {"lr", "wd", ALPHA, *_searched_knobs(cfg)}:
+        return []
+    return [Fault("objective.terms", "none, and nothing fixed has a weight", "a term, or one fixed above 0")]
+
+
 def _more(cfg: Config) -> list[str]:
     """The names of further sources under `data.options`, whatever else is wrong there."""
     more = cfg.data.options.get("more", {})
@@ -125,6 +137,8 @@ def _solver(cfg: Config) -> list[Fault]:
     """Faults of search settings that the solver of `search.mode` cannot use."""
     search, gradients, spacing = cfg.search, cfg.search.mode == HYPERGRAD, cfg.hypergrad.spacing
     sampler, head = SAMPLERS.get(search.mode or ""), cfg.objective.head
+    moving = [name for name in _searched_knobs(cfg) if name not in cfg.objective.fixed]
+    still = f"null, regime restart, or {', '.join(moving)} under objective.fixed"
     apart = ", ".join((AUTO, *(name for name, registered in HEADS.items() if not registered.fits_ood_val)))
     rules = [
         (
@@ -146,6 +160,10 @@ def _solver(cfg: Config) -> list[Fault]:
         (
             search.init == "tpe" and cfg.hypergrad.regime == "online",
             Fault("search.init", "'tpe' with hypergrad.regime online", "recipe, or regime restart"),
+        ),
+        (
+            gradients and cfg.hypergrad.regime == "online" and bool(moving),
+            Fault("search.method", f"{search.method!r} with hypergrad.regime online, which moves no knobs", still),
         ),
         (
             search.use_ood_labels == "train" and cfg.hypergrad.regime == "online",

@@ -143,7 +143,7 @@ def _needs(work: Workspace) -> list[Fault]:
 
 
 def _objective(work: Workspace, objective: Objective) -> list[Fault]:
-    """Faults of groups and sources that model and data do not have, of a method that is no hook, and of its knobs."""
+    """Faults of groups and sources that model and data do not have, of no weight, and of a method and its knobs."""
     stages = (objective, *(stage for _, stage in objective.schedule))
     groups = dict.fromkeys(group for stage in stages for group in stage.groups)
     named = (
@@ -151,6 +151,8 @@ def _objective(work: Workspace, objective: Objective) -> list[Fault]:
         ("sources", objective.trained_sources, work.splits.search_data.sources),
     )
     faults = [unknown(f"objective: {what}", x, known) for what, names, known in named for x in names if x not in known]
+    if not all(stage.weighted for stage in stages):
+        faults.append(Fault("objective: terms", "nothing with a weight, now or later", "a term with a weight above 0"))
     if objective.method is None:
         return faults
     if objective.method not in HOOKS:

@@ -10,12 +10,20 @@ from torch import Tensor
 from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.data.types import Split
+from metaft.errors import DivergedError
 from metaft.progress import track
 
 
 def predict(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Logits [N, C] of a split's images in order, on the CPU, of the classes that are answers there."""
+    """Logits [N, C] of a split's images in order, on the CPU, of the classes that are answers there.
+
+    Raises:
+        DivergedError: some are NaN or infinite, of which the largest would be taken for an answer.
+    """
     logits = _over(split, classifier, lambda out: out.logits, batch_size, device)
+    if not logits.isfinite().all():
+        odd = int((~logits.isfinite()).any(dim=1).sum())
+        raise DivergedError(f"{split.name}: diverged (of {odd} of {len(logits)} images the logits are not finite)")
     return logits if split.answers is None else competing(logits, split.answers)
 
 

@@ -75,7 +75,7 @@ def _read(path: Path, faults: list[Fault]) -> dict[str, Any]:
     try:
         text = read_text(path, SIZE)
     except (OSError, ValueError) as error:
-        near = nearest(path.name, names_beside(path))
+        near = nearest(path.name, [name for name in names_beside(path) if name != path.name])
         meant = None if near is None else str(path.with_name(near))
         found, allowed = f"cannot read {path}: {why(error)}", f"a YAML file of at most {SIZE:,} bytes"
         faults.append(Fault("--config", found, allowed, meant))

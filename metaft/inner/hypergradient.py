@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
@@ -46,8 +47,8 @@ def differentiate(
         The outer loss, detached, and d value / d h by name, each in its hyperparameter's shape.
 
     Raises:
-        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, or an outer loss that is not one
-            number, or does not depend on the state.
+        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, a step whose result hangs on neither
+            of them, or an outer loss that is not one number, or does not depend on the state.
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017.
 
@@ -59,7 +60,8 @@ def differentiate(
     >>> value.item(), slope["rate"].item()  # (1 - 2 rate)^4 and its derivative
     (0.0625, -1.0)
     """
-    chosen = ESTIMATORS[estimator].make(HypergradConfig()) if estimator in ESTIMATORS else estimator
+    known = isinstance(estimator, str) and estimator in ESTIMATORS
+    chosen = ESTIMATORS[str(estimator)].make(HypergradConfig()) if known else estimator
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
     start = Tree.of(state)
     between = _NestedWithLoss(step, start) if isinstance(step, HasLoss) else _Nested(step)
@@ -67,7 +69,7 @@ def differentiate(
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         return chosen(loop)
 
 
@@ -102,12 +104,16 @@ def estimate(
 
 
 def _sequence(batches: Iterable[Any]) -> Sequence[Any]:
+    if not isinstance(batches, Iterable):
+        raise ConfigError([Fault("batches", f"a {type(batches).__name__}", "one for each step, in a list, say")])
     return batches if isinstance(batches, Sequence) else list(batches)
 
 
 def _faults_of(loop: Loop) -> list[Fault]:
     """Faults of a loop without a hypergradient: no steps, state or hyperparameters, or tensors that will not do."""
     faults = [] if loop.batches else [Fault("inner.steps", "0 steps", "at least 1")]
+    if not isinstance(loop.h, Mapping):
+        return [*faults, Fault("h", f"a {type(loop.h).__name__}", "tensors by name")]
     tensors = loop.state.tensors
     if not tensors:
         faults.append(Fault("state", "no floating-point tensor", "at least one"))
@@ -115,6 +121,8 @@ def _faults_of(loop: Loop) -> list[Fault]:
         faults.append(Fault("state", "float16, in which AdamW's moments are lost", "float32 or float64"))
     odd = [name for name, x in loop.h.items() if not (isinstance(x, torch.Tensor) and x.is_floating_point())]
     faults += [Fault(f"h[{name!r}]", repr(loop.h[name]), "a floating-point tensor") for name in odd]
+    if any(x.is_inference() for x in (*tensors, *loop.h.values()) if isinstance(x, torch.Tensor)):
+        faults.append(Fault("state, h", "tensors of torch.inference_mode", "those made outside of it, or clones"))
     return faults if loop.h else [*faults, Fault("h", "nothing to differentiate by", "tensors by name")]
 
 
@@ -126,7 +134,24 @@ class _Nested:
 
     def __call__(self, state: Tree, batch: Any, h: Mapping[str, Any]) -> Tree:
         with second_order_attention():
-            return Tree.of(self.step(state.nested, batch, h))
+            end = Tree.of(self.step(state.nested, batch, h))
+        given = (*state.tensors, *h.values())
+        followed = any(map(_is_followed, h.values()))
+        if not end.tensors or (followed and not any(_hangs_on(x, given) for x in end.tensors)):
+            found = "a state that hangs on neither the one before nor h, as their graph was cut"
+            raise ConfigError([Fault("step", found, "a differentiable step, without detach() or torch.optim")])
+        return end
+
+
+def _is_followed(x: Tensor) -> bool:
+    """Whether a derivative by a tensor is asked for, in reverse or forward mode."""
+    return x.requires_grad or forward_ad.unpack_dual(x).tangent is not None
+
+
+def _hangs_on(x: Tensor, given: Sequence[Tensor]) -> bool:
+    """Whether a tensor is one of those given, or was computed in a graph."""
+    computed = x.grad_fn is not None or forward_ad.unpack_dual(x).tangent is not None
+    return computed or any(x is other for other in given)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from metaft import ranks
 from metaft.config.schema import StorageConfig
+from metaft.errors import ConfigError, Fault
 from metaft.inner.loop import Footprint, HalvedStep, Loop
+from metaft.inner.registry import STORAGES
 from metaft.inner.sweep import Link, Turn
 from metaft.tensors import noting_kept
 
@@ -61,7 +63,13 @@ class Plan:
 
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
-    """The plan of a configured storage for a loop; `graphs` as for `footprint_of`."""
+    """The plan of a configured storage for a loop; `graphs` as for `footprint_of`.
+
+    Raises:
+        ConfigError: the storage has no such name.
+    """
+    if not isinstance(storage, StorageConfig) or storage.storage not in STORAGES:
+        raise ConfigError([Fault("storage", repr(storage), f"a StorageConfig with {', '.join(STORAGES)}")])
     memory, device = None if storage.memory is None else storage.memory * GIB, loop.state.tensors[0].device
     if memory is None and storage.storage == "auto":
         memory = free_memory(device)

@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig, StorageConfig
+from metaft.errors import ConfigError, Fault
 from metaft.inner.loop import Estimator, Gradients, Loop, Trace, plain
 from metaft.inner.state import State
 from metaft.inner.storage import Plan, planned
@@ -63,6 +64,9 @@ class Truncated(Estimator):
         last: k.
         storage: as for `Unroll`, of these steps.
 
+    Raises:
+        ConfigError: k is no whole number from 1.
+
     Source: Shaban et al., Truncated back-propagation for bilevel optimization, AISTATS 2019, section 3.
 
     >>> import torch
@@ -77,6 +81,10 @@ class Truncated(Estimator):
 
     last: int = 5
     storage: StorageConfig = field(default_factory=StorageConfig)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.last, bool) or not isinstance(self.last, int) or self.last < 1:
+            raise ConfigError([Fault("last", repr(self.last), "a whole number from 1")])
 
     @classmethod
     def of(cls, settings: HypergradConfig) -> Truncated:

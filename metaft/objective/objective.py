@@ -10,7 +10,7 @@ from typing import Any
 from metaft.config.plain import plain
 from metaft.config.yamlfile import to_yaml
 from metaft.errors import ConfigError, Fault, first_line
-from metaft.files import write
+from metaft.files import refuse_unusable_folder, write
 from metaft.names import ALPHA, Name, source_name, source_of
 from metaft.objective.form import VERSION, faults_of
 from metaft.objective.heads import ZERO_SHOT
@@ -86,6 +86,12 @@ class Objective:
         return cls(terms, values["lr"], values["wd"], groups, method, knobs, sources=sources, alpha=alpha)
 
     @property
+    def weighted(self) -> bool:
+        """Whether anything has a weight at its beginning, without which there is no loss."""
+        own = [weight for group in self.groups.values() for weight in group.get("terms", {}).values()]
+        return any(weight != 0 for weight in (*self.terms.values(), *self.sources.values(), *own))
+
+    @property
     def needs_text(self) -> bool:
         """Whether a term with a weight, now or later, needs the text tower."""
         now = any(weight != 0 and TERMS[name].needs_text for name, weight in self.terms.items())
@@ -106,9 +112,12 @@ class Objective:
         """Write objective.yaml.
 
         Raises:
-            ConfigError: no file could hold it; every fault.
+            ConfigError: no file could hold it, every fault; or there is no room for one at this path.
         """
         document = self.document()
+        if Path(path).is_dir():
+            raise ConfigError([Fault("path", f"{path}, a folder", "a file")])
+        refuse_unusable_folder(Path(path).parent)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write(Path(path), to_yaml(document))
 
@@ -123,10 +132,22 @@ class Objective:
         except (AttributeError, TypeError, ValueError) as error:
             found = f"a value that is none of an objective's ({first_line(error)})"
             raise ConfigError([Fault("objective", found, "what an objective.yaml can hold")]) from error
-        faults = faults_of("objective", document)
+        faults = [*faults_of("objective", document), *self._left_out()]
         if faults:
             raise ConfigError(faults)
         return document
+
+    def _left_out(self) -> list[Fault]:
+        """Faults of what no file keeps: values other than mappings, and what a stage has of the whole objective."""
+        values = ((name, getattr(self, name)) for name in ("terms", "groups", "sources", "knobs"))
+        faults = [Fault(f"objective: {k}", repr(v), "a mapping") for k, v in values if not isinstance(v, Mapping)]
+        plain = Objective({}, 0.0, 0.0)
+        return faults + [
+            Fault(f"objective: schedule.{i}.{name}", repr(getattr(stage, name)), "that of the whole objective")
+            for i, (_, stage) in enumerate(self.schedule)
+            for name in ("method", "knobs", "schedule", "head", "alpha")
+            if getattr(stage, name) not in (getattr(plain, name), getattr(self, name))
+        ]
 
     def _document(self) -> dict[str, Any]:
         stages = [{"start": start, **stage._stage()} for start, stage in self.schedule]

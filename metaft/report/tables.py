@@ -21,6 +21,7 @@ CEILING = "oracle was trained on labelled images of the OOD tests' own distribut
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = True) -> str:
     """A Markdown table whose columns are aligned as plain text too: the first left, the others right if numbers."""
+    header, *rows = ([cell.replace("|", "\\|") for cell in row] for row in (header, *rows))  # a name may have one
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

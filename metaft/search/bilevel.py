@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from metaft.errors import Fault
+from metaft.errors import ConfigError, Fault
 from metaft.search.journal import Journal
 from metaft.search.outcome import Outcome
 from metaft.space import Space
@@ -41,11 +41,19 @@ class Budget:
     """How much a search may use, its last choice included; the first limit that is reached ends it.
 
     `trials` does not count the evaluations of the last choice.
+
+    Raises:
+        ConfigError: a limit is no number above 0.
     """
 
     trials: int | None = None
     seconds: float | None = None
     step_equivalents: float | None = None
+
+    def __post_init__(self) -> None:
+        odd = [(k, v) for k, v in vars(self).items() if not (v is None or (isinstance(v, int | float) and v > 0))]
+        if odd:
+            raise ConfigError([Fault(f"search.{name}", repr(limit), "above 0, or None") for name, limit in odd])
 
     def spent(self, trials: float, seconds: float, step_equivalents: float) -> float:
         """The share of the budget that is used: 1 or more when it is exhausted, 0 without any limit."""

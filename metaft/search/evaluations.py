@@ -19,6 +19,7 @@ from metaft.search.journal import Journal
 from metaft.search.lines import Lost
 from metaft.search.outcome import Outcome, Status
 from metaft.search.stopping import MedianRule
+from metaft.space import LARGEST
 
 FAULTS = (ArithmeticError, RuntimeError, MemoryError)  # of arithmetic, of torch, of want of memory
 
@@ -87,9 +88,25 @@ def _tried(body: Callable[[], Evaluated]) -> Evaluated:
     """What comes of a run; one of `FAULTS` makes a failed outcome."""
     begin = time.perf_counter()
     try:
-        return body()
+        return _sound(body())
     except FAULTS as error:
         return Evaluated(failure(error, time.perf_counter() - begin))
+
+
+def _sound(it: Evaluated) -> Evaluated:
+    """What came of a run in numbers that a journal gives back; one whose value is none of them has diverged."""
+    outcome = it.outcome
+    loss, metric, value, *mixes = map(_held, (outcome.loss, outcome.metric, outcome.value, *outcome.mixes))
+    outcome = replace(outcome, loss=loss, metric=metric, value=value, mixes=tuple(mixes))
+    if outcome.status == "ok" and not math.isfinite(value):
+        reason = outcome.reason or f"a value of {it.outcome.value:g}"
+        outcome = replace(outcome, value=math.inf, status="diverged", reason=reason)
+    return replace(it, outcome=outcome, gradient=it.gradient and tuple(map(_held, it.gradient)))
+
+
+def _held(number: float) -> float:
+    """A number, infinite where it is larger than those that a search reckons with."""
+    return math.copysign(math.inf, number) if abs(number) > LARGEST else number
 
 
 def failure(error: Exception, seconds: float) -> Outcome:

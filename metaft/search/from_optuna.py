@@ -45,8 +45,8 @@ class FromOptuna(AskTell):
     """
 
     def __init__(self, space: Space, seed: int = 0, *, make: Callable[[int], BaseSampler]) -> None:
-        super().__init__(space)
-        self._seed, self._make = seed, make
+        super().__init__(space, seed)
+        self._make = make
         self._distributions = {d.name: searched(d) for d in space}
 
     def propose(self, history: History, number: int) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Sobol(AskTell):
     """
 
     def __init__(self, space: Space, seed: int = 0) -> None:
-        super().__init__(space)
+        super().__init__(space, seed)
         with _quiet():
             self._sampler = QMCSampler(scramble=True, seed=seed)
             self._study = optuna.create_study()

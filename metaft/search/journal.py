@@ -25,7 +25,8 @@ PLACE = Path("search", "trials.jsonl")  # in the folder of a run
 class Journal:
     """An append-only file with one writing process, or lists in memory where `path` is None.
 
-    A last line torn by a crash is cut off and reported; the trial it held is run again. An empty file is begun anew.
+    A last line torn by a crash is cut off and reported; the trial it held is run again. An empty file, or one with the
+    beginning of its first line, is begun anew.
 
     Args:
         path: of the file, which is made if there is none.
@@ -58,13 +59,13 @@ class Journal:
             self._file.parent.mkdir(exist_ok=True)
         self._claim = None if self._file is None else claim(self._file)
         complete, torn = (b"", b"") if path is None else _content(path)
-        if path is not None and (complete or torn):
+        if path is not None and (complete or not _begins(torn)):
             self._read(path, complete)
-        elif self._file is not None:
-            write(self._file, to_json({"version": VERSION} | ({} if run is None else {"run": run})) + "\n")
-        if torn and self._file is not None:
+        if complete and torn and self._file is not None:
             warn(f"{path}: cut off an unfinished last line; its trial is run again")
             write(self._file, complete)
+        elif not complete and self._file is not None:
+            write(self._file, to_json({"version": VERSION} | ({} if run is None else {"run": run})) + "\n")
         self._last = time.perf_counter()  # when the last evaluation ended, or this sitting began
 
     @property
@@ -135,6 +136,8 @@ class Journal:
 
     def _read(self, path: Path, complete: bytes) -> None:
         try:
+            if not complete:
+                raise ValueError("no whole line")
             header, *lines = [parsed(line) for line in complete.splitlines()]
             if header.get("version") not in (BY_LINE, VERSION):
                 raise DataError(f"{path}: journal of another version; allowed: version {BY_LINE} or {VERSION}")
@@ -175,6 +178,12 @@ class Journal:
         fit = key not in earlier and (line.kind != "trial" or line.number < len(self.starts) or derived)
         earlier.add(key)
         return fit
+
+
+def _begins(torn: bytes) -> bool:
+    """Whether a file without a whole line holds the beginning of a journal's first one, and so no trial."""
+    first = f'{{"version": {VERSION}'.encode()
+    return b"}" not in torn[:-1] and (torn.startswith(first) or first.startswith(torn))
 
 
 def _content(path: Path) -> tuple[bytes, bytes]:

@@ -8,15 +8,10 @@ import numpy as np
 import torch
 
 from metaft.search.sampler import AskTell, History
-from metaft.space import Space
 
 
 class Uniform(AskTell):
     """Uniform points of the unit cube, whatever the history."""
-
-    def __init__(self, space: Space, seed: int = 0) -> None:
-        super().__init__(space)
-        self._seed = seed
 
     def propose(self, history: History, number: int) -> dict[str, Any]:
         """A uniform draw, in natural units, that depends on (seed, number) alone."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metaft.space import Space
+from metaft.space import Categorical, Space
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,19 @@ class History:
 
 
 def _ranked(told: Told) -> tuple[int, float]:
-    """The kind of an observation, and its value (infinite if it has none)."""
+    """The kind of an observation, and its value (infinite if it has none).
+
+    Raises:
+        ValueError: it is neither a number nor one of the two.
+    """
     value = math.inf if isinstance(told, Failed) else told.value if isinstance(told, Stopped) else told
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        finite = False
+    except (TypeError, ValueError):
+        raise ValueError(f"tell: {told!r}; allowed: a number, Failed or Stopped") from None
+    if not finite:
         return BAD, math.inf
     return STOPPED if isinstance(told, Stopped) else OK, float(value)
 
@@ -110,10 +120,18 @@ class Sampler(Protocol):
 
 
 class AskTell(ABC):
-    """Ask for a point, tell its value: the queue, the numbers and the history around a sampler's `propose`."""
+    """Ask for a point, tell its value: the queue, the numbers and the history around a sampler's `propose`.
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    Raises:
+        ValueError: the space is none, or the seed is no whole number from 0.
+    """
+
+    def __init__(self, space: Space, seed: int = 0) -> None:
+        if not isinstance(space, Space):
+            raise ValueError(f"space: a {type(space).__name__}; allowed: a Space")
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(f"seed: {seed!r}; allowed: a whole number from 0")
+        self.space, self._seed = space, int(seed)
         self._history = History.empty(space)
         self._rows: list[int] = []  # rows of the history, by number of a trial
         self._queue: deque[dict[str, Any]] = deque()
@@ -128,16 +146,28 @@ class AskTell(ABC):
         Raises:
             ValueError: it is no point of the space.
         """
-        self.space.to_unit(params)
+        self._refuse_outside(params)
         self._queue.append(dict(params))
 
     def observe(self, params: Mapping[str, Any], value: Told) -> None:
         """Learn from a point and a value that are no trial of this search.
 
         Raises:
-            ValueError: it is no point of the space.
+            ValueError: it is no point of the space, or the value is none.
         """
+        self._refuse_outside(params)
         self._history = self._history.begun(params).told(len(self._history), value)
+
+    def _refuse_outside(self, params: Mapping[str, Any]) -> None:
+        """Refuse what is no point of the space; a value outside its range would be taken for its edge.
+
+        Raises:
+            ValueError: so it is.
+        """
+        self.space.to_unit(params)
+        for d in self.space:
+            if d.name in params and not isinstance(d, Categorical) and not d.low <= params[d.name] <= d.high:
+                raise ValueError(f"{d.name}: {params[d.name]!r}; allowed: {d.low} to {d.high}")
 
     def ask(self) -> Trial:
         """The next trial: the next point of the queue, or a proposal."""
@@ -151,10 +181,11 @@ class AskTell(ABC):
         """Tell the value of a trial; a failure or a number that is not finite counts as the worst.
 
         Raises:
-            ValueError: no such trial, or it was told already.
+            ValueError: no such trial, it was told already, or the value is none.
         """
-        if not 0 <= number < len(self._rows):
-            raise ValueError(f"tell: no trial {number} was asked for; allowed: 0 to {len(self._rows) - 1}")
+        if not isinstance(number, int | np.integer) or not 0 <= number < len(self._rows):
+            known = f"0 to {len(self._rows) - 1}" if self._rows else "what `ask` has given, which is nothing yet"
+            raise ValueError(f"tell: no trial {number} was asked for; allowed: {known}")
         row = self._rows[number]
         if self._history.kind[row] != RUNNING:
             raise ValueError(f"tell: trial {number} was told before; allowed: each trial once")

@@ -136,6 +136,29 @@ def test_what_only_judges_is_not_asked_to_train(only_judges, asks):
         build.check(config.load(None, [asks, only_judges]))
 
 
+@pytest.mark.parametrize("fixed", ["{ce: 0}", "{lr: 1e-3}", "{ce: 0, wd: 0.1}"])
+def test_a_search_of_no_loss_is_refused(fixed):
+    words = ["search.mode=tpe", "objective.terms=[]", f"objective.fixed={fixed}"]
+    assert faults_of(config.load(None, words)) == [], "ood_val trains"
+    for method in ("null", "ftp"):
+        alone = [*words, "search.use_ood_labels=judge", f"search.method={method}"]
+        (fault,) = faults_of(config.load(None, alone))
+        assert (
+            str(fault)
+            == "objective.terms: none, and nothing fixed has a weight; allowed: a term, or one fixed above 0."
+        )
+    assert faults_of(config.load(None, [*words, "search.use_ood_labels=judge", "objective.fixed={ce: 2}"])) == []
+
+
+def test_knobs_that_would_not_move_are_not_searched():
+    """An online search steers one training, whose hook is made once."""
+    words = ["search.mode=hypergrad", "hypergrad.regime=online", "search.method=ftp"]
+    (fault,) = faults_of(config.load(None, words))
+    assert fault.field == "search.method"
+    assert "regime restart, or ftp.kappa, ftp.speed under objective.fixed" in fault.allowed
+    assert faults_of(config.load(None, [*words, "objective.fixed={ce: 1, ftp.kappa: 1, ftp.speed: 0.1}"])) == []
+
+
 def test_weights_of_given_sources_are_no_unknown_names():
     cfg = config.load(None, ["objective.bounds={ce:extra: [0.1, 1]}"])
     assert [fault.field for fault in faults_of(cfg)] == ["objective.bounds"]

@@ -102,3 +102,13 @@ def test_an_objective_of_another_model(work):
     assert "objective: method: unknown name 'spdd'" in fault
     (fault,) = said(work, replace(plain, method="spd", knobs={"strength": 3.0}))
     assert fault.startswith("objective: method.spd.strength: 3.0; allowed: 0.0 to 2.0")
+
+
+def test_an_objective_without_any_weight(work):
+    plain = Objective({"ce": 1.0}, 1e-3, 0.1)
+    for none in (replace(plain, terms={}), replace(plain, terms={"ce": 0.0, "kd": 0})):
+        for given in (none, replace(plain, schedule=((0.5, none),))):
+            (fault,) = said(work, given)
+            assert fault.startswith("objective: terms: nothing with a weight, now or later; allowed: a term with")
+    for some in ({"sources": {"ood_val": 1.0}}, {"groups": {"head": {"terms": {"l2init": 0.1}}}}):
+        assert said(work, replace(plain, terms={}, **some)) == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 
 from metaft.clip.predict import competing, predict
+from metaft.errors import DivergedError
 from metaft.evaluation.scores import evaluate
 from metaft.metrics import accuracy
 
@@ -31,3 +34,13 @@ def test_a_split_is_scored_among_its_answers(work):
     assert all(math.isfinite(value) for value in found.metrics.values())
     part = narrow.subset(torch.tensor([2, 0]))
     assert predict(work.classifier, part, 25).isfinite().sum(1).tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_no_answers(work, value):
+    """The largest of them would be counted as a class."""
+    broken, split = copy.deepcopy(work.classifier), work.splits.tests["id_test"]
+    with torch.no_grad():
+        broken.head.weight[3] = value
+    with pytest.raises(DivergedError, match=r"id_test: diverged \(of (\d+) of \1 images the logits are not finite\)"):
+        predict(broken, split, 25)

@@ -65,6 +65,9 @@ def test_broken_files(tmp_path, text):
         config.load(path)
     with pytest.raises(ConfigError, match="cannot read"):
         config.load(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match="no regular file") as caught:
+        config.load(tmp_path)
+    assert caught.value.faults[0].nearest != str(tmp_path)
 
 
 def test_all_faults_survive_the_way_between_processes():

@@ -237,9 +237,59 @@ class TestFaults:
         (fault,) = self.call(r"h\['rate'\]: .*; allowed: a floating-point tensor", h={"rate": odd})
         assert fault.found == repr(odd)
 
+    @pytest.mark.parametrize("odd", [["unroll"], {}, Unroll])
+    def test_what_is_no_estimator(self, odd):
+        self.call(r"estimator: unknown name .*; allowed: auto, differences", estimator=odd)
+
+    def test_what_holds_no_batches_or_hyperparameters(self):
+        self.call(r"batches: a int; allowed: one for each step", batches=3)
+        self.call(r"h: a list; allowed: tensors by name", h=[real(1.0)])
+
+    @pytest.mark.parametrize("storage", ["replay", None, StorageConfig(storage="kept")])
+    def test_a_storage_of_no_name(self, storage):
+        self.call(r"storage: .*; allowed: a StorageConfig with keep, replay, auto, segments", estimator=Unroll(storage))
+
+    @pytest.mark.parametrize("count", [0, -1, 2.5, "2", True])
+    def test_the_last_steps_are_a_whole_number_from_1(self, count):
+        with pytest.raises(ConfigError, match=f"last: {count!r}; allowed: a whole number from 1"):
+            Truncated(count)
+
     def test_all_at_once(self):
         faults = self.call("3 problems", estimator="unrolled", batches=[], h={})
         assert [fault.field for fault in faults] == ["hypergrad.estimator", "inner.steps", "h"]
+
+
+def descended_by_torch(x, target, h):
+    """One step by torch.optim, whose result no graph leads to."""
+    inner = x.detach().clone().requires_grad_()
+    (inner - target).square().backward()
+    torch.optim.SGD([inner], lr=h["rate"].item()).step()
+    return inner
+
+
+@pytest.mark.parametrize("estimator", ["unroll", "truncated", "one_step", "forward", "auto"])
+def test_a_step_that_cuts_the_graph_is_refused(estimator):
+    h = {"rate": real(0.25)}
+    for cut in (descended_by_torch, lambda x, target, h: (x - h["rate"] * (x - target)).detach(), lambda x, *_: 1.0):
+        with pytest.raises(ConfigError, match="step: a state that hangs on neither the one before nor h"):
+            differentiate(cut, real(0.0), [1.0, 1.0], h, lambda x: x, estimator)
+    for whole, expected in ((lambda x, target, h: x, 0.0), (lambda x, target, h: h["rate"], 1.0)):
+        _, slopes = differentiate(whole, real(0.0), [1.0, 1.0], h, lambda x: x, estimator)
+        assert float(slopes["rate"]) == expected
+
+
+def test_inference_mode_is_left_for_a_derivative():
+    h, x = {"rate": real(0.25)}, real(0.0)
+
+    def descend(x, target, h):
+        return x - h["rate"] * (x - target)
+
+    with torch.inference_mode():
+        _, slopes = differentiate(descend, x, [1.0], h, lambda x: x)
+        made = {"rate": real(0.25)}
+    assert float(slopes["rate"]) == 1.0
+    with pytest.raises(ConfigError, match=r"state, h: tensors of torch\.inference_mode; allowed: those made outside"):
+        differentiate(descend, x, [1.0], made, lambda x: x)
 
 
 def test_what_cannot_be_differentiated_is_named():

@@ -90,6 +90,15 @@ NONSENSE = {
     "group": ({"groups": {"head": {"lr": -1}}}, "objective: groups.head.lr: -1; allowed: a number"),
     "schedule": ({"schedule": (0.5,)}, "objective: a value that is none of an objective's"),
     "stage": ({"schedule": ((0.5, Objective({"ce": 1.0}, -1.0, 0.1)),)}, "objective: schedule.0.lr: -1.0"),
+    "no sources": ({"sources": None}, "objective: sources: None; allowed: a mapping"),
+    "head of a stage": (
+        {"schedule": ((0.5, Objective({"ce": 1.0}, 1e-5, 0.1, head="linear_probe")),)},
+        "objective: schedule.0.head: 'linear_probe'; allowed: that of the whole objective",
+    ),
+    "method of a stage": (
+        {"schedule": ((0.5, Objective({"ce": 1.0}, 1e-5, 0.1, method="ftp")),)},
+        "objective: schedule.0.method: 'ftp'; allowed: that of the whole objective",
+    ),
     "object": ({"lr": object()}, "objective: a value that is none of an objective's (a object)"),
 }
 
@@ -106,6 +115,15 @@ def test_an_objective_that_cannot_be_is_not_written(tmp_path, given, said):
         with pytest.raises(ConfigError, match=re.escape(said)):
             attempt()
     assert not (tmp_path / "o.yaml").exists()
+
+
+def test_where_no_file_can_be_is_told(tmp_path):
+    objective = Objective({"ce": 1.0}, 1e-5, 0.1)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"path: .*, a folder; allowed: a file"):
+        objective.save(tmp_path)
+    with pytest.raises(ConfigError, match=r"folder: .*file is a file; allowed: a folder that can be made"):
+        objective.save(tmp_path / "file" / "objective.yaml")
 
 
 def test_numbers_of_numpy_are_written(tmp_path):

@@ -35,6 +35,10 @@ def test_markdown_aligns():
     assert markdown(["a", "bb"], [["ccc", "1"]]) == "| a   | bb |\n|-----|---:|\n| ccc |  1 |"
 
 
+def test_markdown_has_as_many_columns_whatever_names_hold():
+    assert markdown(["a|b", "c"], [["x", "|1"]]) == "| a\\|b |   c |\n|------|----:|\n| x    | \\|1 |"
+
+
 def test_page_tells_what_failed():
     text = page(DOCUMENT)
     assert "**autoft** gave no result: diverged in step 3" in text

@@ -186,6 +186,28 @@ def test_an_empty_journal_is_begun_anew(tmp_path):
     assert len(Journal(path).records) == 1
 
 
+@pytest.mark.parametrize("run", [None, "a"])
+def test_a_journal_that_was_torn_in_its_first_line_is_begun_anew(tmp_path, run):
+    path = tmp_path / "t.jsonl"
+    Journal(path, run=run)
+    first = path.read_bytes()
+    for length in range(len(first)):
+        path.write_bytes(first[:length])
+        assert Journal(path, read_only=True).records == []
+        assert path.read_bytes() == first[:length]
+        Journal(path, run=run).append(record())
+        assert len(Journal(path, run=run).records) == 1
+
+
+@pytest.mark.parametrize("noise", [b'{"version": 3} {}', b'{"version": 3}\0'])
+def test_what_has_more_than_a_first_line_is_not_overwritten(tmp_path, noise):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(noise + b"\0{}")
+    with pytest.raises(DataError, match=r"damaged journal \(no whole line\)"):
+        Journal(path)
+    assert path.read_bytes() == noise + b"\0{}"
+
+
 @pytest.mark.parametrize("noise", [b"\x00\xff" * 40, b'{"version": 2}', b"[" * 10**5 + b"\n"])
 def test_noise_is_no_journal(tmp_path, noise):
     path = tmp_path / "t.jsonl"

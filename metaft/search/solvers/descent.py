@@ -87,8 +87,11 @@ class Descent:
         """Whether a window of further steps would gain less than the noise of a window's mean value.
 
         The gain is what the mean gradients promise to first order. The noise comes from the median difference of
-        successive values, which a single steep descent among them does not raise.
+        successive values, which a single steep descent among them does not raise. A descent that has met a window of
+        explosions before its first step is over, too: it would ask at the same point for ever.
         """
+        if not self.points:
+            return self.explosions >= WINDOW
         if len(self.points) < WINDOW:
             return False
         last = self._values[-WINDOW:]

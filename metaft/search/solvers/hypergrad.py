@@ -180,10 +180,11 @@ class HypergradSolver:
         if descents.explosions:
             last = last_reason(trials)
             warn(f"search: {descents.explosions} of {len(trials)} hypergradients exploded and were skipped{last}")
-        if descents.settled:
+        if not descents.ends:
+            ended = "every descent exploded where it began" if descents.settled else "the budget ended"
+            warn(f"search: {ended} after {len(trials)} trials, before the first outer step")
+        elif descents.settled:
             note(f"search: settled after {len(trials)} trials: further steps promise less than the noise")
-        elif not descents.ends:
-            warn(f"search: the budget ended after {len(trials)} trials, before the first outer step")
 
 
 def _slower(problem: BilevelProblem) -> int:

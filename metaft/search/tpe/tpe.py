@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metaft.config.read import from_mapping
 from metaft.config.schema import TPEConfig
 from metaft.search.sampler import BAD, OK, RUNNING, STOPPED, AskTell, Failed, History, Stopped, Told, Trial
 from metaft.search.tpe.mixture import Columns, Floats, LogInside, Mixture, cell_of, log_densities, sample
@@ -46,6 +47,10 @@ class TPE(AskTell):
         weights: kernels in l are weighted by how much their observation is better than the best of the others
             (`improvement`), or equally (`uniform`; then only the order of values matters).
 
+    Raises:
+        ConfigError: every option that there is none of, or of another kind.
+        ValueError: the space is none, or the seed is no whole number from 0.
+
     Source: Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011; multivariate kernels: Falkner
     et al., BOHB, ICML 2018; weights and bandwidths: Watanabe, arXiv 2304.11127.
 
@@ -63,8 +68,8 @@ class TPE(AskTell):
         seed: int = 0,
         **options: Any,
     ) -> None:
-        super().__init__(space)
-        self._seed, self._options = seed, TPEConfig(**options)
+        super().__init__(space, seed)
+        self._options = from_mapping({"tpe": options}).tpe if options else TPEConfig()
         standard = JOINT_CANDIDATES if self._options.multivariate else SINGLE_CANDIDATES
         self._candidates = self._options.candidates or standard
         self._columns = columns_of(space)

@@ -113,6 +113,29 @@ def test_a_search_where_all_diverges_says_so(solver):
         solver().solve(Cliff(), Budget(trials=3), Journal())
 
 
+class Holed(Bowl):
+    """Where x is below 0.5, as at the recipe, the value is another than one to search by, and nothing says so."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self._there = value
+
+    def _value(self, u, seed):
+        return super()._value(u, seed) if u[0] >= 0.5 else u.sum() * 0 + self._there
+
+
+@each_solver
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e305])
+def test_values_that_are_none_are_left_behind(solver, value, tmp_path):
+    journal = Journal(tmp_path / "t.jsonl")
+    result = solver(seed=1).solve(Holed(value), Budget(trials=60), journal)
+    assert result.params["x"] >= 0.5
+    assert result.value < 0.2
+    assert journal.records[0].outcome.status == "diverged"
+    again = Journal(tmp_path / "t.jsonl")
+    assert [r.outcome.value for r in again.records] == [r.outcome.value for r in journal.records]
+
+
 class Starved(Bowl):
     """No run finds the memory that it takes."""
 

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metaft.errors import ConfigError
 from metaft.search.random import Uniform
 from metaft.search.sampler import History
 from metaft.search.tpe import tpe
@@ -266,6 +267,41 @@ def test_faults_of_the_caller():
         sampler.enqueue({f"x{i}": 0.5 for i in range(4)})
     with pytest.raises(ValueError, match=r"'d'; allowed: 'a', 'b', 'c'"):
         TPE(Space([KINDS])).observe({"kind": "d"}, 1.0)
+
+
+@pytest.mark.parametrize("value", [None, "1", [1.0], np.zeros(2), torch.zeros(2), Stopped(None), Failed, 1j])
+def test_what_is_no_value_is_refused_and_may_be_told_after_all(value):
+    sampler = TPE(SPHERE)
+    trial = sampler.ask()
+    with pytest.raises(ValueError, match=r"tell: .*; allowed: a number, Failed or Stopped"):
+        sampler.tell(trial.number, value)
+    sampler.tell(trial.number, 10**400)
+
+
+def test_arguments_of_another_kind_are_named():
+    for seed in (-1, None, 1.5, "0"):
+        for make in (TPE, Uniform):
+            with pytest.raises(ValueError, match=rf"seed: {seed!r}; allowed: a whole number from 0"):
+                make(SPHERE, seed)
+    for space in (None, list(SPHERE)):
+        with pytest.raises(ValueError, match=r"space: a .*; allowed: a Space"):
+            TPE(space)
+    with pytest.raises(
+        ConfigError, match=r"tpe\.startups: unknown key.*Did you mean 'tpe\.startup'\?\n.*tpe\.candidates: 0"
+    ):
+        TPE(SPHERE, startups=3, candidates=0)
+    for number in ("0", 0.0, 0.5, None):
+        with pytest.raises(ValueError, match=r"no trial .* was asked for; allowed: what `ask` has given"):
+            TPE(SPHERE).tell(number, 1.0)
+
+
+@pytest.mark.parametrize("params", [{"x": 7.0, "n": 2}, {"x": 0.5, "n": 0}, {"x": 0.5, "n": 2.5}, [0.5, 2]])
+def test_points_outside_are_neither_queued_nor_learned(params):
+    sampler = TPE(Space([Float("x", 0.0, 1.0), Int("n", 1, 3)]))
+    for take in (sampler.enqueue, lambda params: sampler.observe(params, 1.0)):
+        with pytest.raises(ValueError, match="; allowed: "):
+            take(params)
+    assert 0 <= sampler.ask().params["x"] <= 1
 
 
 @pytest.mark.parametrize("multivariate", [True, False])
