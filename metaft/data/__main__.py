@@ -11,8 +11,8 @@ from metaft.config.paths import place
 from metaft.config.read import load
 from metaft.config.schema import DataConfig
 from metaft.data import registry, wilds
-from metaft.errors import ConfigError, DataError, unknown
-from metaft.files import refuse_unwritable, unwritable
+from metaft.errors import ConfigError, DataError, Fault, unknown
+from metaft.files import refuse_unwritable, replacing, unwritable
 from metaft.progress import silence
 from metaft.report.tables import markdown
 from metaft.shell import answered, leave
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # so that help answers at once
 
 PROG = "python -m metaft.data"
 MISSING = "missing"
+SOFTWARE = "metaft data"  # what a sheet names in its text
 OWN_SPLIT = "-"
 
 
@@ -147,24 +148,36 @@ def _row(split: Split, names: Sequence[str]) -> list[str]:
 
 
 def _refuse_unwritable(out: Path) -> None:
-    """Refuse a sheet that cannot be written before anything is read.
+    """Refuse a sheet that cannot be written, or would take the place of another file, before anything is read.
 
     Raises:
-        ConfigError, DataError: it cannot be.
+        ConfigError, DataError: it cannot, or would.
     """
     if reason := unwritable(out.parent):
         raise DataError(f"--out: {out}: {reason}; allowed: a file that can be written")
     if out.parent.is_dir():  # else it is made
         refuse_unwritable(out)
+    if out.exists() and not _is_sheet(out):
+        raise ConfigError([Fault("--out", f"{out}, which is no contact sheet", "a new file, or an earlier sheet")])
+
+
+def _is_sheet(file: Path) -> bool:
+    """Whether a file is a sheet that was written here."""
+    with file.open("rb") as begun:
+        return f"Software\0{SOFTWARE}".encode() in begun.read(256)
 
 
 def _write_sheet(splits: Splits, seed: int, out: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
     from metaft.data.sheet import contact_sheet
 
-    sheet = contact_sheet(splits, seed)
+    sheet, said = contact_sheet(splits, seed), PngInfo()
+    said.add_text("Software", SOFTWARE)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(out, format="PNG")
+        with replacing(out) as file:
+            sheet.save(file, format="PNG", pnginfo=said)
     except OSError as error:
         raise DataError(f"--out: {out}: {error.strerror}; allowed: a file that can be written") from error
 

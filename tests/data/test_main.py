@@ -80,6 +80,21 @@ def test_the_sheet_shows_the_pictures(tmp_path, picture_tree, capsys):
     assert tuple(edge) == (255, 255, 255), "a wide picture is shown whole, on a ground"
 
 
+def test_a_sheet_takes_the_place_of_a_sheet_alone(picture_tree, capsys):
+    words, picture = ["folder", "--root", "pictures", "--out"], next(picture_tree.rglob("0.png"))
+    names = Path("names.txt")
+    names.write_text("dark\nlight\n")
+    for file in (names, picture):
+        before = file.read_bytes()
+        assert f"--out: {file}, which is no contact sheet; allowed: a new file, or an earlier sheet" in said(
+            capsys, *words, str(file), code=2
+        )
+        assert file.read_bytes() == before
+    for _ in range(2):
+        said(capsys, *words, "sheet.png")
+    assert sorted(path.name for path in Path.cwd().iterdir() if path.is_file()) == ["names.txt", "sheet.png"]
+
+
 def test_sets_of_wilds_by_their_names(tmp_path, capsys):
     iwildcam(tmp_path)
     text = said(capsys, "iwildcam", "--root", ".")
