@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from metaft.space import Categorical, Space
 
+ROUNDING = 1e-6  # of an end of a range, by which a point that was made in float32 may lie beside it
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -166,8 +168,10 @@ class AskTell(ABC):
         """
         self.space.to_unit(params)
         for d in self.space:
-            if d.name in params and not isinstance(d, Categorical) and not d.low <= params[d.name] <= d.high:
-                raise ValueError(f"{d.name}: {params[d.name]!r}; allowed: {d.low} to {d.high}")
+            if d.name in params and not isinstance(d, Categorical):
+                low, high = d.low - ROUNDING * abs(d.low), d.high + ROUNDING * abs(d.high)
+                if not low <= params[d.name] <= high:
+                    raise ValueError(f"{d.name}: {params[d.name]!r}; allowed: {d.low} to {d.high}")
 
     def ask(self) -> Trial:
         """The next trial: the next point of the queue, or a proposal."""

@@ -304,6 +304,18 @@ def test_points_outside_are_neither_queued_nor_learned(params):
     assert 0 <= sampler.ask().params["x"] <= 1
 
 
+@pytest.mark.parametrize("scale", ["linear", "log", "softplus", "asinh"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_corners_are_points_however_they_round(scale, dtype):
+    space = Space([Float(f"x{i}", 3.7e-6 * 1.3**i, 2.9e-3 * 1.7**i, scale=scale) for i in range(20)])
+    corners = [space.plain(torch.full((20,), u, dtype=dtype)) for u in (0.0, 1.0)]
+    sampler = TPE(space)
+    for corner in corners:
+        sampler.enqueue(corner)
+        sampler.observe(corner, 1.0)
+    assert [sampler.ask().params for _ in corners] == corners
+
+
 @pytest.mark.parametrize("multivariate", [True, False])
 def test_nothing_is_tried_twice_while_something_is_left(multivariate):
     space = Space([KINDS, Int("n", 1, 5), Int("m", 1, 2, when=("kind", ("b",)))])
