@@ -8,8 +8,9 @@ that it had after the one before, to which it stays close in the way it has. A r
 accuracy on the ID test of every style, those to come included, and on pictures of pretraining (shared/pretrained.py).
 From the whole sequence follow the average accuracy after the last style and the backward transfer (Lopez-Paz and
 Ranzato, Gradient episodic memory, NeurIPS 2017). `rehearsal` goes over images of pretraining for so much of its loss
-(`share`); `autoft` searches anew on every style, by hypergradients, with the OOD validation of all. Nothing is chosen
-by tests, and every style has the default fine-tune.
+(`share`); `autoft` searches anew on every style, by hypergradients, with the OOD validation of all, on which it trains
+as `ft_ood_val` does and by which `wise_ft` chooses its mix. Nothing is chosen by tests, and every style has the default
+fine-tune.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from metaft.search.journal import Journal
 
 KEYS = ("seed", "method", "share", "style")
 STYLES = ("photo", "poster", "watercolour", "clipart", "sticker")
-METHODS = ("ft", "ftp", "l2_sp", "kd", "rehearsal", "autoft")
+METHODS = ("ft", "wise_ft", "ft_ood_val", "ftp", "l2_sp", "kd", "rehearsal", "autoft")
 SHARES = (0.05, 0.1, 0.2)  # of rehearsal in the loss; ft has none
 BUDGET = ("search.mode=hypergrad", "search.seconds=null", "search.step_equivalents=1000")
 QUICK_BUDGET = (
