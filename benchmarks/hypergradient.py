@@ -38,6 +38,7 @@ from shared.clock import seconds
 from shared.innerloop import LAYERS, TOY, Cell, Result, Setting
 from shared.memory import peak_bytes
 from shared.peers import PEERS
+from shared.resident import give_back
 from shared.rows import Rows, arguments
 from shared.workers import pool
 from torch import Tensor
@@ -151,6 +152,7 @@ def observed(cell: Cell, way: Way, seed: int, device: str, budget: float | None)
     if way.estimator not in PEERS:
         estimator(setting, way, budget)
     (_, gradient), peak = peak_bytes(lambda: estimate(setting, way, budget), device)
+    give_back()
     return setting.in_cube(gradient), peak
 
 
@@ -178,13 +180,15 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:
     """A row for each way, all timed in turn; the growth of memory is that from half the steps.
 
-    Memory is observed in a process apart: what the profiler leaves behind slows every later call.
+    Memory is observed in a process apart: what the profiler leaves behind slows every later call. What a process does
+    not need it gives back, as there may be no room for two that are large.
     """
     setting = opened(cell, seed, device)
     few = opened(replace(cell, grouped=False), seed, device) if cell.grouped else None
     tried = [Tried.of(cell, setting, way, device) for way in ways]
     calls = [partial(estimate, of, way, budget) for way, budget, _ in tried for of in (setting, few) if of is not None]
     plain, *times = in_turn([setting.plain, *calls], repeats, SPELL * len(tried), device)
+    give_back()
     each = len(times) // len(tried)
     for (way, budget, first), (taken, *rest) in zip(tried, batched(times, each), strict=True):
         gradient, peak = apart.submit(observed, cell, way, seed, device, budget).result()

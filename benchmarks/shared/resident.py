@@ -14,12 +14,17 @@ from typing import Any
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def resident() -> int:
-    """Resident bytes, after what is garbage has been collected and free memory given back to the system."""
+def give_back() -> None:
+    """Collect what is garbage, and give free memory back to the system, which the C library keeps otherwise."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def resident() -> int:
+    """Resident bytes, after all that is free has been given back."""
+    give_back()
     return PAGE * int(Path("/proc/self/statm").read_text().split()[1])
 
 
