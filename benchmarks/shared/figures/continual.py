@@ -14,6 +14,7 @@ from shared.tables.continual import sequences
 
 COLOURS = {
     **{"ft": "#c2571a", "ftp": "#1b5fa8", "l2_sp": "#5a8fd0", "kd": "#8a5fa8", "autoft": "#d0a000"},
+    **{"wise_ft": "#999999", "ft_ood_val": "#e39a6f"},
     **{"rehearsal, 5 %": "#a8cf95", "rehearsal, 10 %": "#5a8f3c", "rehearsal, 20 %": "#2f5a1c"},
 }
 PANELS: dict[str, Callable[[Row, Row], float]] = {
