@@ -34,7 +34,7 @@ def draw() -> Figure:
         axes.set_title(title)
         axes.set_xticks(list(numbers))
         axes.grid(alpha=0.25, linewidth=0.5)
-    axes.legend(fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.supxlabel("styles trained on")
     figure.supylabel("accuracy, %")
     return figure
