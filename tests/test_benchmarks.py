@@ -283,6 +283,32 @@ def test_cells_of_the_methods_benchmark(benchmarks):
     assert set(few.settings) - set(cell_of("digits", 0, "cpu", False).settings) == {"data.options.id_train=100"}
 
 
+@pytest.mark.parametrize(
+    ("styles", "found"),
+    [
+        (["photo", "poster", "photo"], "'photo' more than once"),
+        (["photo", "pohto"], "'pohto'"),
+        (["photo", "neon"], "'neon'"),  # which validation has
+        (["photo"], "1 of them"),
+        ([], "0 of them"),
+    ],
+)
+def test_an_order_of_tasks_has_each_once(styles, found, benchmarks, monkeypatch, tmp_path):
+    continual = importlib.import_module("continual")
+    monkeypatch.setattr(sys, "argv", ["continual.py", "--styles", *styles, "--out", str(tmp_path / "rows.json")])
+    with pytest.raises(SystemExit, match=rf"^--styles: {found}; allowed: at least two of photo, .*, each once$"):
+        continual.main()
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_order_of_tasks_has_rows_of_its_own(benchmarks, monkeypatch):
+    continual = importlib.import_module("continual")
+    assert continual.order(("a", "b", "c"), 4) == ["b", "c", "a"]
+    monkeypatch.setattr(sys, "argv", ["continual.py", "--styles", "comic", "chalk"])
+    with pytest.raises(SystemExit, match=r"^--styles: rows of another order in .*continual\.json; allowed: --out FILE"):
+        continual.main()
+
+
 def test_a_smaller_budget_is_read_from_the_journal_of_a_larger(benchmarks):
     """What a search with a fifth of the budget chooses, found again in the journal of the whole one."""
     from solvers import before, limit
