@@ -19,6 +19,7 @@ from metaft.clip.classifier import Classifier
 from metaft.clip.export import export
 from metaft.config.read import dump
 from metaft.config.schema import Config
+from metaft.data.first_reading import FirstReading
 from metaft.errors import ConfigError, DataError, Fault, on_a_line
 from metaft.events import EVENTS as EVENTS
 from metaft.events import Events
@@ -91,8 +92,10 @@ class RunFolder:
         self.warnings: list[str] = []
 
     @classmethod
-    def create(cls, cfg: Config, identity: Identity, earlier: Path | None = None) -> RunFolder:
-        """Make a folder with identity.json, config.yaml and, where some may be skipped, the pictures that were read.
+    def create(
+        cls, cfg: Config, identity: Identity, earlier: Path | None = None, read: FirstReading | None = None
+    ) -> RunFolder:
+        """Make a folder with identity.json, config.yaml and, where they are given, the pictures that were read.
 
         It is `out`, or one in runs/ named by the time and the settings.
 
@@ -103,8 +106,8 @@ class RunFolder:
         def begin() -> Path:
             with made(cfg, f"seed{cfg.seed}") as path:
                 write(path / FIRST, to_json(identity, indent=1) + "\n")
-                if cfg.data.begun is not None:
-                    write(path / PICTURES, cfg.data.begun.to_json())
+                if read is not None:
+                    write(path / PICTURES, read.to_json())
                 write(path / SETTINGS, dump(cfg))
             return path
 

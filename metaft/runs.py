@@ -61,7 +61,7 @@ def _in_folder(
     folder = None if resumed is None else RunFolder.reopened(resumed, own, earlier)
     searching = learned is None and not (folder is not None and folder.objective.exists())
     search = pipeline.prepared(work) if searching else None
-    folder = folder or RunFolder.create(work.cfg, own, earlier)
+    folder = folder or RunFolder.create(cfg, own, earlier, work.cfg.data.begun)
     folder.warnings = warnings
     begun(folder.path)
     with folder.claimed(), followed(folder.path, cfg):

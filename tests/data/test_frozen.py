@@ -21,6 +21,7 @@ from metaft.config.schema import DataConfig
 from metaft.data import registry
 from metaft.data.drawing import digits, shapes
 from metaft.data.drawing.paint import style_rows
+from metaft.data.drawing.pool import SEED, pool
 from metaft.data.drawing.styles import COLOURS, STYLES
 from metaft.data.registry import PICTURES
 from metaft.data.types import ImageView
@@ -49,6 +50,7 @@ def pictures() -> dict[str, np.ndarray]:
     for name in SUITES:
         for part, split in registry.load(DataConfig(format=name, options=FEW), 0, VIEW).parts.items():
             channels[f"{name}/{part}"] = means(split.source.pixels(range(100)))
+    channels["pool"] = means(pool(SEED, 400).pixels(range(400), 32))  # of pretraining, as for the shipped weights
     return channels
 
 
