@@ -14,9 +14,9 @@ BIASED = ("truncated", "one_step", "implicit")  # of our own
 GROUPS = {False: "one group", True: "with groups"}
 
 
-def hypergradients() -> str:
+def hypergradients(model: str, batch: int, steps: int) -> str:
     """Time and memory of each way to a hypergradient, on one inner loop."""
-    loop = [r for r in committed("hypergradient") if (r["model"], r["batch"], r["T"]) == ("vit-128", 256, 10)]
+    loop = [r for r in committed("hypergradient") if (r["model"], r["batch"], r["T"]) == (model, batch, steps)]
     table = []
     for r in sorted(loop, key=lambda r: float(r["ratio"])):
         budget = f", budget {mib(r['budget_bytes'])} MiB" if r["budget_bytes"] else ""
