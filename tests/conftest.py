@@ -9,6 +9,7 @@ from PIL import Image
 
 from metaft import build, config, progress
 from metaft.build import Workspace
+from metaft.data import decoded
 from metaft.progress import be_quiet
 
 torch.set_num_threads(1)  # a second one would wait for others' processors
@@ -72,6 +73,15 @@ def small() -> tuple[str, ...]:
 def work() -> Workspace:
     """The toy CLIP on small digits."""
     return build.workspace(config.load(None, SMALL))
+
+
+@pytest.fixture(params=["memory", "disk", "nowhere"])
+def kept(request, monkeypatch, tmp_path):
+    """Settings of data whose decoded pictures are kept there."""
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    if request.param != "memory":
+        monkeypatch.setattr(decoded, "MEMORY", 0)
+    return {"cache_gib": 0.0} if request.param == "nowhere" else {}
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
-from metaft.data.stored import Stored, content_of, to_open
+from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
 from metaft.forms import HEAD, PICTURES, form_of
@@ -137,13 +137,14 @@ def decode(stored: Stored, reading: Reading) -> Picture:
         DataError: it is no picture that can be read, whatever its decoder raises.
     """
     try:
-        with Image.open(to_open(stored), formats=formats()) as image:
+        opened = to_open(stored)
+        with Image.open(opened, formats=formats()) as image:
             if image.mode == "I" and image.format not in SIXTEEN_BITS:
                 allowed = "8 or 16 bits without a sign, or floats from 0 to 1"
                 raise ValueError(f"{_integers(image)}; allowed: {allowed}")
             upright, marks = _turned(image, reading.exif_rotation)
             if image.format == "PNG":
-                _refuse_damaged(content_of(stored))
+                _refuse_damaged(opened.read_bytes() if isinstance(opened, Path) else opened.getvalue())
             plain, more = opaque(upright, reading.ground, negative=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO)
             pixels: Tensor = reading.view.transform(plain)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...

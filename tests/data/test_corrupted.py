@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metaft.config.schema import DataConfig
-from metaft.data import decoded, registry
+from metaft.data import registry
 from metaft.data.corrupted import by_shares
 from metaft.data.corruptions import settings
 from metaft.data.corruptions.corrupt import corrupt
@@ -45,15 +45,6 @@ def files(split) -> list:
 
 def whole(tree) -> list:
     return sorted((tree / "id_train").rglob("*.png"))
-
-
-@pytest.fixture(params=["memory", "disk", "nowhere"])
-def kept(request, monkeypatch, tmp_path):
-    """Where clean pictures are."""
-    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
-    if request.param != "memory":
-        monkeypatch.setattr(decoded, "MEMORY", 0)
-    return {"cache_gib": 0.0} if request.param == "nowhere" else {}
 
 
 def test_images_held_out_of_id_train(tree, kept, capsys):

@@ -13,7 +13,7 @@ from PIL import Image
 from metaft import config
 from metaft.build.workspace import workspace
 from metaft.config.schema import DataConfig
-from metaft.data import decoded, registry
+from metaft.data import registry
 from metaft.data.first_reading import FirstReading
 from metaft.errors import DataError
 from metaft.progress import heard
@@ -36,15 +36,6 @@ def spoil(path: Path) -> None:
 
 
 LOSSES = {"bad": spoil, "empty": lambda path: path.write_bytes(b""), "gone": Path.unlink}
-
-
-@pytest.fixture(params=["memory", "disk", "asked"])
-def kept(request, monkeypatch, tmp_path):
-    """Wherever decoded pictures are kept."""
-    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
-    if request.param != "memory":
-        monkeypatch.setattr(decoded, "MEMORY", 0)
-    return {"cache_gib": 0} if request.param == "asked" else {}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
