@@ -16,7 +16,7 @@ from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_s
 from metaft.clip.load import Clip, load
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
-from metaft.data.duplicates import compared, stand_ins
+from metaft.data.duplicates import compared, stood_in_for
 from metaft.data.first_reading import FirstReading, Seen
 from metaft.data.types import ImageView, Split, Splits
 from metaft.determinism import settle
@@ -123,9 +123,8 @@ def _seen(split: Split) -> Seen:
     images = [image.numpy().tobytes() for image in split.source.pixels(rows)]
     for image in images:
         total.update(image)
-    others = stand_ins(split)
     each = [hashlib.sha256(image).hexdigest()[:16] for image in images]
-    own = ["" if n in others else image for n, image in zip(rows, each, strict=True)]
+    own = ["" if stood_in_for(split, n) else image for n, image in zip(rows, each, strict=True)]
     return Seen({"n": len(split), "sha256": total.hexdigest()[:16]}, [known, *own])
 
 

@@ -147,21 +147,21 @@ def _files(origins: list[tuple[ImageSource, int]]) -> list[Stored | None]:
     return [None if isinstance(file, StandIn) else file for file in files]
 
 
-def stand_ins(split: Split) -> set[int]:
-    """The numbers of images that others stand in for."""
-    origins = enumerate(_origins(split))
-    return {n for n, (source, i) in origins if isinstance(getattr(source, "files", {i: None})[i], StandIn)}
+def stood_in_for(split: Split, number: int) -> bool:
+    """Whether another picture stands in for an image."""
+    source, i = origin(_clean(split.source), number)
+    return isinstance(getattr(source, "files", {i: None})[i], StandIn)
 
 
 def _of_pixels(split: Split) -> Contents:
     """The hash of each image's pixels."""
-    contents, others = Contents(), stand_ins(split)
+    contents: Contents = []
     for chunk in torch.arange(len(split)).split(CHUNK):
         pixels = _clean(split.source).pixels(chunk.tolist()).contiguous()
         flat = pixels.flatten(2)
         plain = (flat.amax(2) == flat.amin(2)).all(1)  # blank pages are alike without being the same
         images = zip(chunk.tolist(), pixels.numpy(), plain.tolist(), strict=True)
-        contents += [None if blank or n in others else sha256(image).digest() for n, image, blank in images]
+        contents += [None if blank or stood_in_for(split, n) else sha256(image).digest() for n, image, blank in images]
     return contents
 
 
