@@ -3,7 +3,7 @@
     python -m tests.golden.runs            writes runs.json beside this file
     python -m tests.golden.runs --only tpe writes one run of it again
 
-Numbers are those of one thread on one kind of processor; `machine` says which, and the test looks away on any other.
+Numbers are those of one thread on one kind of processor (`machine`); on any other the test compares names alone.
 """
 
 from __future__ import annotations

@@ -30,16 +30,29 @@ def differences(kept: Any, now: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: {kept!r} then, {now!r} now"
 
 
+def numberless(document: Any) -> Any:
+    """A document with 0 for each number: what holds on any processor, so that no file grows old unseen."""
+    if isinstance(document, dict):
+        return {key: numberless(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [numberless(value) for value in document]
+    return 0 if isinstance(document, int | float) else document
+
+
 def test_a_difference_is_seen():
     assert list(differences({"a": [1.0, 2]}, {"a": [1.0 + 1e-12, 2]})) == []
     assert len(list(differences({"a": [1.0, 2]}, {"a": [1.0 + 1e-8, 3]}))) == 2
     assert len(list(differences({"a": 1}, {"b": 1}))) == 1
+    assert list(differences(numberless({"a": [1.0, "x"]}), numberless({"a": [2, "x"]}))) == []
+    assert len(list(differences(numberless({"a": [1.0]}), numberless({"a": [1.0, 2.0]})))) == 1
     assert set(KEPT["runs"]) == set(RUNS)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_what_it_was(name):
+    now = json.loads(json.dumps(played(RUNS[name])))
+    assert list(differences(numberless(KEPT["runs"][name]), numberless(now))) == []
     if machine() != KEPT["machine"]:
         pytest.skip(f"the last digits are those of {KEPT['machine']}")
-    assert list(differences(KEPT["runs"][name], json.loads(json.dumps(played(RUNS[name])))))[:5] == []
+    assert list(differences(KEPT["runs"][name], now))[:5] == []
