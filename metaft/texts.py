@@ -18,6 +18,10 @@ UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # kinds of letters that show nothing
 BLANK = re.compile(  # others: joiners and fillers, blank Braille, and selectors of how the letter before is drawn
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+ALIKE = {  # letters drawn as Latin ones are, small and capital: of Cyrillic, the Greek omicron, and those of full width
+    **str.maketrans("аеорсухіјѕһԛԝԁο", "aeopcyxijshqwdo"),
+    **{0xFEE0 + number: chr(number) for number in range(0x21, 0x7F)},
+}
 PLAIN = "plain text in UTF-8"  # what a name may be, in words
 
 
@@ -81,23 +85,31 @@ def is_blank(name: str) -> bool:
 def look(name: str) -> str:
     """What of a name is seen, in small letters: names that are not told apart by eye have the same.
 
-    >>> look("Ca\u200bt"), look("a\u00a0 cat"), look("cats")
+    >>> look("Ca\u200bt"), look("a\u00a0 cat"), look("\u0441\u0430ts")
     ('cat', 'a cat', 'cats')
     """
     spaced = (" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
     seen = "".join(letter for letter in spaced if letter == " " or not _unseen(letter))
-    return unicodedata.normalize("NFC", " ".join(seen.split())).casefold()
+    apart = unicodedata.normalize("NFD", " ".join(seen.split())).casefold().translate(ALIKE)
+    return unicodedata.normalize("NFC", apart)
 
 
 def spelt(name: str) -> str:
-    """A name with what is not seen of it, but for blanks, written out.
+    """A name with what is not seen of it, but for blanks, written out; so is what only seems Latin beside no other.
 
-    >>> print(spelt("ca\u200bt"))
-    ca\\u200bt
+    >>> spelt("ca\u200bt"), spelt("\u0441at"), spelt("\u0441\u043e\u043a") == "\u0441\u043e\u043a"
+    ('ca\\\\u200bt', '\\\\u0441at', True)
     """
-    return "".join(ascii(letter)[1:-1] if letter != " " and _unseen(letter) else letter for letter in name)
+    seems_latin = all(letter.isascii() for letter in look(name))
+    hidden = {letter for letter in name if letter != " " and (_unseen(letter) or (seems_latin and _is_alike(letter)))}
+    return "".join(ascii(letter)[1:-1] if letter in hidden else letter for letter in name)
 
 
 def _unseen(letter: str) -> bool:
     """Whether a letter shows nothing."""
     return unicodedata.category(letter) in UNSEEN or BLANK.match(letter) is not None
+
+
+def _is_alike(letter: str) -> bool:
+    """Whether a letter is drawn as a Latin one is."""
+    return any(ord(part) in ALIKE for part in unicodedata.normalize("NFD", letter.casefold()))

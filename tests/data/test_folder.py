@@ -14,6 +14,7 @@ from PIL import Image
 from metaft.clip.load import image_view
 from metaft.config.schema import DataConfig
 from metaft.data import registry
+from metaft.data.classes import Classes
 from metaft.errors import DataError
 
 PREPROCESS = {"size": (32, 32), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -351,7 +352,12 @@ def test_classes_of_one_name(picture_tree, text):
 
 
 @pytest.mark.parametrize(
-    "other", ["ti\u200ble", "tile\u00ad", "\ufefftile", "tile\ufe0f", "tile\u3164", "Ti\u034fle\U000e0101"], ids=ascii
+    "other",
+    [
+        *("ti\u200ble", "tile\u00ad", "\ufefftile", "tile\ufe0f", "tile\u3164", "Ti\u034fle\U000e0101"),
+        *("t\u0456l\u0435", "Til\u0415", "\uff54\uff49\uff4c\uff45"),
+    ],
+    ids=ascii,
 )
 def test_classes_that_look_alike(picture_tree, other, monkeypatch):
     """One error names both, the invisible letter written out, before any picture is decoded."""
@@ -367,6 +373,12 @@ def test_blanks_of_two_kinds_look_alike(picture_tree):
     assert "the name of class light_square is 'a\\xa0 tile', as that of dark_square, which is 'a tile'" in fault(
         picture_tree
     )
+
+
+@pytest.mark.parametrize("pair", ["\u0441\u043e\u043a sok", "\u03b1 a", "\u00b5m mm", "\u00e9 \u0435", "m\u00b2 m2"])
+def test_names_that_an_eye_tells_apart(pair):
+    """Of two alphabets, with and without an accent, and units."""
+    Classes(tuple(pair.split()), ("{}",)).refuse_alike()
 
 
 def test_folders_that_look_alike(picture_tree):
