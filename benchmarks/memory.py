@@ -2,13 +2,14 @@
 
     python benchmarks/memory.py [--device cpu] [--seeds 0] [--quick] [--out FILE]
 
-Rows of two kinds (`what`), with the toy CLIP and a ViT-B/32 as open_clip initialises it (126 million parameters with
+Rows of three kinds (`what`), with the toy CLIP and a ViT-B/32 as open_clip initialises it (126 million parameters with
 the text tower); `forecast` and `taken` are in MiB:
 
 - `run`: a whole process on small splits of digits: a search through two steps, `ft` and `autoft`; by `way`, the mode.
   `forecast` is the dry run's peak of the whole run and `taken` the peak of the run's process.
 - `hypergradient`: one through eight steps of 16 images (ViT-B/32: three of 4), by `way`, estimator and storage;
   `taken` is the most bytes of tensors alive at once, beside those that were before.
+- `long` (ViT-B/32): the same through ten steps of 16, by differences in segments, for which 16 GiB were asked.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SMALL = (
     *SIZES,
     *("inner.steps=2", "search.trials=8", "search.seconds=null", "finetune.epochs=1", "evaluation.bootstrap=100"),
 )
+LONG = ("inner.steps=10", "inner.batch_size=16")
 LOOPS = {"toy-clip": ("inner.steps=8", "inner.batch_size=16"), "ViT-B-32": ("inner.steps=3", "inner.batch_size=4")}
 METHODS = "evaluation.methods=[zero_shot, ft, autoft]"
 CHILD = "import resource, sys; from metaft.run import main; code = main(sys.argv[1:]); "
@@ -49,22 +51,22 @@ def main() -> None:
     for seed, model in product(args.seeds, models):
         words = [f"model.name={model}", *MODELS[model], f"seed={seed}", f"device={args.device}"]
         jobs = {
-            **{("hypergradient", f"{estimator} {storage}"): (estimator, storage) for estimator, storage in ways},
-            **{("run", mode): (mode,) for mode in modes},
+            **{("hypergradient", " ".join(way)): (hypergradient, *way, [*words, *LOOPS[model]]) for way in ways},
+            **{("run", mode): (whole, mode, words) for mode in modes},
         }
+        if model != "toy-clip":
+            jobs["long", "differences segments"] = (hypergradient, "differences", "segments", [*words, *LONG])
         for (what, way), job in jobs.items():
             cell = {"what": what, "model": model, "way": way, "seed": seed}
             if cell not in rows:
-                measured = hypergradient if what == "hypergradient" else whole
-                forecast, taken = next(in_workers([(measured, *job, model, words)], 1))
-                rows.add({**cell, **in_mib(forecast, taken)})
+                rows.add({**cell, **in_mib(*next(in_workers([job], 1)))})
 
 
 def in_mib(forecast: float, taken: float) -> Row:
     return {"forecast": round(forecast / 2**20), "taken": round(taken / 2**20), "ratio": round(forecast / taken, 3)}
 
 
-def whole(mode: str, model: str, words: list[str]) -> tuple[float, float]:
+def whole(mode: str, words: list[str]) -> tuple[float, float]:
     """Bytes that a dry run forecasts for a run, and those of its process."""
     words = ["--mode", mode, *SMALL, METHODS, *words]
     forecast = number(r"the whole run +\| +([\d,]+) MiB", said([*words, "--dry-run"])) * 2**20
@@ -72,12 +74,12 @@ def whole(mode: str, model: str, words: list[str]) -> tuple[float, float]:
         return forecast, number(r"peak (\d+)", said([*words, "--out", str(Path(folder) / "run")])) * 2**10
 
 
-def hypergradient(estimator: str, storage: str, model: str, words: list[str]) -> tuple[float, float]:
+def hypergradient(estimator: str, storage: str, words: list[str]) -> tuple[float, float]:
     """Bytes that are forecast for a hypergradient, and those that it takes."""
     way = (f"hypergrad.estimator={estimator}", f"hypergrad.storage={storage}", "hypergrad.spacing=1e-3")
     plain = ("search.mode=hypergrad", "search.use_ood_labels=judge", "objective.head=zero_shot")
     sizes = ("data.options.id_train=64", *SIZES[1:], "search.id_drop_max=null")
-    cfg = config.load(None, [*words, *sizes, *plain, *way, *LOOPS[model]])
+    cfg = config.load(None, [*sizes, *plain, *way, *words])
     problem = problem_in(pipeline.opened(cfg))
     problem.hypergradient(problem.start, 0)  # which measures and keeps what all others find there
     return problem.forecasts.of().bytes, peak_bytes(lambda: problem.hypergradient(problem.start, 0), cfg.device)[1]

@@ -5,17 +5,57 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
+PIECES = 8  # that long lists of tensors are gone through in
 
 
 def dot(a: Tensors, b: Tensors) -> Tensor:
     """sum_i <a_i, b_i>, [], summed in float64 over the tensors."""
-    return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).double().sum()
+    return torch.stack(dots(a, b)).double().sum()
+
+
+def dots(a: Tensors, b: Tensors) -> list[Tensor]:
+    """<a_i, b_i> for each i."""
+    return [torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]
+
+
+def in_pieces(function: Callable[..., Sequence[list[Tensor]]], *lists: Sequence[Tensor]) -> list[list[Tensor]]:
+    """A function of lists of n tensors to lists of them, a piece of all at a time: what comes and goes in it is small.
+
+    >>> in_pieces(lambda a, b: [torch._foreach_add(a, b)], [torch.tensor(1.0)] * 2, [torch.tensor(2.0)] * 2)
+    [[tensor(3.), tensor(3.)]]
+    """
+    found = [function(*(tensors[first:last] for tensors in lists)) for first, last in _pieces(lists[0])]
+    return [list(chain.from_iterable(parts)) for parts in zip(*found, strict=True)]
+
+
+def _pieces(tensors: Sequence[Tensor]) -> Iterator[tuple[int, int]]:
+    """Where pieces of about the same size begin and end."""
+    least, bounds, size = sum(t.numel() for t in tensors) / PIECES, [0], 0
+    for end, tensor in enumerate(tensors, 1):
+        size += tensor.numel()
+        if size >= least or end == len(tensors):
+            bounds.append(end)
+            size = 0
+    return pairwise(bounds)
+
+
+def used_up(function: Callable[..., Tensor], *lists: list[Tensor]) -> list[Tensor]:
+    """A function of the tensors in each place of some lists, which are emptied on the way: a tensor comes, one goes.
+
+    >>> a, b = [torch.tensor(1.0)], [torch.tensor(2.0)]
+    >>> used_up(torch.add, a, b), a, b
+    ([tensor(3.)], [], [])
+    """
+    for tensors in lists:
+        tensors.reverse()
+    return [function(*(tensors.pop() for tensors in lists)) for _ in range(len(lists[0]))]
 
 
 def lengths(tensors: Sequence[Tensor]) -> Tensor:

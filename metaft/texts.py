@@ -19,7 +19,7 @@ BLANK = re.compile(  # others: joiners and fillers, blank Braille, and selectors
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 ALIKE = {  # letters drawn as Latin ones are, small and capital: of Cyrillic, the Greek omicron, and those of full width
-    **str.maketrans("аеорсухіјѕһԛԝԁο", "aeopcyxijshqwdo"),
+    **dict(zip(map(ord, "аеорсухіјѕһԛԝԁο"), "aeopcyxijshqwdo", strict=True)),
     **{0xFEE0 + number: chr(number) for number in range(0x21, 0x7F)},
 }
 PLAIN = "plain text in UTF-8"  # what a name may be, in words

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from metaft.tensors import Tensors, dot, with_zeros
+from metaft.tensors import Tensors, dots, in_pieces, with_zeros
 
 FLOOR = 1e-30  # under the square root of the second moment: its derivative at 0 is large, not infinite
 
@@ -58,14 +60,7 @@ class _AdamW(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, constants: Constants, lr: Tensor, wd: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         p, g, m, v = _parts(tensors, 4)
-        b1, b2, _, _ = constants
-        m = torch._foreach_lerp(m, g, 1 - b1)
-        v = torch._foreach_mul(v, b2)
-        torch._foreach_addcmul_(v, g, g, 1 - b2)
-        _, denominator = _roots(v, constants)
-        rate, decay = float(lr), float(wd)
-        new = torch._foreach_mul(p, 1 - rate * decay)
-        torch._foreach_addcdiv_(new, m, denominator, -rate / constants.corrections[0])
+        new, m, v = in_pieces(partial(_moved, constants, float(lr), float(wd)), p, g, m, v)
         ctx.constants = constants
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(lr, wd, *p, *g, *m, *v)
@@ -78,26 +73,11 @@ class _AdamW(torch.autograd.Function):
         lr, wd, *saved = ctx.saved_tensors
         p, g, m, v = _parts(saved, 4)
         a_p, a_m, a_v = (with_zeros(part, p) for part in _parts(adjoints, 3))
-        b1, b2, _, _ = constants = ctx.constants
-        c1, c2 = constants.corrections
         rate, decay = float(lr), float(wd)
-        root, denominator = _roots(v, constants)
-        pull = torch._foreach_div(a_p, denominator)  # a_p / denominator
-        ratio = torch._foreach_div(m, denominator)
-        along, moved = dot(a_p, p), dot(pull, m)
-        d_lr, d_wd = -(decay * along + moved / c1), -rate * along
-        torch._foreach_mul_(ratio, pull)
-        del denominator  # as large as all parameters, like each of the others
-        a_v = torch._foreach_addcdiv(a_v, ratio, root, rate / (2 * c1 * c2))
-        del ratio, root
-        a_m = torch._foreach_add(a_m, pull, alpha=-rate / c1)
-        del pull
-        a_g = torch._foreach_mul(a_m, 1 - b1)
-        torch._foreach_addcmul_(a_g, g, a_v, 2 * (1 - b2))
-        a_p = torch._foreach_mul(a_p, 1 - rate * decay)
-        torch._foreach_mul_(a_m, b1)
-        torch._foreach_mul_(a_v, b2)
-        return (None, d_lr.to(lr), d_wd.to(wd), *a_p, *a_g, *a_m, *a_v)
+        *back, by_p, by_m = in_pieces(partial(_moved_back, ctx.constants, rate, decay), p, g, m, v, a_p, a_m, a_v)
+        along, moved = (torch.stack(products).double().sum() for products in (by_p, by_m))
+        d_lr, d_wd = -(decay * along + moved / ctx.constants.corrections[0]), -rate * along
+        return (None, d_lr.to(lr), d_wd.to(wd), *chain.from_iterable(back))
 
     @staticmethod
     def jvp(ctx: Any, _: None, d_lr: Tensor | None, d_wd: Tensor | None, *tangents: Tensor | None) -> tuple[Any, ...]:
@@ -120,6 +100,43 @@ class _AdamW(torch.autograd.Function):
         torch._foreach_add_(new, ratio, alpha=-d_rate / c1)
         torch._foreach_add_(new, d_ratio, alpha=-rate / c1)
         return (*new, *d_m, *d_v)
+
+
+def _moved(
+    constants: Constants, rate: float, decay: float, p: Tensors, g: Tensors, m: Tensors, v: Tensors
+) -> list[Any]:
+    """The next parameters and moments."""
+    b1, b2, _, _ = constants
+    m = torch._foreach_lerp(m, g, 1 - b1)
+    v = torch._foreach_mul(v, b2)
+    torch._foreach_addcmul_(v, g, g, 1 - b2)
+    _, denominator = _roots(v, constants)
+    new = torch._foreach_mul(p, 1 - rate * decay)
+    torch._foreach_addcdiv_(new, m, denominator, -rate / constants.corrections[0])
+    return [new, m, v]
+
+
+def _moved_back(constants: Constants, rate: float, decay: float, *tensors: Tensors) -> list[Any]:
+    """Adjoints of p, g, m, v from p and g, the next m and v, and the adjoints of the next p, m, v.
+
+    And the products <a_p, p> and <a_p / denominator, m>, which the derivatives by lr and wd are made of.
+    """
+    p, g, m, v, a_p, a_m, a_v = tensors
+    b1, b2, _, _ = constants
+    c1, c2 = constants.corrections
+    root, denominator = _roots(v, constants)
+    pull = torch._foreach_div(a_p, denominator)  # a_p / denominator
+    ratio = torch._foreach_div(m, denominator)
+    along, moved = dots(a_p, p), dots(pull, m)
+    torch._foreach_mul_(ratio, pull)
+    a_v = torch._foreach_addcdiv(a_v, ratio, root, rate / (2 * c1 * c2))
+    a_m = torch._foreach_add(a_m, pull, alpha=-rate / c1)
+    a_g = torch._foreach_mul(a_m, 1 - b1)
+    torch._foreach_addcmul_(a_g, g, a_v, 2 * (1 - b2))
+    a_p = torch._foreach_mul(a_p, 1 - rate * decay)
+    torch._foreach_mul_(a_m, b1)
+    torch._foreach_mul_(a_v, b2)
+    return [a_p, a_g, a_m, a_v, along, moved]
 
 
 def _roots(v: Tensors, constants: Constants) -> tuple[Tensors, Tensors]:

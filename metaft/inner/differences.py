@@ -29,7 +29,7 @@ from metaft.inner.state import State
 from metaft.inner.storage import planned
 from metaft.inner.sweep import Shelf, Tape, Turn, swept
 from metaft.shards import Whole
-from metaft.tensors import Tensors, with_zeros
+from metaft.tensors import Tensors, used_up, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
 SMALL = 0.01  # the largest relative error for which one side is enough
@@ -200,7 +200,7 @@ class Ruler:
         e = self.spacing * max(self._length(params), torch.finfo(torch.float32).tiny) / length
         ahead = values(self._point(params, a, e))
         behind, width = (here, e) if self.one_sided else (values(self._point(params, a, -e)), 2 * e)
-        return list(torch._foreach_div(torch._foreach_sub(ahead, behind), width))
+        return used_up(lambda x, y: (x - y) / width, list(ahead), list(behind))
 
     def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:
         """theta + e a."""
@@ -238,17 +238,20 @@ class Halves:
         self.start, self.batch = turn.start, batch
         self._step, self._turn, self._seen, self._h, self._ruler = step, turn, seen, h, ruler
 
-    def pull(self, adjoint: Any, totals: Gradients) -> Any:
+    def pull(self, adjoints: list[Any], totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
-        states, along, by_h = self._turn.pulled(adjoint)
+        states, along, by_h = self._turn.pulled(adjoints.pop())
+        del self._turn  # with its graph, before the model's
         products, of_h = self._through_gradients(along)
         _add(totals, by_h, of_h)
-        count = len(products)
-        return self.start.replaced([*(p + q for p, q in zip(states, products, strict=False)), *states[count:]])
+        of_params, others = states[: len(products)], states[len(products) :]
+        del states
+        return self.start.replaced([*used_up(torch.add, of_params, list(products)), *others])
 
-    def share(self, adjoint: Any, totals: Gradients) -> None:
+    def share(self, adjoints: list[Any], totals: Gradients) -> None:
         """The step's share of d/dh is added to the totals: by the outputs beside theta, without their gradients."""
-        _, along, by_h = self._turn.pulled(adjoint)
+        along, by_h = self._turn.pulled(adjoints.pop())[1:]
+        del self._turn
         around, here = self._around
         moves = self._ruler.along(
             lambda at: moved_beside(self._step, at, self.batch, around), here, self.start.params, along

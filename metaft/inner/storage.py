@@ -24,7 +24,7 @@ from metaft.tensors import noting_kept
 
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
-KEPT, REBUILT = 2, 5  # times the parameters that come and go with a step (benchmarks/memory.py; toy and ViT-B/32)
+PASSING = 0.5  # times the parameters that come and go with a piece of AdamW's update
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class Plan:
     def peak(self, footprint: Footprint, steps: int) -> float:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
-        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints. What comes and
-        goes as a step is gone through (gradients, directions, what the optimizer makes of them) is of the size of the
-        parameters, several times, and more often where its graph is built again.
+        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints. In halves, one
+        of these and gradients on either side are there as the model is gone through.
         """
         apart = math.ceil(steps / self.span) - 1
         waiting = 0 if self.host else self.span * (footprint.state + footprint.seen) + apart * footprint.state
         at_the_end = footprint.state + self.graphs * footprint.graph + footprint.outer
-        kept = self.graphs * footprint.graph + KEPT * footprint.params
-        built = footprint.graph + REBUILT * footprint.params if self.graphs < steps else 0
-        return waiting + max(at_the_end, 3 * footprint.state + footprint.part + max(kept, built))
+        graphs = max(self.graphs, 1) * footprint.graph
+        optimizer = 3 * footprint.state + PASSING * footprint.params
+        model = (2 * footprint.state + footprint.params if footprint.seen else optimizer) + footprint.part
+        return waiting + max(at_the_end, max(optimizer, model) + graphs)
 
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:

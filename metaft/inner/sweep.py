@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
 
 from metaft.inner.loop import Gradients, HalvedStep, Loop, StepFunction, Trace, outer_adjoint
 from metaft.inner.state import State
@@ -20,11 +21,15 @@ class Reversible(Protocol):
     start: Any
     batch: Any
 
-    def pull(self, adjoint: Any, totals: Gradients) -> Any:
-        """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
+    def pull(self, adjoints: list[Any], totals: Gradients) -> Any:
+        """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals.
+
+        Args:
+            adjoints: that of the end alone, which is taken out, so that it is let go of as soon as it is used up.
+        """
         ...
 
-    def share(self, adjoint: Any, totals: Gradients) -> None:
+    def share(self, adjoints: list[Any], totals: Gradients) -> None:
         """The step's share of d/dh, from the adjoint of the end, is added to the totals; no more is computed."""
         ...
 
@@ -48,44 +53,48 @@ def swept(loop: Loop, span: int, shelf: Shelf, record: Record, trace: Trace) -> 
         bounds.append(shelf.put(state))
         state = loop.plain(state, first, last)
     tape, state = record(state, *spans[-1])
-    value, adjoint = outer_adjoint(loop.outer, state)
+    value, last_adjoint = outer_adjoint(loop.outer, state)
+    adjoints = [last_adjoint]
+    del last_adjoint
     totals = {name: torch.zeros_like(x) for name, x in loop.h.items()}
     for first, last in reversed(spans):
         if not tape:
             tape, _ = record(shelf.take(bounds.pop(), device), first, last)
         for t in reversed(range(first, last)):
             link = tape.pop()()
-            trace.note(t + 1, adjoint)
-            trace.link(t + 1, link.start, link.batch, adjoint)
+            trace.note(t + 1, adjoints[0])
+            trace.link(t + 1, link.start, link.batch, adjoints[0])
             if t > 0 or trace.whole:
-                adjoint = link.pull(adjoint, totals)
+                adjoints.append(link.pull(adjoints, totals))
             else:
-                link.share(adjoint, totals)
+                link.share(adjoints, totals)
             del link  # before the next graph is built
     if trace.whole:
-        trace.note(0, adjoint)
+        trace.note(0, adjoints[0])
     return value, totals
 
 
 class Link:
-    """The graph of one step alone: its start is cut off from the graphs before it."""
+    """The graph of one step alone: its start is cut off from the graphs before it. It is gone through once."""
 
     def __init__(self, step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -> None:
         self.start, self.batch = state.leaves(), batch
         self._h = {name: value.detach().requires_grad_() for name, value in h.items()}
         self.end = step(self.start, batch, self._h)
 
-    def pull(self, adjoint: Any, totals: Gradients) -> Any:
+    def pull(self, adjoints: list[Any], totals: Gradients) -> Any:
         """The adjoint of the start from that of the end; the step's share of d/dh is added to the totals."""
-        return self.start.replaced(self._pulled(adjoint, self.start.tensors, totals))
+        return self.start.replaced(self._pulled(adjoints.pop(), self.start.tensors, totals))
 
-    def share(self, adjoint: Any, totals: Gradients) -> None:
+    def share(self, adjoints: list[Any], totals: Gradients) -> None:
         """The step's share of d/dh is added to the totals."""
-        self._pulled(adjoint, (), totals)
+        self._pulled(adjoints.pop(), (), totals)
 
     def _pulled(self, adjoint: Any, start: Sequence[Tensor], totals: Gradients) -> Sequence[Tensor]:
         """The adjoints of tensors of the start; the step's share of d/dh is added to the totals."""
-        back = pulled(self.end.tensors, adjoint.tensors, [*start, *self._h.values()])
+        end: Tensor = _Seam.apply(adjoint.tensors, *self.end.tensors)
+        del self.end
+        back = pulled([end], [torch.ones_like(end)], [*start, *self._h.values()])
         for name, x in zip(self._h, back[len(start) :], strict=True):
             totals[name] = totals[name] + x
         return back[: len(start)]
@@ -104,13 +113,32 @@ class Turn:
             self.end = step.moved(self.start, self._grads, batch, self._h)
 
     def pulled(self, adjoint: Any) -> tuple[list[Tensor], list[Tensor], Gradients]:
-        """The adjoints of the state, of the gradients (0 where there is none) and of h."""
+        """The adjoints of the state, of the gradients (0 where there is none) and of h; once, as the end is let go."""
         inputs = [*self.start.tensors, *(g for g in self._grads if g is not None), *self._h.values()]
-        back = iter(pulled(self.end.tensors, adjoint.tensors, inputs))
+        end: Tensor = _Seam.apply(adjoint.tensors, *self.end.tensors)
+        del self.end
+        back = iter(pulled([end], [torch.ones_like(end)], inputs))
         states = list(islice(back, len(self.start.tensors)))
         pairs = zip(self.start.params, self._grads, strict=True)
         along = [torch.zeros_like(p) if g is None else next(back) for p, g in pairs]
         return states, along, dict(zip(self._h, back, strict=True))
+
+
+class _Seam(Function):
+    """Nothing, [], through which adjoints go to values that are then no longer needed but as part of a graph.
+
+    A derivative by `torch.autograd.grad` holds the values that it starts from; one that starts from a seam does not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, adjoints: Sequence[Tensor], *values: Tensor) -> Tensor:
+        ctx.adjoints = adjoints
+        return values[0].new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *ctx.adjoints
 
 
 class Shelf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -98,6 +99,24 @@ STORAGES = {
     "auto": (StorageConfig(storage="auto"), None),
     "auto, no room": (StorageConfig(storage="auto", memory=1e-12), None),
 }
+
+
+def test_an_adjoint_is_let_go_of_before_the_model_is_gone_through(monkeypatch):
+    case = problem("vit")
+    ends: list[weakref.ref] = []
+    held: list[bool] = []
+    parts = case.step.parts
+
+    def watched(batch):
+        held.extend(end() is not None for end in ends[-1:])
+        return parts(batch)
+
+    monkeypatch.setattr(case.step, "parts", watched)
+    look = Trace(link=lambda t, start, batch, adjoint: ends.append(weakref.ref(adjoint.tensors[0])))
+    Differences(spacing=NEAR)(case.loop(), look)
+    assert len(ends) == T
+    assert len(held) >= T
+    assert not any(held)
 
 
 def test_all_storages_agree():
