@@ -50,12 +50,12 @@ class Plan:
     def peak(self, footprint: Footprint, steps: int) -> float:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
-        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints. In halves, one
-        of these and gradients on either side are there as the model is gone through.
+        States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints, of which there
+        is one at its beginning. In halves, one and gradients on either side are there as the model is gone through.
         """
         apart = math.ceil(steps / self.span) - 1
         waiting = 0 if self.host else self.span * (footprint.state + footprint.seen) + apart * footprint.state
-        at_the_end = footprint.state + self.graphs * footprint.graph + footprint.outer
+        at_the_end = 2 * footprint.state + self.graphs * footprint.graph + footprint.outer
         graphs = max(self.graphs, 1) * footprint.graph
         optimizer = 3 * footprint.state + PASSING * footprint.params
         model = (2 * footprint.state + footprint.params if footprint.seen else optimizer) + footprint.part

@@ -63,7 +63,7 @@ def test_what_comes_and_goes_with_a_step_is_counted():
     assert Plan(0, 4).peak(replace(whole, part=50, seen=0), 4) == 4 * 30 + 3 * 30 + 50 + 7 + 5
     assert Plan(0, 2).peak(whole, 4) == 2 * 40 + 30 + 3 * 30 + 7 + 5
     late = Footprint(state=30, graph=7, outer=500, params=10)
-    assert Plan(0, 4).peak(late, 4) == 4 * 30 + 30 + 500, "the outer loss's graph is gone by then"
+    assert Plan(0, 4).peak(late, 4) == 4 * 30 + 2 * 30 + 500, "the outer loss's graph is gone by then"
 
 
 @pytest.mark.parametrize(("chosen", "cost"), [(Plan(9, 9), 27), (Plan(0, 9), 36), (Plan(4, 9), 32), (Plan(0, 3), 42)])
