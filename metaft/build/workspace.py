@@ -14,6 +14,7 @@ from torch import Tensor
 from metaft.build.check import device_faults
 from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_shot
 from metaft.clip.load import Clip, load
+from metaft.clip.trunk import ROOM, Trunk
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
 from metaft.data.duplicates import compared, stood_in_for
@@ -103,6 +104,7 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
     chosen_device = device(cfg)
     tokens = caption_tokens(clip, splits.classes, chosen_device)
     classifier = zero_shot(clip, splits.classes, chosen_device, cfg.finetune.precision)
+    classifier.trunk = Trunk(ROOM)
     work = Workspace(cfg, chosen_device, clip, classifier, splits, tokens, suite)
     if cfg.search.metric == BY_SET and registry.metric(cfg.data) is not None:
         title = METRICS[work.search.metric].title

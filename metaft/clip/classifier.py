@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from metaft.clip.load import Clip
 from metaft.clip.precision import autocast, matmuls
+from metaft.clip.trunk import Trunk
 from metaft.data.types import Classes
 from metaft.errors import ConfigError, DataError, Fault, first_line
 
@@ -36,11 +37,14 @@ class Classifier(nn.Module):
 
     Args:
         precision: that of the towers (see `metaft.clip.precision`); the head is of its weights', as outputs are.
+
+    Attributes:
+        trunk: what is kept of what the image tower makes of splits; shared by all that hold the same tower.
     """
 
     def __init__(self, clip: nn.Module, weight: Tensor, bias: Tensor, precision: str = "float32") -> None:
         super().__init__()
-        self.clip, self.precision = clip, precision
+        self.clip, self.precision, self.trunk = clip, precision, Trunk()
         self.head = nn.Linear(weight.shape[1], weight.shape[0])
         with torch.no_grad():
             self.head.weight.copy_(weight)
@@ -61,7 +65,7 @@ class Classifier(nn.Module):
         if precision == self.precision:
             return self
         other = holding(self, {})
-        other.precision = precision
+        other.precision, other.trunk = precision, Trunk()
         return other
 
     def dead(self) -> dict[str, slice]:
@@ -160,7 +164,10 @@ def holding(model: Classifier, values: Mapping[str, Tensor]) -> Classifier:
     parameters = dict(model.named_parameters())
     shared = {id(p): p for p in parameters.values()}
     held = {id(parameters[name]): nn.Parameter(value.to(parameters[name])) for name, value in values.items()}
-    return copy.deepcopy(model, {**shared, **held})
+    other = copy.deepcopy(model, {**shared, **held})
+    if all(name.startswith("head.") for name in values):
+        other.trunk = model.trunk
+    return other
 
 
 def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "cpu") -> Tensor:

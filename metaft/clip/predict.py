@@ -14,39 +14,36 @@ from metaft.errors import DivergedError
 from metaft.progress import track
 
 
+@torch.no_grad()
 def predict(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
     """Logits [N, C] of a split's images in order, on the CPU, of the classes that are answers there.
 
     Raises:
         DivergedError: some are NaN or infinite, of which the largest would be taken for an answer.
     """
-    logits = _over(split, classifier, lambda out: out.logits, batch_size, device)
+    features = image_features(classifier, split, batch_size, device)
+    logits = torch.cat([classifier.head(part.to(device)).cpu() for part in features.split(batch_size)])
     if not logits.isfinite().all():
         odd = int((~logits.isfinite()).any(dim=1).sum())
         raise DivergedError(f"{split.name}: diverged (of {odd} of {len(logits)} images the logits are not finite)")
     return logits if split.answers is None else competing(logits, split.answers)
 
 
+@torch.no_grad()
 def image_features(classifier: Classifier, split: Split, batch_size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Unit image features [N, D] of a split's images in order, on the CPU."""
-    return _over(split, classifier, lambda out: out.image_features, batch_size, device)
+    """Unit image features [N, D] of a split's images in order, on the CPU: those that are kept, where there are any."""
+    kept = classifier.trunk.features(split)
+    if kept is not None:
+        return kept
+    batches = track(split.batches(batch_size, device), split.name, total=-(-len(split) // batch_size))
+    features = torch.cat([outputs(classifier, batch.images).image_features.cpu() for batch in batches])
+    classifier.trunk.keep(split, features)
+    return features
 
 
 def outputs(classifier: Callable[[Tensor], Outputs], images: Tensor) -> Outputs:
     """A classifier's outputs on images, of which each rank computes its own; not differentiable by its parameters."""
     return Outputs(*apart(lambda params, own, tokens: classifier(own), {}, images, None))  # type: ignore[arg-type]
-
-
-@torch.no_grad()
-def _over(
-    split: Split,
-    classifier: Classifier,
-    part: Callable[[Outputs], Tensor],
-    batch_size: int,
-    device: torch.device | str,
-) -> Tensor:
-    batches = track(split.batches(batch_size, device), split.name, total=-(-len(split) // batch_size))
-    return torch.cat([part(outputs(classifier, batch.images)).cpu() for batch in batches])
 
 
 def competing(logits: Tensor, answers: Tensor) -> Tensor:
