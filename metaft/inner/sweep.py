@@ -55,11 +55,11 @@ def swept(loop: Loop, span: int, shelf: Shelf, record: Record, trace: Trace) -> 
     tape, state = record(state, *spans[-1])
     value, last_adjoint = outer_adjoint(loop.outer, state)
     adjoints = [last_adjoint]
-    del last_adjoint
+    del state, last_adjoint  # which would be held to the end
     totals = {name: torch.zeros_like(x) for name, x in loop.h.items()}
     for first, last in reversed(spans):
         if not tape:
-            tape, _ = record(shelf.take(bounds.pop(), device), first, last)
+            tape = record(shelf.take(bounds.pop(), device), first, last)[0]
         for t in reversed(range(first, last)):
             link = tape.pop()()
             trace.note(t + 1, adjoints[0])
