@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from metaft.errors import DataError
+from metaft.errors import DataError, few
+from metaft.progress import warn
 from metaft.texts import PLAIN, is_blank, look, oddity, spelt
 
 
 @dataclass(frozen=True)
 class Classes:
     """Class names in label order, caption templates with one `{}` each, and each class's folder where it has one.
+
+    Args:
+        words: what captions say of each class of a published set, where it may be the same of several; (): its name.
 
     Raises:
         DataError: a name that breaks its line or that UTF-8 cannot hold: names are written into files, one a line.
@@ -20,12 +24,34 @@ class Classes:
     names: tuple[str, ...]
     templates: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for number, name in enumerate(self.names):
             if odd := oddity(name):
                 of = f", of the folder {self.folders[number]!a}," if self.folders else ""
                 raise DataError(f"data: the class name {name!a}{of} has {odd}; allowed: {PLAIN}")
+
+    @classmethod
+    def published(cls, names: tuple[str, ...], templates: tuple[str, ...], folders: tuple[str, ...]) -> Classes:
+        """Those of a set that is taken as it is given away, whose names may be alike, or empty.
+
+        Such a class is told from others by its label, in files and reports; captions have the names as they are. A
+        warning says which classes these are.
+        """
+        first = {look(name): label for label, name in reversed([*enumerate(names)])}
+        same = {label: first[look(name)] for label, name in enumerate(names)}
+        odd = [label for label, name in enumerate(names) if is_blank(name) or same[label] != label]
+        own = {label: f"class {label}" if is_blank(names[label]) else f"{names[label]} ({label})" for label in odd}
+        said = [_as_given(label, names[label], same[label]) for label in odd]
+        if said:
+            warn(f"data: {few(said)}: as they are given away; captions do not tell these apart, labels do")
+        return cls(tuple(own.get(label, name) for label, name in enumerate(names)), templates, folders, names)
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """What captions say of each class."""
+        return self.words or self.names
 
     def refuse_alike(self) -> None:
         """Refuse names that an eye cannot tell apart, or see.
@@ -43,6 +69,11 @@ class Classes:
             what = "empty" if is_blank(name) else f"'{spelt(name)}', as that of {spelt(known[before])}{named}"
             found = f"the name of class {spelt(known[number])} is {what}"
             raise DataError(f"data: {found}; allowed: a name of its own for each class")
+
+
+def _as_given(label: int, name: str, other: int) -> str:
+    """How a class is named whose name is empty, or that of another class."""
+    return f"class {label} has no name" if is_blank(name) else f"class {label} is {spelt(name)!r}, as class {other} is"
 
 
 def says_none(label: str) -> bool:

@@ -108,7 +108,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         del listed["ood_val"]  # they take its place
     elif options.ood_val is not None:
         listed["ood_val"] = pool.subset(drawn(pool.labels, None, options.ood_val, seed, balanced=False))
-    return opened(listed, Classes(names, texts, tuple(numbers)), data, seed, view)
+    return opened(listed, Classes.published(names, texts, tuple(numbers)), data, seed, view)
 
 
 def _folder(root: Path, chosen: WildsSet) -> Path:

@@ -133,7 +133,7 @@ def _tests(shifts: Mapping[str, Part], options: SetOptions, root: Path, judges: 
 def _classes(entry: Entry, known: Known, data: DataConfig) -> Classes:
     names = known.names if data.classnames is None else class_names(data.classnames, known.folders)
     own = entry.templates if data.templates is None else data.templates
-    return Classes(names, templates(own) if isinstance(own, str) else own, known.folders)
+    return Classes.published(names, templates(own) if isinstance(own, str) else own, known.folders)
 
 
 def _opened(listed: Mapping[str, Listed], tests: Mapping[str, Part], opening: Opening) -> dict[str, Split]:
