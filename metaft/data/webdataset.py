@@ -151,7 +151,8 @@ class Naming:
             raise DataError(f"{where}: {unknown}; allowed: {few(self.classes)}{hint(name, self.classes)}")
         if name in self.doubtful:
             found = f"label {number}, {name!r}, which names two classes in {self.source} or id_train"
-            raise DataError(f"{where}: {found}; allowed: a name of one class, or all the names of id_train in its order")
+            allowed = "a name of one class, or all the names of id_train in its order"
+            raise DataError(f"{where}: {found}; allowed: {allowed}")
         return label
 
 

@@ -33,7 +33,7 @@ def test_alike_names_of_a_published_set_are_told_apart_by_their_labels(capsys):
     assert classes.names == ("lowland paca", "cat", "class 2", "Lowland  paca (3)", "cat\u200b (4)")
     assert classes.spoken == given
     (line,) = capsys.readouterr().err.splitlines()
-    for said in ("class 2 has no name", "class 3 is 'Lowland  paca', as class 0 is", "as class 1 is: as they are given"):
+    for said in ("class 2 has no name", "class 3 is 'Lowland  paca', as class 0 is", "as class 1 is: as they"):
         assert said in line
 
 

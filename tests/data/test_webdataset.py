@@ -464,7 +464,7 @@ def test_lines_are_numbers(shards, text):
 
 
 def test_names_of_a_published_set_may_be_alike_or_empty(shards, capsys):
-    """As CLIP_benchmark's ImageNet has 'missile' twice, and its clevr_closest_object_distance a class without a name."""
+    """As CLIP_benchmark's ImageNet has 'missile' twice, and its clevr_closest_object_distance no name for a class."""
     (shards / "classnames.txt").write_text("missile\nmissile\n\nsquare\n")
     splits = load(shards)
     assert splits.classes.names == ("missile", "missile (1)", "class 2", "square")
