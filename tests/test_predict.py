@@ -220,7 +220,7 @@ def test_what_is_predicted_before_a_fault_is_kept(run, images, tmp_path, monkeyp
             "run/model/load.py, a file of the run; allowed: a file of its",
         ),
         (["run", "images", "--classnames", "ok.txt", "--out", "ok.txt"], 2, "ok.txt, the class names; allowed: a file"),
-        (["run", "images", "--model", "ViT-B-32"], 2, "--model: 'ViT-B-32' for run, which is no checkpoint; allowed: a"),
+        (["run", "images", "--model", "ViT-B-32"], 2, "--model: 'ViT-B-32' for run, which is no checkpoint; allowed"),
         (["ok.txt", "images"], 2, "--model: nothing given for ok.txt, a checkpoint file; allowed: its architecture in"),
         (["seeds", "images"], 3, "seeds: runs of several seeds; allowed: one of them, such as seeds/seed-3"),
     ],

@@ -77,5 +77,9 @@ def _as_given(label: int, name: str, other: int) -> str:
 
 
 def says_none(label: str) -> bool:
-    """Whether a label is what programs write where there is none: -1, or nan."""
-    return re.fullmatch(r"(?i)nan|-\d+(?:\.0*)?", label) is not None
+    """Whether a label is what programs write where there is none: -1, nan, or a mark of pandas, Excel or a database.
+
+    >>> says_none("nan"), says_none("<NA>"), says_none("NA")
+    (True, True, False)
+    """
+    return re.fullmatch(r"(?i:nan)|<NA>|#N/A|NULL|\\N|-\d+(?:\.0*)?", label) is not None

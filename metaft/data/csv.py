@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from metaft.config.paths import Place, as_on_disk, expanded
+from metaft.config.paths import Place, as_on_disk, named
 from metaft.config.schema import DataConfig
 from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
@@ -175,7 +175,7 @@ def _row(path: Path, line: Line, options: Options) -> Row:
             raise DataError(f"{path}, line {line.number}: {found}; allowed: {PLAIN}")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
     names = (unicodedata.normalize("NFC", text) for text in (written(label), *more))
-    return Row(line.number, as_on_disk(path.parent / expanded(image)), *names)
+    return Row(line.number, named(image, path.parent), *names)
 
 
 def _listed(name: str, table: Table, classes: list[str]) -> Listed:
