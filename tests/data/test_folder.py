@@ -387,7 +387,9 @@ def test_blanks_of_two_kinds_look_alike(picture_tree):
     )
 
 
-@pytest.mark.parametrize("pair", ["\u0441\u043e\u043a sok", "\u03b1 a", "\u00b5m mm", "\u00e9 \u0435", "m\u00b2 m2"])
+@pytest.mark.parametrize(
+    "pair", ["\u0441\u043e\u043a sok", "\u03b1 a", "\u00b5m mm", "\u00e9 \u0435", "m\u00b2 m2", "Ma\u00dfe Masse"]
+)
 def test_names_that_an_eye_tells_apart(pair):
     """Of two alphabets, with and without an accent, and units."""
     Classes(tuple(pair.split()), ("{}",)).refuse_alike()

@@ -235,6 +235,17 @@ def test_ood_val_is_drawn_by_the_seed(tmp_path):
     assert len(few[0].ood_val.domains.numbers) == len(few[0].ood_val.groups.numbers) == 4
 
 
+def test_ood_val_may_have_as_many_of_each_class(tmp_path):
+    folder = iwildcam(tmp_path)
+    lines = (folder / "metadata.csv").read_text().splitlines()
+    for number in range(12):
+        lines.append(f"9{number},val,0,40,7,x,24,0,more-{number}.jpg,x")
+        picture(folder / "train" / f"more-{number}.jpg", 100 + number)
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    counts = [load(tmp_path, "iwildcam", options={"ood_val": n, "balanced": True}).ood_val.counts(3) for n in (6, 9)]
+    assert counts == [[2, 2, 2], [5, 2, 2]]
+
+
 def fault(root: Path, name: str, **changes) -> str:
     with pytest.raises(DataError) as caught:
         load(root, name, **changes)
