@@ -131,11 +131,11 @@ def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, T
 
 
 def _refuse_absent(options: Options, tables: Mapping[str, Table]) -> None:
-    """Refuse a column that was asked for by name, which no table has."""
+    """Refuse a column that was asked for by a name of its own, which no table has."""
     columns = dict.fromkeys(column for table in tables.values() for column in table.columns)
     for field in ("domain_key", "group_key"):
         key = getattr(options, field)
-        if field in options.model_fields_set and key not in columns:
+        if key != Options.model_fields[field].default and key not in columns:
             allowed = f"one of {', '.join(columns)}{hint(key, columns)}"
             raise DataError(f"data.options.{field}: {key!r}, which no table has; allowed: {allowed}")
 

@@ -270,6 +270,12 @@ def test_a_column_that_was_asked_for_is_there(picture_tree, field):
     assert said.endswith("; nearest: 'patient'")
 
 
+def test_a_column_by_its_usual_name_need_not_be_there(picture_tree):
+    """As configs/csv.yaml names them all."""
+    options = {"file": "all.csv", "domain_key": "domain", "group_key": "group"}
+    assert load(picture_tree, table(picture_tree), options=options).ood_val.domains is None
+
+
 def test_quotes_after_a_blank_are_none_of_a_label(picture_tree):
     content = table(picture_tree).replace(",", ", ").replace("dark_square,", '"dark_square",')
     assert load(picture_tree, content).classes.folders == ("dark_square", "light_square")
