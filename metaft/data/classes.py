@@ -39,14 +39,18 @@ class Classes:
         Such a class is told from others by its label, in files and reports; captions have the names as they are. A
         warning says which classes these are.
         """
-        first = {look(name): label for label, name in reversed([*enumerate(names)])}
-        same = {label: first[look(name)] for label, name in enumerate(names)}
-        odd = [label for label, name in enumerate(names) if is_blank(name) or same[label] != label]
-        own = {label: f"class {label}" if is_blank(names[label]) else f"{names[label]} ({label})" for label in odd}
-        said = [_as_given(label, names[label], same[label]) for label in odd]
+        first, own, said = dict[str, int](), list(names), list[str]()
+        for label, name in enumerate(names):
+            before = first.setdefault(look(name), label)
+            if is_blank(name):
+                own[label] = f"class {label}"
+                said.append(f"class {label} has no name")
+            elif before != label:
+                own[label] = f"{name} ({label})"
+                said.append(f"class {label} is {spelt(name)!r}, as class {before} is")
         if said:
             warn(f"data: {few(said)}: as they are given away; captions do not tell these apart, labels do")
-        return cls(tuple(own.get(label, name) for label, name in enumerate(names)), templates, folders, names)
+        return cls(tuple(own), templates, folders, names)
 
     @property
     def spoken(self) -> tuple[str, ...]:
@@ -69,11 +73,6 @@ class Classes:
             what = "empty" if is_blank(name) else f"'{spelt(name)}', as that of {spelt(known[before])}{named}"
             found = f"the name of class {spelt(known[number])} is {what}"
             raise DataError(f"data: {found}; allowed: a name of its own for each class")
-
-
-def _as_given(label: int, name: str, other: int) -> str:
-    """How a class is named whose name is empty, or that of another class."""
-    return f"class {label} has no name" if is_blank(name) else f"class {label} is {spelt(name)!r}, as class {other} is"
 
 
 def says_none(label: str) -> bool:

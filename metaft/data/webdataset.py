@@ -91,8 +91,9 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         name: _listed(name, base / path, Naming.of(base / path, base, classes), options)
         for name, path in places.items()
     }
-    made = Classes.published if published else Classes
-    return trained(opened(found, made(names, texts, tuple(numbers)), data, seed, view))
+    known = (names, texts, tuple(numbers))
+    named = Classes.published(*known) if published else Classes(*known)
+    return trained(opened(found, named, data, seed, view))
 
 
 def _is_published(place: Path) -> bool:

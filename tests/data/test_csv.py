@@ -326,7 +326,7 @@ def test_classes_are_shown_where_none_is_near(picture_tree):
 @pytest.mark.parametrize("label", ["None", "NA", "null", "N/A"])
 def test_a_word_that_may_be_a_name_is_a_class(picture_tree, label):
     content = table(picture_tree).replace(",dark_square,", f",{label},")
-    assert load(picture_tree, content).classes.names[0] == label
+    assert label in load(picture_tree, content).classes.names
 
 
 def test_a_file_is_the_one_that_a_row_names(picture_tree, monkeypatch):

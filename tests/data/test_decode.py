@@ -301,7 +301,8 @@ def test_pixels_of_palettes_and_of_one_bit_are_mixed_as_others_are(tmp_path, mod
     board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
     board.save(tmp_path / "grey.png")
     board.convert(mode).save(tmp_path / "other.png")
-    assert Image.open(tmp_path / "other.png").mode == mode
+    with Image.open(tmp_path / "other.png") as image:
+        assert image.mode == mode
     found, expected = (decode(tmp_path / f"{name}.png", READING).pixels.int() for name in ("other", "grey"))
     assert (found - expected).abs().max() <= 1
     assert 100 < found.float().mean() < 150
