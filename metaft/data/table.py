@@ -18,7 +18,7 @@ from metaft.texts import read_text, regular, whole
 T = TypeVar("T")
 ALLOWED = "a file in UTF-8, columns with a tab or comma between them"
 MARKS = ("\t", ",")
-EXCEL = re.compile(r'(?i)\s*"?sep=(.)"?\s*')  # a first line that says what is between columns
+EXCEL = re.compile(r'(?i)\s*"?sep=([\t,])"?\s*')  # a first line that says what is between columns
 BESIDE = "or as metadata.jsonl beside the pictures for data.format=hf"
 FORMS = (  # of tables that are no text, or of another
     (re.compile(rb"PAR1"), Form("a parquet file", "data.format=hf reads it")),
@@ -81,7 +81,7 @@ def _split(text: str, columns: Sequence[str]) -> tuple[list[str], list[tuple[int
     first, _, rest = text.partition("\n")
     said = EXCEL.fullmatch(first)
     if said is not None:
-        header, cells = _cells(rest, said[1] if said[1] in MARKS else ",")
+        header, cells = _cells(rest, said[1])
         return header, [(number + 1, line) for number, line in cells]
 
     def fits(mark: str) -> tuple[bool, bool]:

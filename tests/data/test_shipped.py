@@ -14,7 +14,7 @@ from tests.data import test_csv, test_hf, test_webdataset
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 SMALL = (
     *JUDGE,
-    *("inner.steps=2", "inner.batch_size=8", "search.trials=2", "search.candidates=1", "finetune.epochs=1"),
+    *("inner.steps=2", "inner.batch_size=8", "search.trials=5", "search.candidates=1", "finetune.epochs=1"),
     *("evaluation.bootstrap=100", "evaluation.methods=[zero_shot,autoft]"),
 )
 
@@ -46,7 +46,7 @@ def webdataset(root: Path, pictures: Path) -> Path:
 
 def hf(root: Path, pictures: Path) -> Path:
     """What `save_to_disk` wrote."""
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets").disable_progress_bars()
     return test_hf.saved(root, pictures)
 
 

@@ -112,7 +112,7 @@ def test_what_is_missing_is_told(root, capsys):
     err = capsys.readouterr().err
     assert f"no OOD tests, as they are not in {root}: cifar10_1\n" in err
     assert "ood_test/cifar10_2: 10 of 2,000 published pictures" in err
-    with pytest.raises(DataError, match=r"cifar10_1: no CIFAR-10.1/cifar10.1_v6_data.npy in .*github.com/modestyachts"):
+    with pytest.raises(DataError, match=r"cifar10_1: no CIFAR-10.1/cifar10.1_v6_data.npy or .*github.com/modestyachts"):
         load("cifar10", root, tests="cifar10_1")
 
 
