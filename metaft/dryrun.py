@@ -96,7 +96,7 @@ def dry_run(cfg: Config, source: Objective | Carried | None = None) -> str:
         ["trained parameters", f"{measured.trained:,}"],
         ["classes", str(len(work.splits.classes.names))],
         ["models are chosen by", METRICS[work.search.metric].title],
-        ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.names[0])],
+        ["first prompt", work.splits.classes.templates[0].format(work.splits.classes.spoken[0])],
         *([["searched hyperparameters", str(measured.dimensions)]] if searches else []),
         ["one inner step and its outer evaluation", f"{measured.step.seconds:.2f} s"],
         ["one evaluation batch", f"{measured.batch_seconds:.2f} s"],

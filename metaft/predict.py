@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metaft.config.paths import expanded, no_folder, place
+from metaft.config.paths import place
 from metaft.errors import ConfigError, DataError, Fault
 from metaft.files import TEMPORARY, refuse_unwritable
-from metaft.runfiles import SEEDS, SETTINGS
+from metaft.predictor import Given, predictor, reading
 from metaft.shell import answered, leave
 from metaft.texts import PLAIN, oddity
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # so that help answers at once
     from torch import Tensor
 
     from metaft.clip.classifier import Classifier
-    from metaft.clip.load import Clip
     from metaft.data.decode import Reading
 
 PROG = "python -m metaft.predict"
@@ -95,7 +94,8 @@ def _written(args: argparse.Namespace, output: Output) -> int:
     files = _files(args.images)
     if args.out is not None and args.out.exists():
         _refuse_replaced(files, args.run, args.classnames, args.out)
-    found = predictions(args.run, files, args.classnames, args.templates, args.device, args.skip)
+    given = Given(args.run, args.model, args.classnames, args.templates)
+    found = predictions(given, files, args.device, args.skip)
     output.write(FORMS[args.format or _form(args.out)](found))
     return 0
 
@@ -131,10 +131,11 @@ def _same(out: Path, file: Path) -> bool:
 def parser(prog: str = PROG) -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    parser.add_argument("run", type=place, metavar="RUN", help="a run, or a folder that open_clip opens")
+    parser.add_argument("run", type=place, metavar="RUN", help="a run, a folder that open_clip opens, or a checkpoint")
     parser.add_argument("images", nargs="+", type=_image, metavar="IMAGES", help="image files, and folders of them")
     parser.add_argument("--format", choices=sorted(FORMS), help="default: csv, and json for --out NAME.json")
     parser.add_argument("--out", type=place, metavar="FILE", help="default: standard output")
+    parser.add_argument("--model", metavar="NAME", help="the architecture of a checkpoint file, as open_clip names it")
     parser.add_argument(
         "--classnames", type=place, metavar="FILE", help="class names, one a line, for a model without a head"
     )
@@ -149,88 +150,28 @@ def _image(text: str) -> Path:
     return Path(text) if os.path.lexists(text) else place(text)
 
 
-def predictions(
-    run: Path, files: Sequence[Path], classnames: Path | None, templates: str | None, device: str, skip: bool
-) -> Iterator[list[Prediction]]:
+def predictions(given: Given, files: Sequence[Path], device: str, skip: bool) -> Iterator[list[Prediction]]:
     """What a model makes of images, in their order, a batch at a time.
 
     probability = softmax(W f(x) + b), with f(x) of unit length
 
-    Args:
-        run: the folder of a run, or a folder that open_clip opens.
-        classnames: the names of a zero-shot head, for a model that has none.
-
     Raises:
         CheckpointError, DataError: a model, or an image, that cannot be opened.
-        ConfigError: the device does not exist, or there are templates without class names.
+        ConfigError: the device does not exist, or the model is not named in full (see `metaft.predictor`).
     """
     from metaft.build.workspace import device as device_of
     from metaft.config.read import load
 
     device = str(device_of(load(None, [f"device={device}"])))
-    folder = run / "model" if (run / "model").is_dir() else run
-    clip, classifier, names = _classifier(folder, classnames, templates, device)
-    reading, found = _reading(folder, clip), False
+    clip, classifier, names = predictor(given, device)
+    how, found = reading(given.folder, clip), False
     for first in range(0, len(files), BATCH):
-        kept, pixels = _decoded(files[first : first + BATCH], reading, skip)
+        kept, pixels = _decoded(files[first : first + BATCH], how, skip)
         if kept:
             found = True
-            yield list(_predicted(classifier, kept, reading.view.normalise(pixels.to(device)), names))
+            yield list(_predicted(classifier, kept, how.view.normalise(pixels.to(device)), names))
     if not found:
         raise DataError(f"IMAGES: none of {len(files)} can be read; allowed: at least one picture")
-
-
-def _classifier(
-    folder: Path, classnames: Path | None, templates: str | None, device: str
-) -> tuple[Clip, Classifier, tuple[str, ...]]:
-    """The model of a folder with its head, or with a zero-shot one of class names."""
-    from metaft.clip.classifier import caption_tokens, zero_shot
-    from metaft.clip.export import exported
-    from metaft.data import captions
-    from metaft.data.types import Classes, refuse_unusable
-
-    if templates is not None and classnames is None:
-        fault = Fault("--templates", f"{templates!r} without --classnames", "both, for a head of class names, or none")
-        raise ConfigError([fault])
-    if not folder.is_dir():
-        raise DataError(f"{no_folder(folder)}; allowed: a run, or a folder that open_clip opens")
-    if (folder / SEEDS).is_file():
-        raise DataError(f"{folder}: runs of several seeds; allowed: one of them, such as {_of_a_seed(folder)}")
-    if (folder / SETTINGS).is_file():  # which a model has none of
-        allowed = f"one that has ended, or --resume {folder} first"
-        raise DataError(f"{folder}: a run that has left no model yet; allowed: {allowed}")
-    clip, classifier, names = exported(folder, device)
-    if classnames is not None:
-        names = captions.listed(classnames)
-        classes = Classes(names, captions.templates(expanded(templates or "simple"), "--templates"))
-        refuse_unusable(classes)
-        caption_tokens(clip, classes)
-        classifier = zero_shot(clip, classes, device)
-    if classifier is None:
-        raise DataError(f"{folder}: a model without a head; allowed: --classnames, a file with one name a line")
-    return clip, classifier, names
-
-
-def _of_a_seed(folder: Path) -> Path:
-    """The first of several runs in a folder, of those with a model where there are any."""
-    runs = sorted(path for path in folder.glob("seed-*") if path.is_dir())
-    whole = [run for run in runs if (run / "model").is_dir()]
-    return next(iter(whole or runs), folder / "seed-0")
-
-
-def _reading(folder: Path, clip: Clip) -> Reading:
-    """How files become pixels: as the model notes it, or in a run that made it before models did."""
-    from metaft.clip.export import reading_of
-    from metaft.config.read import load
-    from metaft.data.decode import Reading
-
-    noted, settings = reading_of(folder), folder.absolute().parent / SETTINGS
-    if noted is not None:
-        return Reading(clip.view, *noted)
-    if folder.absolute().name != "model" or not settings.is_file():
-        return Reading(clip.view)
-    data = load(settings).data
-    return Reading(clip.view, data.ground, data.exif_rotation)
 
 
 def _files(images: Sequence[Path]) -> list[Path]:
@@ -253,12 +194,12 @@ def _files(images: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _decoded(files: Sequence[Path], reading: Reading, skip: bool) -> tuple[list[Path], Tensor]:
+def _decoded(files: Sequence[Path], how: Reading, skip: bool) -> tuple[list[Path], Tensor]:
     """The files that can be read, and their pixels, uint8 [B, 3, S, S]."""
     from metaft.data.decoded import in_memory
     from metaft.progress import warn
 
-    checked, source = in_memory(files, reading)
+    checked, source = in_memory(files, how)
     for fault in checked.faults.values():
         if not skip:
             raise DataError(fault.replace("data.on_unreadable=skip", "--skip"))

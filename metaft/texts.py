@@ -87,11 +87,14 @@ def look(name: str) -> str:
 
     >>> look("Ca\u200bt"), look("a\u00a0 cat"), look("\u0441\u0430ts")
     ('cat', 'a cat', 'cats')
+    >>> look("Maße") == look("Masse")  # which are other words, though capitals may write them alike
+    False
     """
     spaced = (" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
     seen = "".join(letter for letter in spaced if letter == " " or not _unseen(letter))
-    apart = unicodedata.normalize("NFD", " ".join(seen.split())).casefold().translate(ALIKE)
-    return unicodedata.normalize("NFC", apart)
+    apart = unicodedata.normalize("NFD", " ".join(seen.split()))
+    small = "ß".join(part.casefold() for part in apart.replace("ẞ", "ß").split("ß"))
+    return unicodedata.normalize("NFC", small.translate(ALIKE))
 
 
 def spelt(name: str) -> str:

@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from metaft import predict
 from metaft.clip.export import export, exported
+from metaft.clip.names import TOY
 from metaft.predict import main
+from tests.clip.test_huggingface import hugging_face
 
 NAMES = ("möwe", "猫", "dog, wet")
 
@@ -105,6 +107,31 @@ def test_a_model_of_somebody_else_has_a_head_of_names(run, images, tmp_path, cap
     )
     p = expected(run / "model", [images / "a.png"], directions.T)[0]
     assert row["probabilities"] == pytest.approx({"cat": float(p[0]), "wet dog": float(p[1])}, abs=1e-5)
+
+
+def test_a_checkpoint_file_is_opened_with_its_architecture(run, images, tmp_path, capsys):
+    """Of open_clip's training, and a folder as Hugging Face has them: as the folder that says its architecture."""
+    model, names = run / "model", tmp_path / "names.txt"
+    names.write_text("cat\nwet dog\n")
+    words = [str(images / "a.png"), "--classnames", str(names), "--format=json"]
+    assert main([str(run), *words]) == 0
+    ours = capsys.readouterr().out
+    state = load_file(model / "open_clip_model.safetensors")
+    torch.save({"epoch": 10, "state_dict": {f"module.{name}": t for name, t in state.items()}}, tmp_path / "e_10.pt")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    save_file(hugging_face(state), theirs / "model.safetensors")
+    towers = {f"{name}_config": {"hidden_act": "gelu"} for name in ("text", "vision")}
+    (theirs / "config.json").write_text(json.dumps({"model_type": "clip", **towers}))
+    for place in (tmp_path / "e_10.pt", theirs):
+        assert main([str(place), *words, "--model", TOY]) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out == ours
+        assert main([str(place), *words]) == 2
+        assert f"--model: nothing given for {place}, a " in capsys.readouterr().err
+        assert main([str(place), str(images / "a.png"), "--model", TOY]) == 3
+        assert "a model without a head; allowed: --classnames" in capsys.readouterr().err
+    assert main([str(tmp_path / "e_10.pt"), *words, "--model", "ViT-B-31"]) == 3
+    assert "model.name: " in capsys.readouterr().err
 
 
 def test_files_become_pixels_as_in_the_run(run, images, capsys):
@@ -193,6 +220,8 @@ def test_what_is_predicted_before_a_fault_is_kept(run, images, tmp_path, monkeyp
             "run/model/load.py, a file of the run; allowed: a file of its",
         ),
         (["run", "images", "--classnames", "ok.txt", "--out", "ok.txt"], 2, "ok.txt, the class names; allowed: a file"),
+        (["run", "images", "--model", "ViT-B-32"], 2, "--model: 'ViT-B-32' for run, which is no checkpoint; allowed"),
+        (["ok.txt", "images"], 2, "--model: nothing given for ok.txt, a checkpoint file; allowed: its architecture in"),
         (["seeds", "images"], 3, "seeds: runs of several seeds; allowed: one of them, such as seeds/seed-3"),
     ],
 )

@@ -131,9 +131,9 @@ def _seen(split: Split) -> Seen:
 
 
 def _published(suite: Mapping[str, Any]) -> bool:
-    """Whether splits are those of a set that has a name."""
+    """Whether splits are those of a set that has a name; those of objects are of no format."""
     known = registry.FORMATS.get(suite["format"])
-    return known is not None and known.entry is not None
+    return known is not None and known.published
 
 
 def device(cfg: Config) -> torch.device:

@@ -124,7 +124,7 @@ def zero_shot(
 ) -> Classifier:
     """The zero-shot classifier: open_clip's head from class names and templates, times the logit scale."""
     directions = open_clip.build_zero_shot_classifier(
-        clip.model, clip.tokenizer, list(classes.names), list(classes.templates), device=device
+        clip.model, clip.tokenizer, list(classes.spoken), list(classes.templates), device=device
     )
     scale = cast(Tensor, clip.model.logit_scale).detach().exp()
     shift: Tensor | None = getattr(clip.model, "logit_bias", None)
@@ -175,9 +175,9 @@ def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "c
 
     Raises:
         DataError: a caption is too long for the text tower, which would see its beginning alone, or two classes have
-            the same tokens, as names that differ in blanks or quotes.
+            the same tokens, as names that differ in blanks or quotes; those of a published set may.
     """
-    captions = [template.format(name) for name in classes.names for template in classes.templates]
+    captions = [template.format(name) for name in classes.spoken for template in classes.templates]
     tokens = _tokenised(clip, captions).to(device)
     length = tokens.shape[1]
     for caption, row in zip(captions, tokens.cpu(), strict=True):
@@ -185,7 +185,8 @@ def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "c
             what = f"the caption {caption[:80]!r}, which is cut after {length} tokens"
             raise DataError(f"data: {what}; allowed: shorter class names or templates")
     by_class = tokens.reshape(len(classes.names), len(classes.templates), -1)
-    _refuse_alike(classes.names, by_class)
+    if not classes.words:
+        _refuse_alike(classes.names, by_class)
     return by_class
 
 

@@ -23,6 +23,7 @@ EXACT = ("GELU", "GELUActivation")
 MODEL_SETTINGS = ("model", "model_name", "arch", "architecture")
 SIZES = ("force_image_size", "image_size", "image_resolution", "input_resolution")
 PARAMS = "params.txt"  # which training by open_clip writes beside its folder of checkpoints
+NAMED_QUICK = re.compile(r"(?i)(?:^|[-_.])quick[-_]?gelu(?:[-_.]|$)")  # in a file's name, as open_clip's have it
 RUN = re.compile(r"-model_(.+)-lr_")  # in the name that it gives a run without one
 
 
@@ -49,7 +50,7 @@ class ImageSize(NamedTuple):
 
 
 def settings(contents: Contents, path: Path) -> list[Setting]:
-    """What the file itself says of its training, and after it what open_clip wrote beside a checkpoint of its own.
+    """What the file says of its training, what open_clip wrote beside a checkpoint of its own, and the file's name.
 
     Source: `open_clip_train/main.py`: the run's name, which the checkpoint holds, and `logs/RUN/params.txt`.
     """
@@ -62,6 +63,8 @@ def settings(contents: Contents, path: Path) -> list[Setting]:
         found.append(Setting("model", said[1], f"the name of its run, {run}"))
     for file in (path.parent.parent / PARAMS, path.parent / PARAMS):
         found += [Setting(name, _typed(value), f"{file} says {name}={value}") for name, value in _params(file).items()]
+    if NAMED_QUICK.search(path.name):
+        found.append(Setting("quick_gelu", True, f"its name, {path.name}"))
     return found
 
 

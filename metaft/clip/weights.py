@@ -198,6 +198,10 @@ def _refuse_other_shapes(state: State, target: Target) -> None:
 
 def _refuse_unusable(state: State, target: Target) -> None:
     wanted = target.model.state_dict()
+    empty = [name for name, tensor in state.items() if tensor.numel() == 0 < wanted[name].numel()]
+    if empty:
+        found = f"{len(empty)} of {len(state)} tensors are empty ({_shown(empty)}), as of DeepSpeed's ZeRO stage 3"
+        target.refuse(found, "whole tensors: zero_to_fp32.py, which DeepSpeed writes beside them, puts these together")
     for name, tensor in state.items():
         if tensor.is_meta or tensor.layout != torch.strided:
             target.refuse(f"{name} is without values" if tensor.is_meta else f"{name} is sparse", "plain tensors")

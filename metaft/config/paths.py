@@ -58,6 +58,12 @@ def place(text: str) -> Path:
     return as_on_disk(Path(expanded(text)))
 
 
+def named(text: str, folder: Path) -> Path:
+    """The path that a row of a table means: of a file as it is named, if there is one, or with variables replaced."""
+    literal = folder / text
+    return literal if os.path.lexists(literal) else as_on_disk(folder / expanded(text))
+
+
 def as_on_disk(path: Path) -> Path:
     """A path, with each part that is not there as one beside it is written that differs in Unicode's form alone.
 

@@ -75,7 +75,7 @@ def settings(name: str, root: Path | None, words: Sequence[str]) -> DataConfig:
         raise ConfigError([unknown("NAME", name, (*registry.FORMATS, *wilds.SETS))])
     form = name if name in registry.FORMATS else "wilds"
     own = [f"data.format={form}", *([] if form == name else [f"data.options.name={name}"])]
-    published, options = registry.FORMATS[form].metric is not None, registry.FORMATS[form].model.model_fields
+    published, options = registry.FORMATS[form].published, registry.FORMATS[form].model.model_fields
     own += ["data.on_unreadable=late"] if published else []
     data = load(None, [*own, *(_in_full(word, options) for word in words)]).data
     data = data if root is None else data.model_copy(update={"root": root})

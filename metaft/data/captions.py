@@ -94,21 +94,22 @@ def count(path: Path) -> int:
     return len(_names(path, "data.classnames", "a text file"))
 
 
-def listed(path: Path) -> tuple[str, ...]:
+def listed(path: Path, *, published: bool = False) -> tuple[str, ...]:
     """Class names, one a line.
+
+    Args:
+        published: as they are given away, of which some may be empty.
 
     Raises:
         DataError: the file cannot be read, has no line, or an empty one before the last, or one `folder = name`, or
             its lines have numbers.
     """
-    lines = _names(path, "class names", "a text file with one name a line")
-    for expected, (number, line) in enumerate(lines, 1):
-        if number != expected or "=" in line:
-            found = "empty" if number != expected else f"{line!r}"
-            raise DataError(
-                f"{path}, line {expected}: {found}; allowed: a name in each line, whose number is its class"
-            )
-    names = tuple(line for _, line in lines)
+    written = dict(_names(path, "class names", "a text file with one name a line"))
+    names = tuple(written.get(number, "") for number in range(1, max(written) + 1))
+    for number, name in enumerate(names, 1):
+        if "=" in name or not (name or published):
+            allowed = "a name in each line, whose number is its class"
+            raise DataError(f"{path}, line {number}: {repr(name) if name else 'empty'}; allowed: {allowed}")
     _refuse_numbered(path, names, "the names alone")
     return names
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from metaft.config.paths import Place, as_on_disk, expanded
+from metaft.config.paths import Place, as_on_disk, named
 from metaft.config.schema import DataConfig
 from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
@@ -131,11 +131,11 @@ def _tables(options: Options, base: Path, *, needs_ood_val: bool) -> dict[str, T
 
 
 def _refuse_absent(options: Options, tables: Mapping[str, Table]) -> None:
-    """Refuse a column that was asked for by name, which no table has."""
+    """Refuse a column that was asked for by a name of its own, which no table has."""
     columns = dict.fromkeys(column for table in tables.values() for column in table.columns)
     for field in ("domain_key", "group_key"):
         key = getattr(options, field)
-        if field in options.model_fields_set and key not in columns:
+        if key != Options.model_fields[field].default and key not in columns:
             allowed = f"one of {', '.join(columns)}{hint(key, columns)}"
             raise DataError(f"data.options.{field}: {key!r}, which no table has; allowed: {allowed}")
 
@@ -175,7 +175,7 @@ def _row(path: Path, line: Line, options: Options) -> Row:
             raise DataError(f"{path}, line {line.number}: {found}; allowed: {PLAIN}")
     more = (line.cells.get(key, "") for key in (options.split_key, options.domain_key, options.group_key))
     names = (unicodedata.normalize("NFC", text) for text in (written(label), *more))
-    return Row(line.number, as_on_disk(path.parent / expanded(image)), *names)
+    return Row(line.number, named(image, path.parent), *names)
 
 
 def _listed(name: str, table: Table, classes: list[str]) -> Listed:

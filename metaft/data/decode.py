@@ -25,13 +25,23 @@ from metaft.data.types import ImageView
 from metaft.errors import DataError, why
 from metaft.forms import HEAD, PICTURES, form_of
 
-RULES = 4  # one more whenever `decode` makes other pixels or marks of a file than it did
+RULES = 5  # one more whenever `decode` makes other pixels or marks of a file than it did
 CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
 PLUGINS = {"pillow_heif": "register_heif_opener"}  # what opens more, where it is installed, and how it is switched on
 PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".avif": "a newer Pillow"}
+RAW = frozenset(  # suffixes of what cameras measure: most are TIFFs, of which the first picture is a small preview
+    f".{name}"
+    for name in (
+        *("3fr", "arw", "cr2", "cr3", "dcr", "dng", "erf", "iiq", "kdc", "mef", "mos", "mrw", "nef", "nrw", "orf"),
+        *("pef", "raf", "rw2", "rwl", "sr2", "srf", "srw"),
+    )
+)
+UNMIXED = frozenset({"1", "P"})  # modes whose numbers are no shades: Pillow resizes them without mixing pixels
+FILMS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})  # formats of one picture or several
+FRAMES = "of several frames"
 TRANSPARENT, TURNED, CONSTANT, FLAT = "transparent", "turned", "of one colour", "of one colour, or nearly"
 VALUES = "values"  # begins the mark of numbers of which 8 bits keep few
 LEVELS = 20  # of 256, of which a picture has fewer that is nearly of one colour
@@ -69,7 +79,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels, uint8 [3, S, S], and what is remarkable: TRANSPARENT, TURNED, CONSTANT, FLAT, or text after VALUES."""
+    """Pixels, uint8 [3, S, S], and what is remarkable of them: the marks above, or text after VALUES."""
 
     pixels: Tensor
     marks: frozenset[str]
@@ -109,6 +119,8 @@ def suffixes() -> frozenset[str]:
 
 def is_picture(path: Path) -> bool:
     """Whether a file is to be a picture: by its suffix, or where that says nothing, by its content."""
+    if path.suffix.lower() in RAW:
+        return False
     if path.suffix.lower() in suffixes() or not stat.S_ISREG(path.lstat().st_mode):
         return True  # a pipe, a device or a link to nothing is a fault for who opens it, not a file of another kind
     try:
@@ -125,18 +137,23 @@ def kind(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in PHONES:
         return f"{suffix} ({PHONES[suffix]} opens them)"
+    if suffix in RAW:
+        return f"{suffix} (raw of a camera, to be developed first)"
     return suffix or "without a suffix"
 
 
 def decode(stored: Stored, reading: Reading) -> Picture:
     """A stored picture at the model's size.
 
-    16 bits a channel become 8 (x / 257), as do floats in [0, 1] (255 x); transparent pixels lie on the ground.
+    16 bits a channel become 8 (x / 257), as do floats in [0, 1] (255 x); transparent pixels lie on the ground. Of
+    several frames the first is read.
 
     Raises:
         DataError: it is no picture that can be read, whatever its decoder raises.
     """
     try:
+        if isinstance(stored, Path) and stored.suffix.lower() in RAW:
+            raise ValueError("raw of a camera, to be developed first")
         opened = to_open(stored)
         with Image.open(opened, formats=formats()) as image:
             if image.mode == "I" and image.format not in SIXTEEN_BITS:
@@ -147,10 +164,19 @@ def decode(stored: Stored, reading: Reading) -> Picture:
                 _refuse_damaged(opened.read_bytes() if isinstance(opened, Path) else opened.getvalue())
             plain, more = opaque(upright, reading.ground, negative=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO)
             pixels: Tensor = reading.view.transform(plain)
+            more |= _frames(image)
     except Exception as error:  # decoders of damaged files raise anything: struct.error, zlib.error, IndexError, ...
         allowed = "a picture, or data.on_unreadable=skip"
         raise DataError(f"{stored}: unreadable image ({_reason(stored, error)}); allowed: {allowed}") from error
     return Picture(pixels, marks | more | _flat(pixels, more))
+
+
+def _frames(image: Image.Image) -> frozenset[str]:
+    """FRAMES, if there are several; what cannot be read behind the first is none."""
+    with suppress(Exception):  # of a damaged one, which is not asked for
+        if image.format in FILMS and getattr(image, "is_animated", False):
+            return frozenset({FRAMES})
+    return frozenset()
 
 
 def _refuse_damaged(png: bytes) -> None:
@@ -240,7 +266,7 @@ def opaque(image: Image.Image, ground: str, *, negative: bool = False) -> tuple[
     if image.mode == "F" or image.mode.startswith("I"):
         return _in_8_bits(image, negative)
     if not image.has_transparency_data:
-        return image, frozenset()
+        return (image.convert("RGB") if image.mode in UNMIXED else image), frozenset()
     layer = image.convert("RGBA")
     if np.asarray(layer.getchannel("A")).min() == 255:
         return layer.convert("RGB"), frozenset()

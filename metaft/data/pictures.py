@@ -12,7 +12,7 @@ import torch
 
 from metaft.config.schema import DataConfig
 from metaft.data.ahead import processes
-from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, VALUES, Reading, is_picture, kind, suffixes
+from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, VALUES, Reading, is_picture, kind, suffixes
 from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
 from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
@@ -217,6 +217,7 @@ def _report(listed: Listed, checked: Checked, reading: Reading) -> None:
     done = {
         f"transparent, on {reading.ground} (data.ground)": marks[TRANSPARENT],
         f"{turned} (data.exif_rotation)": marks[TURNED],
+        f"{FRAMES}, of which the first is read": marks[FRAMES],
     }
     parts = [f"{listed.name}: {len(listed.files) - len(checked.faults)} pictures"]
     parts += [f"left out: {_counted(sorted(unread.items()))}"] if unread else []

@@ -49,6 +49,11 @@ class Format:
     metric: Callable[[Any], str] | None = None
 
     @property
+    def published(self) -> bool:
+        """Whether it is of sets that have names, whose splits and classes are taken as they are given away."""
+        return self.metric is not None
+
+    @property
     def model(self) -> Any:
         """The pydantic model of the options."""
         return self.options.target if isinstance(self.options, Lazy) else self.options

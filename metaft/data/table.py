@@ -6,16 +6,27 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from metaft.errors import DataError, few, hint
-from metaft.forms import form_at
-from metaft.texts import read_text, whole
+from metaft.forms import HEAD, Form, form_of
+from metaft.texts import read_text, regular, whole
 
 T = TypeVar("T")
 ALLOWED = "a file in UTF-8, columns with a tab or comma between them"
+MARKS = ("\t", ",")
+EXCEL = re.compile(r'(?i)\s*"?sep=([\t,])"?\s*')  # a first line that says what is between columns
+BESIDE = "or as metadata.jsonl beside the pictures for data.format=hf"
+FORMS = (  # of tables that are no text, or of another
+    (re.compile(rb"PAR1"), Form("a parquet file", "data.format=hf reads it")),
+    (re.compile(rb"ARROW1|\xff\xff\xff\xff"), Form("a file of Arrow", "data.format=hf reads what save_to_disk wrote")),
+    (re.compile(rb"\xd0\xcf\x11\xe0"), Form("a workbook of Excel", "save it as CSV")),
+    (re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"'), Form("lines of JSON", f"save them as CSV, {BESIDE}")),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*[\[{]"), Form("JSON", "save it as CSV")),
+)
 
 
 class Line(NamedTuple):
@@ -32,14 +43,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         DataError: the file is no such table, a line has more or fewer cells than the header, or there is no line.
     """
     try:
-        if path.stat().st_size and (form := form_at(path)):
+        if path.stat().st_size and (form := _form(path)):
             raise DataError(f"{path}: {form}; allowed: {ALLOWED}")
-        file = StringIO(read_text(path), newline="")
-        first = file.readline()
-        file.seek(0)
-        lines = csv.reader(file, delimiter="\t" if "\t" in first else ",", strict=True, skipinitialspace=True)
-        header = [name.strip() for name in next(lines, [])]
-        cells = [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
+        header, cells = _split(read_text(path), columns)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: no table that can be read ({error}); allowed: {ALLOWED}") from error
     _refuse_header(path, header)
@@ -54,6 +60,53 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
         if len(line) != len(header):
             raise DataError(f"{path}, line {number}: {len(line)} fields; allowed: {len(header)}, one for each column")
     return [Line(number, dict(zip(header, line, strict=True))) for number, line in cells]
+
+
+def _form(path: Path) -> Form | None:
+    """What a file is in place of a text with columns; None: nothing says so."""
+    with regular(path).open("rb") as file:
+        head = file.read(HEAD)
+    return form_of(head) or next((form for begins, form in FORMS if begins.match(head)), None)
+
+
+def _split(text: str, columns: Sequence[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The header of a table and its other lines that hold something, by their numbers.
+
+    Between columns is what a first line of Excel's says, or else the mark that gives the columns that are wanted, or
+    several, the tab before the comma.
+
+    Raises:
+        csv.Error: a line that is none of a table.
+    """
+    first, _, rest = text.partition("\n")
+    said = EXCEL.fullmatch(first)
+    if said is not None:
+        header, cells = _cells(rest, said[1])
+        return header, [(number + 1, line) for number, line in cells]
+
+    def fits(mark: str) -> tuple[bool, bool]:
+        names = {*_names(text, mark)} - {""}
+        return names >= {*columns}, len(names) > 1
+
+    return _cells(text, max(MARKS, key=fits) if "\t" in first else ",")
+
+
+def _names(text: str, mark: str) -> list[str]:
+    """The names in the first line of a table with this mark between them; none where it is no such line."""
+    with suppress(csv.Error):
+        return [name.strip() for name in next(_reader(text, mark), [])]
+    return []
+
+
+def _cells(text: str, mark: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The cells of the first line, and of each other that holds something with its number."""
+    lines = _reader(text, mark)
+    header = [name.strip() for name in next(lines, [])]
+    return header, [(lines.line_num, [cell.strip() for cell in line]) for line in lines if any(line)]
+
+
+def _reader(text: str, mark: str) -> Any:
+    return csv.reader(StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=True)
 
 
 def number_in(cells: Mapping[str, str], column: str) -> int:

@@ -48,7 +48,8 @@ class Options(Layout):
     Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold shards, or a folder of shards for each
     domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` is one test. `more` maps names
     to the paths of further labelled images to train on. Labels are numbers of lines of the nearest classnames.txt, from
-    the shards' folder up to `data.root`; classes of other splits are those of id_train with the same name. `json_keys`
+    the shards' folder up to `data.root`; classes of other splits are those of id_train with the same name. Names may be
+    alike, or empty, in a folder with nshards.txt, as CLIP_benchmark's are: it is taken as it is published. `json_keys`
     are what labels may be called in KEY.json, where there is no KEY.cls. `group_key` is what the group of a picture is
     called there (see `Split`), where it is given: for all splits that judge.
     """
@@ -64,7 +65,7 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         DataError: a shard that is missing, damaged or ends early, a sample without a picture or a label, a label
             without a class, an unreadable image.
     """
-    from metaft.data.captions import class_names, count, listed, templates
+    from metaft.data.captions import class_names, count, templates
     from metaft.data.pictures import opened
     from metaft.data.trained import trained
     from metaft.data.types import Classes
@@ -76,7 +77,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     if source is None:
         where = f"{base / options.id_train}: no {NAMES} there or above"
         raise DataError(f"{where}; allowed: one, with a name a line for each class number, or data.classnames")
-    shipped = listed(own) if own else ()
+    published = own is not None and _is_published(base / options.id_train)
+    shipped = _names_in(own, base / options.id_train) if own else ()
     numbers = [str(number) for number in range(len(shipped) or count(source))]
     names = shipped if data.classnames is None else class_names(data.classnames, numbers)
     classes = shipped or names
@@ -89,7 +91,21 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
         name: _listed(name, base / path, Naming.of(base / path, base, classes), options)
         for name, path in places.items()
     }
-    return trained(opened(found, Classes(names, texts, tuple(numbers)), data, seed, view))
+    known = (names, texts, tuple(numbers))
+    named = Classes.published(*known) if published else Classes(*known)
+    return trained(opened(found, named, data, seed, view))
+
+
+def _is_published(place: Path) -> bool:
+    """Whether shards lie in a folder as CLIP_benchmark writes and gives it away."""
+    return os.path.lexists(place / COUNT)
+
+
+def _names_in(source: Path, place: Path) -> tuple[str, ...]:
+    """The names of the class numbers of shards at a place."""
+    from metaft.data.captions import listed
+
+    return listed(source, published=_is_published(place))
 
 
 @dataclass(frozen=True)
@@ -101,28 +117,31 @@ class Naming:
         names: by number.
         labels: by number, in id_train; None where it has no class of the name.
         classes: those of id_train.
+        doubtful: names that are there twice, here or in id_train, of other lists than id_train's.
     """
 
     source: Path | None
     names: Sequence[str]
     labels: Sequence[int | None]
     classes: Sequence[str]
+    doubtful: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, place: Path, base: Path, classes: Sequence[str]) -> Naming:
         """By the nearest classnames.txt, or those of id_train where there is none."""
-        from metaft.data.captions import listed
-
         source = _nearest(NAMES, place, base)
-        names = listed(source) if source else classes
+        names = _names_in(source, place) if source else classes
+        if names == classes:
+            return cls(source, names, range(len(names)), classes)
         known = {name: label for label, name in enumerate(classes)}
-        return cls(source, names, range(len(names)) if names == classes else [known.get(n) for n in names], classes)
+        twice = frozenset(name for each in (names, classes) for name, count in Counter(each).items() if count > 1)
+        return cls(source, names, [known.get(name) for name in names], classes, twice)
 
     def label(self, where: object, number: int) -> int:
         """The label in id_train of the class that a number means.
 
         Raises:
-            DataError: there is none.
+            DataError: there is none, or it cannot be told which.
         """
         named = f"the lines of {self.source}" if self.source else "as in id_train"
         if number >= len(self.names):
@@ -131,6 +150,10 @@ class Naming:
         if label is None:
             unknown = f"label {number}, {name!r} in {self.source}, unknown to id_train"
             raise DataError(f"{where}: {unknown}; allowed: {few(self.classes)}{hint(name, self.classes)}")
+        if name in self.doubtful:
+            found = f"label {number}, {name!r}, which names two classes in {self.source} or id_train"
+            allowed = "a name of one class, or all the names of id_train in its order"
+            raise DataError(f"{where}: {found}; allowed: {allowed}")
         return label
 
 

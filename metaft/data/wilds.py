@@ -32,12 +32,14 @@ class Options(BaseModel):
     """Settings of `data.format: wilds`, under `data.options`; `data.root` holds the set's folder, or is it.
 
     `ood_val` is how many images of the official OOD validation split are taken, drawn by the seed; null: all.
+    `balanced` draws as many of each class as there can be.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["iwildcam", "fmow", "camelyon17"]
     ood_val: int | None = Field(1000, ge=1)
+    balanced: bool = False
 
 
 def needs_root(data: DataConfig) -> list[Fault]:
@@ -107,8 +109,8 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     if data.corruptions:
         del listed["ood_val"]  # they take its place
     elif options.ood_val is not None:
-        listed["ood_val"] = pool.subset(drawn(pool.labels, None, options.ood_val, seed, balanced=False))
-    return opened(listed, Classes(names, texts, tuple(numbers)), data, seed, view)
+        listed["ood_val"] = pool.subset(drawn(pool.labels, None, options.ood_val, seed, options.balanced))
+    return opened(listed, Classes.published(names, texts, tuple(numbers)), data, seed, view)
 
 
 def _folder(root: Path, chosen: WildsSet) -> Path:

@@ -8,7 +8,15 @@ import open_clip
 import pytest
 import torch
 
-from metaft.clip.classifier import caption_tokens, group_of, grouped, holding, picked_parameters, trainable
+from metaft.clip.classifier import (
+    caption_tokens,
+    group_of,
+    grouped,
+    holding,
+    picked_parameters,
+    trainable,
+    zero_shot,
+)
 from metaft.clip.embedded import checkpoint
 from metaft.clip.names import TOY
 from metaft.data.types import Classes
@@ -59,6 +67,15 @@ def test_names_that_the_tokenizer_takes_for_one_are_refused(work, one, other):
     with pytest.raises(DataError) as caught:
         caption_tokens(work.clip, Classes((one, "dog", other), ("a {}.", "the {}.")))
     assert f"the class names {one!a} and {other!a}, which are the same to" in str(caught.value)
+
+
+def test_classes_of_a_published_set_may_have_one_caption(work):
+    classes = Classes.published(("cat", "dog", "cat", ""), ("a {}.", "{}"), ())
+    tokens, head = caption_tokens(work.clip, classes), zero_shot(work.clip, classes).head
+    assert torch.equal(tokens[0], tokens[2])
+    assert torch.equal(head.weight[0], head.weight[2])
+    assert head.weight.isfinite().all()
+    assert torch.equal(tokens[3, 0], caption_tokens(work.clip, Classes(("a .", "b"), ("{}",)))[0, 0])
 
 
 def test_what_is_trained(work):

@@ -108,5 +108,30 @@ def test_texts_in_a_header_count(tmp_path):
         load(TOY, str(tmp_path / "c.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("name", "quick"),
+    [
+        ("vit_b_32-quickgelu-laion400m_e32-46683a32.pt", True),
+        ("ViT-B-32-quickgelu.safetensors", True),
+        ("mine_quick_gelu.pt", True),
+        ("vit_b_32-laion2b_e16-af8dbd0c.pth", None),
+        ("quickgelus.pt", None),
+    ],
+)
+def test_a_files_name_may_say_quickgelu(name, quick):
+    found = trained_as.activation(Contents({}), trained_as.settings(Contents({}), Path("nowhere/a") / name), {})
+    assert (found and found.quick) == quick
+    if quick:
+        own = trained_as.settings(Contents({}, {"quick_gelu": False}), Path("nowhere/a") / name)
+        assert not trained_as.activation(Contents({}), own, {}).quick, "the file's own word first"
+
+
+def test_weights_whose_name_says_quickgelu_are_refused_by_another_architecture(tmp_path):
+    file = tmp_path / "vit_b_32-quickgelu-laion400m_e32-46683a32.pt"
+    torch.save(open_clip.create_model(TOY).state_dict(), file)
+    with pytest.raises(CheckpointError, match=r"trained with QuickGELU \(its name, vit_b_32-quickgelu-laion400m"):
+        load(TOY, str(file))
+
+
 def with_side(side: int) -> dict:
     return {**SMALL, "vision_cfg": {**SMALL["vision_cfg"], "image_size": side}}

@@ -67,6 +67,15 @@ def test_weights_that_are_not_finite(value, toy, tmp_path):
     assert f"2 tensors of {len(state)} have such values" in refused(TOY, tmp_path / "c.pt")
 
 
+def test_parts_of_deepspeed_are_named_with_what_puts_them_together(toy, tmp_path):
+    """Of ZeRO's third stage, whose states of a model hold names alone."""
+    state = {name: torch.empty(0, dtype=torch.bfloat16) for name in toy.state_dict()}
+    torch.save({"module": state, "ds_version": "0.14.2", "param_shapes": []}, tmp_path / "mp_rank_00_model_states.pt")
+    text = refused(TOY, tmp_path / "mp_rank_00_model_states.pt")
+    assert f"{len(state)} of {len(state)} tensors are empty (" in text
+    assert "as of DeepSpeed's ZeRO stage 3; allowed: whole tensors: zero_to_fp32.py" in text
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

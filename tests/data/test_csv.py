@@ -247,7 +247,7 @@ def test_files_that_there_cannot_be_are_skipped_or_refused(picture_tree, monkeyp
     assert "1 unreadable" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("label", ["-1", "-1.0", "nan", "NaN"])
+@pytest.mark.parametrize("label", ["-1", "-1.0", "nan", "NaN", "<NA>", "#N/A", "NULL", "\\N"])
 def test_a_label_that_says_none_is_no_class(picture_tree, label):
     content = table(picture_tree).replace("0.png,dark_square,id_train", f"0.png,{label},id_train", 1)
     assert f"the label {label!r}, as of an image without one" in fault(picture_tree, content)
@@ -268,6 +268,12 @@ def test_a_column_that_was_asked_for_is_there(picture_tree, field):
     said = fault(picture_tree, content, options=options)
     assert said.startswith(f"data.options.{field}: 'pateint', which no table has; allowed: one of filepath, ")
     assert said.endswith("; nearest: 'patient'")
+
+
+def test_a_column_by_its_usual_name_need_not_be_there(picture_tree):
+    """As configs/csv.yaml names them all."""
+    options = {"file": "all.csv", "domain_key": "domain", "group_key": "group"}
+    assert load(picture_tree, table(picture_tree), options=options).ood_val.domains is None
 
 
 def test_quotes_after_a_blank_are_none_of_a_label(picture_tree):
@@ -315,3 +321,56 @@ def test_a_picture_is_of_one_domain(picture_tree):
 def test_classes_are_shown_where_none_is_near(picture_tree):
     said = fault(picture_tree, table(picture_tree) + "ood_val/dark_square/0.png,xyz,ood_val\n")
     assert said.endswith("class 'xyz' unknown to id_train; allowed: dark_square, light_square")
+
+
+@pytest.mark.parametrize("label", ["None", "NA", "null", "N/A"])
+def test_a_word_that_may_be_a_name_is_a_class(picture_tree, label):
+    content = table(picture_tree).replace(",dark_square,", f",{label},")
+    assert label in load(picture_tree, content).classes.names
+
+
+def test_a_file_is_the_one_that_a_row_names(picture_tree, monkeypatch):
+    """Though its name has a variable in it, which stands for something where there is no such file."""
+    monkeypatch.setenv("SHADE", "dark_square")
+    folder = picture_tree / "id_train" / "dark_square"
+    (folder / "0.png").rename(folder / "a$SHADE.png")
+    content = table(picture_tree).replace("id_train/dark_square/1.png", "id_train/$SHADE/1.png")
+    names = {file.name for file in load(picture_tree, content).id_train.source.files}
+    assert {"a$SHADE.png", "1.png"} < names
+
+
+def test_what_is_between_columns_is_what_gives_those_that_are_wanted(picture_tree):
+    plain = load(picture_tree, table(picture_tree))
+    lines = table(picture_tree).splitlines()
+    excel = "\n".join(["sep=,", *lines])
+    ways = [
+        "\n".join([f"{lines[0]}\t", *lines[1:]]),
+        excel,
+        excel.replace(",", "\t"),
+        excel.replace("sep=,", '"sep=,"'),
+    ]
+    ways.append(table(picture_tree, separator="\t", header="filepath,label,split").replace("label", '"label"', 1))
+    for content in ways:
+        found = load(picture_tree, content)
+        assert [split.labels.tolist() for split in found.parts.values()] == [
+            split.labels.tolist() for split in plain.parts.values()
+        ]
+    assert "all.csv, line 3: nothing in the column 'label'" in fault(
+        picture_tree, "\n".join(["sep=,", lines[0], lines[1].replace("dark_square,", ",")])
+    )
+    assert "';' between the columns" in fault(picture_tree, excel.replace(",", ";"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PAR1\x15\x04", "a parquet file: data.format=hf reads it"),
+        (b"ARROW1\0\0", "a file of Arrow: data.format=hf reads what save_to_disk wrote"),
+        (b"\xff\xff\xff\xff\x10\0", "a file of Arrow: data.format=hf"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a workbook of Excel: save it as CSV"),
+        (b'{"filepath": "a.png"}\n', "lines of JSON: save them as CSV, or as metadata.jsonl beside the pictures for"),
+        (b'[\n {"filepath": "a.png"}]', "JSON: save it as CSV"),
+    ],
+)
+def test_a_table_of_another_form_is_named(picture_tree, content, said):
+    assert f"all.csv: {said}" in fault(picture_tree, content)

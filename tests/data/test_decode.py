@@ -14,7 +14,7 @@ import torch
 from PIL import Image, features
 
 from metaft.clip.load import image_view
-from metaft.data.decode import CONSTANT, FLAT, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
+from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
 from metaft.errors import DataError
 
 PREPROCESS = {"size": (16, 16), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -293,3 +293,38 @@ def test_every_fault_names_its_file(tmp_path, name):
         decode(path, READING)
     assert str(caught.value).startswith(f"{path}: unreadable image (")
     assert str(caught.value).endswith("allowed: a picture, or data.on_unreadable=skip")
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+def test_pixels_of_palettes_and_of_one_bit_are_mixed_as_others_are(tmp_path, mode):
+    """One of a chequerboard was taken, and it became black."""
+    board = Image.fromarray((np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8))
+    board.save(tmp_path / "grey.png")
+    board.convert(mode).save(tmp_path / "other.png")
+    with Image.open(tmp_path / "other.png") as image:
+        assert image.mode == mode
+    found, expected = (decode(tmp_path / f"{name}.png", READING).pixels.int() for name in ("other", "grey"))
+    assert (found - expected).abs().max() <= 1
+    assert 100 < found.float().mean() < 150
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tif", "png"])
+def test_of_several_frames_the_first_is_read_and_marked(tmp_path, suffix):
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in ("red", "blue"))
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    first.save(tmp_path / f"one.{suffix}", **lossless)
+    first.save(tmp_path / f"two.{suffix}", save_all=True, append_images=[second], **lossless)
+    one, two = (decode(tmp_path / f"{name}.{suffix}", READING) for name in ("one", "two"))
+    assert torch.equal(one.pixels, two.pixels)
+    assert two.marks - one.marks == {FRAMES}
+
+
+@pytest.mark.parametrize("name", ["a.NEF", "a.dng", "a.cr2", "a.arw"])
+def test_raw_files_of_cameras_are_no_pictures(tmp_path, name):
+    """They are TIFFs, whose first picture is a small preview."""
+    Image.new("RGB", (16, 16), "red").save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / name)
+    assert not is_picture(tmp_path / name)
+    assert kind(tmp_path / name) == f"{Path(name).suffix.lower()} (raw of a camera, to be developed first)"
+    with pytest.raises(DataError, match=r"unreadable image \(raw of a camera, to be developed first\)"):
+        decode(tmp_path / name, READING)

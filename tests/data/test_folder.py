@@ -290,6 +290,18 @@ def test_a_line_a_split_says_what_was_read(picture_tree, capsys):
     assert [line for line in told if line.startswith("id_val")] == ["id_val: 20 pictures"]
 
 
+def test_raw_files_and_frames_are_told_of(picture_tree, capsys):
+    """Beside JPEGs cameras leave raw files; of a film the first frame alone is read."""
+    train = picture_tree / "id_train" / "dark_square"
+    frames = [Image.new("RGB", (40, 48), (i, 90, 200 - i)) for i in range(3)]
+    frames[0].save(train / "preview.tif")
+    (train / "preview.tif").rename(train / "DSC_01.NEF")
+    frames[0].save(train / "film.gif", save_all=True, append_images=frames[1:])
+    load(picture_tree)
+    told = "id_train: 21 pictures; left out: 1 .nef (raw of a camera, to be developed first); "
+    assert f"{told}1 of several frames, of which the first is read\n" in capsys.readouterr().err
+
+
 COPIES = ("3.png~", "3.png.bak", "3.png.1", "#3.png#", "9.PNG.part", "9.jpg.crdownload", "3.old", "9.png.tmp")
 
 
@@ -375,7 +387,9 @@ def test_blanks_of_two_kinds_look_alike(picture_tree):
     )
 
 
-@pytest.mark.parametrize("pair", ["\u0441\u043e\u043a sok", "\u03b1 a", "\u00b5m mm", "\u00e9 \u0435", "m\u00b2 m2"])
+@pytest.mark.parametrize(
+    "pair", ["\u0441\u043e\u043a sok", "\u03b1 a", "\u00b5m mm", "\u00e9 \u0435", "m\u00b2 m2", "Ma\u00dfe Masse"]
+)
 def test_names_that_an_eye_tells_apart(pair):
     """Of two alphabets, with and without an accent, and units."""
     Classes(tuple(pair.split()), ("{}",)).refuse_alike()

@@ -456,9 +456,44 @@ def test_a_label_and_a_picture_may_lie_apart(shards):
 def test_lines_are_numbers(shards, text):
     (shards / "classnames.txt").write_text(text)
     if "\n\nl" in text:
+        for path in shards.rglob("nshards.txt"):
+            path.unlink()  # with which it would be a published set
         assert fault(shards).startswith(f"{shards / 'classnames.txt'}, line 2: empty; allowed: ")
     else:
         assert load(shards).classes.names == ("dark square", "light square")
+
+
+def test_names_of_a_published_set_may_be_alike_or_empty(shards, capsys):
+    """As CLIP_benchmark's ImageNet has 'missile' twice, and its clevr_closest_object_distance no name for a class."""
+    (shards / "classnames.txt").write_text("missile\nmissile\n\nsquare\n")
+    splits = load(shards)
+    assert splits.classes.names == ("missile", "missile (1)", "class 2", "square")
+    assert splits.classes.spoken == ("missile", "missile", "", "square")
+    assert splits.id_train.counts(4) == [10, 10, 0, 0]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "missile" in line]
+    assert "class 1 is 'missile', as class 0 is, class 2 has no name: as they are given away" in line
+    for path in shards.rglob("nshards.txt"):
+        path.unlink()
+    (shards / "classnames.txt").write_text("missile\nmissile\n")
+    assert "the name of class 1 is 'missile', as that of 0; allowed: a name of its own" in fault(shards)
+
+
+def test_a_name_of_two_classes_is_matched_by_label_alone(shards, picture_tree, tmp_path):
+    """Equal lists have equal labels; of others it cannot be told which class is meant."""
+    root = tmp_path / "benchmark"
+    for name in ("wds_id", "wds_sketch", "wds_r"):
+        write(root / name / "test", samples_of(picture_tree / "id_test"))
+        (root / name / "classnames.txt").write_text("missile\nmissile\nring\n")
+    write(root / "wds_id/train", samples_of(picture_tree / "id_train"))
+    options = {"id_train": "wds_id/train", "id_val": None, "ood_val": "wds_r/test", "id_test": "wds_id/test"}
+    options["ood_test"] = {"sketch": "wds_sketch/test"}
+    splits = load(root, options=options)
+    assert splits.tests["ood_test/sketch"].counts(3) == [10, 10, 0]
+    (root / "wds_sketch/classnames.txt").write_text("ring\nmissile\n")
+    text = fault(root, options=options)
+    assert "label 0, 'ring'" not in text
+    assert "label 1, 'missile', which names two classes in " in text
+    assert "allowed: a name of one class, or all the names of id_train in its order" in text
 
 
 def test_names_that_a_link_does_not_lead_to_are_not_passed_over(shards):

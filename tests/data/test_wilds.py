@@ -10,6 +10,7 @@ from PIL import Image
 
 from metaft.config.schema import DataConfig
 from metaft.data import registry
+from metaft.data.duplicates import compared
 from metaft.data.wilds import FMOW_CLASSES, SETS
 from metaft.errors import DataError
 from tests.data.test_folder import VIEW
@@ -149,6 +150,31 @@ def test_iwildcam(tmp_path):
             assert places.numbers.tolist() == [0, 1, 2, 0, 1, 2]
 
 
+def test_names_of_iwildcam_that_are_there_twice(tmp_path, capsys):
+    """As 'mazama temama' is, and 'lowland paca' among the English names that WiSE-FT has for them."""
+    folder = iwildcam(tmp_path)
+    table = folder / "categories.csv"
+    table.write_text(table.read_text().replace("empty", "ocelot "))
+    splits = load(tmp_path, "iwildcam")
+    assert splits.classes.names == ("ocelot", "ocelot (1)", "cat, wild")
+    assert splits.classes.spoken == ("ocelot", "ocelot", "cat, wild")
+    assert capsys.readouterr().err.count("data: class 1 is 'ocelot', as class 0 is: ") == 1
+    (tmp_path / "names.txt").write_text("Lowland paca\nlowland paca\ncat\n")
+    splits = load(tmp_path, "iwildcam", classnames=tmp_path / "names.txt")
+    assert splits.classes.names == ("Lowland paca", "lowland paca (1)", "cat")
+    assert capsys.readouterr().err.count("data: class 1 is 'lowland paca', as class 0 is: ") == 1
+
+
+def test_a_picture_in_two_published_splits_is_taken_as_it_is(tmp_path):
+    folder = iwildcam(tmp_path)
+    (folder / "train" / "val-0.jpg").write_bytes((folder / "train" / "train-0.jpg").read_bytes())
+    assert registry.FORMATS["wilds"].published
+    splits = load(tmp_path, "iwildcam")
+    with pytest.raises(DataError, match="allowed: each picture in one of them"):
+        compared(splits)
+    assert len(compared(splits, published=True).ood_val) == 6
+
+
 def test_paths_in_another_form_than_on_disk(tmp_path):
     """A table made where letters are one (NFC), pictures that a Mac has unpacked (NFD)."""
     folder = iwildcam(tmp_path)
@@ -207,6 +233,17 @@ def test_ood_val_is_drawn_by_the_seed(tmp_path):
     assert found[0] != found[2]
     assert all(len(part) == 4 and set(part) <= set(whole) for part in found)
     assert len(few[0].ood_val.domains.numbers) == len(few[0].ood_val.groups.numbers) == 4
+
+
+def test_ood_val_may_have_as_many_of_each_class(tmp_path):
+    folder = iwildcam(tmp_path)
+    lines = (folder / "metadata.csv").read_text().splitlines()
+    for number in range(12):
+        lines.append(f"9{number},val,0,40,7,x,24,0,more-{number}.jpg,x")
+        picture(folder / "train" / f"more-{number}.jpg", 100 + number)
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    counts = [load(tmp_path, "iwildcam", options={"ood_val": n, "balanced": True}).ood_val.counts(3) for n in (6, 9)]
+    assert counts == [[2, 2, 2], [5, 2, 2]]
 
 
 def fault(root: Path, name: str, **changes) -> str:

@@ -164,7 +164,10 @@ LAYOUT = Layout(
 def _shifts(options: Options) -> dict[str, Part]:
     return {
         "cifar10_1": Part(
-            (Place("CIFAR-10.1/cifar10.1_v6_data.npy", _beside("cifar10.1_v6_labels.npy")),),
+            tuple(
+                Place(f"{folder}/cifar10.1_v6_data.npy", _beside("cifar10.1_v6_labels.npy"))
+                for folder in ("CIFAR-10.1", "CIFAR-10.1/datasets")  # by itself, or in a clone of the repository
+            ),
             2_000,
             Home("MIT", "https://github.com/modestyachts/CIFAR-10.1"),
         ),

@@ -37,7 +37,7 @@ class SetOptions(BaseModel):
     `ood_val_from` names the part, or parts, whose images judge in the search, and which are no tests then; `id_val`:
     half of the ID validation images. `ood_val` is how many of them are taken, drawn by the seed; null: all. `balanced`
     draws as many of each class, and within a class of each domain, as there can be. `tests` names the parts that must
-    be there as OOD tests; null: those that are there.
+    be there as OOD tests; null: those that are there, at least one where the set has any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

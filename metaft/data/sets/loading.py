@@ -120,11 +120,18 @@ def _layout(entry: Entry, options: SetOptions, root: Path) -> Layout:
 
 
 def _tests(shifts: Mapping[str, Part], options: SetOptions, root: Path, judges: Sequence[str]) -> Sequence[str]:
-    """The parts that are OOD tests: those that are asked for, or else those that are there and do not judge."""
+    """The parts that are OOD tests: those that are asked for, or else those that are there and do not judge.
+
+    Raises:
+        DataError: the set has some, of which none is there.
+    """
     if options.tests is not None:
         return options.tests
     possible = [name for name in shifts if name not in judges and not shifts[name].on_request]
     missing = [name for name in possible if shifts[name].found(root) is None]
+    if missing and len(missing) == len(possible):
+        allowed = "at least one of them, or data.options.tests=[] for none"
+        raise DataError(f"ood_test: none of {', '.join(missing)} in {root}; allowed: {allowed}")
     if missing:
         tell(f"no OOD tests, as they are not in {root}: {', '.join(missing)}")
     return [name for name in possible if name not in missing]
@@ -133,7 +140,7 @@ def _tests(shifts: Mapping[str, Part], options: SetOptions, root: Path, judges: 
 def _classes(entry: Entry, known: Known, data: DataConfig) -> Classes:
     names = known.names if data.classnames is None else class_names(data.classnames, known.folders)
     own = entry.templates if data.templates is None else data.templates
-    return Classes(names, templates(own) if isinstance(own, str) else own, known.folders)
+    return Classes.published(names, templates(own) if isinstance(own, str) else own, known.folders)
 
 
 def _opened(listed: Mapping[str, Listed], tests: Mapping[str, Part], opening: Opening) -> dict[str, Split]:

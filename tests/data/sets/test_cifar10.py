@@ -112,8 +112,31 @@ def test_what_is_missing_is_told(root, capsys):
     err = capsys.readouterr().err
     assert f"no OOD tests, as they are not in {root}: cifar10_1\n" in err
     assert "ood_test/cifar10_2: 10 of 2,000 published pictures" in err
-    with pytest.raises(DataError, match=r"cifar10_1: no CIFAR-10.1/cifar10.1_v6_data.npy in .*github.com/modestyachts"):
+    with pytest.raises(DataError, match=r"cifar10_1: no CIFAR-10.1/cifar10.1_v6_data.npy or .*github.com/modestyachts"):
         load("cifar10", root, tests="cifar10_1")
+
+
+def test_a_clone_of_10_1_is_read(root):
+    plain = load("cifar10", root).tests["ood_test/cifar10_1"]
+    folder = root / "CIFAR-10.1" / "datasets"
+    folder.mkdir()
+    for path in list((root / "CIFAR-10.1").glob("*.npy")):
+        path.rename(folder / path.name)
+    cloned = load("cifar10", root).tests["ood_test/cifar10_1"]
+    assert labels(cloned) == labels(plain)
+    assert torch.equal(pixels(cloned), pixels(plain))
+
+
+def test_a_set_that_loses_all_its_tests_is_refused_unless_none_is_asked_for(root):
+    for name in ("CIFAR-10.1", "CIFAR-10.2", "stl10_binary", "CINIC-10"):
+        (root / name).rename(root / f"no {name}")
+    with pytest.raises(DataError) as caught:
+        load("cifar10", root)
+    assert str(caught.value) == (
+        f"ood_test: none of cifar10_1, cifar10_2, stl10, cinic10 in {root}; "
+        "allowed: at least one of them, or data.options.tests=[] for none"
+    )
+    assert set(load("cifar10", root, tests=()).tests) == {"id_test"}
 
 
 def test_settings_are_checked_before_anything_is_opened():

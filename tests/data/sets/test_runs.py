@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from metaft.predict import main as predict
 from metaft.run import main
 from tests.conftest import JUDGE, by_default
+from tests.data import test_wilds
 from tests.data.sets.miniatures import MAKERS
 
 SMALL = (
@@ -29,3 +31,24 @@ def test_a_run(name, tmp_path, capsys):
     scores = results["methods"]["autoft"]
     assert "id_test" in scores
     assert all(0 <= score["accuracy"] <= 1 for score in scores.values())
+
+
+def test_a_run_of_a_set_that_is_published_with_a_name_twice_and_a_picture_in_two_splits(tmp_path, capsys):
+    """As iWildCam: its classes are told apart by labels in all that a run leaves, and in what is predicted."""
+    folder = test_wilds.iwildcam(tmp_path / "data")
+    table, pictures = folder / "categories.csv", folder / "train"
+    table.write_text(table.read_text().replace("empty", "ocelot"))
+    (pictures / "test-0.jpg").write_bytes((pictures / "val-0.jpg").read_bytes())
+    (tmp_path / "templates.txt").write_text("{}\n")
+    words = ["data.format=wilds", "data.options.name=iwildcam", f"data.root={tmp_path / 'data'}"]
+    words += [f"data.templates={tmp_path / 'templates.txt'}", *SMALL]
+    assert main(["--mode", "tpe", "--out", str(tmp_path / "run"), *words]) == 0, capsys.readouterr().err
+    assert "class 1 is 'ocelot', as class 0 is" in capsys.readouterr().err
+    names = ["ocelot", "ocelot (1)", "cat, wild"]
+    assert (tmp_path / "run" / "model" / "classnames.txt").read_text().splitlines() == names
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["provenance"]["classes"] == names
+    assert "ocelot (1)" in (tmp_path / "run" / "report.html").read_text()
+    assert predict([str(tmp_path / "run"), str(pictures / "val-1.jpg"), "--format", "json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert [*row["probabilities"]] == names
+    assert sum(row["probabilities"].values()) == pytest.approx(1)
