@@ -94,7 +94,7 @@ class HypergradConfig(DescentConfig, StorageConfig):
     check_every: CountOr0 = 0  # compare every n-th hypergradient with a slope by forward mode; 0: never
     regime: Literal["restart", "online"] = "restart"  # online: the window slides along the fine-tune itself
     share: Positive = 0.05  # the share of the fine-tune's cost that an online search may add
-    starts: Parts = 4  # descents, each begun as another settles: from the recipe, then around it
+    starts: Parts = 4  # descents, each begun as another settles: from the best known point, then around it
 
 
 class TPEConfig(Section):

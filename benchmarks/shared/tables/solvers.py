@@ -75,6 +75,11 @@ def over_probe(head: str) -> list[float]:
     return differences(searched("hypergrad", head, "groups", budgets()[-1]), searched("linear_probe", None))
 
 
+def over_random() -> list[float]:
+    """OOD points of the smaller search above a random one, from the class names' head, by cell."""
+    return differences(*(searched(solver, "zero_shot", "standard", budgets()[-1]) for solver in ("hypergrad", "random")))
+
+
 def pairs(head: str) -> dict[str, tuple[list[float], str]]:
     """The comparisons that were asked for: paired differences in points by cell, and what they were to be."""
     small, large = (searched("hypergrad", head, space, budgets()[-1]) for space in SIZES)

@@ -18,6 +18,7 @@ LABELS = {
     "linear_probe": "a linear probe, `linear_probe`",
     "ft_ood_val": "fine-tuning on OOD validation too, `ft_ood_val`",
     "linear_probe_ood_val": "a linear probe on both, `linear_probe_ood_val`",
+    "wise_probe": "the zero-shot head mixed with a probe on both, `wise_probe`",
     BEST: "the best of eight such methods by OOD validation, `best_by_ood_val`",
 }
 SEARCHES = {"hypergrad": "metaft, `--mode hypergrad`", "tpe": "metaft, `--mode tpe`"}
