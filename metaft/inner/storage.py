@@ -53,13 +53,18 @@ class Plan:
         States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints, of which there
         is one at its beginning. In halves, one and gradients on either side are there as the model is gone through.
         """
-        apart = math.ceil(steps / self.span) - 1
-        waiting = 0 if self.host else self.span * (footprint.state + footprint.seen) + apart * footprint.state
+        waiting = 0 if self.host else self._waiting(footprint, steps)
         at_the_end = 2 * footprint.state + self.graphs * footprint.graph + footprint.outer
         graphs = max(self.graphs, 1) * footprint.graph
         optimizer = 3 * footprint.state + PASSING * footprint.params
         model = (2 * footprint.state + footprint.params if footprint.seen else optimizer) + footprint.part
         return waiting + max(at_the_end, max(optimizer, model) + graphs)
+
+    def _waiting(self, footprint: Footprint, steps: int) -> float:
+        """Bytes of what waits as the last span is reversed, or the one before, which may be longer."""
+        step, before = footprint.state + footprint.seen, math.ceil(steps / self.span) - 1
+        last = before * footprint.state + (steps - before * self.span) * step
+        return max(last, (before - 1) * footprint.state + self.span * step) if before else last
 
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:

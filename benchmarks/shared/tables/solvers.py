@@ -77,7 +77,8 @@ def over_probe(head: str) -> list[float]:
 
 def over_random() -> list[float]:
     """OOD points of the smaller search above a random one, from the class names' head, by cell."""
-    return differences(*(searched(solver, "zero_shot", "standard", budgets()[-1]) for solver in ("hypergrad", "random")))
+    descents, random = (searched(solver, "zero_shot", "standard", budgets()[-1]) for solver in ("hypergrad", "random"))
+    return differences(descents, random)
 
 
 def pairs(head: str) -> dict[str, tuple[list[float], str]]:

@@ -165,6 +165,6 @@ def regret(solver: str) -> str:
     return (
         f"{markdown(head, table)}\n\nOver `{BEST}`: {total}, {len(over['all'])} cells. Over the same choice without "
         f"`{OURS}`, which came with metaft: {known}. Over the same among methods that `id_val` shows at most "
-        f"{KEPT:.0f} points below `ft`, in the {len(over['kept'])} cells where what is handed back is so too: {kept_id}; "
-        f"in the other {beyond} it is further below."
+        f"{KEPT:.0f} points below `ft`, in the {len(over['kept'])} cells where what is handed back is so too: "
+        f"{kept_id}. In the other {beyond} it is further below."
     )
