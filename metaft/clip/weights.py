@@ -254,7 +254,8 @@ def _is_big_vision(path: Path) -> bool:
 
 def _load_big_vision(target: Target) -> None:
     try:
-        load_big_vision_weights(target.model, str(target.path))
+        with target.path.open("rb") as file:  # which open_clip would leave open
+            load_big_vision_weights(target.model, file)
     except Exception as error:  # it looks names up and copies shapes unchecked
         reason = first_line(error)
         target.refuse(f"it is a numpy archive of big_vision, which does not fit ({type(error).__name__}: {reason})")
