@@ -15,9 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from statistics import fmean
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from shared import tables
+from shared.numbers import spanned
 
 from metaft.files import write
 
@@ -29,8 +31,10 @@ def text() -> str:
     """The page."""
     template = TEMPLATE.read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-    named = {name: import_module(f"{tables.__name__}.{name}") for _, name, _ in iter_modules(tables.__path__)}
-    return environment.from_string(template).render(contents=contents(template), points=points, **named)
+    modules = (name for _, name, _ in iter_modules(tables.__path__))
+    known: dict[str, Any] = {name: import_module(f"{tables.__name__}.{name}") for name in modules}
+    known |= {"contents": contents(template), "points": points, "spanned": spanned}
+    return environment.from_string(template).render(known)
 
 
 def contents(page: str) -> str:

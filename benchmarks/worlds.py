@@ -1,4 +1,4 @@
-"""What is handed back in every world: settings of the embedded suites in which different methods are best.
+"""What is handed back in every world: settings of the embedded suites that differ in what should help.
 
     python benchmarks/worlds.py [--device cpu] [--seeds 0 1 2] [--workers 2] [--solvers hypergrad tpe] [--quick]
                                 [--out FILE]

@@ -1,4 +1,4 @@
-"""Worlds: settings of the embedded suites in which different methods are best.
+"""Worlds: settings of the embedded suites that differ in what should help.
 
 Results are reported on WORLDS; settings of a search are tuned on TUNING alone, which has other ID styles, other styles
 of validation and test together, and other sizes, and nothing like far styles, label noise, imbalance or real digits;

@@ -39,6 +39,14 @@ def asks() -> str:
     return markdown([*head, "ratio to Optuna's default"], table)
 
 
+def worse_than_least(share: float) -> str:
+    """In how many rows of the choices a share of evaluations for the last one is worse than none, the least value."""
+    rows = [r for r in committed("choice") if r["candidates"] in (1, 16) and r["share"] in (0, share)]
+    by_row = [grouped(searches, "share") for searches in grouped(rows, "noise", "evaluations").values()]
+    means = [[fmean(r["regret"] for r in by_share[part,]) for part in (0, share)] for by_share in by_row]
+    return f"{sum(kept > least for least, kept in means)} of {len(means)} rows"
+
+
 def choices() -> str:
     """Regret of what a noisy search settles on, by the share of evaluations for the last choice."""
     rows = [r for r in committed("choice") if r["candidates"] in (1, 16)]

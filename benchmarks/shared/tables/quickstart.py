@@ -33,6 +33,12 @@ def _accuracies(methods: Iterable[tuple[Row, str]]) -> list[str]:
     return [spanned([100 * r[split][name] for r, name in chosen]) for split in ("id_test", "ood_test")]
 
 
+def longer(seconds: float) -> str:
+    """How many runs took longer than so many seconds."""
+    rows = committed("quickstart")
+    return f"{sum(r['seconds'] > seconds for r in rows)} of {len(rows)} runs"
+
+
 def over_best(mode: str, suite: str) -> list[float]:
     """By how many OOD points the learned objective is above what a careful person would pick, by run."""
     rows = [r["ood_test"] for r in committed("quickstart") if (r["mode"], r["suite"]) == (mode, suite)]

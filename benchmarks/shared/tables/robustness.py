@@ -44,6 +44,18 @@ def growth() -> str:
     return markdown(head, table)
 
 
+def slowed(solver: str, problem: str) -> str:
+    """How many times as long a trial takes at a search's end as near its beginning, and how much of it is proposals."""
+    (row,) = (r for r in committed("soak") if (r["solver"], r["problem"]) == (solver, problem))
+    first, last = MARKS[0], MARKS[-1]
+    trial, proposal = (row[what][last] - row[what][first] for what in ("trial_ms", "ask_ms"))
+    times = row["trial_ms"][last] / row["trial_ms"][first]
+    return (
+        f"{times:.1f} times as long after {int(last):,} trials as after {first}; "
+        f"of the {trial:.0f} ms more, the proposal is {proposal:.0f}"
+    )
+
+
 def pace() -> str:
     """By search the milliseconds of a proposal, and of a whole trial, after so many."""
     table = []

@@ -140,6 +140,13 @@ def _changes(title: str, by_change: Mapping[str, Cells], plain: str) -> str:
     return markdown([title, "cells", "ID test", "OOD test", "difference (by cell)", "step equivalents"], table)
 
 
+def beside_online() -> str:
+    """What the recipe's short fine-tune reaches in the same cell."""
+    (seed,) = searched("online", "zero_shot", "groups")
+    row = searched("recipe", "zero_shot")[seed]
+    return f"ID {id_(row):.1f}, OOD {ood(row):.1f}"
+
+
 def online() -> str:
     """What a steered fine-tune's search has cost."""
     table = []

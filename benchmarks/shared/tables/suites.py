@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from statistics import fmean
 from typing import Any
@@ -11,12 +12,18 @@ from scipy.stats import spearmanr
 from metaft.report.tables import markdown
 from shared.choices import chosen
 from shared.numbers import grouped, id_, ood, spanned
-from shared.rows import Row, committed
+from shared.rows import RESULTS, Row, committed
 
 METHODS = ("zero_shot", "ft", "l2_sp", "kd", "wise_ft", "ft_ood_val", "dfr", "oracle")
 ROBUST = ("l2_sp", "kd", "wise_ft")
 KINDS = ("shapes", "digits")
 Fits = dict[str, Row]  # a cell's, by method, each chosen on validation
+
+
+def versions() -> str:
+    """The versions of the suites that the committed rows are of."""
+    files = (RESULTS / "cpu").glob("*.json")
+    return " and ".join(map(str, sorted({json.loads(f.read_text())["meta"]["suite_version"] for f in files})))
 
 
 def suites() -> str:

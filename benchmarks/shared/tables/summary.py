@@ -7,8 +7,8 @@ from statistics import fmean
 
 from metaft.finetune.methods import BEST
 from metaft.report.tables import markdown
-from shared.numbers import Cells, id_, mean, ood
-from shared.tables.worlds import cells_of, hindsight, plain_methods
+from shared.numbers import Cells, differences, id_, mean, ood, with_interval
+from shared.tables.worlds import OURS, cells_of, hindsight, plain_methods
 from shared.worlds import WORLDS
 
 LABELS = {
@@ -33,6 +33,23 @@ def summary() -> str:
     count = sum(map(len, ways[LABELS["ft"]].values()))
     titles = ["ID test, %", "OOD test, %", "below the world's best", "in the worst world"]
     return markdown([f"{len(WORLDS)} worlds, {count} cells", *titles], table)
+
+
+def nearest() -> str:
+    """How near one plain method for all worlds comes to the best of each, and what is handed back beside it."""
+    ours, (mode, *_) = _in_worlds(OURS, None), SEARCHES
+    best = {world: hindsight(plain_methods("worlds", world=world), cells) for world, cells in ours.items()}
+    below = {world: mean(best[world]) - mean(cells) for world, cells in ours.items()}
+    *near, worst = sorted(below, key=lambda world: below[world])
+    kept = _in_worlds("handed_back", mode)
+    out, inside = ([x for w in ours for x in differences(kept[w], ours[w], value)] for value in (ood, id_))
+    elsewhere = [x for world in near for x in differences(kept[world], ours[world])]
+    return (
+        f"`{OURS}`, which came with metaft, is within {max(below[world] for world in near):.1f} points of the best in "
+        f"{len(near)} worlds, and {below[worst]:.1f} below it in `{worst}`; what is handed back (`--mode {mode}`) is "
+        f"{with_interval(out, '{:+.1f}')} points above it out of distribution ({with_interval(elsewhere, '{:+.1f}')} "
+        f"without `{worst}`) and {with_interval(inside, '{:+.1f}')} in distribution."
+    )
 
 
 def _in_worlds(method: str, solver: str | None) -> ByWorld:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from metaft.finetune.methods import BEST
 from metaft.report.tables import markdown
 from shared.handed import GROUPS, METHODS
-from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, sign_flip, with_interval
+from shared.numbers import Cells, by_seed, differences, grouped, id_, mean, ood, sign_flip, with_interval
 from shared.rows import Row, committed
 from shared.worlds import WORLDS
 
@@ -63,7 +63,12 @@ def measured() -> str:
 
 
 def _done(solver: str) -> int:
-    return len(grouped((row for row in committed("worlds") if row["solver"] == solver), "world", "seed"))
+    return len(_cells(solver))
+
+
+def _cells(solver: str) -> list[tuple[Any, ...]]:
+    """The worlds and seeds in which a solver was measured."""
+    return list(grouped((row for row in committed("worlds") if row["solver"] == solver), "world", "seed"))
 
 
 def methods() -> str:
@@ -123,16 +128,29 @@ def in_groups() -> str:
         return ""
     size = next(row["search"]["space_size"] for row in committed("worlds") if row["solver"] == f"hypergrad{GROUPS}")
     gained = _ahead(f"hypergrad{GROUPS}", "hypergrad", "autoft")
+    there = _cells(f"hypergrad{GROUPS}")
+    missing = [cell for cell in _cells("hypergrad") if cell not in there]
+    counted = [f"{len(there)} of {3 * len(WORLDS)} cells are measured so far"]
+    for seed in sorted({seed for _, seed in missing}):
+        counted.append(f"of seed {seed} not {', '.join(world for world, other in missing if other == seed)}")
     return (
         f"Where each parameter group has its own learning rate, weight decay and penalties ({size} hyperparameters; "
-        f"{_done(f'hypergrad{GROUPS}')} of {3 * len(WORLDS)} cells are measured so far): {compared} Beside the default "
-        f"space hypergradients gain {with_interval(gained, '{:+.1f}')} points for `autoft` there."
+        f"{'; '.join(counted)}): {compared} Beside the default space "
+        f"hypergradients gain {with_interval(gained, '{:+.1f}')} points for `autoft` there."
     )
+
+
+def behind(method: str, others: Sequence[str], world: str, seed: int) -> str:
+    """How far a plain method is below others in one cell, in OOD points: from the nearest to the farthest."""
+    plain = plain_methods("worlds", world=world)
+    gaps = [ood(plain[other][seed]) - ood(plain[method][seed]) for other in others]
+    return f"{min(gaps):.0f} to {max(gaps):.0f}"
 
 
 def regret(solver: str) -> str:
     """What is handed back after a search, beside the best plain method with hindsight and a careful person's pick."""
     table, over, beyond = [], {name: list[float]() for name in ("all", "known", "kept")}, 0
+    cells = list[str]()  # those of over["kept"]
     for world in WORLDS:
         where = {"world": world.name}
         kept = cells_of("worlds", "handed_back", solver, **where)
@@ -144,6 +162,7 @@ def regret(solver: str) -> str:
         over["known"] += differences(kept, careful({name: c for name, c in plain.items() if name != OURS}))
         within = {seed: row for seed, row in kept.items() if _keeps_id(row, plain["ft"][seed])}
         over["kept"] += differences(within, careful(plain, keeping_id=True))
+        cells += [f"{world.name}, seed {seed}" for seed in sorted(within)]
         beyond += len(kept) - len(within)
         numbers = (
             *(mean(cells_of("worlds", name, solver, **where)) for name in ("autoft", "autoft_wise")),
@@ -162,9 +181,11 @@ def regret(solver: str) -> str:
         *("regret", "regret, ID kept", f"over {BEST}", "ID below ft", "method"),
     ]
     total, known, kept_id = (f"{with_interval(d, '{:+.1f}')} (sign-flip p {sign_flip(d):.3f})" for d in over.values())
+    most = over["kept"].index(max(over["kept"]))
+    others = round(fmean(x for i, x in enumerate(over["kept"]) if i != most), 1) + 0.0  # no -0.0
     return (
         f"{markdown(head, table)}\n\nOver `{BEST}`: {total}, {len(over['all'])} cells. Over the same choice without "
         f"`{OURS}`, which came with metaft: {known}. Over the same among methods that `id_val` shows at most "
         f"{KEPT:.0f} points below `ft`, in the {len(over['kept'])} cells where what is handed back is so too: "
-        f"{kept_id}. In the other {beyond} it is further below."
+        f"{kept_id}, or {others:+.1f} without one of them ({cells[most]}); in the other {beyond} it is further below."
     )
