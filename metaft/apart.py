@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 
+from metaft.clip.classifier import Outputs
 from metaft.ranks import count, number
 
 
@@ -37,7 +38,7 @@ def apart(
     """The outputs of a model on a batch, of which every rank computes its own rows; as differentiable as the model.
 
     Args:
-        run: (params, images, tokens) to outputs; those with rows have one for each image, or for each of the tokens.
+        run: (params, images, tokens) to `Outputs`, or a list of the same.
         params: what the outputs are differentiated by, by name.
         sharded: whether they are shards, which the model joins (see `metaft.shards`).
     """
@@ -48,8 +49,21 @@ def apart(
         return [None if t is None else _mean(t) for t in run(params, images, tokens)]
     mine = params if sharded else each(params)
     outputs = run(mine, _own(images), None if tokens is None else _own(tokens))
-    sizes = {len(_own(rows)): len(rows) for rows in (images, tokens) if rows is not None}
-    return [t if t is None else _mean(t) if t.dim() == 0 else _Together.apply(t, sizes[len(t)]) for t in outputs]
+    totals = _rows_by_output(len(images), 0 if tokens is None else len(tokens))
+    return [_whole(t, total) for t, total in zip(outputs, totals, strict=True)]
+
+
+def _rows_by_output(images: int, texts: int) -> list[int]:
+    """How many rows each of a model's outputs has in all; none may be told by its length, which may be that of both."""
+    return [texts if name == "text_features" else images for name in Outputs._fields]
+
+
+def _whole(own: Tensor | None, total: int) -> Tensor | None:
+    """An output of all ranks from a rank's own; a number, as the scale is, stays one."""
+    if own is None:
+        return None
+    whole: Tensor = _mean(own) if own.dim() == 0 else _Together.apply(own, total)
+    return whole
 
 
 def each(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -86,14 +86,17 @@ class Checkpoints:
             raise CheckpointError(f"{path}: {first_line(error)}; allowed: notes as metaft wrote them") from error
 
     def put(self, name: str, fit: Fit) -> None:
-        """Write a fit, and delete the states of its trainings, which are no longer needed."""
-        if not ranks.leads():
-            return
+        """Write a fit, and delete the states of its trainings, which no rank needs any longer."""
+        if ranks.leads():
+            self._write(name, fit)
+        ranks.meet()  # a slower one may only now have read the best check's parameters
+        self._forget(name)
+
+    def _write(self, name: str, fit: Fit) -> None:
         costs = {other: asdict(cost) for other, cost in fit.costs.items()}
         written = {"costs": to_json(costs), "chosen": to_json(fit.chosen), "run": self._run, "name": name}
         self._folder.mkdir(exist_ok=True)
         save(moved(fit.model, self._theta_0), self._folder / f"{name}.safetensors", written)
-        self._forget(name)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """The state of a training that was interrupted, in main memory; None: there is none.

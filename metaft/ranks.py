@@ -7,17 +7,23 @@ of the first one. That one alone writes files and prints. A process alone is its
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from metaft.errors import ConfigError, Fault, LaunchError, MetaftError, out_of_memory
+from metaft.errors import ConfigError, Fault, LaunchError, MetaftError, first_line, out_of_memory, why
 
 T = TypeVar("T")
-LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError")  # torch's words
+LOST = (  # torch's words: gloo's, NCCL's, and those of the store at which ranks meet
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe", "ncclRemoteError"),
+    *("Timed out waiting", "Connection was likely closed", "wait timeout after"),
+)
 MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what the environment tells ranks beside WORLD_SIZE
+PORTS = 2**16
+ABSENT = "not there"
 PATIENCE = timedelta(minutes=10)  # for what one rank does alone; a rank that dies is noticed at once
 
 
@@ -45,31 +51,60 @@ def joined() -> Iterator[None]:
     Each rank of a machine takes a GPU of its own, where there are any.
 
     Raises:
-        LaunchError: the environment does not say how they meet.
+        LaunchError: the environment does not say how they meet, or they do not.
     """
     if not launched() or _group() is not None:
         yield
         return
-    if missing := [name for name in MEETING if name not in os.environ]:
-        beside = f"not set, beside WORLD_SIZE={os.environ['WORLD_SIZE']}"
-        raise LaunchError(str(Fault(", ".join(missing), beside, "all, as torchrun sets them, or none")))
+    _refuse_unmeetable()
     import torch
     import torch.distributed as dist
 
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(_set("LOCAL_RANK", _set("RANK", 0)) % gpus)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError, OSError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        found = f"{where}, where {os.environ['WORLD_SIZE']} ranks do not meet ({first_line(error)})"
+        allowed = "a free port of the first rank's machine, which all ranks reach, and all ranks started"
+        raise LaunchError(str(Fault("MASTER_ADDR, MASTER_PORT", found, allowed))) from error
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
+def _refuse_unmeetable() -> None:
+    """Refuse an environment by which ranks cannot meet, before any waits for another.
+
+    Raises:
+        LaunchError: it names what is wrong.
+    """
+    if missing := [name for name in MEETING if name not in os.environ]:
+        beside = f"not set, beside WORLD_SIZE={os.environ['WORLD_SIZE']}"
+        raise LaunchError(str(Fault(", ".join(missing), beside, "all, as torchrun sets them, or none")))
+    for name, limit in (("RANK", _set("WORLD_SIZE", 1)), ("MASTER_PORT", PORTS)):
+        if _set(name, 0) >= limit:
+            raise LaunchError(str(Fault(name, os.environ[name], f"less than {limit}")))
+    host = os.environ["MASTER_ADDR"]
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        allowed = "the name or the address of the first rank's machine"
+        raise LaunchError(str(Fault("MASTER_ADDR", f"{host!r} ({why(error)})", allowed))) from error
+
+
 def _group() -> Any:
     """torch.distributed, where its ranks have met; it is not imported for a process alone."""
     dist = sys.modules.get("torch.distributed")
     return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
+
+
+def beside() -> int:
+    """The number of ranks on this machine, as torchrun says it; 1 where nothing does."""
+    return _set("LOCAL_WORLD_SIZE", 1) if count() > 1 else 1
 
 
 def count() -> int:
@@ -179,11 +214,14 @@ def refuse_others(described: Mapping[str, Mapping[str, Any]]) -> None:
     """
     first, *others = gathered(described)
     faults = [
-        Fault(f"rank {number}: {part}", f"{name} is {other[part].get(name)}", f"{value}, as on rank 0")
+        Fault(
+            f"rank {number}: {part}", f"{name} is {theirs.get(name, ABSENT)}", f"{ours.get(name, ABSENT)}, as on rank 0"
+        )
         for number, other in enumerate(others, 1)
-        for part, values in first.items()
-        for name, value in values.items()
-        if other[part].get(name) != value
+        for part in dict.fromkeys((*first, *other))
+        for ours, theirs in [(first.get(part, {}), other.get(part, {}))]
+        for name in dict.fromkeys((*ours, *theirs))
+        if ours.get(name, ABSENT) != theirs.get(name, ABSENT)
     ]
     if faults:
         error = ConfigError(faults)

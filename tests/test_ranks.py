@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from metaft import config, pipeline, ranks
+from metaft.apart import apart
 from metaft.build.fits import fit_settings
 from metaft.build.workspace import workspace
 from metaft.config.schema import HypergradConfig
@@ -139,6 +141,16 @@ def refuses() -> None:
     raise DataError("a picture is torn")
 
 
+def uneven() -> list[Tensor]:
+    """Outputs of six images and four captions, of which the last two of four ranks have one each."""
+    rows = {"images": torch.arange(6.0)[:, None], "tokens": torch.arange(4.0)[:, None]}
+
+    def run(params: Any, images: Tensor, tokens: Tensor | None) -> list[Tensor | None]:
+        return [images + 1, images + 2, None if tokens is None else tokens + 3, torch.tensor(4.0)]
+
+    return [t for t in apart(run, {}, rows["images"], rows["tokens"]) if t is not None]
+
+
 def all_of_it() -> tuple[Any, ...]:
     return hypergradients({}, WAYS), tuned(OBJECTIVE), refused()
 
@@ -174,6 +186,33 @@ def test_two_ranks_are_one_process(tmp_path):
             "  - inner.batch_size: 15, which 2 ranks do not divide; allowed: a multiple of 2.",
         ]
     )
+
+
+@pytest.mark.full
+def test_as_many_captions_as_images_of_a_rank_are_no_captions(tmp_path):
+    for found in on_ranks(4, uneven, tmp_path):
+        assert [t.flatten().tolist() for t in found[:3]] == [[1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6, 7], [3, 4, 5, 6]]
+        assert float(found[3]) == 4
+
+
+def test_what_only_another_rank_has_is_refused(monkeypatch):
+    described = [{"data": {"id_test": 1}}, {"data": {"id_test": 1, "ood_test/fog": 2}}]
+    monkeypatch.setattr(ranks, "gathered", lambda first: described)
+    with pytest.raises(MetaftError, match="rank 1: data: ood_test/fog is 2; allowed: not there, as on rank 0"):
+        ranks.refuse_others(described[0])
+
+
+def test_a_port_that_is_taken(monkeypatch, capsys):
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        for name, value in {**MEET, "MASTER_PORT": str(taken.getsockname()[1])}.items():
+            monkeypatch.setenv(name, value)
+        assert main(["--list", "methods"]) == 2
+    said = capsys.readouterr().err
+    assert "error: MASTER_ADDR, MASTER_PORT: localhost:" in said
+    assert "2 ranks do not meet" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.full
@@ -266,12 +305,19 @@ def wait_for(path: Path, lines: int, seconds: float = 300) -> None:
         time.sleep(0.1)
 
 
+MEET = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
 @pytest.mark.parametrize(
     ("there", "said"),
     [
         ({"WORLD_SIZE": "2"}, "error: RANK, MASTER_ADDR, MASTER_PORT: not set, beside WORLD_SIZE=2; allowed: all, as"),
         ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "a"}, "rank 1: error: MASTER_PORT: not set"),
         ({"WORLD_SIZE": "two"}, "error: WORLD_SIZE: 'two'; allowed: a whole number, as torchrun sets it, or not set."),
+        ({**MEET, "RANK": "2"}, "rank 2: error: RANK: 2; allowed: less than 2"),
+        ({**MEET, "RANK": "first"}, "error: RANK: 'first'; allowed: a whole number"),
+        ({**MEET, "MASTER_PORT": "65536"}, "error: MASTER_PORT: 65536; allowed: less than 65536"),
+        ({**MEET, "MASTER_ADDR": "no host"}, "error: MASTER_ADDR: 'no host' ("),
     ],
 )
 def test_an_environment_in_which_ranks_cannot_meet(there, said, monkeypatch, capsys):

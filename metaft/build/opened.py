@@ -25,6 +25,8 @@ from metaft.objective.objective import Objective
 from metaft.search.registry import HYPERGRAD
 from metaft.shards import refusal, sharded
 
+PRECISIONS = ("float32", "bfloat16")  # of inner steps
+
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
@@ -36,8 +38,10 @@ def _compute(work: Workspace) -> list[Fault]:
     """Faults of a precision that the device lacks, of checkpointing and compiled blocks in models that cannot."""
     how, inner, able = work.cfg.finetune, work.cfg.inner, served(work.device)
     faults = []
-    if how.precision not in able:
-        faults.append(Fault("finetune.precision", f"{how.precision!r} on {work.device.type}", ", ".join(able)))
+    for section, step in (("finetune", how), ("inner", inner)):
+        if step.precision not in able:
+            allowed = ", ".join(name for name in able if section == "finetune" or name in PRECISIONS)
+            faults.append(Fault(f"{section}.precision", f"{step.precision!r} on {work.device.type}", allowed))
     if not hasattr(work.clip.model, "set_grad_checkpointing"):
         asked = [name for name, on in (("finetune", how.checkpointing), ("inner", inner.checkpointing)) if on]
         without = "true, and the model has no set_grad_checkpointing"
@@ -70,6 +74,10 @@ def _ranks(work: Workspace) -> list[Fault]:
         for field, size in sizes.items()
         if size % count
     ]
+    if count > 1 and ":" in cfg.device:
+        faults.append(Fault("device", f"{cfg.device!r} on {count} ranks", "auto, cuda or cpu: each has one of its own"))
+    if work.device.type == "cuda" and ranks.beside() > (gpus := torch.cuda.device_count()):
+        faults.append(Fault("device", f"{gpus} GPUs for {ranks.beside()} ranks of a machine", "a rank a GPU, or cpu"))
     executors = {"search.executor": cfg.search.executor, "evaluation.executor": cfg.evaluation.executor}
     faults += [Fault(f, f"{e} on {count} ranks", "serial") for f, e in executors.items() if count > 1 and e != "serial"]
     return faults

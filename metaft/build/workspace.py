@@ -14,6 +14,7 @@ from torch import Tensor
 from metaft.build.check import device_faults
 from metaft.clip.classifier import Classifier, caption_tokens, trainable, zero_shot
 from metaft.clip.load import Clip, load
+from metaft.clip.precision import whole_float32
 from metaft.clip.trunk import ROOM, Trunk
 from metaft.config.schema import Config, SearchConfig
 from metaft.data import registry
@@ -99,6 +100,7 @@ def workspace_on(cfg: Config, clip: Clip, splits: Splits, suite: Mapping[str, An
         DataError: a picture that judges is among those to train on.
     """
     settle(cfg.deterministic)
+    whole_float32()
     if suite["version"] is None:  # the pictures of an embedded suite are all different
         splits = compared(splits, published=_published(suite))
     chosen_device = device(cfg)

@@ -24,16 +24,23 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     return torch.autocast(device.type, AUTOCAST[precision]) if precision in AUTOCAST else nullcontext()
 
 
+def whole_float32() -> None:
+    """Have torch convolve float32 in float32, for the whole process, as it multiplies; its default on a GPU is tf32."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def matmuls(precision: str) -> AbstractContextManager[None]:
-    """A context in which products of float32 matrices, in derivatives too, are rounded as tf32 is, where it is that."""
+    """A context in which products and convolutions of float32, in derivatives too, are those of tf32, where it is that."""
     return _tf32() if precision == "tf32" else nullcontext()
 
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metaft import ranks
 from metaft.clip.classifier import Classifier, Outputs, holding
 from metaft.config.schema import ComputeConfig
-from metaft.errors import first_line
+from metaft.errors import first_line, out_of_memory
 from metaft.progress import warn
 
 SIZES = 64  # of batches, with and without a derivative, for which a part may be compiled; torch gives up after 8
@@ -59,16 +60,22 @@ class Running:
                 own[key] = p
 
     def _prove(self, images: Tensor, tokens: Tensor | None) -> None:
-        """Run what is compiled once, and its derivative; where that fails, the model goes without."""
+        """Run what is compiled once, and its derivative; where that fails on any rank, all go without."""
         held = (own[key] for slots in self._slots.values() for own, key in slots[:1])
         live = [p for p in held if p.requires_grad]
+        reason = None
         try:
             with torch.enable_grad(), torch.random.fork_rng([images.device] if images.is_cuda else []):
                 out = self.model(images, tokens)
                 if live:
                     torch.autograd.grad(sum(t.sum() for t in out if t is not None), live, allow_unused=True)
         except Exception as error:  # a compiler raises whatever it comes upon
-            warn(f"{self._section}.compile: {first_line(error)}; goes on without")
+            if out_of_memory(error):
+                raise
+            reason = first_line(error)
+        reasons = [told for told in ranks.gathered(reason) if told is not None]
+        if reasons:
+            warn(f"{self._section}.compile: {reasons[0]}; goes on without")
             for module in self._unproven:
                 module._compiled_call_impl = None
             self._unproven = []

@@ -37,6 +37,7 @@ from metaft.objective.heads import AUTO
 
 MOVABLE = (  # settings that a run may have others of when it goes on
     *("device", "out", "report_to", "data.workers", "finetune.shard", "inner.shard"),
+    *("finetune.accumulate", "finetune.checkpointing", "finetune.compile"),
     *("evaluation.executor", "evaluation.workers", "evaluation.gpu_share"),
 )
 

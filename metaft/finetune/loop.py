@@ -65,6 +65,7 @@ def train(
             pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
             target = steer(trainee.step, settings.steps, trainee.inner_state)
             loss = watch.sound(trainee.advance(batch, target, pace), trainee.step)
+            watch.scaled(trainee.scale, trainee.step)
             context.cost.step_equivalents += len(batch.all_images) / settings.finetune.batch_size
             progress.update()
             if is_check(trainee.step, settings):

@@ -17,6 +17,7 @@ from metaft.cost import Cost
 from metaft.data.types import SearchData
 from metaft.errors import CheckpointError, DivergedError
 from metaft.finetune.context import FitContext
+from metaft.finetune.scaling import LEAST, Scale
 from metaft.finetune.trainee import Trainee
 from metaft.objective.objective import Objective
 
@@ -49,6 +50,18 @@ class Watch:
         if not math.isfinite(loss) or abs(loss) > self.limit:
             raise DivergedError(f"{self.name}: diverged in step {step} of {self.steps} (loss {loss:.3g})")
         return loss
+
+    def scaled(self, scale: Scale, step: int) -> None:
+        """Look at the factor of a loss after a step.
+
+        Raises:
+            DivergedError: gradients are not finite in float16 even by an unscaled loss.
+        """
+        if scale.moves and scale.factor < LEAST:
+            where = f"{self.name}: diverged in step {step} of {self.steps}"
+            raise DivergedError(
+                f"{where} (its gradients are beyond float16, whose finetune.precision has no more range)"
+            )
 
     def judge(self, step: int, score: float) -> bool:
         """Whether a check has the best score so far, which is remembered."""

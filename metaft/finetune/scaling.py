@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 LARGEST = 2.0**16  # at first, as torch.amp.GradScaler
+LEAST = 1.0  # below it float16 has no range left to give to small gradients, and a training is given up
 PATIENCE = 2000  # steps in a row with finite gradients, after which the factor is doubled
 
 

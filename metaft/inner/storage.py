@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -83,7 +83,7 @@ def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:
 
 
 def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
-    """The bytes of a loop's parts, known already or measured now.
+    """The bytes of a loop's parts, known already or measured now; of ranks, the most that any has of each.
 
     Args:
         graphs: whether graphs of whole steps are differentiated; else those of their second halves are, the model's
@@ -91,6 +91,16 @@ def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
     """
     if loop.footprint is not None:
         return loop.footprint
+    return largest(ranks.gathered(_measured(loop, graphs)))
+
+
+def largest(found: Sequence[Footprint]) -> Footprint:
+    """The most bytes of each kind; ranks whose rows are not equally many plan alike by these."""
+    return Footprint(*map(max, zip(*map(astuple, found), strict=True)))
+
+
+def _measured(loop: Loop, graphs: bool) -> Footprint:
+    """The bytes of a loop's parts on this rank."""
     state = loop.state.map(Tensor.detach)
 
     def inner_graph() -> tuple[object, object]:

@@ -49,6 +49,14 @@ def test_what_is_served_has_no_fault(work):
     assert checked(work, learned) is work
 
 
+def test_a_precision_that_the_device_lacks(work, monkeypatch):
+    monkeypatch.setattr("metaft.build.opened.served", lambda device: ("float32",))
+    asked = config.load(None, [*SMALL, "finetune.precision=bfloat16", "inner.precision=bfloat16"])
+    first, second = said(replace(work, cfg=asked))
+    assert first.startswith("finetune.precision: 'bfloat16' on cpu; allowed: float32")
+    assert second.startswith("inner.precision: 'bfloat16' on cpu; allowed: float32")
+
+
 def test_every_pattern_must_match(work):
     wrong = ["finetune.exclude=[haed.*]", "evaluation.methods=[lora]"]
     (fault,) = said(replace(work, cfg=config.load(None, [*SMALL, *wrong])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,12 @@ from metaft import config
 from metaft.build.check import faults_of
 from metaft.build.opened import faults_in
 from metaft.clip.classifier import picked_parameters, trainable
-from metaft.clip.precision import served
+from metaft.clip.precision import matmuls, served
 from metaft.clip.predict import predict
 from metaft.config.schema import AdamWConfig
+from metaft.errors import DivergedError
 from metaft.finetune.loop import train
+from metaft.finetune.record import Watch
 from metaft.finetune.scaling import Scale
 from metaft.finetune.trainee import Trainee
 from metaft.objective import Objective
@@ -164,6 +167,26 @@ def test_compilation_that_fails_is_told_once(work, data, context, tuned, no_comp
     assert same(model, tuned)
 
 
+def test_memory_that_runs_out_as_it_is_compiled_is_no_failed_compilation(work, data, context, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("torch.compile", lambda *_, **__: full)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(work.classifier, CE, data, with_finetune(context, compile=True), "x")
+
+
+def test_gradients_that_no_scale_makes_finite_end_a_training():
+    watch, scale = Watch("ft", 10), Scale.of("float16")
+    while scale.factor > 1:
+        assert not scale.sound([torch.tensor([math.inf])])
+        watch.scaled(scale, 3)
+    scale.sound([torch.tensor([math.inf])])
+    with pytest.raises(DivergedError, match="ft: diverged in step 4 of 10 \\(its gradients are beyond float16"):
+        watch.scaled(scale, 4)
+    watch.scaled(Scale.of("bfloat16"), 4)
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_a_compiled_step_is_the_same_but_for_rounding(in_float64, even, capsys):
@@ -234,6 +257,17 @@ def test_a_precision_that_the_device_lacks_is_refused(work, precision):
     told = f"finetune.precision: {precision!r} on cpu; allowed: float32, bfloat16."
     assert [str(fault) for fault in faults_in(odd)] == [told]
     assert served(torch.device("cpu")) == ("float32", "bfloat16")
+
+
+def test_float32_is_no_tf32_but_where_it_is_asked_for(work):
+    def rounded() -> tuple[str, bool]:
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    assert rounded() == ("highest", False), "since the workspace was opened"
+    with matmuls("tf32"):
+        assert rounded() == ("high", True)
+    with matmuls("float32"):
+        assert rounded() == ("highest", False)
 
 
 def test_a_model_without_checkpointing_is_refused(work):

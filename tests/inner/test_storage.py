@@ -11,7 +11,7 @@ import torch
 from metaft.config.schema import StorageConfig
 from metaft.inner.loop import Footprint, Loop
 from metaft.inner.state import InnerState
-from metaft.inner.storage import GIB, Plan, footprint_of, free_memory, graph_bytes, plan_for, planned
+from metaft.inner.storage import GIB, Plan, footprint_of, free_memory, graph_bytes, largest, plan_for, planned
 
 FOOTPRINT = Footprint(state=3, graph=10, outer=4)
 
@@ -100,6 +100,10 @@ def loop(footprint: Footprint | None = None) -> Loop:
 
     state = InnerState((torch.zeros(1000),), (), (), 0)
     return Loop(step, state, range(5), {"w": torch.tensor(1.0)}, lambda end: end.params[0].exp().sin().sum(), footprint)
+
+
+def test_ranks_plan_by_the_largest_of_each():
+    assert largest([Footprint(3, 10, 4, 1), Footprint(3, 8, 5)]) == Footprint(3, 10, 5, 1)
 
 
 def test_a_loops_footprint_is_measured_once_unless_it_is_known():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from metaft.config.schema import HypergradConfig, StepConfig
-from metaft.errors import Fault, out_of_memory
+from metaft.errors import Fault
 from metaft.inner.loop import Footprint, Loop
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.storage import GIB, SHARE, footprint_of, free_memory, planned
+from metaft.ranks import out_of_own_memory
 from metaft.search.bilevel import Forecast
 
 WAYS = (  # estimators and what they keep, the fastest first
@@ -75,7 +76,7 @@ class Forecasts:
         try:
             return self.of().bytes > SHARE * self.room
         except Exception as error:
-            if not out_of_memory(error):
+            if not out_of_own_memory(error):
                 raise
             return False
 
