@@ -30,7 +30,7 @@ def whole_float32() -> None:
 
 
 def matmuls(precision: str) -> AbstractContextManager[None]:
-    """A context in which products and convolutions of float32, in derivatives too, are those of tf32, where it is that."""
+    """A context in which products and convolutions of float32, in derivatives too, are tf32's, where it is that."""
     return _tf32() if precision == "tf32" else nullcontext()
 
 
