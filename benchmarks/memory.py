@@ -50,12 +50,10 @@ def main() -> None:
     ways = WAYS[:1] if args.quick else WAYS
     for seed, model in product(args.seeds, models):
         words = [f"model.name={model}", *MODELS[model], f"seed={seed}", f"device={args.device}"]
-        jobs = {
-            **{("hypergradient", " ".join(way)): (hypergradient, *way, [*words, *LOOPS[model]]) for way in ways},
-            **{("run", mode): (whole, mode, words) for mode in modes},
-        }
+        jobs = {("hypergradient", " ".join(way)): (hypergradient, *way, [*words, *LOOPS[model]]) for way in ways}
         if model != "toy-clip":
             jobs["long", "differences segments"] = (hypergradient, "differences", "segments", [*words, *LONG])
+        jobs |= {("run", mode): (whole, mode, words) for mode in modes}
         for (what, way), job in jobs.items():
             cell = {"what": what, "model": model, "way": way, "seed": seed}
             if cell not in rows:
