@@ -33,6 +33,7 @@ from metaft.tensors import Tensors, used_up, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
 SMALL = 0.01  # the largest relative error for which one side is enough
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 USELESS = 0.5  # the relative error from which no spacing will do
 
 
@@ -128,7 +129,7 @@ class Differences(Estimator):
             ConfigError: no spacing comes near, as the losses are too noisy or too curved.
         """
         if self.spacing is not None:
-            _check(self.spacing, loop.state.params[0].dtype)
+            _check(self.spacing, _halved(loop).precision)
             return replace(self, sides="one" if self.sides == "one" else "both")
         found = replace(self, sides="one" if self.sides == "auto" else self.sides)._measured(loop)
         if self.sides == "auto" and not (found.error is not None and found.error <= SMALL):
@@ -211,16 +212,16 @@ class Ruler:
         return float(self.layout.norm(torch.stack(torch._foreach_norm([x.detach() for x in tensors])).double().norm()))
 
 
-def _check(spacing: float, dtype: torch.dtype) -> None:
+def _check(spacing: float, least: float) -> None:
     """Refuse a spacing that rounds to nothing, or is not small.
 
     Raises:
-        ConfigError: it is not between the precision of the parameters and `WIDEST`.
+        ConfigError: it is not between the precision of a forward pass and `WIDEST`.
     """
-    least = torch.finfo(dtype).eps
     if least <= spacing <= WIDEST:
         return
-    wrong = f"which rounds to no difference in {str(dtype).removeprefix('torch.')}" if spacing < least else "too far"
+    kind = next((str(d).removeprefix("torch.") for d in FLOATS if torch.finfo(d).eps == least), "the forward pass")
+    wrong = f"which rounds to no difference in {kind}" if spacing < least else "too far"
     allowed = f"{least:.1g} to {WIDEST}, or null, which chooses it"
     raise ConfigError([Fault("hypergrad.spacing", f"{spacing:g}, {wrong}", allowed)])
 

@@ -24,6 +24,7 @@ from metaft.tensors import noting_kept
 
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
+UNHOOKED = "support saved tensor hooks"  # torch.func, within whose derivatives nothing can be noted
 PASSING = 0.5  # times the parameters that come and go with a piece of AdamW's update
 
 
@@ -134,7 +135,7 @@ def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budge
 
     `keep` has all graphs, `replay` none, `segments` has spans of sqrt(T) steps (Chen et al., Training deep nets with
     sublinear memory cost, 2016, section 4). `auto` has as many graphs as the budget in bytes holds, and takes
-    `segments` where that does not hold even the states.
+    `segments` where that does not hold even the states; it keeps all where graphs cannot be measured (torch.func).
     """
     span = math.isqrt(steps - 1) + 1  # ceil(sqrt(steps))
     if storage == "keep":
@@ -143,7 +144,13 @@ def plan_for(storage: str, steps: int, footprint: Callable[[], Footprint], budge
         return Plan(0, steps, host)
     if storage == "segments":
         return Plan(0, span, host)
-    measured, limit = footprint(), math.inf if budget is None else budget
+    limit = math.inf if budget is None else budget
+    try:
+        measured = footprint()
+    except RuntimeError as error:
+        if UNHOOKED not in str(error):
+            raise
+        return Plan(steps, steps, host)
     plans = (Plan(graphs, steps, host) for graphs in range(steps, -1, -1))
     return next((plan for plan in plans if plan.peak(measured, steps) <= limit), Plan(0, span, host))
 

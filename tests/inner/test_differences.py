@@ -241,6 +241,11 @@ class TestRefusals:
             Differences(spacing=spacing)(loop)
         assert f"hypergrad.spacing: {words}" in str(caught.value)
 
+    def test_a_spacing_that_rounds_to_nothing_in_the_forward_pass(self):
+        case = problem("vit", dtype=torch.float32, precision="bfloat16")
+        with pytest.raises(ConfigError, match=r"spacing: 0.0001, which rounds to no difference in bfloat16"):
+            Differences(spacing=1e-4)(case.loop(h={name: x.float() for name, x in case.h.items()}))
+
     def test_an_error_that_cannot_be_measured(self):
         """Beside a step of full precision that gives no number."""
 

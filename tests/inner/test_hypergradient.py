@@ -312,3 +312,15 @@ def test_what_cannot_be_differentiated_is_named():
     with torch.no_grad():
         value, slopes = differentiate(descend, x, [1.0, 1.0], h, lambda x: (x - 1) ** 2)
     assert (float(value), float(slopes["rate"])) == pytest.approx((0.75**4, -4 * 0.75**3))
+
+
+def test_a_step_that_takes_its_gradient_by_torch_func():
+    """Whose derivatives admit no hooks, by which graphs are measured."""
+    h, start = {"rate": torch.tensor(0.1, dtype=torch.float64)}, torch.tensor([1.0, 2.0], dtype=torch.float64)
+
+    def step(x, batch, h):
+        return x - h["rate"] * torch.func.grad(lambda at: (at**2).sum())(x)
+
+    value, found = differentiate(step, start, [None] * 3, h, lambda x: x.sum())
+    assert float(value) == pytest.approx(3 * 0.8**3)
+    assert float(found["rate"]) == pytest.approx(3 * 3 * 0.8**2 * -2)
