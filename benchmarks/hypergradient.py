@@ -16,8 +16,9 @@ without hyperparameters for each group of parameters, all ways at batch 64; `vit
 and the models of open_clip are random, on random images, with the first seed alone. What an estimate does not give
 counts as 0 in its error. With groups, the same loop without has its turns, too.
 `differences` takes the spacing that it finds once, which is not in its seconds; on random images, where no error is
-measured, that is 1e-3 (0.02 in bfloat16). Where the model is compiled, `first_seconds` are those of the first hypergradient, at 1e-3: the
-compiler's, where no row before has the same sizes. --quick: toy at batch 32, T = 2, in some of these ways.
+measured, that is 1e-3 (0.02 in bfloat16). Where the model is compiled, `first_seconds` are those of the first
+hypergradient, at 1e-3: the compiler's, where no row before has the same sizes.
+--quick: toy at batch 32, T = 2, in some of these ways.
 """
 
 from __future__ import annotations
