@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 
@@ -25,8 +26,6 @@ from metaft.objective.objective import Objective
 from metaft.search.registry import HYPERGRAD
 from metaft.shards import refusal, sharded
 
-PRECISIONS = ("float32", "bfloat16")  # of inner steps
-
 
 def faults_in(work: Workspace, learned: Objective | None = None) -> list[Fault]:
     """Faults of settings, and of a given objective, that the opened data or model cannot serve."""
@@ -38,10 +37,11 @@ def _compute(work: Workspace) -> list[Fault]:
     """Faults of a precision that the device lacks, of checkpointing and compiled blocks in models that cannot."""
     how, inner, able = work.cfg.finetune, work.cfg.inner, served(work.device)
     faults = []
-    for section, step in (("finetune", how), ("inner", inner)):
-        if step.precision not in able:
-            allowed = ", ".join(name for name in able if section == "finetune" or name in PRECISIONS)
-            faults.append(Fault(f"{section}.precision", f"{step.precision!r} on {work.device.type}", allowed))
+    for section, settings in (("finetune", how), ("inner", inner)):
+        if settings.precision not in able:
+            known = get_args(type(settings).model_fields["precision"].annotation)
+            allowed = ", ".join(name for name in able if name in known)
+            faults.append(Fault(f"{section}.precision", f"{settings.precision!r} on {work.device.type}", allowed))
     if not hasattr(work.clip.model, "set_grad_checkpointing"):
         asked = [name for name, on in (("finetune", how.checkpointing), ("inner", inner.checkpointing)) if on]
         without = "true, and the model has no set_grad_checkpointing"

@@ -19,7 +19,7 @@ class Trunk:
     """
 
     def __init__(self, room: int = 0) -> None:
-        self._room, self._kept = room, dict[int, tuple[ImageSource, Tensor]]()
+        self._room, self._kept = room, dict[int, tuple[ImageSource, Tensor]]()  # by identity, which a source kept has
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Trunk:
         """That of a copied tower, which may train."""
@@ -27,8 +27,8 @@ class Trunk:
 
     def features(self, split: Split) -> Tensor | None:
         """The image features [N, D] of a split in order, on the CPU; None: they are not kept."""
-        source, features = self._kept.get(id(split.source), (None, None))
-        return features if source is split.source else None
+        kept = self._kept.get(id(split.source))
+        return None if kept is None else kept[1]
 
     def keep(self, split: Split, features: Tensor) -> None:
         """Keep the features of a split, if there is room for them."""

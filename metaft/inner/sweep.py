@@ -12,7 +12,7 @@ from torch.autograd.function import Function, once_differentiable
 
 from metaft.inner.loop import Gradients, HalvedStep, Loop, StepFunction, Trace, outer_adjoint
 from metaft.inner.state import State
-from metaft.tensors import pulled
+from metaft.tensors import Tensors, pulled
 
 
 class Reversible(Protocol):
@@ -74,8 +74,37 @@ def swept(loop: Loop, span: int, shelf: Shelf, record: Record, trace: Trace) -> 
     return value, totals
 
 
-class Link:
-    """The graph of one step alone: its start is cut off from the graphs before it. It is gone through once."""
+class _Seam(Function):
+    """Nothing, [], through which adjoints go to values that are then no longer needed but as part of a graph.
+
+    A derivative by `torch.autograd.grad` holds the values that it starts from; one that starts from a seam does not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, adjoints: Sequence[Tensor], *values: Tensor) -> Tensor:
+        ctx.adjoints = adjoints
+        return values[0].new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *ctx.adjoints
+
+
+class _Once:
+    """A graph that is gone through once, from `end`."""
+
+    end: Any
+
+    def _back(self, adjoint: Any, inputs: Sequence[Tensor]) -> Tensors:
+        """The adjoints of inputs, from that of the end, which is let go of before."""
+        seam: Tensor = _Seam.apply(adjoint.tensors, *self.end.tensors)
+        del self.end
+        return pulled([seam], [torch.ones_like(seam)], inputs)
+
+
+class Link(_Once):
+    """The graph of one step alone: its start is cut off from the graphs before it."""
 
     def __init__(self, step: StepFunction, state: Any, batch: Any, h: Mapping[str, Tensor]) -> None:
         self.start, self.batch = state.leaves(), batch
@@ -92,15 +121,13 @@ class Link:
 
     def _pulled(self, adjoint: Any, start: Sequence[Tensor], totals: Gradients) -> Sequence[Tensor]:
         """The adjoints of tensors of the start; the step's share of d/dh is added to the totals."""
-        end: Tensor = _Seam.apply(adjoint.tensors, *self.end.tensors)
-        del self.end
-        back = pulled([end], [torch.ones_like(end)], [*start, *self._h.values()])
+        back = self._back(adjoint, [*start, *self._h.values()])
         for name, x in zip(self._h, back[len(start) :], strict=True):
             totals[name] = totals[name] + x
         return back[: len(start)]
 
 
-class Turn:
+class Turn(_Once):
     """The graph of what becomes of gradients, without the model: from state, gradients and h to the next state."""
 
     def __init__(
@@ -113,32 +140,13 @@ class Turn:
             self.end = step.moved(self.start, self._grads, batch, self._h)
 
     def pulled(self, adjoint: Any) -> tuple[list[Tensor], list[Tensor], Gradients]:
-        """The adjoints of the state, of the gradients (0 where there is none) and of h; once, as the end is let go."""
+        """The adjoints of the state, of the gradients (0 where there is none) and of h."""
         inputs = [*self.start.tensors, *(g for g in self._grads if g is not None), *self._h.values()]
-        end: Tensor = _Seam.apply(adjoint.tensors, *self.end.tensors)
-        del self.end
-        back = iter(pulled([end], [torch.ones_like(end)], inputs))
+        back = iter(self._back(adjoint, inputs))
         states = list(islice(back, len(self.start.tensors)))
         pairs = zip(self.start.params, self._grads, strict=True)
         along = [torch.zeros_like(p) if g is None else next(back) for p, g in pairs]
         return states, along, dict(zip(self._h, back, strict=True))
-
-
-class _Seam(Function):
-    """Nothing, [], through which adjoints go to values that are then no longer needed but as part of a graph.
-
-    A derivative by `torch.autograd.grad` holds the values that it starts from; one that starts from a seam does not.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, adjoints: Sequence[Tensor], *values: Tensor) -> Tensor:
-        ctx.adjoints = adjoints
-        return values[0].new_zeros(())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *ctx.adjoints
 
 
 class Shelf:
