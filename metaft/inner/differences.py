@@ -33,7 +33,6 @@ from metaft.tensors import Tensors, used_up, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
 SMALL = 0.01  # the largest relative error for which one side is enough
-FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 USELESS = 0.5  # the relative error from which no spacing will do
 
 
@@ -83,7 +82,7 @@ class Differences(Estimator):
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss and its derivative."""
-        settled = self.settled(loop)
+        settled = self.settled(loop) if self.spacing is None else self._given(loop)
         assert settled.spacing is not None, "the spacing is settled"
         step = _halved(loop)
         ruler = Ruler(settled.sides == "one", settled.spacing, loop.layout)
@@ -123,40 +122,72 @@ class Differences(Estimator):
     def settled(self, loop: Loop) -> Differences:
         """The same with sides and a spacing: those of least error on a loop with the same start and the last batches.
 
-        Where the forward pass has a lower precision than the parameters, the error is measured beside one that has not.
+        Where the forward pass has a lower precision than the parameters, the error is measured beside one that has not,
+        also that of a spacing by hand.
 
         Raises:
-            ConfigError: no spacing comes near, as the losses are too noisy or too curved.
+            ConfigError: no spacing comes near, as the losses are too noisy or too curved, or that by hand does not.
         """
-        if self.spacing is not None:
-            _check(self.spacing, _halved(loop).precision)
-            return replace(self, sides="one" if self.sides == "one" else "both")
+        if self.spacing is None:
+            found = self._chosen(loop)
+            field, spacing, best, allowed = (
+                "estimator",
+                "'differences'",
+                " at best",
+                "unroll, which is exact, or more precision",
+            )
+        else:
+            found = self._given(loop)
+            found = replace(found, error=found._beside_precise(loop, self.spacing))
+            field, spacing, best, allowed = "spacing", f"{self.spacing:g}", "", "null, which chooses it"
+        if found.error is None or found.error < USELESS:
+            return found
+        wrong = f"{spacing}, whose error is {found.error:.0%}{best}, as rounding hides what they show"
+        raise ConfigError([Fault(f"hypergrad.{field}", wrong, allowed)])
+
+    def _chosen(self, loop: Loop) -> Differences:
+        """The same with the sides and the spacing of least error."""
         found = replace(self, sides="one" if self.sides == "auto" else self.sides)._measured(loop)
         if self.sides == "auto" and not (found.error is not None and found.error <= SMALL):
             found = replace(self, sides="both")._measured(loop)
-        if found.error is not None and not found.error < USELESS:
-            wrong = f"'differences', whose error is {found.error:.0%} at best, as rounding hides what they show"
-            raise ConfigError([Fault("hypergrad.estimator", wrong, "unroll, which is exact, or more precision")])
         return found
+
+    def _given(self, loop: Loop) -> Differences:
+        """The same with the spacing by hand.
+
+        Raises:
+            ConfigError: it rounds to nothing, or is not small.
+        """
+        dtype, spacing = loop.state.params[0].dtype, self.spacing
+        least = torch.finfo(dtype).eps
+        if spacing is None or least <= spacing <= WIDEST:
+            return replace(self, sides="one" if self.sides == "one" else "both")
+        nothing = f"which rounds to no difference in {str(dtype).removeprefix('torch.')}"
+        wrong = f"{spacing:g}, {nothing if spacing < least else 'too far'}"
+        raise ConfigError([Fault("hypergrad.spacing", wrong, f"{least:.1g} to {WIDEST}, or null, which chooses it")])
+
+    def _derivative(self, loop: Loop, spacing: float, step: HalvedStep) -> Tensor:
+        """Each derivative by the logarithm of its hyperparameter, by itself where it is 0; through the last batches."""
+        _, by_name = replace(self, spacing=spacing)(replace(loop.last(TRIED), step=step))
+        sizes = torch.stack([x.detach().double().abs() for x in loop.h.values()])
+        return torch.stack([by_name[name].double() for name in loop.h]) * torch.where(sizes > 0, sizes, 1)
+
+    def _beside_precise(self, loop: Loop, spacing: float) -> float | None:
+        """The relative error beside a forward pass in the precision of the parameters, where the loop's has less."""
+        step, order = _halved(loop), 1 if self.sides == "one" else 2
+        if step.precise is step:
+            return None
+        true = self._derivative(loop, usual(step.precise.precision, order), step.precise)
+        error = float((self._derivative(loop, spacing, step) - true).norm() / true.norm())
+        return error if math.isfinite(error) else math.inf
 
     def _measured(self, loop: Loop) -> Differences:
         """The same with the best spacing and its error; a loop that diverges says nothing of either."""
-        step, short, order = _halved(loop), loop.last(TRIED), 1 if self.sides == "one" else 2
-        sizes = torch.stack([x.detach().double().abs() for x in loop.h.values()])
-
-        def derivative(spacing: float, step: HalvedStep) -> Tensor:
-            """Each derivative by the logarithm of its hyperparameter, by itself where that is 0."""
-            _, by_name = replace(self, spacing=spacing)(replace(short, step=step))
-            return torch.stack([by_name[name].double() for name in loop.h]) * torch.where(sizes > 0, sizes, 1)
-
-        spacing, error = least_error(lambda x: derivative(x, step), step.precision, order)
+        step, order = _halved(loop), 1 if self.sides == "one" else 2
+        spacing, error = least_error(lambda x: self._derivative(loop, x, step), step.precision, order)
         if math.isinf(error):
             return replace(self, spacing=usual(step.precision, order))
-        if step.precise is not step:
-            true = derivative(usual(step.precise.precision, order), step.precise)
-            beside = float((derivative(spacing, step) - true).norm() / true.norm())
-            error = max(error, beside) if math.isfinite(beside) else math.inf
-        return replace(self, spacing=spacing, error=error)
+        return replace(self, spacing=spacing, error=max(error, self._beside_precise(loop, spacing) or 0.0))
 
     def cost(self, loop: Loop) -> float:
         """Three step equivalents a step, at most, two with one side, and one more where its span is run again."""
@@ -210,20 +241,6 @@ class Ruler:
     def _length(self, tensors: Sequence[Tensor]) -> float:
         """The length of a list of tensors as one vector; summed in float64 over the tensors."""
         return float(self.layout.norm(torch.stack(torch._foreach_norm([x.detach() for x in tensors])).double().norm()))
-
-
-def _check(spacing: float, least: float) -> None:
-    """Refuse a spacing that rounds to nothing, or is not small.
-
-    Raises:
-        ConfigError: it is not between the precision of a forward pass and `WIDEST`.
-    """
-    if least <= spacing <= WIDEST:
-        return
-    kind = next((str(d).removeprefix("torch.") for d in FLOATS if torch.finfo(d).eps == least), "the forward pass")
-    wrong = f"which rounds to no difference in {kind}" if spacing < least else "too far"
-    allowed = f"{least:.1g} to {WIDEST}, or null, which chooses it"
-    raise ConfigError([Fault("hypergrad.spacing", f"{spacing:g}, {wrong}", allowed)])
 
 
 class Halves:

@@ -242,9 +242,16 @@ class TestRefusals:
         assert f"hypergrad.spacing: {words}" in str(caught.value)
 
     def test_a_spacing_that_rounds_to_nothing_in_the_forward_pass(self):
-        case = problem("vit", dtype=torch.float32, precision="bfloat16")
-        with pytest.raises(ConfigError, match=r"spacing: 0.0001, which rounds to no difference in bfloat16"):
-            Differences(spacing=1e-4)(case.loop(h={name: x.float() for name, x in case.h.items()}))
+        loop = rounded("bfloat16")[1]
+        with pytest.raises(ConfigError, match=r"spacing: 1e-05, whose error is \d{3,}%, .*; allowed: null, which cho"):
+            Differences(spacing=1e-5).settled(loop)
+
+    def test_a_spacing_by_hand_that_is_good_enough_in_the_forward_pass(self):
+        """Its error is told, as that of a spacing that is chosen."""
+        _, loop, error = rounded("bfloat16")
+        given = Differences(spacing=0.003).settled(loop)
+        assert given.spacing == 0.003
+        assert given.error == pytest.approx(error(given(loop)[1]), rel=0.1)
 
     def test_an_error_that_cannot_be_measured(self):
         """Beside a step of full precision that gives no number."""
