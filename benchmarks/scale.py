@@ -43,9 +43,8 @@ from metaft.inner import ESTIMATORS
 
 KEYS = ("what", "model", "precision", "batch")
 BATCH = {"toy-clip": 64, "ViT-B-32": 16}
-LARGE = (
-    512  # the toy's batch of several ranks, beside the usual one, in which the exchange takes as long as what it saves
-)
+# The batch of several ranks, beside the usual one, in which the exchange takes as long as what it saves, and its steps.
+LARGE = {"toy-clip": (512, 24), "ViT-B-32": (96, 3)}
 STEPS = {"toy-clip": 60, "ViT-B-32": 4}  # of a run
 LENGTH = 10  # T
 
@@ -155,8 +154,9 @@ def main() -> None:
             if model == "toy-clip":
                 each["hypergradient"] = partial(hypergradient, precision, batch, length, repeats, args.device)
             cells = [(what, batch, measured) for what, measured in each.items()]
-            if model == "toy-clip" and args.device == "cpu" and not args.quick:
-                cells.append(("ranks", LARGE, partial(ranked, model, precision, LARGE, 24, (1, 2))))
+            if model in LARGE and args.device == "cpu" and not args.quick:
+                large, few = LARGE[model]
+                cells.append(("ranks", large, partial(ranked, model, precision, large, few, (1, 2))))
             for what, size, measured in cells:
                 cell = {"what": what, "model": model, "precision": precision, "batch": size}
                 if cell not in rows:
