@@ -83,7 +83,7 @@ class StorageConfig(Section):
 class HypergradConfig(DescentConfig, StorageConfig):
     """The gradient solver, and how hypergradients are computed."""
 
-    estimator: str = "unroll"  # see --list estimators
+    estimator: str = "unroll"  # see --list estimators; auto asks for free memory unless `memory` is set
     last: Count = 5  # steps that `truncated` differentiates
     linear_solver: str = "cg"  # of `implicit`: cg or neumann
     iterations: Count = 10  # of the linear solver

@@ -239,8 +239,13 @@ class Ruler:
         return list(torch._foreach_add([p.detach() for p in params], list(along), alpha=e))
 
     def _length(self, tensors: Sequence[Tensor]) -> float:
-        """The length of a list of tensors as one vector; summed in float64 over the tensors."""
-        return float(self.layout.norm(torch.stack(torch._foreach_norm([x.detach() for x in tensors])).double().norm()))
+        """The length of a list of tensors as one vector; in float64 where squares leave their range."""
+        held = [x.detach() for x in tensors]
+        for dtype in (None, torch.float64):
+            found = float(self.layout.norm(torch.stack(torch._foreach_norm(held, dtype=dtype)).double().norm()))
+            if 0 < found < math.inf:
+                break
+        return found
 
 
 class Halves:

@@ -47,7 +47,7 @@ class Forward(Estimator):
         """The outer loss and its derivative; the trace stays empty."""
         value, slopes = along(loop, [{name: unit} for name, x in loop.h.items() for unit in _basis(x)])
         sizes = [x.numel() for x in loop.h.values()]
-        parts = torch.stack(slopes).split(sizes) if slopes else ()
+        parts = torch.stack(slopes).split(sizes) if slopes else [torch.zeros(0)] * len(sizes)
         return value, {name: part.view(x.shape).to(x) for (name, x), part in zip(loop.h.items(), parts, strict=True)}
 
     def swept(self, loop: Loop) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
-from metaft.inner.attention import second_order_attention
-from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Outer, StepFunction
+from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
+from metaft.inner.nested import NumberedBatches, faults_of_contents, nested, nested_outer
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.state import InnerState, State, Tree
 
@@ -34,12 +33,13 @@ def differentiate(
 
     Args:
         step: (state, batch, h) to the next state, of the same structure; it may not change what it is given, whose
-            tensors require gradients, and has to give the same when it is called again. For `metaft.Implicit` it is an
-            object with a method `loss(state, batch, h)`, the inner loss [], too.
+            tensors require gradients, and has to give the same when it is called again; what it draws from torch's
+            default generators, as dropout does, is drawn alike. For `metaft.Implicit` it is an object with a method
+            `loss(state, batch, h)`, the inner loss [], too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one per step.
         h: floating-point tensors of any shape by name.
-        outer: the outer loss [] of a final state.
+        outer: the outer loss [] of a final state alone.
         estimator: a name that `--list estimators` shows, or an estimator with options (`metaft.Unroll`,
             `metaft.Truncated`, `metaft.Forward`, `metaft.Implicit`).
 
@@ -47,8 +47,9 @@ def differentiate(
         The outer loss, detached, and d value / d h by name, each in its hyperparameter's shape.
 
     Raises:
-        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, a step whose result hangs on neither
-            of them, or an outer loss that is not one number, or does not depend on the state.
+        ConfigError: an unknown estimator, no batches, no tensor in `state` or `h`, contents of `state` in which tensors
+            are not found, a step whose result hangs on neither of them or that changes them in place, or an outer loss
+            that is not one number, does not depend on the state, or depends on `h` by itself.
 
     Source: Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, ICML 2017.
 
@@ -63,14 +64,14 @@ def differentiate(
     known = isinstance(estimator, str) and estimator in ESTIMATORS
     chosen = ESTIMATORS[str(estimator)].make(HypergradConfig()) if known else estimator
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
-    start = Tree.of(state)
-    between = _NestedWithLoss(step, start) if isinstance(step, HasLoss) else _Nested(step)
-    loop = Loop(between, start, _sequence(batches), h, lambda end: outer(end.nested))
+    start, numbered = Tree.of(state), NumberedBatches(_sequence(batches))
+    faults += faults_of_contents(start)
+    loop = Loop(nested(step, start), start, numbered, h, outer)
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
     with torch.inference_mode(False), torch.enable_grad():
-        return chosen(loop)
+        return chosen(replace(loop, outer=nested_outer(outer, h)))
 
 
 def estimate(
@@ -124,42 +125,3 @@ def _faults_of(loop: Loop) -> list[Fault]:
     if any(x.is_inference() for x in (*tensors, *loop.h.values()) if isinstance(x, torch.Tensor)):
         faults.append(Fault("state, h", "tensors of torch.inference_mode", "those made outside of it, or clones"))
     return faults if loop.h else [*faults, Fault("h", "nothing to differentiate by", "tensors by name")]
-
-
-@dataclass(frozen=True)
-class _Nested:
-    """A step between nested states, as one between trees."""
-
-    step: StepFunction
-
-    def __call__(self, state: Tree, batch: Any, h: Mapping[str, Any]) -> Tree:
-        with second_order_attention():
-            end = Tree.of(self.step(state.nested, batch, h))
-        given = (*state.tensors, *h.values())
-        followed = any(map(_is_followed, h.values()))
-        if not end.tensors or (followed and not any(_hangs_on(x, given) for x in end.tensors)):
-            found = "a state that hangs on neither the one before nor h, as their graph was cut"
-            raise ConfigError([Fault("step", found, "a differentiable step, without detach() or torch.optim")])
-        return end
-
-
-def _is_followed(x: Tensor) -> bool:
-    """Whether a derivative by a tensor is asked for, in reverse or forward mode."""
-    return x.requires_grad or forward_ad.unpack_dual(x).tangent is not None
-
-
-def _hangs_on(x: Tensor, given: Sequence[Tensor]) -> bool:
-    """Whether a tensor is one of those given, or was computed in a graph."""
-    computed = x.grad_fn is not None or forward_ad.unpack_dual(x).tangent is not None
-    return computed or any(x is other for other in given)
-
-
-@dataclass(frozen=True)
-class _NestedWithLoss(_Nested):
-    """The same of a step that shows its loss."""
-
-    like: Tree
-
-    def loss(self, params: Sequence[Tensor], batch: Any, h: Mapping[str, Any]) -> Tensor:
-        step = cast(HasLoss, self.step)
-        return step.loss(self.like.replaced(params).nested, batch, h)

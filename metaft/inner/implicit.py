@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from metaft.config.schema import HypergradConfig
+from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
 from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Trace, outer_adjoint
 from metaft.inner.registry import LINEAR_SOLVERS
 from metaft.inner.solvers import ConjugateGradients, LinearSolver
-from metaft.tensors import Tensors
+from metaft.tensors import Tensors, with_zeros
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Implicit(Estimator):
 
     Raises:
         TypeError: when called on a loop whose step has no method `loss`.
+        ConfigError: when called on one whose loss is not one number, hangs on nothing, or is linear in the state.
 
     Source: Pedregosa, Hyperparameter optimization with approximate gradient, ICML 2016 (CG); Lorraine et al., AISTATS
     2020 (Neumann).
@@ -75,17 +77,38 @@ class Implicit(Estimator):
         value, adjoint = outer_adjoint(loop.outer, state)
         params, h = state.leaves().params, {k: x.detach().requires_grad_() for k, x in loop.h.items()}
         with second_order_attention():
-            loss = loop.step.loss(params, loop.batches[-1], h)
+            loss = _checked(loop.step.loss(params, loop.batches[-1], h))
             slopes = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True, materialize_grads=True)
         live = [i for i, g in enumerate(slopes) if g.requires_grad]
         grads, inputs = [slopes[i] for i in live], [params[i] for i in live]
+        if not live:
+            raise _straight()
 
         def hessian(vector: Tensors) -> Tensors:
-            pulled = torch.autograd.grad(
-                grads, inputs, list(vector), retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            return torch._foreach_add(list(pulled), list(vector), alpha=self.damping)
+            pulled = torch.autograd.grad(grads, inputs, list(vector), retain_graph=True, allow_unused=True)
+            if not self.damping and all(x is None for x in pulled):
+                raise _straight()
+            return torch._foreach_add(list(with_zeros(pulled, inputs)), list(vector), alpha=self.damping)
 
         solution = self.solve(hessian, [adjoint.params[i] for i in live])
         pulled = torch.autograd.grad(grads, list(h.values()), solution, allow_unused=True, materialize_grads=True)
         return value, {name: -x for name, x in zip(h, pulled, strict=True)}
+
+
+def _checked(loss: object) -> Tensor:
+    """The inner loss.
+
+    Raises:
+        ConfigError: it is not one number, or no graph leads to it.
+    """
+    if not isinstance(loss, torch.Tensor) or loss.ndim:
+        found = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, torch.Tensor) else repr(loss)
+        raise ConfigError([Fault("loss", found, "a tensor of shape []")])
+    if not loss.requires_grad:
+        raise ConfigError([Fault("loss", "a loss that does not depend on the state", "one that does, differentiably")])
+    return loss
+
+
+def _straight() -> ConfigError:
+    straight = "'implicit', for an inner loss that is linear in the state, which has no stationary point"
+    return ConfigError([Fault("hypergrad.estimator", straight, "unroll")])

@@ -13,6 +13,7 @@ from torch import Tensor
 from metaft.errors import ConfigError, Fault
 from metaft.inner.state import State
 from metaft.shards import Whole
+from metaft.tensors import with_zeros
 
 Gradients = dict[str, Tensor]
 Outer = Callable[[Any], Tensor]
@@ -128,6 +129,7 @@ class Loop:
         h: the hyperparameters to differentiate with respect to, by name.
         outer: the outer loss [] of a final state.
         footprint: the bytes of a loop of these shapes, where they have been measured before.
+        outer_part: the part of the outer loss of a state whose graph is built again later; None: none.
     """
 
     step: StepFunction
@@ -136,6 +138,7 @@ class Loop:
     h: Mapping[str, Tensor]
     outer: Outer
     footprint: Footprint | None = None
+    outer_part: Callable[[Any], Tensor | None] = lambda state: None
 
     @property
     def layout(self) -> Whole:
@@ -244,7 +247,7 @@ def outer_adjoint(outer: Outer, state: State) -> tuple[Tensor, State]:
     if not isinstance(value, Tensor) or value.ndim:
         found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
         raise ConfigError([Fault("outer", found, "a loss, a tensor of shape []")])
-    if not value.requires_grad:
+    pulled = torch.autograd.grad(value, leaves.tensors, allow_unused=True) if value.requires_grad else ()
+    if all(x is None for x in pulled):
         raise ConfigError([Fault("outer", "a loss that does not depend on the state", "one that does, differentiably")])
-    pulled = torch.autograd.grad(value, leaves.tensors, allow_unused=True, materialize_grads=True)
-    return value.detach(), state.replaced(pulled)
+    return value.detach(), state.replaced(with_zeros(pulled, leaves.tensors))

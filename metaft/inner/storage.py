@@ -119,7 +119,8 @@ def _measured(loop: Loop, graphs: bool) -> Footprint:
     return Footprint(
         _bytes(state.tensors),
         graph_bytes(inner_graph),
-        graph_bytes(lambda: (loop.outer(state.leaves()), None)),
+        graph_bytes(lambda: (loop.outer(state.leaves()), None))
+        + graph_bytes(lambda: (loop.outer_part(state.leaves()), None)),
         graph_bytes(outputs_graph) if parted or not graphs else 0,
         0 if graphs else _bytes(state.params),
         _bytes(state.params),

@@ -228,8 +228,9 @@ class FinetuneProblem:
         return self._begun(self.inner.of(h, fold), self.inner_batches(generator, paces, fold), judged_by, floor)
 
     def _begun(self, step: Step, batches: DrawnBatches, judged_by: Judged, floor: Floor | None = None) -> Rollout:
-        kept = floor or self._judging.floor
-        return Rollout(step, batches, *judged_by, self.batch_size, self._judging.settings.outer_batch_size, kept)
+        kept, at_once = floor or self._judging.floor, self._judging.settings.outer_batch_size
+        part = self.batch_size // self.inner.parts if self._memory.outer_in_parts else None
+        return Rollout(step, batches, *judged_by, self.batch_size, at_once, kept, part)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:
         """The outcome with a value that can be compared between folds, of which some are harder than others."""
@@ -254,7 +255,7 @@ class FinetuneProblem:
 
     def _bare_loop(self, run: Rollout, point: Point, state: InnerState) -> Loop:
         step = run.billed(point.rest, self._estimator.products)
-        return Loop(step, state, run.batches, point.h, run.outer)
+        return Loop(step, state, run.batches, point.h, run.outer, outer_part=run.outer_part)
 
     def outer_batch(self, generator: torch.Generator, fold: int = 0) -> tuple[Tensor, Tensor]:
         """Images and labels of one outer evaluation: a fold's outer set, or a random part of it."""

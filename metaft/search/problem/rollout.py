@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metaft import ranks
 from metaft.errors import first_line
@@ -39,6 +40,7 @@ class Rollout:
         batch_size: of the inner loop, in which costs are counted.
         at_once: how many images go through the model together where nothing is differentiated.
         floor: the ID accuracy to keep, where one is set.
+        part: how many images' graph is in memory at once, computed again as it is differentiated; None: all.
     """
 
     def __init__(
@@ -51,12 +53,13 @@ class Rollout:
         batch_size: int,
         at_once: int,
         floor: Floor | None = None,
+        part: int | None = None,
     ) -> None:
-        self.batches = batches
+        self.batches, self._batch_size = batches, batch_size
         self.outer_share = (len(images) + (0 if floor is None else len(floor.images))) / batch_size
         self.step_share = batches.images / batch_size
         self.step, self._images, self._labels, self._judgement = step, images, labels, judgement
-        self._floor, self._at_once = floor, at_once
+        self._floor, self._at_once, self._part = floor, at_once, part
         self._start = time.perf_counter()
         self._cost, self._metric = 0.0, 0.0
         self.loss = math.inf
@@ -75,8 +78,26 @@ class Rollout:
         return smooth + self._floor.smooth(kept)
 
     def _logits(self, state: InnerState, images: Tensor) -> Tensor:
-        params, size = self.step.result(state), len(images) if torch.is_grad_enabled() else self._at_once
-        return torch.cat([self.step.forward(params, part).logits for part in images.split(size)])
+        """Logits [B, C] of a state, by parts of the images; one whose graph is built again later is billed anew."""
+        params = self.step.result(state)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._logits_of(params, part) for part in images.split(self._at_once)])
+        if self._part is None or self._part >= len(images):
+            return self._logits_of(params, images)
+        self.count(len(images) / self._batch_size / 3)
+        parts = images.split(self._part)
+        return torch.cat([checkpoint(self._logits_of, params, part, use_reentrant=False) for part in parts])
+
+    def _logits_of(self, params: Sequence[Tensor], images: Tensor) -> Tensor:
+        return self.step.forward(params, images).logits
+
+    def outer_part(self, state: InnerState) -> Tensor | None:
+        """Logits [B, C] whose graph is built again as the outer loss is differentiated; None: all are kept."""
+        sets = [self._images, *([] if self._floor is None else [self._floor.images])]
+        images = max(sets, key=len)
+        if self._part is None or self._part >= len(images):
+            return None
+        return self._logits_of(self.step.result(state), images[: self._part])
 
     @torch.no_grad()
     def judge(self, state: InnerState) -> float:

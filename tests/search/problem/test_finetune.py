@@ -283,6 +283,30 @@ def test_a_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch, capsys
     assert capsys.readouterr().err.count("memory ran out; goes on with inner.accumulate=4") == 1
 
 
+def test_an_outer_set_that_does_not_fit_is_gone_through_in_parts(work, monkeypatch, capsys):
+    """With the same derivative to rounding, for a further forward pass of the images that judge; batches stay whole."""
+    words = [*SMALL, "search.mode=hypergrad", "inner.batch_size=8", "objective.terms=[flyp, l2init]"]
+    whole = problem_in(replace(work, cfg=config.load(None, words)))
+    theirs, slopes = whole.hypergradient(whole.start, seed=3)
+    forward = Step.forward
+
+    def within(step, params, images, tokens=None):
+        if len(images) > 8 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return forward(step, params, images, tokens)
+
+    monkeypatch.setattr(Step, "forward", within)
+    problem = problem_in(replace(work, cfg=config.load(None, words)))
+    ours, gradient = problem.hypergradient(problem.start, seed=3)
+    assert ours.value == pytest.approx(theirs.value, rel=1e-5)
+    assert torch.allclose(gradient, slopes, rtol=1e-3, atol=1e-3 * float(slopes.norm()))
+    run = problem._rollout(3, problem.space.plain(problem.start))
+    assert run.outer_share > 2
+    assert ours.step_equivalents == pytest.approx(theirs.step_equivalents + run.outer_share / 3)
+    assert problem.inner.parts == 1
+    assert capsys.readouterr().err.count("memory ran out; goes on with the outer set in parts") == 1
+
+
 @pytest.mark.full
 def test_every_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch):
     asked = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART, "inner.accumulate=4"])))

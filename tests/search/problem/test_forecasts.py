@@ -87,6 +87,26 @@ def test_auto_cuts_batches_first(work, monkeypatch, capsys):
     assert torch.allclose(gradient, expected, rtol=1e-2, atol=1e-3 * float(expected.norm()))
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("estimator", ["unroll", "differences"])
+def test_auto_goes_through_the_outer_set_in_parts_before_that(work, monkeypatch, capsys, estimator):
+    """Where its graph is the most that is in memory; nothing is cut that does not compare images."""
+    words = ("inner.batch_size=8", f"hypergrad.estimator={estimator}", "hypergrad.storage=auto")
+    whole = problem_in(settled(work, *words))
+    kept, peak = whole.forecasts.footprint(estimator == "unroll"), whole.forecasts.of(storage="segments").bytes
+    room = 0.75 * peak
+    with_room(monkeypatch, room / forecasts.SHARE)
+    monkeypatch.setattr("metaft.inner.storage.free_memory", lambda device: room)
+    problem = problem_in(settled(work, *words))
+    problem.hypergradient(problem.start, seed=1)
+    assert problem.inner.parts == 1
+    assert problem.forecasts.of().bytes <= room
+    cut = problem.forecasts.footprint(estimator == "unroll")
+    assert kept.outer / 8 < cut.outer < kept.outer / 2
+    said = "search: a hypergradient does not fit into memory; goes on with the outer set in parts"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words", by_default([()], [(), DIVISIBLE]), ids=["flyp compares all images", "nothing would do"]
 )
