@@ -13,6 +13,7 @@ from metaft.errors import ConfigError
 from metaft.inner.storage import GIB, Plan, footprint_of
 from metaft.search.problem import forecasts
 from metaft.search.problem.forecasts import WAYS
+from metaft.search.problem.within import Cuts
 from tests.conftest import SMALL, by_default
 
 STEPS = 4
@@ -94,7 +95,8 @@ def test_auto_goes_through_the_outer_set_in_parts_before_that(work, monkeypatch,
     words = ("inner.batch_size=8", f"hypergrad.estimator={estimator}", "hypergrad.storage=auto")
     whole = problem_in(settled(work, *words))
     kept, peak = whole.forecasts.footprint(estimator == "unroll"), whole.forecasts.of(storage="segments").bytes
-    room = 0.75 * peak
+    whole._memory._cut(Cuts(1, True))
+    room = (peak + whole.forecasts.of(storage="segments").bytes) / 2
     with_room(monkeypatch, room / forecasts.SHARE)
     monkeypatch.setattr("metaft.inner.storage.free_memory", lambda device: room)
     problem = problem_in(settled(work, *words))
@@ -102,7 +104,7 @@ def test_auto_goes_through_the_outer_set_in_parts_before_that(work, monkeypatch,
     assert problem.inner.parts == 1
     assert problem.forecasts.of().bytes <= room
     cut = problem.forecasts.footprint(estimator == "unroll")
-    assert kept.outer / 8 < cut.outer < kept.outer / 2
+    assert kept.outer / 9 < cut.outer < kept.outer / 2
     said = "search: a hypergradient does not fit into memory; goes on with the outer set in parts"
     assert said in capsys.readouterr().err
 
