@@ -8,8 +8,9 @@ Rows of five kinds (`what`), each for a model and a precision; `ratio` is always
 - `step`: seconds of a step of plain fine-tuning and of a bare loop on the same batches; the medians of steps of runs
   that take turns.
 - `memory`: MiB at the peak above what is loaded before, in processes of their own: `ours`, with checks that are kept in
-  files; `bare`, on a copy, so that theta_0 is left as it is by ours; `in_place`, on theta_0 itself. And `disk`: MiB of
-  files after a check, and their share of weights and moments of what trains.
+  files; `bare`, on a copy, so that theta_0 is left as it is by ours; `in_place`, on theta_0 itself. `loaded` is what is
+  there before, and `process` is the peak of our process, all included, over that of the bare one in place. And `disk`:
+  MiB of files after a check, and their share of weights and moments of what trains.
 - `check`: the seconds that one takes beyond its evaluation, also in steps.
 - `ranks` (CPU): images a second of a step that 1, 2 and 4 ranks take together, one thread each, and the ratio of two to
   one; more ranks than cores share these.
@@ -84,11 +85,13 @@ def step(model: str, precision: str, batch: int, steps: int, repeats: int, devic
 
 def memory(model: str, precision: str, batch: int, device: str) -> Row:
     jobs = [(_peak, model, precision, batch, who, device) for who in ("ours", "bare", "in_place")]
-    (own, disk), (theirs, _), (in_place, _) = (next(in_workers([job], 1)) for job in jobs)
-    peaks = {"ours": own, "bare": theirs, "in_place": in_place, "disk": disk}
-    mib = {name: round(peak / 2**20, 1) for name, peak in peaks.items()}
-    share = round(disk / _least(opened(model, precision, device)), 3)
-    return {**mib, "ratio": round(own / theirs, 3), "disk_share": share}
+    found = {job[-2]: next(in_workers([job], 1)) for job in jobs}
+    (loaded, own, disk), (_, in_place, _) = found["ours"], found["in_place"]
+    beside = {who: peak - before for who, (before, peak, _) in found.items()}
+    mib = {name: round(size / 2**20, 1) for name, size in {**beside, "loaded": loaded, "disk": disk}.items()}
+    ratios = {"ratio": beside["ours"] / beside["bare"], "process": own / in_place}
+    share = disk / _least(opened(model, precision, device))
+    return {**mib, **{name: round(x, 3) for name, x in {**ratios, "disk_share": share}.items()}}
 
 
 def _least(work: Workspace) -> int:
@@ -97,8 +100,8 @@ def _least(work: Workspace) -> int:
     return 3 * sum(p.numel() * p.element_size() for p in trained)
 
 
-def _peak(model: str, precision: str, batch: int, who: str, device: str) -> tuple[int, int]:
-    """Bytes at the peak of four steps, and on disk after the first of two checks; there are none in bare ones."""
+def _peak(model: str, precision: str, batch: int, who: str, device: str) -> tuple[int, int, int]:
+    """Bytes before and at the peak of four steps, and on disk after the first of two checks, none of which is bare."""
     work = opened(model, precision, device)
     with TemporaryDirectory() as folder:
         keeper = Watched(Path(folder), work)
@@ -107,8 +110,8 @@ def _peak(model: str, precision: str, batch: int, who: str, device: str) -> tupl
             "bare": bare,
             "in_place": partial(bare, in_place=True),
         }
-        peak = peak_resident(lambda: loops[who](work, work.splits.id_train, batch, 4), device)
-    return peak, next(iter(keeper.bytes), 0)
+        before, peak = peak_resident(lambda: loops[who](work, work.splits.id_train, batch, 4), device)
+    return before, peak, next(iter(keeper.bytes), 0)
 
 
 def check(model: str, precision: str, batch: int, steps: int, device: str) -> Row:

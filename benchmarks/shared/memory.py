@@ -31,14 +31,15 @@ def peak_bytes(call: Callable[[], T], device: str) -> tuple[T, int]:
     return result, peak
 
 
-def peak_resident(call: Callable[[], object], device: str) -> int:
-    """The most bytes that a process holds during a call, beside those before it: of a GPU, or resident ones (Linux)."""
+def peak_resident(call: Callable[[], object], device: str) -> tuple[int, int]:
+    """The bytes that a process holds before a call, and the most during it: of a GPU, or resident ones (Linux)."""
     if device.startswith("cuda"):
-        return peak_bytes(call, device)[1]
+        before = torch.cuda.memory_allocated()
+        return before, before + peak_bytes(call, device)[1]
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _status("VmRSS")
     call()
-    return _status("VmHWM") - before
+    return before, _status("VmHWM")
 
 
 def _status(name: str) -> int:

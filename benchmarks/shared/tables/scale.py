@@ -18,6 +18,7 @@ HEAD = (
         "bare, MiB",
         "peak / bare",
         "bare in place",
+        "whole process / bare in place",
     ),
     *("check on disk, MiB", "/ weights and moments", "a check, steps", "two ranks / one", "hypergradient / T steps"),
 )
@@ -40,6 +41,7 @@ def _line(model: str, batch: int, precision: str, by_kind: Mapping[str, Row]) ->
         precision,
         *_told(step, ("images_per_second", "{:,.0f}"), ("ratio", "{:.2f}")),
         *_told(memory, ("ours", "{:,.0f}"), ("bare", "{:,.0f}"), ("ratio", "{:.2f}"), ("in_place", "{:,.0f}")),
+        *_told(memory, ("process", "{:.2f}")),
         *_told(memory, ("disk", "{:,.0f}"), ("disk_share", "{:.2f}")),
         *_told(check, ("steps", "{:.2f}")),
         *_told(ranks, ("ratio", "{:.2f}")),
