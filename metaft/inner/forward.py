@@ -85,7 +85,7 @@ def _pushed(loop: Loop, state: State, tangent: State, batch: Any, direction: Dir
         dual = leaves.replaced(
             [forward_ad.make_dual(x, d) for x, d in zip(leaves.tensors, tangent.tensors, strict=True)]
         )
-        h = {name: value.detach() for name, value in loop.h.items()}
+        h = {name: value.detach().contiguous() for name, value in loop.h.items()}
         h.update({name: forward_ad.make_dual(h[name], d.to(h[name])) for name, d in direction.items()})
         step = loop.step.dual if isinstance(loop.step, DualStep) else loop.step
         end = step(dual, batch, h)

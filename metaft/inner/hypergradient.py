@@ -15,6 +15,7 @@ from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
 from metaft.inner.nested import NumberedBatches, faults_of_contents, nested, nested_outer
 from metaft.inner.registry import ESTIMATORS, refusals
 from metaft.inner.state import InnerState, State, Tree
+from metaft.progress import warn
 
 
 def differentiate(
@@ -38,7 +39,7 @@ def differentiate(
             `loss(state, batch, h)`, the inner loss [], too.
         state: where the loop starts: tensors in any nesting of tuples, lists and dicts; not differentiated.
         batches: T of them, one per step.
-        h: floating-point tensors of any shape by name.
+        h: floating-point tensors of any shape by name; one that no graph of a step leads to is told of.
         outer: the outer loss [] of a final state alone.
         estimator: a name that `--list estimators` shows, or an estimator with options (`metaft.Unroll`,
             `metaft.Truncated`, `metaft.Forward`, `metaft.Implicit`).
@@ -66,12 +67,18 @@ def differentiate(
     faults = [] if isinstance(chosen, Estimator) else refusals(str(estimator), "auto", ())
     start, numbered = Tree.of(state), NumberedBatches(_sequence(batches))
     faults += faults_of_contents(start)
-    loop = Loop(nested(step, start), start, numbered, h, outer)
+    faults += [Fault(name, repr(f), "a function") for name, f in (("step", step), ("outer", outer)) if not callable(f)]
+    between = nested(step, start)
+    loop = Loop(between, start, numbered, h, outer)
     faults += _faults_of(loop)
     if faults or not isinstance(chosen, Estimator):
         raise ConfigError(faults)
+    detached = {name: x.detach() for name, x in h.items()}
     with torch.inference_mode(False), torch.enable_grad():
-        return chosen(replace(loop, outer=nested_outer(outer, h)))
+        found = chosen(replace(loop, state=start.map(_copied), h=detached, outer=nested_outer(outer, h)))
+    if absent := sorted(between.looked - between.reached):
+        warn(f"differentiate: no graph of a step leads to {', '.join(absent)}, whose derivative is 0, true or not")
+    return found
 
 
 def estimate(
@@ -102,6 +109,11 @@ def estimate(
     with torch.enable_grad():
         value, gradients = ESTIMATORS[estimator].make(settings)(loop)
     return value, gradients
+
+
+def _copied(x: Tensor) -> Tensor:
+    """A copy that nobody else has, its numbers in their order."""
+    return x.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _sequence(batches: Iterable[Any]) -> Sequence[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +13,11 @@ from torch import Tensor
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.attention import second_order_attention
-from metaft.inner.loop import Estimator, Gradients, HasLoss, Loop, Trace, outer_adjoint
+from metaft.inner.loop import Estimator, Gradients, HasLoss, HasLossOfState, Loop, Trace, outer_adjoint
 from metaft.inner.registry import LINEAR_SOLVERS
 from metaft.inner.solvers import ConjugateGradients, LinearSolver
+from metaft.inner.state import State
+from metaft.progress import warn_once
 from metaft.tensors import Tensors, with_zeros
 
 
@@ -23,7 +28,8 @@ class Implicit(Estimator):
         d/dh = - d/dh <grad L(theta_T, h), v>,  (H + damping I) v = d outer / d theta,  H the Hessian of L
 
     on the last batch. It is exact where grad L(theta_T, h) = 0 and H is positive definite; the learning rate and weight
-    decay do not appear. The step has L as its method `loss`.
+    decay do not appear. The step has L as its method `loss`. Where H is not positive definite along d outer / d theta
+    there is none, which is told, and NaN.
 
     Args:
         solve: the linear solver.
@@ -71,13 +77,14 @@ class Implicit(Estimator):
 
     def __call__(self, loop: Loop, trace: Trace | None = None) -> tuple[Tensor, Gradients]:
         """The outer loss and its derivative; the trace stays empty."""
-        if not isinstance(loop.step, HasLoss):
+        if not isinstance(loop.step, HasLoss | HasLossOfState):
             raise TypeError("step: has no `loss(params, batch, h)`; `implicit` needs the inner loss")
         state = loop.plain(loop.state, 0, len(loop.batches))
         value, adjoint = outer_adjoint(loop.outer, state)
-        params, h = state.leaves().params, {k: x.detach().requires_grad_() for k, x in loop.h.items()}
+        end, h = state.leaves(), {k: x.detach().requires_grad_() for k, x in loop.h.items()}
+        params = end.params
         with second_order_attention():
-            loss = _checked(loop.step.loss(params, loop.batches[-1], h))
+            loss = _checked(_loss_at(loop.step, end, loop.batches[-1], h))
             slopes = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True, materialize_grads=True)
         live = [i for i, g in enumerate(slopes) if g.requires_grad]
         grads, inputs = [slopes[i] for i in live], [params[i] for i in live]
@@ -91,8 +98,19 @@ class Implicit(Estimator):
             return torch._foreach_add(list(with_zeros(pulled, inputs)), list(vector), alpha=self.damping)
 
         solution = self.solve(hessian, [adjoint.params[i] for i in live])
+        if not any(bool(x.any()) for x in solution) and any(bool(x.any()) for x in adjoint.params):
+            warn_once(
+                "implicit: the inner loss is not convex where it ends; hypergrad.damping may help, unroll is exact"
+            )
+            return value, {name: torch.full_like(x, math.nan) for name, x in h.items()}
         pulled = torch.autograd.grad(grads, list(h.values()), solution, allow_unused=True, materialize_grads=True)
         return value, {name: -x for name, x in zip(h, pulled, strict=True)}
+
+
+def _loss_at(step: HasLoss | HasLossOfState, end: State, batch: Any, h: Mapping[str, Tensor]) -> Tensor:
+    if isinstance(step, HasLossOfState):
+        return step.loss_at(end, batch, h)
+    return step.loss(end.params, batch, h)
 
 
 def _checked(loss: object) -> Tensor:

@@ -55,6 +55,15 @@ class HasLoss(Protocol):
 
 
 @runtime_checkable
+class HasLossOfState(Protocol):
+    """A step that shows the loss it descends, of a whole state."""
+
+    def loss_at(self, state: Any, batch: Any, h: Mapping[str, Any], /) -> Tensor:
+        """The inner loss []."""
+        ...
+
+
+@runtime_checkable
 class Held(Protocol):
     """A step that says how tensors of its states are held; those of others are whole."""
 

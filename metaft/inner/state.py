@@ -73,7 +73,8 @@ class InnerState(_Row):
         return InnerState(params, exp_avg, exp_avg_sq, self.step, tuple(rest))
 
 
-PLACE = object()  # None may be part of a state
+class Place(int):
+    """Where a tensor stands in a state, by its number among those that differ."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Tree(_Row):
     """A state made of any nested tuples, lists and dicts; contents other than floating-point tensors are kept.
 
     Args:
-        others: the contents in order, with `PLACE` in the place of each tensor.
+        others: the contents in order, with its `Place` for each tensor; one that stands in two is one.
         structure: how they nest.
     """
 
@@ -93,14 +94,15 @@ class Tree(_Row):
     def of(cls, nested: Any) -> Tree:
         """The contents of a nested state."""
         contents, structure = pytree.tree_flatten(nested)
-        tensors = tuple(x for x in contents if _is_real(x))
-        return cls(tensors, tuple(PLACE if _is_real(x) else x for x in contents), structure)
+        tensors = {id(x): x for x in contents if _is_real(x)}
+        places = {key: Place(number) for number, key in enumerate(tensors)}
+        return cls(tuple(tensors.values()), tuple(places.get(id(x), x) for x in contents), structure)
 
     @property
     def nested(self) -> Any:
         """The state as it was given."""
-        rest = iter(self.tensors)
-        return pytree.tree_unflatten([next(rest) if x is PLACE else x for x in self.others], self.structure)
+        contents = [self.tensors[x] if isinstance(x, Place) else x for x in self.others]
+        return pytree.tree_unflatten(contents, self.structure)
 
     @property
     def params(self) -> tuple[Tensor, ...]:

@@ -92,7 +92,10 @@ def footprint_of(loop: Loop, *, graphs: bool = True) -> Footprint:
     """
     if loop.footprint is not None:
         return loop.footprint
-    return largest(ranks.gathered(_measured(loop, graphs)))
+    device = loop.state.tensors[0].device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # what is measured draws for nobody
+        found = _measured(loop, graphs)
+    return largest(ranks.gathered(found))
 
 
 def largest(found: Sequence[Footprint]) -> Footprint:
@@ -161,6 +164,8 @@ def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
     sizes: dict[StorageWeakRef, int] = {}
 
     def note(tensor: Tensor) -> None:
+        if tensor.layout is not torch.strided:  # whose numbers are in tensors of its own
+            return
         storage = tensor.untyped_storage()
         sizes[StorageWeakRef(storage)] = storage.nbytes()
 

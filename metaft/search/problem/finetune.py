@@ -229,7 +229,7 @@ class FinetuneProblem:
 
     def _begun(self, step: Step, batches: DrawnBatches, judged_by: Judged, floor: Floor | None = None) -> Rollout:
         kept, at_once = floor or self._judging.floor, self._judging.settings.outer_batch_size
-        part = self.batch_size // self.inner.parts if self._memory.outer_in_parts else None
+        part = max(1, self.batch_size // self.inner.parts) if self._memory.outer_in_parts else None
         return Rollout(step, batches, *judged_by, self.batch_size, at_once, kept, part)
 
     def _compared(self, outcome: Outcome, seed: int) -> Outcome:

@@ -51,7 +51,8 @@ class Forecasts:
         swept = estimator.swept(loop)
         if swept is None:  # a tangent for each number that is differentiated by, and what one step with one takes
             count = BESIDE_TANGENTS + sum(x.numel() for x in loop.h.values())
-            return Forecast(cost, count * footprint.state + footprint.graph, 0, name)
+            at_the_end = (count - BESIDE_TANGENTS + 2) * footprint.state + footprint.outer
+            return Forecast(cost, max(count * footprint.state + footprint.graph, at_the_end), 0, name)
         plan = planned(swept, settings, graphs=estimator.graphs)
         return Forecast(cost, plan.peak(footprint, len(swept.batches)), plan.graphs, name)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from metaft import ranks
 from metaft.errors import first_line
@@ -82,11 +82,22 @@ class Rollout:
         params = self.step.result(state)
         if not torch.is_grad_enabled():
             return torch.cat([self._logits_of(params, part) for part in images.split(self._at_once)])
-        if self._part is None or self._part >= len(images):
+        if not self._in_parts(images):
             return self._logits_of(params, images)
         self.count(len(images) / self._batch_size / 3)
-        parts = images.split(self._part)
-        return torch.cat([checkpoint(self._logits_of, params, part, use_reentrant=False) for part in parts])
+        parts = images.split(self._part or len(images))
+        with set_checkpoint_early_stop(False):  # which raises through what is compiled
+            return torch.cat([checkpoint(self._logits_of, params, part, use_reentrant=False) for part in parts])
+
+    def _in_parts(self, images: Tensor) -> bool:
+        """Whether the graph of some images is built a part at a time, again as it is differentiated."""
+        return self._part is not None and self._part < len(images)
+
+    @property
+    def repeated_share(self) -> float:
+        """The step equivalents of the forward passes that are taken again as the outer loss is differentiated."""
+        sets = [self._images, *([] if self._floor is None else [self._floor.images])]
+        return sum(len(images) / self._batch_size / 3 for images in sets if self._in_parts(images))
 
     def _logits_of(self, params: Sequence[Tensor], images: Tensor) -> Tensor:
         return self.step.forward(params, images).logits
@@ -95,7 +106,7 @@ class Rollout:
         """Logits [B, C] whose graph is built again as the outer loss is differentiated; None: all are kept."""
         sets = [self._images, *([] if self._floor is None else [self._floor.images])]
         images = max(sets, key=len)
-        if self._part is None or self._part >= len(images):
+        if not self._in_parts(images):
             return None
         return self._logits_of(self.step.result(state), images[: self._part])
 

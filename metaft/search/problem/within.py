@@ -32,7 +32,7 @@ class Measured:
     def forecasts(self) -> Forecasts:
         """What one hypergradient takes, by every way."""
         run, loop = self._first()
-        return Forecasts(loop, self._settings, run.step_share, run.outer_share, run.step.settings)
+        return Forecasts(loop, self._settings, run.step_share, run.outer_share + run.repeated_share, run.step.settings)
 
     @cached_property
     def ready(self) -> tuple[Estimator, Footprint | None]:
@@ -109,7 +109,7 @@ class WithinMemory:
             return True
         if parts >= self._most or not self._inner.of(h, 0).divisible(h):
             return False
-        self._cut(Cuts(2 * parts, True))
+        self._cut(Cuts(min(2 * parts, self._most), True))
         return True
 
     def _cut(self, cuts: Cuts) -> None:

@@ -307,6 +307,15 @@ def test_an_outer_set_that_does_not_fit_is_gone_through_in_parts(work, monkeypat
     assert capsys.readouterr().err.count("memory ran out; goes on with the outer set in parts") == 1
 
 
+def test_parts_are_of_one_image_at_least(work, monkeypatch):
+    """Where a batch has no power of two of them, or the outer set is cut with a batch in more parts than it has."""
+    room_for(1, monkeypatch)
+    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART, "inner.batch_size=5"])))
+    outcome, gradient = problem.hypergradient(problem.start, seed=3)
+    assert (outcome.status, problem.inner.parts) == ("ok", 5)
+    assert bool(gradient.isfinite().all())
+
+
 @pytest.mark.full
 def test_every_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch):
     asked = problem_in(replace(work, cfg=config.load(None, [*SMALL, APART, "inner.accumulate=4"])))

@@ -50,6 +50,17 @@ def test_forward_mode_takes_a_tangent_for_each_hyperparameter(work):
     problem = problem_in(settled(work, "hypergrad.estimator=forward"))
     graphs, count = footprint_of(problem.forecasts.loop), len(problem.space)
     assert problem.forecasts.of().bytes == (count + 6) * graphs.state + graphs.graph
+    many = replace(problem.forecasts.loop, footprint=replace(graphs, outer=9 * graphs.state))
+    problem.forecasts.loop, problem.forecasts._measured = many, {}
+    assert problem.forecasts.of().bytes == (count + 2 + 9) * graphs.state  # tangents, the end, and its adjoint
+
+
+@pytest.mark.parametrize("words", [(), ("inner.batch_size=16", "inner.accumulate=4", "search.id_drop_max=0.01")])
+def test_a_bill_is_what_was_forecast(work, words):
+    problem = problem_in(settled(work, "objective.terms=[kd, hinge, l2init]", *words))
+    problem.hypergradient(problem.start, seed=1)
+    outcome, _ = problem.hypergradient(problem.start, seed=1)
+    assert outcome.step_equivalents == pytest.approx(problem.forecast().step_equivalents)
 
 
 def test_a_way_that_cannot_differentiate_is_left_out(work):
