@@ -130,8 +130,8 @@ class FinetuneProblem:
             for batch in batches:
                 state = step.plain(state, batch, whole)
                 run.count_steps(1.0)
-            ends = [step.mixed(state, alpha * share**-0.5) for alpha in shares] or [state]
-            outcomes = [run.outcome(run.judge(end), len(paces)) for end in ends]
+            ends = (step.mixed(state, alpha * share**-0.5) for alpha in shares)  # one at a time in memory
+            outcomes = [run.outcome(run.judge(end), len(paces)) for end in (ends if shares else [state])]
             values = {alpha: outcome.value for alpha, outcome in zip(shares, outcomes, strict=False)}
             bill = {name: getattr(outcomes[-1], name) for name in ("step_equivalents", "seconds")}
             mixes = tuple(values.get(alpha, math.inf) for alpha in MIXES) if values else ()
