@@ -30,9 +30,10 @@ MAGIC = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file that it points to", "run `git lfs pull`"),
 )
 PAGE = re.compile(rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)")
+HEIF, AVIF = ('pip install "metaft[heif]"', 'pip install "metaft[avif]", or a newer Pillow')  # what opens them
 BRANDS = {  # of pictures in the container of MP4, at bytes 8 to 12
-    **dict.fromkeys([b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"], ("HEIC", "pillow-heif")),
-    **dict.fromkeys([b"avif", b"avis"], ("AVIF", "a newer Pillow")),
+    **dict.fromkeys([b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"], ("HEIC", HEIF)),
+    **dict.fromkeys([b"avif", b"avis"], ("AVIF", AVIF)),
 }
 
 
@@ -63,7 +64,7 @@ def form_of(head: bytes) -> Form | None:
         return Form("an HTML page", "fetch the file itself, not the page about it")
     if head[4:8] == b"ftyp" and head[8:12] in BRANDS:
         name, opener = BRANDS[head[8:12]]
-        return Form(f"{'an' if name[0] == 'A' else 'a'} {name} picture", f"{opener} opens them")
+        return Form(f"{'an' if name[0] == 'A' else 'a'} {name} picture", opener)
     return next((Form(what, remedy) for magic, what, remedy in MAGIC if head.startswith(magic)), None)
 
 

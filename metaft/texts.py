@@ -69,6 +69,8 @@ def half_letter(text: str) -> str | None:
 
 def oddity(name: str) -> str | None:
     """What a name holds that no name may, with the letter; None where it is plain text."""
+    if name.isascii() and name.isprintable():
+        return None
     kinds = ((letter, ODD.get(unicodedata.category(letter))) for letter in name)
     return next((f"{kind} ({letter!a})" for letter, kind in kinds if kind), None)
 

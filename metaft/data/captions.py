@@ -18,12 +18,13 @@ NUMBERED = re.compile(r"([0-9]{1,18}|n[0-9]{8})(?:[\s,;:)_]+|\.(?![0-9]))\s*\S")
 BLANKS = " \t\u00a0\u3000"  # around a line, which are none of it
 
 
-def templates(setting: str, field: str = "data.templates") -> tuple[str, ...]:
+def templates(setting: str, field: str = "data.templates", *, published: bool = False) -> tuple[str, ...]:
     """Caption templates, each with one `{}`.
 
     Args:
         setting: `simple` or `openai` (open_clip's lists), or a file with one template a line.
         field: where it is set, for errors.
+        published: of a file as it is given away, whose lines have the class at least once, and may look like any text.
 
     Raises:
         DataError: no such file, a line without exactly one `{}` (or `{c}`), or one of a list of Python.
@@ -34,7 +35,7 @@ def templates(setting: str, field: str = "data.templates") -> tuple[str, ...]:
     if setting in known:
         return tuple(t("{}") for t in known[setting])
     lines = _lines(Path(setting), field, "simple, openai or a file")
-    return tuple(_template(f"{setting}, line {number}", line) for number, line in lines)
+    return tuple(_template(f"{setting}, line {number}", line, published) for number, line in lines)
 
 
 def usable(template: object) -> bool:
@@ -42,8 +43,10 @@ def usable(template: object) -> bool:
     return isinstance(template, str) and [template.count(part) for part in ("{}", "{", "}")] == [1, 1, 1]
 
 
-def _template(where: str, line: str) -> str:
-    """A template with its place written as {}; CLIP_benchmark's files write {c}."""
+def _template(where: str, line: str, published: bool) -> str:
+    """A template with its place written as {}; CLIP_benchmark's files write {c}, and {0} where it comes again."""
+    if published and re.fullmatch(r"(?:[^{}]*\{c\})+[^{}]*", line):
+        return line.replace("{c}", "{}" if line.count("{c}") == 1 else "{0}")
     template = line.replace("{c}", "{}")
     if not usable(template):
         raise DataError(f"{where}: {line!r}; allowed: {TEMPLATE}")

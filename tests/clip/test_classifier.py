@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -50,6 +51,26 @@ def test_captions_that_the_text_tower_would_cut_are_refused(work):
     assert caption_tokens(work.clip, Classes(("cat", longest), ("{}",))).shape == (2, 1, length)
     with pytest.raises(DataError, match=f"'dog dog .* is cut after {length} tokens; allowed: shorter class names"):
         caption_tokens(work.clip, Classes(("cat", longest), ("{}.",)))
+
+
+def words_alone(captions: list[str], context_length: int = 6) -> torch.Tensor:
+    """A tokenizer that puts nothing before and behind the words, as SigLIP's have no token at the end of a cut text."""
+    numbers = [[2 + len(word) for word in caption.split()][:context_length] for caption in captions]
+    return torch.tensor([row + [1] * (context_length - len(row)) for row in numbers])
+
+
+def of_six(captions: list[str]) -> torch.Tensor:
+    """The same by a person's own function, which knows no other length."""
+    return words_alone(captions)
+
+
+@pytest.mark.parametrize("tokenizer", [words_alone, of_six])
+def test_a_cut_shows_without_a_token_at_the_end(work, tokenizer):
+    clip = replace(work.clip, tokenizer=tokenizer)
+    fits = "a bb ccc dddd e" if tokenizer is of_six else "a bb ccc dddd eeeee ffffff"
+    assert caption_tokens(clip, Classes(("cat", fits), ("{}",))).shape == (2, 1, 6)
+    with pytest.raises(DataError, match=r"the caption 'a bb ccc .*', which is cut after 6 tokens"):
+        caption_tokens(clip, Classes(("cat", "a bb ccc dddd eeeee ffffff g"), ("{}",)))
 
 
 @pytest.mark.parametrize(

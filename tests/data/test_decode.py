@@ -202,7 +202,7 @@ def test_content_counts_where_the_suffix_says_nothing(tmp_path):
     for name in ("without", "b.jpg"):
         assert torch.equal(decode(tmp_path / name, READING).pixels[0], EXPECTED)
     if not is_picture(tmp_path / "IMG_1.HEIC"):
-        assert kind(tmp_path / "IMG_1.HEIC") == ".heic (pillow-heif opens them)"
+        assert kind(tmp_path / "IMG_1.HEIC") == '.heic (pip install "metaft[heif]" reads them)'
 
 
 def bomb(path: Path) -> Path:
