@@ -212,7 +212,25 @@ def _tokenised(clip: Clip, captions: list[str]) -> Tensor:
         raise _wrong_tokenizer(f"one that cannot take captions ({first_line(error)})") from error
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(captions):
         raise _wrong_tokenizer(f"one that gives a {type(tokens).__name__}")
+    if tokens.dtype not in (torch.int32, torch.int64):
+        raise _wrong_tokenizer(f"one that gives tokens of {tokens.dtype}")
+    _refuse_unfit(clip, tokens)
     return tokens
+
+
+@torch.no_grad()
+def _refuse_unfit(clip: Clip, tokens: Tensor) -> None:
+    """Refuse tokens [N, L] that the text tower cannot take: of another length, or beyond its vocabulary.
+
+    The row with the largest token is tried, so that nothing is asked of towers but what they do.
+    """
+    model: Any = clip.model
+    row = tokens[tokens.flatten().argmax() // tokens.shape[1]][None]
+    try:
+        model.encode_text(row.to(model.logit_scale.device))
+    except Exception as error:  # of whatever family the tower is
+        reason = f"{row.shape[1]} tokens a caption, the largest {int(row.max())} ({first_line(error)})"
+        raise _wrong_tokenizer(f"one whose tokens the model's text tower cannot take: {reason}") from error
 
 
 def _wrong_tokenizer(found: str) -> ConfigError:

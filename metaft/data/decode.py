@@ -23,7 +23,7 @@ from torch import Tensor
 from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
-from metaft.forms import AVIF, HEAD, HEIF, PICTURES, form_of
+from metaft.forms import AVIF, HEAD, HEIF, PICTURES, TIFF, beginning, form_of
 
 RULES = 5  # one more whenever `decode` makes other pixels or marks of a file than it did
 CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
@@ -42,6 +42,7 @@ RAW = frozenset(  # suffixes of what cameras measure: most are TIFFs, of which t
 )
 UNMIXED = frozenset({"1", "P"})  # modes whose numbers are no shades: Pillow resizes them without mixing pixels
 FILMS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})  # formats of one picture or several
+MARKUP = ("{", "[", "<")  # how answers of servers begin that were kept in a picture's place, and SVG
 FRAMES = "of several frames"
 TRANSPARENT, TURNED, CONSTANT, FLAT = "transparent", "turned", "of one colour", "of one colour, or nearly"
 VALUES = "values"  # begins the mark of numbers of which 8 bits keep few
@@ -203,8 +204,13 @@ def _reason(stored: Stored, error: Exception) -> str:
     with suppress(OSError):
         opened = to_open(stored)
         with opened.open("rb") if isinstance(opened, Path) else opened as file:
-            if form := form_of(file.read(HEAD)):
-                return f"{form}, whose beginning is damaged" if form.what in PICTURES else str(form)
+            head = file.read(HEAD)
+            if form := form_of(head):
+                known = form.what in PICTURES or form.remedy in {PHONES[end] for end in PHONES if end in suffixes()}
+                part = "list of contents" if form.what == TIFF else "beginning"
+                return f"{form.what}, whose {part} is damaged" if known else str(form)
+            if (text := beginning(head)) and text.startswith(MARKUP):
+                return f"a text beginning {text!r}"
     return "in no form that Pillow knows"
 
 

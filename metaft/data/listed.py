@@ -44,7 +44,8 @@ class Listed:
     def found(self) -> Listed:
         """The same, with each path in the Unicode form in which it is written on disk, in whichever a table has it."""
         files = self.files.kept
-        others = {n: str(as_on_disk(Path(f))) for n, f in enumerate(files) if isinstance(f, str) and not lexists(f)}
+        texts = ((n, file) for n, file in enumerate(files) if isinstance(file, str) and not file.isascii())
+        others = {n: str(as_on_disk(Path(file))) for n, file in texts if not lexists(file)}
         return replace(self, files=Files(others.get(n, f) for n, f in enumerate(files))) if others else self
 
     def subset(self, rows: Sequence[int]) -> Listed:

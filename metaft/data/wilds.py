@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from metaft.config.paths import no_folder
 from metaft.config.schema import DataConfig
 from metaft.data.fmow import FMOW_CLASSES as FMOW_CLASSES
 from metaft.data.fmow import FMOW_TEMPLATES
 from metaft.data.stored import Files
 from metaft.data.table import Line, known_in, number_in, read_table, text_in
-from metaft.errors import DataError, Fault
+from metaft.errors import DataError, Fault, few
 from metaft.texts import whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -142,10 +143,8 @@ def _folder(root: Path, chosen: WildsSet) -> Path:
         _refuse_other_version(folder, chosen)
         return folder
     inner = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
-    found = f"{', '.join(inner[:8]) or 'nothing'} there" if root.is_dir() else "no such folder"
-    raise DataError(
-        f"data.root: {root}: {found}; allowed: a folder that holds {chosen.folder}/{chosen.table}, unpacked whole"
-    )
+    found = f"{root}: {', '.join(inner[:8]) or 'nothing'} there" if root.is_dir() else no_folder(root)
+    raise DataError(f"data.root: {found}; allowed: a folder that holds {chosen.folder}/{chosen.table}, unpacked whole")
 
 
 def _refuse_other_version(folder: Path, chosen: WildsSet) -> None:
@@ -172,12 +171,14 @@ def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
     empty = [name for name, rows in by_split.items() if not rows]
     if empty:
         raise DataError(f"{table}: no rows of {', '.join(empty)}; allowed: at least one of each split")
+    counts = {name: len(rows) for name, rows in by_split.items()}
+    others = [f"{counts[name]:,} of {n:,} of {name}" for name, n in chosen.images.items() if counts[name] != n]
+    if others:
+        warn(f"{table}: other numbers of pictures than were published: {few(others)}")
     listed = {}
     for name, rows in by_split.items():
         files, labels = Files(folder / row.image for row in rows), [row.label for row in rows]
         groups = [row.group for row in rows if row.group is not None] or None
-        if len(rows) != (published := chosen.images[name]):
-            warn(f"{name}: {len(rows):,} of {published:,} published pictures in {table}")
         listed[name] = Listed(name, table, files, labels, domains=[row.domain for row in rows], groups=groups)
     return listed
 
@@ -245,6 +246,9 @@ def _fmow_split(split: str, year: int) -> str | None:
     return {("val", True): "val", ("test", False): "test"}.get((split, year < 2016))
 
 
+CENTERS = {"0": None, "1": "val", "2": "test", "3": None, "4": None}  # None: ID, of the split that the table says
+
+
 def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """By hospital: 1 is OOD validation, 2 the OOD test, the others ID; patches of a slide are alike.
 
@@ -252,7 +256,7 @@ def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """
     held_out = 0
     for _, c in lines:
-        by_center = {1: "val", 2: "test"}.get(number_in(c, "center"))
+        by_center = known_in(c, "center", CENTERS)
         split = by_center or known_in(c, "split", {"0": "train", "1": "id_val"})
         if split == "id_val":
             split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1

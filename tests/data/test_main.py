@@ -127,7 +127,8 @@ def test_images_of_wilds_that_were_unpacked_in_part(tmp_path, capsys):
     (folder / "train" / "train-3.jpg").unlink()
     text = said(capsys, "iwildcam", "--root", "iwildcam_v2.0", code=3)
     assert "id_train: 1 of 6 files are not there, the first: iwildcam_v2.0/train/train-3.jpg" in text
-    assert "warning: id_train: 6 of 129,809 published pictures in iwildcam_v2.0/metadata.csv" in text
+    published = "other numbers of pictures than were published: 6 of 129,809 of id_train, 6 of 7,314 of id_val, "
+    assert f"warning: iwildcam_v2.0/metadata.csv: {published}" in text
 
 
 def test_exit_codes(tmp_path, capsys):

@@ -531,12 +531,13 @@ def test_parts_of_imagenet_are_matched_by_their_published_lists(shards, picture_
 
 def test_templates_of_a_published_set_are_as_they_are(shards):
     """Of a folder as CLIP_benchmark writes it; other lines are those of somebody's own file."""
-    lines = ['"{c}" in quotes,', "a {c} beside a {c}", "[{c}]"]
+    lines = ["a {c} beside a {c}", '"{c}" in quotes', "{c}"]
     (shards / "zeroshot_classification_templates.txt").write_text("\n".join([*lines, ""]))
     classes = load(shards).classes
     assert [template.format("cat") for template in classes.templates] == [line.replace("{c}", "cat") for line in lines]
-    (shards / "zeroshot_classification_templates.txt").write_text("a {c}\nno place\n")
-    assert "line 2: 'no place'" in fault(shards)
+    for line in ("no place", "{c} and {d}", "lambda c: f'a {c}'", '"a {c}",'):
+        (shards / "zeroshot_classification_templates.txt").write_text(f"a {{c}}\n{line}\n")
+        assert f"line 2: {line!r}" in fault(shards)
     (shards / "zeroshot_classification_templates.txt").write_text("a {c} beside a {c}\n")
     for path in shards.rglob("nshards.txt"):
         path.unlink()

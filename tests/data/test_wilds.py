@@ -298,6 +298,7 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
         ("iwildcam", ",train-0.jpg", ",", "nothing in the column 'filename'; allowed: a value in each row"),
         ("iwildcam", ",val,0,", ",val,,", "nothing in the column 'location_remapped'; allowed: a value in each row"),
         ("camelyon17", "1,001,", "1,one,", "'one' in the column 'patient'; allowed: a whole number"),
+        ("camelyon17", ",4,0", ",9,0", "'9' in the column 'center'; allowed: 0, 1, 2, 3, 4"),
     ],
 )
 def test_a_line_that_is_none(tmp_path, name, old, new, words):
