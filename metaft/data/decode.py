@@ -216,11 +216,13 @@ def _reason(stored: Stored, error: Exception) -> str:
 
 def _flat(pixels: Tensor, marks: frozenset[str]) -> frozenset[str]:
     """CONSTANT or FLAT, if pixels are."""
-    channels = pixels.numpy().reshape(3, -1)
+    channels, narrow = pixels.numpy().reshape(3, -1), any(mark.startswith(VALUES) for mark in marks)
+    if not narrow and int(channels[0].max()) - int(channels[0].min()) >= LEVELS:  # which is said of most
+        return frozenset()
     levels = int(np.ptp(channels, axis=1).max())
     if levels == 0:
         return frozenset({CONSTANT})
-    return frozenset({FLAT}) if levels < LEVELS or any(m.startswith(VALUES) for m in marks) else frozenset()
+    return frozenset({FLAT}) if levels < LEVELS or narrow else frozenset()
 
 
 def _tag(image: Image.Image, number: int) -> object:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, features
 
 from metaft.clip.load import image_view
-from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
+from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, Reading, decode, is_picture, kind, quiet
 from metaft.errors import DataError
 
 PREPROCESS = {"size": (16, 16), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -213,7 +213,6 @@ def test_content_counts_where_the_suffix_says_nothing(tmp_path):
         ("a.jpg", b"\0\0\0\x18ftypisom" + bytes(500), "a film, or sound, in the container of MP4"),
         ("a.png", b"\xff\x0a" + bytes(500), "a JPEG XL picture: save it as PNG"),
         ("a.png", bytes(128) + b"DICM" + bytes(500), "a DICOM file: save its picture as PNG"),
-        ("a.tif", b"II*\0\xff\xff\xff\x7f" + bytes(500), "a TIFF picture, whose list of contents is damaged"),
         ("a.gif", b"GIF89", "a GIF picture, whose beginning is damaged"),
         ("a.png", b"\x80\x81\0\1" + bytes(500), "in no form that Pillow knows"),
     ],
@@ -227,10 +226,13 @@ def test_what_is_no_picture_is_called_what_it_is(tmp_path, name, content, said):
 
 def test_a_tiff_whose_end_is_missing(tmp_path):
     """There Pillow writes which tags it has."""
-    noise = np.random.default_rng(0).integers(255, size=(90, 90, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(255, size=(200, 200, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.tif", compression="tiff_lzw")
-    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-900])
-    with pytest.raises(DataError, match=r"unreadable image \(a TIFF picture, whose list of contents is damaged\)"):
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-9000])
+    with (
+        quiet(),
+        pytest.raises(DataError, match=r"unreadable image \(a TIFF picture, whose list of contents is damaged\)"),
+    ):
         decode(tmp_path / "a.tif", READING)
 
 
