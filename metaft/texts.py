@@ -52,7 +52,7 @@ def read_text(path: Path, limit: int | None = None) -> str:
     if limit is not None and len(content) > limit:
         raise OSError(f"more than {limit:,} bytes")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or WIDE.match(content):
-        raise ValueError("it is in UTF-16")
+        raise UnicodeDecodeError("utf-8", content[:2], 0, 1, "it is in UTF-16, or UTF-32")
     return content.decode("utf-8-sig")
 
 

@@ -166,7 +166,7 @@ def test_marks_of_a_list_are_no_part_of_names(tmp_path, mark):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 def test_files_of_names_in_utf_16_are_called_that(tmp_path, encoding):
-    with pytest.raises(DataError, match=r"cannot read .* \(it is in UTF-16\); allowed: .* in UTF-8"):
+    with pytest.raises(DataError, match=r"cannot read .* it is in UTF-16, or UTF-32\); allowed: .* in UTF-8"):
         names(tmp_path, "ring\nbox\n".encode(encoding))
 
 
