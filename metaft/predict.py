@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -93,8 +93,8 @@ def _written(args: argparse.Namespace, output: Output) -> int:
         refuse_unwritable(args.out)
     files = _files(args.images)
     if args.out is not None and args.out.exists():
-        _refuse_replaced(files, args.run, args.classnames, args.out)
-    given = Given(args.run, args.model, args.classnames, args.templates)
+        _refuse_replaced(files, args.run, {"the class names": args.classnames, "the head": args.head}, args.out)
+    given = Given(args.run, args.model, args.classnames, args.templates, args.head)
     found = predictions(given, files, args.device, args.skip)
     output.write(FORMS[args.format or _form(args.out)](found))
     return 0
@@ -105,15 +105,15 @@ def _form(out: Path | None) -> str:
     return "json" if out is not None and out.suffix.lower() == ".json" else "csv"
 
 
-def _refuse_replaced(files: Sequence[Path], run: Path, names: Path | None, out: Path) -> None:
-    """Refuse to write over what is read: an image, the class names, a file of the run other than earlier predictions.
+def _refuse_replaced(files: Sequence[Path], run: Path, others: Mapping[str, Path | None], out: Path) -> None:
+    """Refuse to write over what is read: an image, other files, one of the run other than earlier predictions.
 
     Raises:
         ConfigError: it is asked for.
     """
     with out.open("rb") as there:
         begins = there.read(max(map(len, EARLIER)))
-    whose = {"one of the images": files, "the class names": [names] if names else []}
+    whose = {"one of the images": files, **{what: [path] for what, path in others.items() if path}}
     kinds = [what for what, paths in whose.items() if any(_same(out, path) for path in paths)]
     if out.resolve().is_relative_to(run.resolve()) and not begins.startswith(EARLIER):
         kinds.append("a file of the run")
@@ -137,7 +137,10 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=place, metavar="FILE", help="default: standard output")
     parser.add_argument("--model", metavar="NAME", help="the architecture of a checkpoint file, as open_clip names it")
     parser.add_argument(
-        "--classnames", type=place, metavar="FILE", help="class names, one a line, for a model without a head"
+        "--classnames", type=place, metavar="FILE", help="class names, one a line, for a model without a head of names"
+    )
+    parser.add_argument(
+        "--head", type=place, metavar="FILE", help="a linear head on image features, whose rows --classnames names"
     )
     parser.add_argument("--templates", metavar="T", help="simple (the default), openai or a file; with --classnames")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:N")
@@ -184,7 +187,7 @@ def _files(images: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        pictures = sorted_out(walked(path)).files
+        pictures = sorted_out(walked(path)).paths
         if not pictures:
             raise DataError(f"{path}: no pictures; allowed: image files, and folders of them")
         files += pictures

@@ -22,6 +22,7 @@ ALIKE = {  # letters drawn as Latin ones are, small and capital: of Cyrillic, th
     **dict(zip(map(ord, "аеорсухіјѕһԛԝԁο"), "aeopcyxijshqwdo", strict=True)),
     **{0xFEE0 + number: chr(number) for number in range(0x21, 0x7F)},
 }
+WIDE = re.compile(rb"(?:[\t\n\r -~]\0){4}|(?:\0[\t\n\r -~]){4}")  # how a text in UTF-16 may begin
 PLAIN = "plain text in UTF-8"  # what a name may be, in words
 
 
@@ -50,6 +51,8 @@ def read_text(path: Path, limit: int | None = None) -> str:
         content = file.read(-1 if limit is None else limit + 1)
     if limit is not None and len(content) > limit:
         raise OSError(f"more than {limit:,} bytes")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or WIDE.match(content):
+        raise UnicodeDecodeError("utf-8", content[:2], 0, 1, "it is in UTF-16, or UTF-32")
     return content.decode("utf-8-sig")
 
 
@@ -69,6 +72,8 @@ def half_letter(text: str) -> str | None:
 
 def oddity(name: str) -> str | None:
     """What a name holds that no name may, with the letter; None where it is plain text."""
+    if name.isascii() and name.isprintable():
+        return None
     kinds = ((letter, ODD.get(unicodedata.category(letter))) for letter in name)
     return next((f"{kind} ({letter!a})" for letter, kind in kinds if kind), None)
 

@@ -336,6 +336,8 @@ def test_models_of_others_are_refused(objects):
         **{**objects, "model": torch.nn.Linear(2, 2)},
     )
     refused(ConfigError, "architecture: 'toy-clap'", **{**objects, "architecture": "toy-clap"})
+    other = "architecture: 'ViT-B-32', whose sizes are not the model's; allowed: toy-clip"
+    refused(ConfigError, other, **{**objects, "architecture": "ViT-B-32"})
 
 
 def test_arguments_that_belong_together(objects):
@@ -347,6 +349,8 @@ def test_arguments_that_belong_together(objects):
     for odd in ("a\nb", "a\u2028b", "\ud800", 7, None):
         refused(ConfigError, "classnames: ", "as item 1", **{**objects, "classnames": ["dark", odd]})
     refused(ConfigError, "classnames: a str; allowed: a list of texts", **{**objects, "classnames": "ab"})
+    passing = {**objects, "templates": (text for text in ["a {}"])}
+    refused(ConfigError, "templates: a generator; allowed: a list of texts", **passing)
     refused(ConfigError, "groups: given, but splits are not", groups={"ood_val": [0]})
     refused(ConfigError, "domains: a list; allowed: lists by the names of splits", **{**objects, "domains": ["sea"]})
     with pytest.raises(ConfigError, match="objective: none, and autoft trains with one"):

@@ -22,6 +22,7 @@ from metaft.clip.export import export, exported
 from metaft.clip.names import TOY
 from metaft.predict import main
 from tests.clip.test_huggingface import hugging_face
+from tests.clip.wrapped import dump_wise_ft
 
 NAMES = ("möwe", "猫", "dog, wet")
 
@@ -118,20 +119,157 @@ def test_a_checkpoint_file_is_opened_with_its_architecture(run, images, tmp_path
     ours = capsys.readouterr().out
     state = load_file(model / "open_clip_model.safetensors")
     torch.save({"epoch": 10, "state_dict": {f"module.{name}": t for name, t in state.items()}}, tmp_path / "e_10.pt")
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    save_file(hugging_face(state), theirs / "model.safetensors")
-    towers = {f"{name}_config": {"hidden_act": "gelu"} for name in ("text", "vision")}
-    (theirs / "config.json").write_text(json.dumps({"model_type": "clip", **towers}))
+    theirs = of_hugging_face(tmp_path / "theirs", state)
     for place in (tmp_path / "e_10.pt", theirs):
         assert main([str(place), *words, "--model", TOY]) == 0, capsys.readouterr().err
         assert capsys.readouterr().out == ours
-        assert main([str(place), *words]) == 2
-        assert f"--model: nothing given for {place}, a " in capsys.readouterr().err
         assert main([str(place), str(images / "a.png"), "--model", TOY]) == 3
         assert "a model without a head; allowed: --classnames" in capsys.readouterr().err
+    assert main([str(tmp_path / "e_10.pt"), *words]) == 2
+    assert f"--model: nothing given for {tmp_path / 'e_10.pt'}, a " in capsys.readouterr().err
+    assert main([str(theirs), *words]) == 0, "its config.json says the architecture"
+    assert capsys.readouterr().out == ours
     assert main([str(tmp_path / "e_10.pt"), *words, "--model", "ViT-B-31"]) == 3
     assert "model.name: " in capsys.readouterr().err
+
+
+def of_hugging_face(folder: Path, state: dict[str, torch.Tensor], **config) -> Path:
+    """The toy's weights as transformers saves them, with the config.json that describes it."""
+    folder.mkdir()
+    save_file(hugging_face(state), folder / "model.safetensors")
+    text = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 2, "num_hidden_layers": 2}
+    text |= {"vocab_size": 49408, "max_position_embeddings": 16, "hidden_act": "gelu"}
+    vision = {"hidden_size": 96, "intermediate_size": 384, "num_attention_heads": 3, "num_hidden_layers": 4}
+    vision |= {"image_size": 32, "patch_size": 8, "hidden_act": "gelu"}
+    sizes = {"text_config": text, "vision_config": vision}
+    said = {"model_type": "clip", "projection_dim": 64, **sizes, **config}
+    (folder / "config.json").write_text(json.dumps(said))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "siglip"}, "it says model_type='siglip'; allowed: 'clip', or open_clip_config.json beside it"),
+        ({"model_type": None}, "it says no model_type; allowed: 'clip'"),
+        ({"projection_dim": 65}, "it says projection_dim=65, vision_config hidden_act=gelu hidden_size=96 "),
+        ({"vision_config": {"hidden_act": "relu"}}, "vision_config hidden_act=relu hidden_size=768 "),
+        ({"vision_config": {"layer_norm_eps": 1e-6}}, "patch_size=32 layer_norm_eps=1e-06, text_config "),
+        ({"vision_config": {"hidden_size": "wide"}}, "vision_config.hidden_size: Input should be a valid integer"),
+    ],
+)
+def test_a_folder_of_hugging_face_that_open_clip_has_no_architecture_for(run, images, tmp_path, capsys, config, said):
+    place = of_hugging_face(tmp_path / "theirs", load_file(run / "model" / "open_clip_model.safetensors"), **config)
+    (tmp_path / "names.txt").write_text("cat\nwet dog\n")
+    assert main([str(place), str(images), "--classnames", str(tmp_path / "names.txt")]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{place / 'config.json'}: " in line
+    assert said in line
+
+
+def test_pixels_are_scaled_as_hugging_face_says(run, images, tmp_path, capsys):
+    place = of_hugging_face(tmp_path / "theirs", load_file(run / "model" / "open_clip_model.safetensors"))
+    (tmp_path / "names.txt").write_text("cat\nwet dog\n")
+    words = [str(place), str(images / "a.png"), "--classnames", str(tmp_path / "names.txt"), "--format=json"]
+
+    def said(file: str, content: dict) -> tuple[str, str]:
+        (place / file).write_text(json.dumps(content))
+        assert main(words) == 0
+        return capsys.readouterr()
+
+    usual, half = {"image_mean": list(open_clip.OPENAI_DATASET_MEAN)}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (plain, _), (other, err) = said("preprocessor_config.json", usual), said("preprocessor_config.json", half)
+    assert plain != other
+    assert "image_mean [0.5, 0.5, 0.5] as preprocessor_config.json says" in err
+    (place / "preprocessor_config.json").unlink()
+    config = json.loads((run / "model" / "open_clip_config.json").read_text())
+    config["preprocess_cfg"] |= {"mean": [0.5] * 3, "std": [0.5] * 3}
+    (run / "model" / "open_clip_config.json").write_text(json.dumps(config))
+    for name in ("head.safetensors", "classnames.txt", "SHA256SUMS"):
+        (run / "model" / name).unlink()
+    assert main([str(run), *words[1:]]) == 0
+    assert capsys.readouterr().out == other
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["pickle", "torch"])
+@pytest.mark.parametrize("whole", [True, False], ids=["with text", "without text"])
+def test_an_image_tower_of_wise_ft_with_its_head(run, images, tmp_path, capsys, plain, whole):
+    """Its own text tower is not needed: the head lies in the file, and its names are given."""
+    clip, classifier, _ = exported(run / "model")
+    ours, place, names = clip.model, tmp_path / "c.pt", tmp_path / "names.txt"
+    head = classifier.head if not whole else torch.nn.Linear(64, 3)
+    if not whole:
+        del ours.transformer
+    dump_wise_ft(ours, place, plain=plain, head=head)
+    names.write_text("\n".join([*NAMES, ""]), encoding="utf-8")
+    words = [str(images), "--format=json"]
+    given = ["--model", TOY, "--classnames", str(names)]
+    assert main([str(run), *words]) == 0
+    expected = capsys.readouterr().out
+    if whole:  # which gives a head from the names, as ever
+        assert main([str(place), *words, *given]) == 0
+        assert capsys.readouterr().out != expected
+        return
+    assert main([str(place), *words, *given]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(expected)
+    assert main([str(place), *words, "--model", TOY]) == 3
+    assert f"{place}: a head of 3 classes without their names; allowed: --classnames" in capsys.readouterr().err
+    names.write_text("cat\ndog\n")
+    assert main([str(place), *words, *given]) == 3
+    assert f"{names}: 2 names; allowed: 3, one for each row of the head" in capsys.readouterr().err
+
+
+def test_an_image_tower_and_a_head_in_another_file(run, images, tmp_path, capsys):
+    clip, classifier, _ = exported(run / "model")
+    state, place, names = clip.model.state_dict(), tmp_path / "c.pt", tmp_path / "names.txt"
+    names.write_text("\n".join([*NAMES, ""]), encoding="utf-8")
+    torch.save({n: t for n, t in state.items() if n.startswith("visual.")}, place)
+    given = [str(place), str(images), "--model", TOY, "--classnames", str(names), "--format=json"]
+    assert main(given) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "without its text tower there is no head from class names, and no head in it; allowed: a text tower" in line
+    assert line.endswith("or classification_head.weight in it, or --head FILE")
+    assert main([str(run), str(images), "--format=json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    torch.save({"classification_head.weight": classifier.head.weight.data, "fc.bias": torch.ones(1)}, tmp_path / "w.pt")
+    for head in (run / "model" / "head.safetensors", tmp_path / "w.pt"):
+        assert main([*given, "--head", str(head)]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [row["class"] for row in found] == [row["class"] for row in expected] or head.suffix == ".pt"
+        assert (found == expected) == (head.suffix != ".pt"), "a file without a bias has none"
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ({"weight": torch.zeros(3, 65)}, "weight and its bias are [3, 65] and [3]; allowed: [classes, 64]"),
+        ({"weight": torch.full((3, 64), math.nan)}, "weight has 192 of 192 values that are NaN"),
+        ({"a": torch.zeros(3, 64)}, "heads in it: none; allowed: one of [classes, 64]"),
+        (
+            {"head.weight": torch.zeros(3, 64), "fc.weight": torch.zeros(3, 64)},
+            "heads in it: head.weight, fc.weight; allowed: one",
+        ),
+    ],
+)
+def test_heads_that_fit_no_features(run, images, tmp_path, capsys, head, said):
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    torch.save(head, tmp_path / "head.pt")
+    words = [str(run), str(images), "--classnames", str(tmp_path / "names.txt"), "--head", str(tmp_path / "head.pt")]
+    assert main(words) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'head.pt'}: {said}" in line
+
+
+def test_a_head_of_wise_ft_on_features_as_they_come(run, images, tmp_path, capsys):
+    clip, classifier, _ = exported(run / "model")
+    del clip.model.transformer
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    for normalize in (True, False):
+        classifier.head.normalize = normalize
+        dump_wise_ft(clip.model, tmp_path / "c.pt", plain=True, head=classifier.head)
+        words = [str(tmp_path / "c.pt"), str(images), "--classnames", str(tmp_path / "names.txt"), "--model", TOY]
+        assert main(words) == (0 if normalize else 3)
+    assert "a head with normalize=False; allowed: one on features of unit length" in capsys.readouterr().err
 
 
 def test_files_become_pixels_as_in_the_run(run, images, capsys):
@@ -218,6 +356,17 @@ def test_what_is_predicted_before_a_fault_is_kept(run, images, tmp_path, monkeyp
             ["run", "images", "--out", "run/model/load.py"],
             2,
             "run/model/load.py, a file of the run; allowed: a file of its",
+        ),
+        (["run", "images", "--head", "ok.txt"], 2, "--head: ok.txt without --classnames; allowed: both"),
+        (
+            ["run", "images", "--head", "ok.txt", "--classnames", "ok.txt", "--templates", "openai"],
+            2,
+            "--head: ok.txt with --templates; allowed: one of them",
+        ),
+        (
+            ["run", "images", "--head", "twice.txt", "--classnames", "ok.txt", "--out", "twice.txt"],
+            2,
+            "--out: twice.txt, the head; allowed: a file of its own",
         ),
         (["run", "images", "--classnames", "ok.txt", "--out", "ok.txt"], 2, "ok.txt, the class names; allowed: a file"),
         (["run", "images", "--model", "ViT-B-32"], 2, "--model: 'ViT-B-32' for run, which is no checkpoint; allowed"),

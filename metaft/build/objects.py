@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypedDict
 
@@ -74,7 +74,7 @@ def workspace_of(cfg: Config, objects: Objects) -> Workspace:
 def _texts(objects: Objects, argument: str, admits: Callable[[Any], bool], allowed: str) -> list[Fault]:
     """The faults of an argument that is to be a list of texts."""
     given: Any = objects.get(argument, ())
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(given, str) or not isinstance(given, Collection):  # what can be gone through once is no list
         return [Fault(argument, f"a {type(given).__name__}", "a list of texts")]
     odd = ((number, text) for number, text in enumerate(given) if not admits(text))
     return [Fault(argument, f"{text!r} as item {number}", allowed) for number, text in islice(odd, SHOWN)]

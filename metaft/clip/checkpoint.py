@@ -16,7 +16,7 @@ from safetensors import safe_open
 from metaft.clip import inert
 from metaft.clip.contents import Contents, EndlessError, contents_of
 from metaft.errors import CheckpointError, first_line
-from metaft.forms import HEAD, PACKED, form_of
+from metaft.forms import HEAD, PACKED, beginning, form_of
 from metaft.texts import half_letter
 
 FORMS = "a safetensors file, a file of torch.save or pickle, or a TorchScript archive, with a CLIP model's weights"
@@ -162,9 +162,8 @@ def _read_text(path: Path) -> Contents:
         raise _UnreadableError(f"an XML or HTML document beginning {text[:60]!r}", "fetch the file itself")
     if text.startswith(("{", "[")):
         return _read_json(path)
-    beginning = text[:60]
-    if beginning and all((letter.isprintable() or letter.isspace()) and letter != "\ufffd" for letter in beginning):
-        raise _UnreadableError(f"a text beginning {beginning!r}", "fetch the file itself")
+    if said := beginning(start):
+        raise _UnreadableError(f"a text beginning {said!r}", "fetch the file itself")
     raise _UnreadableError(f"of an unknown form, beginning with the bytes {start[:8].hex(' ')}")
 
 

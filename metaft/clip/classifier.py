@@ -181,7 +181,7 @@ def caption_tokens(clip: Clip, classes: Classes, device: torch.device | str = "c
     tokens = _tokenised(clip, captions).to(device)
     length = tokens.shape[1]
     for caption, row in zip(captions, tokens.cpu(), strict=True):
-        if len(caption.encode()) + 2 > length and not torch.equal(_tokens(clip, caption, 2 * length)[:length], row):
+        if len(caption.encode()) + 2 > length and _is_cut(clip, caption, row):
             what = f"the caption {caption[:80]!r}, which is cut after {length} tokens"
             raise DataError(f"data: {what}; allowed: shorter class names or templates")
     by_class = tokens.reshape(len(classes.names), len(classes.templates), -1)
@@ -212,14 +212,46 @@ def _tokenised(clip: Clip, captions: list[str]) -> Tensor:
         raise _wrong_tokenizer(f"one that cannot take captions ({first_line(error)})") from error
     if not isinstance(tokens, Tensor) or tokens.dim() != 2 or len(tokens) != len(captions):
         raise _wrong_tokenizer(f"one that gives a {type(tokens).__name__}")
+    if tokens.dtype not in (torch.int32, torch.int64):
+        raise _wrong_tokenizer(f"one that gives tokens of {tokens.dtype}")
+    _refuse_unfit(clip, tokens)
     return tokens
+
+
+@torch.no_grad()
+def _refuse_unfit(clip: Clip, tokens: Tensor) -> None:
+    """Refuse tokens [N, L] that the text tower cannot take: of another length, or beyond its vocabulary.
+
+    The row with the largest token is tried, so that nothing is asked of towers but what they do.
+    """
+    model: Any = clip.model
+    row = tokens[tokens.flatten().argmax() // tokens.shape[1]][None]
+    try:
+        model.encode_text(row.to(model.logit_scale.device))
+    except Exception as error:  # of whatever family the tower is
+        reason = f"{row.shape[1]} tokens a caption, the largest {int(row.max())} ({first_line(error)})"
+        raise _wrong_tokenizer(f"one whose tokens the model's text tower cannot take: {reason}") from error
 
 
 def _wrong_tokenizer(found: str) -> ConfigError:
     return ConfigError([Fault("tokenizer", found, "open_clip.get_tokenizer: captions to a tensor [captions, tokens]")])
 
 
+def _is_cut(clip: Clip, caption: str, row: Tensor) -> bool:
+    """Whether a caption has more tokens than its row [L] holds, be there a token at the end of texts or none.
+
+    A tokenizer that cannot be asked for longer rows, as a person's own may be, is taken to have cut a row whose places
+    differ from those behind the shortest text.
+    """
+    length = len(row)
+    try:
+        whole, nothing = (_tokens(clip, text, 2 * length) for text in (caption, ""))
+    except TypeError:
+        return bool(row[-1] != clip.tokenizer([""])[0, -1])
+    return not torch.equal(whole[:length], row) or not torch.equal(whole[length:], nothing[length:])
+
+
 def _tokens(clip: Clip, caption: str, length: int) -> Tensor:
     """The tokens of a caption, [length]."""
     tokens: Tensor = clip.tokenizer([caption], context_length=length)  # type: ignore[call-arg]
-    return tokens[0]
+    return tokens[0].cpu()

@@ -12,6 +12,7 @@ from torch import Tensor
 from metaft.clip.inert import Inert
 
 MOST_ENTRIES = 1_000_000  # a small pickle can unfold to any number
+SWITCHES = ("normalize",)  # attributes of modules that are no tensors and change what they give: of wise-ft's heads
 
 
 class EndlessError(ValueError):
@@ -96,10 +97,11 @@ def _entries(found: Any, path: tuple[str, ...], within: frozenset[int]) -> Itera
 
 
 def _attributes(found: Inert) -> dict[str, Any]:
-    """What an object holds by name; of a torch module that is what its state dict holds."""
+    """What an object holds by name; of a torch module that is what its state dict holds, and switches."""
     modules = found.state.get("_modules")
     if not isinstance(modules, Mapping):
         return found.state
     passing = found.state.get("_non_persistent_buffers_set") or ()
     buffers = {name: t for name, t in found.state.get("_buffers", {}).items() if name not in passing}
-    return {**found.state.get("_parameters", {}), **buffers, **modules}
+    switches = {name: found.state[name] for name in SWITCHES if name in found.state}
+    return {**switches, **found.state.get("_parameters", {}), **buffers, **modules}

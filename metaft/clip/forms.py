@@ -50,13 +50,46 @@ class _Preprocess(_Form):
     fill_color: Annotated[int, Field(ge=0, le=255)] = 0
 
 
-class _Tower(_Form):
+_Size = Annotated[int, Field(ge=1, le=2**22)]
+
+
+class Tower(_Form):
+    """A tower of Hugging Face's CLIP; sizes that a file leaves out are those of `transformers.CLIPConfig`."""
+
     hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    hidden_size: _Size
+    intermediate_size: _Size
+    num_hidden_layers: _Size = 12
+    num_attention_heads: _Size
 
 
-class _HuggingFace(_Form):
-    text_config: _Tower | None = None
-    vision_config: _Tower | None = None
+class Vision(Tower):
+    """Its image tower."""
+
+    hidden_size: _Size = 768
+    intermediate_size: _Size = 3072
+    num_attention_heads: _Size = 12
+    image_size: _Size = 224
+    patch_size: _Size = 32
+
+
+class Text(Tower):
+    """Its text tower."""
+
+    hidden_size: _Size = 512
+    intermediate_size: _Size = 2048
+    num_attention_heads: _Size = 8
+    vocab_size: _Size = 49408
+    max_position_embeddings: _Size = 77
+
+
+class HuggingFace(_Form):
+    """Its configuration."""
+
+    projection_dim: _Size = 512
+    text_config: Text | None = None
+    vision_config: Vision | None = None
 
 
 def model_fault(config: Config) -> str | None:
@@ -74,7 +107,7 @@ def preprocess_fault(config: Any) -> str | None:
 
 def hugging_face_fault(config: Config) -> str | None:
     """What is wrong with the configuration of a CLIP model of Hugging Face, in words; None where nothing is."""
-    return _fault("", config, TypeAdapter(_HuggingFace))
+    return _fault("", config, TypeAdapter(HuggingFace))
 
 
 def _too_large(place: str, part: Config) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 import open_clip
 from torch import Tensor, nn
 
+from metaft.clip.architecture import fitting as architecture_of
 from metaft.clip.families import contrastive
 from metaft.clip.load import Clip, image_view, without_inplace
 from metaft.clip.weights import non_finite
@@ -36,6 +37,10 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
     config = {} if architecture is None else open_clip.get_model_config(architecture)
     if config is None:
         raise ConfigError([Fault("architecture", repr(architecture), "a name of open_clip.list_models()")])
+    fit = architecture_of(model.state_dict()) if config else []
+    if fit and architecture not in fit:
+        described = f"{architecture!r}, whose sizes are not the model's"
+        raise ConfigError([Fault("architecture", described, ", ".join(fit))])
     if isinstance(model, open_clip.CoCa) and not config:
         raise ConfigError([Fault("architecture", "not given with a CoCa", "its name, by which its towers are built")])
     towers, config = contrastive(copy.deepcopy(model), config)

@@ -11,12 +11,13 @@ from functools import lru_cache
 from math import ceil
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import CenterCrop, Compose, Normalize, PILToTensor, Resize, ToTensor, functional
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor, functional
 
 from metaft.clip import architecture
 from metaft.clip.embedded import resolve
@@ -43,7 +44,9 @@ class Clip:
     preprocess: dict[str, Any]  # open_clip's preprocess_cfg
 
 
-def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", *, resize: bool = False) -> Clip:
+def load(
+    name: str, pretrained: str | None, device: torch.device | str = "cpu", *, resize: bool = False, text: bool = True
+) -> Clip:
     """Load a CLIP model in float32, in a form that has second derivatives.
 
     In-place activations are switched off (autograd needs their inputs twice). Of CoCa the two towers are loaded.
@@ -55,6 +58,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
             weights.
         device: where the model goes.
         resize: interpolate positional embeddings of a file that was trained at another image size or caption length.
+        text: whether the text tower is needed; without, that of a file may be missing, and is of no use then.
 
     Raises:
         CheckpointError: unknown name or tag; missing, unreadable or unlike weights, or weights that are not finite or
@@ -80,7 +84,7 @@ def load(name: str, pretrained: str | None, device: torch.device | str = "cpu", 
             raise CheckpointError(_explain(name, pretrained, config, error)) from error
     model, config = contrastive(model, config)
     if file is not None:
-        load_weights(Target(model, file, name, config), resize=resize)
+        load_weights(Target(model, file, name, config, text), resize=resize)
     elif bad := non_finite(model.state_dict()):
         raise CheckpointError(f"model.pretrained: {pretrained or name!r}: {bad}; allowed: finite weights")
     model = without_inplace(model).float().eval().to(device)
@@ -132,8 +136,13 @@ def image_view(preprocess: dict[str, Any]) -> ImageView:
     if len(sides) > 1:
         raise CheckpointError(f"model: it takes pictures of {list(preprocess['size'])}; allowed: square ones")
     (side,) = sides
-    geometry = Compose([*_cropped_at_once(steps[:-2]), PILToTensor()])
+    geometry = Compose([*_cropped_at_once(steps[:-2]), _channels_first])
     return ImageView(side, tuple(preprocess["mean"]), tuple(preprocess["std"]), geometry)
+
+
+def _channels_first(image: Image.Image) -> Tensor:
+    """The pixels of a picture in colours, uint8 [3, S, S]."""
+    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
 
 
 def _cropped_at_once(steps: Sequence[Any]) -> list[Any]:
@@ -155,6 +164,8 @@ class _Middle:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         short, long = sorted(image.size)
+        if short == long == self.side:
+            return image
         length = int(self.side * long / short)  # of the resized picture, as torchvision has it
         if self.side * length <= LARGE:
             whole: Image.Image = self.crop(self.resize(image))

@@ -122,20 +122,47 @@ def beside(path: Path) -> tuple[Config | None, Config]:
     return config, preprocess
 
 
+def model_type(path: Path) -> str | None:
+    """What kind of model the config.json of Hugging Face beside a file says it is; None: it says nothing.
+
+    Raises:
+        CheckpointError: it is no JSON.
+    """
+    file = path.parent / "config.json"
+    kind = _json(file).get("model_type") if file.is_file() else None
+    return kind if isinstance(kind, str) else None
+
+
 def hugging_face_config(path: Path) -> Config:
     """The configuration of a Hugging Face CLIP model beside a file; empty without one.
 
     Raises:
         CheckpointError: it is no such configuration.
     """
-    file = path.parent / "config.json"
-    config = _json(file) if file.is_file() else {}
-    if config.get("model_type") != "clip":
+    if model_type(path) != "clip":
         return {}
+    file = path.parent / "config.json"
+    config = _json(file)
     fault = forms.hugging_face_fault(config)
     if fault is not None:
         raise CheckpointError(f"{file}: {fault}; allowed: a configuration that transformers wrote, or no such file")
     return config
+
+
+def pixels_beside(path: Path) -> dict[str, tuple[float, ...]]:
+    """The `mean` and `std` of pixels in Hugging Face's preprocessor_config.json beside a file; empty without one.
+
+    Raises:
+        CheckpointError: it is no JSON.
+    """
+    file = path.parent / "preprocessor_config.json"
+    said = _json(file) if file.is_file() else {}
+    pairs = {ours: said.get(f"image_{ours}") for ours in ("mean", "std")}
+    return {
+        name: tuple(value)
+        for name, value in pairs.items()
+        if isinstance(value, list) and len(value) == 3 and all(isinstance(x, int | float) for x in value)
+    }
 
 
 def _json(file: Path) -> dict[str, Any]:

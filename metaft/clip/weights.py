@@ -25,24 +25,35 @@ from metaft.errors import CheckpointError, first_line
 from metaft.progress import tell
 
 SHOWN = 3  # names in a message
+ALIKE = 1e-3  # by which means and deviations may differ that are written in other digits
 ADAPTER = re.compile(r"\blora_|\.base_layer\.")  # in names that peft gives
+IMAGE_TOWER = "visual."
 MERGED = "the model with its adapter merged, as peft's merge_and_unload gives it"
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
+class TextlessError(CheckpointError):
+    """A file holds an image tower, and not all of its text tower, without which there is no head from class names."""
+
+
 @dataclass(frozen=True)
 class Target:
-    """A model without weights, the file that holds them, and open_clip's name and configuration of the model."""
+    """A model without weights, the file that holds them, and open_clip's name and configuration of the model.
+
+    Args:
+        text: whether the text tower is needed; else what the file lacks of it stays as it is.
+    """
 
     model: nn.Module
     path: Path
     name: str
     config: Config
+    text: bool = True
 
-    def refuse(self, found: str, allowed: str = "") -> NoReturn:
+    def refuse(self, found: str, allowed: str = "", kind: type[CheckpointError] = CheckpointError) -> NoReturn:
         """Raise the CheckpointError of this file and this model."""
         place = f"model.pretrained: {str(self.path)!r} cannot be loaded into {self.name!r}"
-        raise CheckpointError(f"{place}: {found}; allowed: {allowed or f'a checkpoint of {self.name!r}'}")
+        raise kind(f"{place}: {found}; allowed: {allowed or f'a checkpoint of {self.name!r}'}")
 
 
 def load_weights(target: Target, *, resize: bool) -> None:
@@ -64,6 +75,8 @@ def load_weights(target: Target, *, resize: bool) -> None:
     settings = trained_as.settings(contents, target.path)
     _refuse_other_activation(contents, settings, found, target)
     state = _completed(found.state, target.model)
+    if not target.text:
+        state = _with_image_tower_alone(state, target.model)
     _refuse_other_names(state, contents, found, target)
     _refuse_unusable(state, target)
     unlike = misfits(state, target.model) or _said_misfit(settings, state, target.model)
@@ -72,7 +85,8 @@ def load_weights(target: Target, *, resize: bool) -> None:
     state = resized(state, target.model)
     _refuse_other_shapes(state, target)
     target.model.load_state_dict(state)
-    _tell(found, unlike, target.path)
+    pixels_said = _take_pictures_as_said(target) if found.naming == HUGGING_FACE else []
+    _tell(found, unlike, pixels_said, target.path)
 
 
 def non_finite(state: State) -> str | None:
@@ -110,6 +124,13 @@ def _completed(state: State, model: nn.Module) -> State:
     return result
 
 
+def _with_image_tower_alone(state: State, model: nn.Module) -> State:
+    """A file's image tower beside the model's own text side."""
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(IMAGE_TOWER)}
+    towers = {name: tensor for name, tensor in state.items() if name.startswith(IMAGE_TOWER)}
+    return {**own, **(towers or state)}
+
+
 def _refuse_other_configuration(target: Target) -> None:
     config, preprocess = trained_as.beside(target.path)
     if config is None:
@@ -128,6 +149,20 @@ def _refuse_other_configuration(target: Target) -> None:
             f"open_clip_config.json beside it says {'; '.join(said)}",
             _any_of([name for name in architecture.same(config) if name != target.name], folder),
         )
+
+
+def _take_pictures_as_said(target: Target) -> list[str]:
+    """Give the model the mean and deviation of pixels that Hugging Face's file beside its weights says, where others.
+
+    Returns:
+        What was changed, for whoever is to be told.
+    """
+    preset, news = preprocessing(target.model), []
+    for name, theirs in trained_as.pixels_beside(target.path).items():
+        if not np.allclose(theirs, preset[name], atol=ALIKE, rtol=0):
+            preset[name] = theirs
+            news.append(f"image_{name} {list(theirs)} as preprocessor_config.json says")
+    return news
 
 
 def _refuse_other_activation(contents: Contents, settings: Sequence[Setting], found: Unwrapped, target: Target) -> None:
@@ -162,9 +197,10 @@ def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, targ
     lacks = f"{len(missing)} missing ({_shown(missing)})"
     extra = f"{len(unexpected)} unexpected ({_shown(unexpected)})"
     parts = {name.removeprefix("text.").split(".")[0] for name in missing}
-    texts = parts & set(TEXT_PARTS) and parts <= {*TEXT_PARTS, "logit_scale", "logit_bias"}
-    tower = "; without its text tower there is no head from class names" if texts else ""
-    target.refuse(f"{form}; {whose}: {lacks}, {extra}{tower}", _fits(state, target))
+    textless = bool(parts & set(TEXT_PARTS)) and parts <= {*TEXT_PARTS, "logit_scale", "logit_bias"}
+    tower = "; without its text tower there is no head from class names" if textless else ""
+    kind = TextlessError if textless else CheckpointError
+    target.refuse(f"{form}; {whose}: {lacks}, {extra}{tower}", _fits(state, target), kind)
 
 
 def _refuse_size(unlike: Misfit, state: State, target: Target) -> None:
@@ -233,10 +269,11 @@ def _json_value(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _tell(found: Unwrapped, unlike: Sequence[Misfit], path: Path) -> None:
+def _tell(found: Unwrapped, unlike: Sequence[Misfit], said: Sequence[str], path: Path) -> None:
     news = [f"undone: {', '.join(found.undone)}"] if found.undone else []
     news += [f"left out: {', '.join(found.left_out)}"] if found.left_out else []
     news += [f"{misfit.what} resized from {misfit.found} to {misfit.expected}" for misfit in unlike]
+    news += said
     if news:
         tell(f"{path}: {'; '.join(news)}")
 

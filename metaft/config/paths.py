@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from metaft.errors import nearest
 
 LOCAL = "local-dir:"  # how open_clip names a folder that holds a model
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")  # suffixes of archives
 NAME, WHOLE = 255, 2000  # bytes of a file's name, and of a path, of which systems take two in each other
 
 
@@ -116,7 +117,12 @@ def names_beside(path: Path) -> list[str]:
 
 
 def no_folder(path: Path, but: Collection[str] = ()) -> str:
-    """A message that a folder does not exist, and which one beside it may be meant, none of some names."""
+    """A message that a path leads to no folder, but what, or which one beside it may be meant, none of some names."""
+    if path.is_symlink() and not path.exists():
+        return f"{path}: no folder, but a link to {str(path.readlink())!a}, where nothing can be found"
+    if path.exists():
+        packed = " (unpack it first)" if path.suffix.lower() in PACKED else ""
+        return f"{path}: no folder, but a file{packed}"
     near = nearest(path.name, [name for name in folders_beside(path) if name not in but])
     return f"{path}: no such folder" + (f" (nearest: {near!r})" if near else "")
 

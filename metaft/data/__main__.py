@@ -100,7 +100,8 @@ def _declared(data: DataConfig) -> str:
         return f"{parts_table(entry.target, options, data.root or Path())}\n\n"
     if data.format == "wilds":
         home = f"given away at {wilds.ADDRESS}, licence {wilds.LICENCES[options.name]}"
-        return f"{options.name}: {home}. Papers report {wilds.metric(options)}.\n\n"
+        table = wilds_table(options, data.root or Path())
+        return f"{options.name}: {home}. Papers report {wilds.metric(options)}.\n\n{table}\n\n"
     return ""
 
 
@@ -127,10 +128,22 @@ def parts_table(entry: Entry, options: SetOptions, root: Path) -> str:
     for name, part in {**entry.layout(options, root).parts, **entry.shifts(options)}.items():
         found = part.found(root)
         where = MISSING if found is None else str(found[0].relative_to(root))
-        published = OWN_SPLIT if part.images is None else f"{part.images:,}"
-        rows.append([name, where, published, part.home.address, part.home.licence])
+        rows.append([name, where, _count(part.images), part.home.address, part.home.licence])
     header = ["part", f"in {root}", "published", "given away at", "licence"]
     return f"{markdown(header, rows, numbers=False)}\n\nPapers report {entry.metric}."
+
+
+def wilds_table(options: wilds.Options, root: Path) -> str:
+    """Where the files, the images and so the splits of a set of WILDS lie, or that they do not."""
+    rows = [
+        [name, str(place.relative_to(root)) if place.exists() else MISSING, _count(images)]
+        for name, (place, images) in wilds.parts(options, root).items()
+    ]
+    return markdown(["part", f"in {root}", "published"], rows, numbers=False)
+
+
+def _count(images: int | None) -> str:
+    return OWN_SPLIT if images is None else f"{images:,}"
 
 
 def splits_table(splits: Splits) -> str:

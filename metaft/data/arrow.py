@@ -15,7 +15,7 @@ from unicodedata import normalize
 from metaft.config.paths import as_on_disk
 from metaft.data.classes import says_none
 from metaft.data.described import CSV, METADATA, described
-from metaft.data.stored import Stored, version_of
+from metaft.data.stored import Files, Stored, name_of, version_of
 from metaft.data.tree import folders, in_order, is_hidden, readable, walked
 from metaft.errors import ConfigError, DataError, Fault, first_line, hint
 from metaft.files import cache_folder, unwritable
@@ -121,7 +121,7 @@ class Table:
         from metaft.data.pictures import sorted_out
 
         found = walked(self.place.absolute())
-        found.files = [file for file in found.files if file.name not in METADATA]
+        found.files = Files(file for file in found.files.kept if name_of(file) not in METADATA)
         pictures = sorted_out(found)
         columns = [name for name, kind in self.rows.features.items() if isinstance(kind, _package().Image)]
         listed = {

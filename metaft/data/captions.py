@@ -8,22 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaft.data.tree import by_size
-from metaft.errors import DataError, few, hint
+from metaft.errors import DataError, few, hint, why
 from metaft.texts import PLAIN, oddity, read_text, whole
 
 TEMPLATE = "a template with one {} and no other brace"
 SIZE = 2**26  # bytes of a list of names or templates
 CODE = re.compile(r"""^[\[{]|[,}]$|^(["']).*\1$|^["']?\w+["']?\s*:\s*["'\[]""")  # of a list or a mapping
 NUMBERED = re.compile(r"([0-9]{1,18}|n[0-9]{8})(?:[\s,;:)_]+|\.(?![0-9]))\s*\S")  # a name behind a number or a wnid
+MARKED = re.compile(r"[-*+\u2022\u2013]\s")  # how lines of a list in YAML or Markdown begin
 BLANKS = " \t\u00a0\u3000"  # around a line, which are none of it
 
 
-def templates(setting: str, field: str = "data.templates") -> tuple[str, ...]:
+def templates(setting: str, field: str = "data.templates", *, published: bool = False) -> tuple[str, ...]:
     """Caption templates, each with one `{}`.
 
     Args:
         setting: `simple` or `openai` (open_clip's lists), or a file with one template a line.
         field: where it is set, for errors.
+        published: of a file as it is given away, whose lines may have the class more than once.
 
     Raises:
         DataError: no such file, a line without exactly one `{}` (or `{c}`), or one of a list of Python.
@@ -34,7 +36,7 @@ def templates(setting: str, field: str = "data.templates") -> tuple[str, ...]:
     if setting in known:
         return tuple(t("{}") for t in known[setting])
     lines = _lines(Path(setting), field, "simple, openai or a file")
-    return tuple(_template(f"{setting}, line {number}", line) for number, line in lines)
+    return tuple(_template(f"{setting}, line {number}", line, published) for number, line in lines)
 
 
 def usable(template: object) -> bool:
@@ -42,10 +44,11 @@ def usable(template: object) -> bool:
     return isinstance(template, str) and [template.count(part) for part in ("{}", "{", "}")] == [1, 1, 1]
 
 
-def _template(where: str, line: str) -> str:
-    """A template with its place written as {}; CLIP_benchmark's files write {c}."""
-    template = line.replace("{c}", "{}")
-    if not usable(template):
+def _template(where: str, line: str, published: bool) -> str:
+    """A template with its place written as {}; CLIP_benchmark's files write {c}, and {0} where it comes again."""
+    several = published and re.fullmatch(r"(?:[^{}]*\{c\}){2,}[^{}]*", line)
+    template = line.replace("{c}", "{0}" if several else "{}")
+    if not (several or usable(template)):
         raise DataError(f"{where}: {line!r}; allowed: {TEMPLATE}")
     if template.startswith("lambda ") or (template[0] in "\"'[" and template[-1] in "\"',]"):
         raise DataError(f"{where}: {line!r}, as in a list of Python; allowed: the text alone, as in a photo of a {{}}.")
@@ -157,9 +160,12 @@ def _names(path: Path, setting: str, allowed: str) -> list[tuple[int, str]]:
     """The lines of a file of class names by their numbers.
 
     Raises:
-        DataError: as `_lines`, or a line is of a list or mapping of Python or JSON.
+        DataError: as `_lines`, or a line is of a list or mapping of Python or JSON, or all are marked as of a list.
     """
     lines = _lines(path, setting, allowed)
+    if all(MARKED.match(line) for _, line in lines):
+        found = f"{lines[0][1]!r} and so on, each line with a mark as of a list"
+        raise DataError(f"{path}: {found}; allowed: the names alone, or lines `folder = name`")
     for number, line in lines:
         _refuse_code(f"{path}, line {number}", line)
     return lines
@@ -191,7 +197,7 @@ def _lines(path: Path, setting: str, allowed: str) -> list[tuple[int, str]]:
         text = read_text(path, SIZE)
     except (OSError, ValueError) as error:
         more = f"{allowed}, in UTF-8, of at most {SIZE:,} bytes"
-        raise DataError(f"{setting}: cannot read {path} ({error}); allowed: {more}") from error
+        raise DataError(f"{setting}: cannot read {path} ({why(error)}); allowed: {more}") from error
     stripped = (line.strip(BLANKS) for line in re.split("\r\n|\r|\n", text))
     lines = [(number, unicodedata.normalize("NFC", line)) for number, line in enumerate(stripped, 1)]
     for number, line in lines:

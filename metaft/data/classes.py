@@ -78,7 +78,8 @@ class Classes:
 def says_none(label: str) -> bool:
     """Whether a label is what programs write where there is none: -1, nan, or a mark of pandas, Excel or a database.
 
-    >>> says_none("nan"), says_none("<NA>"), says_none("NA")
-    (True, True, False)
+    >>> says_none("nan"), says_none("<NA>"), says_none("#REF!"), says_none("NA")
+    (True, True, True, False)
     """
-    return re.fullmatch(r"(?i:nan)|<NA>|#N/A|NULL|\\N|-\d+(?:\.0*)?", label) is not None
+    excel = r"#(?:N/A|NULL!|DIV/0!|VALUE!|REF!|NAME\?|NUM!)"
+    return re.fullmatch(rf"(?i:nan)|<NA>|{excel}|NULL|\\N|-\d+(?:\.0*)?", label) is not None

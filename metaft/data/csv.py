@@ -15,6 +15,7 @@ from metaft.config.paths import Place, as_on_disk, named
 from metaft.config.schema import DataConfig
 from metaft.data.classes import says_none
 from metaft.data.layout import judges, plainly_named
+from metaft.data.stored import Files
 from metaft.data.table import Line, read_table, refuse_mistyped, written
 from metaft.data.tree import in_order
 from metaft.errors import DataError, Fault, few, hint
@@ -201,7 +202,7 @@ def _listed(name: str, table: Table, classes: list[str]) -> Listed:
     return Listed(
         name,
         table.path,
-        [row.image for row in rows],
+        Files(row.image for row in rows),
         [classes.index(row.label) for row in rows],
         Counter({AGAIN: len(table.rows) - len(rows)}),
         _named(name, table, {row.line: row.domain for row in rows}, "domain"),

@@ -23,15 +23,16 @@ from torch import Tensor
 from metaft.data.stored import Stored, to_open
 from metaft.data.types import ImageView
 from metaft.errors import DataError, why
-from metaft.forms import HEAD, PICTURES, form_of
+from metaft.forms import AVIF, HEAD, HEIF, PICTURES, TIFF, beginning, form_of
 
 RULES = 5  # one more whenever `decode` makes other pixels or marks of a file than it did
 CODECS = ("jpg", "libjpeg_turbo", "jpg_2000", "libtiff", "zlib", "webp", "avif")  # as Pillow's features call them
 COMMON = ("JPEG", "PNG", "WEBP")
 # Formats that Pillow only names, that are films, or that another program would have to draw.
 NO_PICTURES = frozenset({"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
-PLUGINS = {"pillow_heif": "register_heif_opener"}  # what opens more, where it is installed, and how it is switched on
-PHONES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".avif": "a newer Pillow"}
+# What opens more, where it is installed: a suffix of theirs, which may be known without, and how it is switched on.
+PLUGINS = {"pillow_heif": (".heic", "register_heif_opener"), "pillow_avif": (".avif", None)}
+PHONES = {".heic": HEIF, ".heif": HEIF, ".hif": HEIF, ".avif": AVIF, ".avifs": AVIF}
 RAW = frozenset(  # suffixes of what cameras measure: most are TIFFs, of which the first picture is a small preview
     f".{name}"
     for name in (
@@ -41,6 +42,7 @@ RAW = frozenset(  # suffixes of what cameras measure: most are TIFFs, of which t
 )
 UNMIXED = frozenset({"1", "P"})  # modes whose numbers are no shades: Pillow resizes them without mixing pixels
 FILMS = frozenset({"GIF", "PNG", "TIFF", "WEBP"})  # formats of one picture or several
+MARKUP = ("{", "[", "<")  # how answers of servers begin that were kept in a picture's place, and SVG
 FRAMES = "of several frames"
 TRANSPARENT, TURNED, CONSTANT, FLAT = "transparent", "turned", "of one colour", "of one colour, or nearly"
 VALUES = "values"  # begins the mark of numbers of which 8 bits keep few
@@ -91,12 +93,13 @@ def formats() -> tuple[str, ...]:
 
     Pillow tries one after the other, which takes as long as to decode a small picture: so the common ones come first.
     """
-    for plugin, switch in PLUGINS.items():
-        try:
-            getattr(importlib.import_module(plugin), switch)()
-        except ImportError:
-            continue
     Image.init()
+    for plugin, (suffix, switch) in PLUGINS.items():
+        if suffix not in Image.registered_extensions():
+            with suppress(ImportError):
+                module = importlib.import_module(plugin)
+                if switch is not None:
+                    getattr(module, switch)()
     return *COMMON, *sorted(set(Image.OPEN) - NO_PICTURES - set(COMMON))
 
 
@@ -136,7 +139,7 @@ def kind(path: Path) -> str:
     """What a file that is no picture is counted as: its suffix, and what would open it."""
     suffix = path.suffix.lower()
     if suffix in PHONES:
-        return f"{suffix} ({PHONES[suffix]} opens them)"
+        return f"{suffix} ({PHONES[suffix]} reads them)"
     if suffix in RAW:
         return f"{suffix} (raw of a camera, to be developed first)"
     return suffix or "without a suffix"
@@ -201,18 +204,25 @@ def _reason(stored: Stored, error: Exception) -> str:
     with suppress(OSError):
         opened = to_open(stored)
         with opened.open("rb") if isinstance(opened, Path) else opened as file:
-            if form := form_of(file.read(HEAD)):
-                return f"{form}, whose beginning is damaged" if form.what in PICTURES else str(form)
+            head = file.read(HEAD)
+            if form := form_of(head):
+                known = form.what in PICTURES or form.remedy in {PHONES[end] for end in PHONES if end in suffixes()}
+                part = "list of contents" if form.what == TIFF else "beginning"
+                return f"{form.what}, whose {part} is damaged" if known else str(form)
+            if (text := beginning(head)) and text.startswith(MARKUP):
+                return f"a text beginning {text!r}"
     return "in no form that Pillow knows"
 
 
 def _flat(pixels: Tensor, marks: frozenset[str]) -> frozenset[str]:
     """CONSTANT or FLAT, if pixels are."""
-    channels = pixels.flatten(1).int()
-    levels = int((channels.amax(1) - channels.amin(1)).max())
+    channels, narrow = pixels.numpy().reshape(3, -1), any(mark.startswith(VALUES) for mark in marks)
+    if not narrow and int(channels[0].max()) - int(channels[0].min()) >= LEVELS:  # which is said of most
+        return frozenset()
+    levels = int(np.ptp(channels, axis=1).max())
     if levels == 0:
         return frozenset({CONSTANT})
-    return frozenset({FLAT}) if levels < LEVELS or any(m.startswith(VALUES) for m in marks) else frozenset()
+    return frozenset({FLAT}) if levels < LEVELS or narrow else frozenset()
 
 
 def _tag(image: Image.Image, number: int) -> object:

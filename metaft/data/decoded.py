@@ -18,7 +18,7 @@ from metaft.data.decode import Reading, decode
 from metaft.data.decoding import Checked, decode_all
 from metaft.data.room import bytes_of, taken
 from metaft.data.store import checked, look_up, mapped, missing
-from metaft.data.stored import Stored
+from metaft.data.stored import Files, Stored
 from metaft.data.types import ImageSource, PixelArray
 from metaft.errors import DataError, without_allowed
 from metaft.files import cache_folder, nearest_existing, unwritable
@@ -37,7 +37,7 @@ Keeping = Callable[[Sequence[Stored], Reading], tuple[Checked, Source]]
 class Decoded(PixelArray):
     """Images held in memory, and the files they were read from."""
 
-    files: tuple[Stored, ...]
+    files: Files
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ImageFiles:
         labels: of each file, where another of its class is to stand in for one that cannot be read any more.
     """
 
-    files: tuple[Stored, ...]
+    files: Files
     reading: Reading
     labels: tuple[int, ...] | None = None
 
@@ -59,7 +59,7 @@ class ImageFiles:
             DataError: one of the files cannot be read, and which, and none stands in for it.
         """
         pixels = _empty(len(indices), self.reading)
-        done = decode_all([self.files[i] for i in indices], self.reading, pixels.__setitem__, what=None)
+        done = decode_all(self.files.at(indices), self.reading, pixels.__setitem__, what=None)
         for place, fault in done.faults.items():
             if self.labels is None:
                 raise DataError(fault)
@@ -142,8 +142,8 @@ def unchecked(files: Sequence[Stored], reading: Reading) -> tuple[Checked, Sourc
     return Checked({}, {}), lambda kept: ImageFiles(_of(files, kept), reading)
 
 
-def _of(files: Sequence[Stored], kept: Sequence[int]) -> tuple[Stored, ...]:
-    return tuple(files[number] for number in kept)
+def _of(files: Sequence[Stored], kept: Sequence[int]) -> Files:
+    return Files(files).at(kept)
 
 
 def _empty(count: int, reading: Reading) -> Tensor:

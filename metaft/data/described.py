@@ -33,7 +33,7 @@ def described(folder: Path) -> Described:
         DataError: one is no table, has no column of pictures, other columns than the first, or a path that leads out
             of its folder; or there is metadata of another form beside them.
     """
-    files = [file for file in walked(folder.absolute()).files if file.name in METADATA]
+    files = [file for file in walked(folder.absolute()).paths if file.name in METADATA]
     other = next((file for file in files if file.name != CSV), None)
     if other is not None:
         raise DataError(f"{other}: beside {folder / CSV}; allowed: metadata of one form in a folder")

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import combinations
+from pathlib import Path
 
 import torch
 
 from metaft.data.decoded import Decoded, ImageFiles, held
 from metaft.data.objects import Kept
 from metaft.data.store import Mapped
-from metaft.data.stored import StandIn, Stored, content_of, size_of
+from metaft.data.stored import Inside, StandIn, content_of, size_of
 from metaft.data.types import Corrupted, ImageSource, PixelArray, Split, Splits, origin
 from metaft.errors import DataError
 from metaft.progress import warn
@@ -96,10 +97,10 @@ def contents_of(splits: Mapping[str, Split]) -> dict[str, Contents]:
     these are compared by their bytes: those of two splits, and those of `ood_val` with each other. Splits whose
     pictures are neither kept nor files are not compared. Corrupted pictures are compared as what they were before.
     """
-    origins = {name: _origins(split) for name, split in splits.items()}
-    if _by_files(splits, {type(source) for found in origins.values() for source, _ in found}):
-        return _of_files({name: _files(found) for name, found in origins.items()})
-    return {name: _of_pixels(split) if _kept(origins[name]) else [None] * len(split) for name, split in splits.items()}
+    kinds = {name: _kinds(split) for name, split in splits.items()}
+    if _by_files(splits, {kind for found in kinds.values() for kind in found}):
+        return _of_files({name: _files(split) for name, split in splits.items()})
+    return {name: _of_pixels(split) if _kept(kinds[name]) else [None] * len(split) for name, split in splits.items()}
 
 
 def _numbers(contents: Contents) -> dict[bytes, int]:
@@ -127,30 +128,37 @@ def _clean(source: ImageSource) -> ImageSource:
     return source.clean if isinstance(source, Corrupted) else source
 
 
-def _origins(split: Split) -> list[tuple[ImageSource, int]]:
-    return [origin(_clean(split.source), i) for i in range(len(split))]
+def _kinds(split: Split) -> set[type]:
+    """The kinds of sources that a split's images are taken from."""
+    clean = _clean(split.source)
+    return {type(origin(clean, i)[0]) for i in range(len(split))}
 
 
-def _kept(origins: list[tuple[ImageSource, int]]) -> bool:
-    return all(isinstance(source, PixelArray | Kept | Mapped) for source, _ in origins)
+def _kept(kinds: set[type]) -> bool:
+    return all(issubclass(kind, PixelArray | Kept | Mapped) for kind in kinds)
 
 
 def _name(split: Split, number: int) -> str:
     """An image's file, or its number in the data set that it is taken from."""
-    source, number = _origins(split)[number]
-    return str(source.files[number]) if isinstance(source, Decoded | ImageFiles | Mapped) else f"item {number}"
+    file = _file(split, number)
+    return f"item {origin(_clean(split.source), number)[1]}" if file is None else str(file)
 
 
-def _files(origins: list[tuple[ImageSource, int]]) -> list[Stored | None]:
+def _file(split: Split, number: int) -> str | Inside | None:
+    """What is kept of an image's file; None where it has none."""
+    source, i = origin(_clean(split.source), number)
+    return source.files.kept[i] if isinstance(source, Decoded | ImageFiles | Mapped) else None
+
+
+def _files(split: Split) -> list[str | Inside | None]:
     """The file of each image; None where it has none, or another's stands in for it."""
-    files = (s.files[i] if isinstance(s, Decoded | ImageFiles | Mapped) else None for s, i in origins)
+    files = (_file(split, number) for number in range(len(split)))
     return [None if isinstance(file, StandIn) else file for file in files]
 
 
 def stood_in_for(split: Split, number: int) -> bool:
     """Whether another picture stands in for an image."""
-    source, i = origin(_clean(split.source), number)
-    return isinstance(getattr(source, "files", {i: None})[i], StandIn)
+    return isinstance(_file(split, number), StandIn)
 
 
 def _of_pixels(split: Split) -> Contents:
@@ -165,7 +173,7 @@ def _of_pixels(split: Split) -> Contents:
     return contents
 
 
-def _of_files(stored: Mapping[str, list[Stored | None]]) -> dict[str, Contents]:
+def _of_files(stored: Mapping[str, list[str | Inside | None]]) -> dict[str, Contents]:
     """The hash of each file with the size of one that it is compared with: reading others could find nothing."""
     sizes = {name: [None if f is None else size_of(f) for f in files] for name, files in stored.items()}
     users: dict[int | None, set[str]] = defaultdict(set)
@@ -186,5 +194,7 @@ def _pictures(count: int) -> str:
     return f"{count} picture{'s' if count > 1 else ''}"
 
 
-def _hash(file: Stored | None) -> bytes | None:
-    return None if file is None else sha256(content_of(file)).digest()
+def _hash(file: str | Inside | None) -> bytes | None:
+    if file is None:
+        return None
+    return sha256(content_of(Path(file) if isinstance(file, str) else file)).digest()

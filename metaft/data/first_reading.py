@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metaft.data.listed import Listed
-from metaft.data.stored import StandIn, Stored
+from metaft.data.stored import Files, StandIn, Stored
 from metaft.errors import DataError, first_line, without_allowed
 from metaft.progress import warn
 from metaft.texts import read_text
@@ -77,23 +77,23 @@ class FirstReading:
     def note(self, listed: Listed, rows: Sequence[int]) -> None:
         """Take down what could be read of a split, the first time."""
         domains, groups = ([None] * len(listed.files) if x is None else x for x in (listed.domains, listed.groups))
-        read = [Row(str(listed.files[n]), listed.labels[n], domains[n], groups[n]) for n in rows]
+        read = [Row(str(listed.files.kept[n]), listed.labels[n], domains[n], groups[n]) for n in rows]
         kept = {*rows}
         if listed.name not in self.read:
             self.read[listed.name] = read
-            self.unread[listed.name] = [str(file) for n, file in enumerate(listed.files) if n not in kept]
+            self.unread[listed.name] = [str(file) for n, file in enumerate(listed.files.kept) if n not in kept]
 
     def as_listed(self, listed: Listed) -> Listed:
         """The split as it was listed then: with files that are gone in their places, without those that were unread."""
         out = {*self.unread.get(listed.name, ())}
-        rows = [number for number, file in enumerate(listed.files) if str(file) not in out]
+        rows = [number for number, file in enumerate(listed.files.kept) if str(file) not in out]
         if len(rows) < len(listed.files):
             left_out = listed.left_out + Counter({LEFT_OUT: len(listed.files) - len(rows)})
             listed = replace(listed.subset(rows), left_out=left_out)
         return self._with_gone(listed)
 
     def _with_gone(self, listed: Listed) -> Listed:
-        rows, now = self.read.get(listed.name, []), {str(file): number for number, file in enumerate(listed.files)}
+        rows, now = self.read.get(listed.name, []), {str(file): number for number, file in enumerate(listed.files.kept)}
         if all(row.file in now for row in rows):
             return listed
         before = {row.file for row in rows}
@@ -104,7 +104,7 @@ class FirstReading:
 
         return replace(
             listed,
-            files=[listed.files[now[row.file]] if row.file in now else Path(row.file) for row in rows],
+            files=Files(listed.files.kept[now[row.file]] if row.file in now else row.file for row in rows),
             labels=each(listed.labels, "label"),
             domains=None if listed.domains is None else each(listed.domains, "domain"),
             groups=None if listed.groups is None else each(listed.groups, "group"),
@@ -117,7 +117,7 @@ class FirstReading:
             DataError: these are more than a few.
         """
         before = {row.file for row in self.read.get(listed.name, [])}
-        lost = [number for number in faults if str(listed.files[number]) in before]
+        lost = [number for number in faults if str(listed.files.kept[number]) in before]
         if not lost:
             return listed
         found = f"{len(lost)} of {len(before)} pictures that were read as the run began cannot be any more"
@@ -131,7 +131,7 @@ class FirstReading:
             files[number] = StandIn(str(listed.files[number]), listed.files[other])
         first = f"{without_allowed(faults[lost[0]])}; {_instead(files[lost[0]])}"
         warn(f"{listed.name}: {found}, {'' if len(lost) == 1 else 'the first: '}{first}")
-        return replace(listed, files=files)
+        return replace(listed, files=Files(files))
 
     def fingerprints(self, now: Mapping[str, Seen]) -> dict[str, Print]:
         """The fingerprints of splits: those that they had, where they differ by stand-ins alone, whose parts are ''."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, missing, root_of, unlike
 from metaft.data.sets.trees import pooled
+from metaft.data.stored import Files
 from metaft.data.tree import entries_beside, folders, refuse_nested, walked
 from metaft.errors import DataError, few, hint
 
@@ -121,6 +122,6 @@ def _listed(name: str, path: Path, classes: list[str]) -> Listed:
     if empty:
         others = f" (other files: {', '.join(left_out)})" if left_out else ""
         raise DataError(f"{path}: no images in class {', '.join(empty)}{others}; allowed: at least one in each class")
-    files = [file for of_class in found.values() for file in of_class.files]
-    labels = [classes.index(folder) for folder, of_class in found.items() for _ in of_class.files]
+    files = Files(file for of_class in found.values() for file in of_class.files.kept)
+    labels = [label for folder, of_class in found.items() for label in [classes.index(folder)] * len(of_class.files)]
     return Listed(name, path, files, labels, left_out)

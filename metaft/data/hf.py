@@ -16,6 +16,7 @@ from metaft.config.paths import Place
 from metaft.config.schema import DataConfig
 from metaft.data.arrow import MISSING, Table, splits_in
 from metaft.data.layout import Layout, judges, needs_root, root_of
+from metaft.data.stored import Files
 from metaft.data.table import refuse_mistyped
 from metaft.errors import DataError, Fault, few, hint
 
@@ -102,5 +103,5 @@ def _listed(name: str, table: Table, classes: Sequence[str], options: Options) -
     domains = table.texts(options.domain_key, "domain") if options.domain_key and name == "ood_val" else None
     groups = table.texts(options.group_key, "group") if options.group_key and judges(name) else None
     labels = [numbers[text] for text in texts]
-    pictures = table.pictures(options.image_key)
+    pictures = Files(table.pictures(options.image_key))
     return Listed(name, table.place, pictures, labels, table.left_out, domains, groups).once()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os.path import lexists
 from pathlib import Path
 
 from metaft.config.paths import as_on_disk
-from metaft.data.stored import Stored
+from metaft.data.stored import Files
 
 AGAIN = "listed again"
 
@@ -26,7 +27,7 @@ class Listed:
 
     name: str
     where: Path
-    files: Sequence[Stored]
+    files: Files
     labels: Sequence[int]
     left_out: Counter[str] = field(default_factory=Counter)
     domains: Sequence[str | None] | None = None
@@ -34,19 +35,22 @@ class Listed:
 
     def once(self) -> Listed:
         """The same, each file of a class once: tables have a row for each of its captions."""
-        first: dict[tuple[Stored, int], int] = {}
-        pairs = zip(self.files, self.labels, strict=True)
-        rows = [n for n, pair in enumerate(pairs) if not isinstance(pair[0], Path) or first.setdefault(pair, n) == n]
+        first: dict[tuple[str, int], int] = {}
+        pairs = enumerate(zip(self.files.kept, self.labels, strict=True))
+        rows = [n for n, (file, of) in pairs if not isinstance(file, str) or first.setdefault((file, of), n) == n]
         again = Counter({AGAIN: len(self.files) - len(rows)})
         return replace(self.subset(rows), left_out=self.left_out + again) if again[AGAIN] else self
 
     def found(self) -> Listed:
         """The same, with each path in the Unicode form in which it is written on disk, in whichever a table has it."""
-        return replace(self, files=[as_on_disk(file) if isinstance(file, Path) else file for file in self.files])
+        files = self.files.kept
+        texts = ((n, file) for n, file in enumerate(files) if isinstance(file, str) and not file.isascii())
+        others = {n: str(as_on_disk(Path(file))) for n, file in texts if not lexists(file)}
+        return replace(self, files=Files(others.get(n, f) for n, f in enumerate(files))) if others else self
 
     def subset(self, rows: Sequence[int]) -> Listed:
         """These files alone."""
         domains = None if self.domains is None else [self.domains[row] for row in rows]
         groups = None if self.groups is None else [self.groups[row] for row in rows]
-        files, labels = [self.files[row] for row in rows], [self.labels[row] for row in rows]
-        return replace(self, files=files, labels=labels, domains=domains, groups=groups)
+        labels = [self.labels[row] for row in rows]
+        return replace(self, files=self.files.at(rows), labels=labels, domains=domains, groups=groups)

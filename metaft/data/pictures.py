@@ -12,7 +12,19 @@ import torch
 
 from metaft.config.schema import DataConfig
 from metaft.data.ahead import processes
-from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, VALUES, Reading, is_picture, kind, suffixes
+from metaft.data.decode import (
+    CONSTANT,
+    FLAT,
+    FRAMES,
+    RAW,
+    TRANSPARENT,
+    TURNED,
+    VALUES,
+    Reading,
+    is_picture,
+    kind,
+    suffixes,
+)
 from metaft.data.decoded import ImageFiles, Keeping, keeping, unchecked
 from metaft.data.decoding import Checked
 from metaft.data.draws import hold_out
@@ -20,7 +32,7 @@ from metaft.data.first_reading import FirstReading
 from metaft.data.grouping import domains_of
 from metaft.data.listed import Listed as Listed  # formats give them
 from metaft.data.sources import MORE
-from metaft.data.stored import Stored, is_missing
+from metaft.data.stored import Files, Inside, is_missing, name_of
 from metaft.data.tree import Found, identity
 from metaft.data.types import Classes, Domains, ImageView, Split, Splits, concatenated
 from metaft.errors import DataError, few, on_a_line, without_allowed
@@ -34,13 +46,20 @@ SHOWN = 10  # files that cannot be read, each in a line of its own
 
 def sorted_out(found: Found) -> Found:
     """The files that are to be pictures; others count as left out by their suffix."""
-    pictures = Found(left_out=Counter(found.left_out))
-    for file in found.files:
-        if is_picture(file) and not _is_copy(file):
-            pictures.files.append(file)
+    files, left_out, plain = list[str | Inside](), Counter(found.left_out), suffixes() - RAW
+    for file in found.files.kept:
+        of_picture = _suffix(name_of(file)) in plain  # and so of no copy, which has a suffix of its own
+        if of_picture or (is_picture(path := Path(str(file))) and not _is_copy(path)):
+            files.append(file)
         else:
-            pictures.left_out[kind(file)] += 1
-    return pictures
+            left_out[kind(path)] += 1
+    return Found(Files(files), left_out)
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a file's name in small letters, as `Path.suffix` has it."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 def _is_copy(file: Path) -> bool:
@@ -132,14 +151,14 @@ def splits_of(listed: Mapping[str, Listed], opening: Opening) -> dict[str, Split
             _refuse_missing(split)
     for split in listed.values():
         _refuse_two_classes(split, opening.classes)
-    files = [file for split in listed.values() for file in split.files]
+    files = Files(file for split in listed.values() for file in split.files.kept)
     kept = unchecked if opening.late else keeping(files, opening.reading, opening.limit, opening.others)
     return {name: _split(split, opening, kept) for name, split in listed.items()}
 
 
 def _refuse_missing(listed: Listed) -> None:
     """Refuse a split of which files are not there, before hours are spent on decoding the others."""
-    missing = [file for file in listed.files if is_missing(file)]
+    missing = [file for file in listed.files.kept if is_missing(file)]
     if missing:
         count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {on_a_line(str(missing[0]))}"
         raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")
@@ -148,17 +167,17 @@ def _refuse_missing(listed: Listed) -> None:
 def _refuse_two_classes(listed: Listed, classes: Sequence[str]) -> None:
     """Refuse a file that lies, by whatever links and paths, in two classes of a split."""
     first: dict[object, int] = {}
-    for number, file in enumerate(listed.files):
+    for number, file in enumerate(listed.files.kept):
         before = first.setdefault(_identity(file), number)
         if listed.labels[before] != listed.labels[number]:
             one, other = (f"{listed.files[n]} of {classes[listed.labels[n]]!r}" for n in (before, number))
             raise DataError(f"{listed.name}: {one} and {other} are one file; allowed: one class for each picture")
 
 
-def _identity(file: Stored) -> object:
+def _identity(file: str | Inside) -> object:
     """What tells a file from others, whatever paths lead there."""
     try:
-        return identity(file) if isinstance(file, Path) else file
+        return identity(file) if isinstance(file, str) else file
     except (OSError, ValueError):  # it is refused, or skipped, where it is opened
         return file
 

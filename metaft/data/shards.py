@@ -103,7 +103,8 @@ def samples(path: Path, json_keys: Sequence[str], group_key: str | None = None) 
         found.append(Sample(parts[PICTURE], label, group))
     if not found:
         others = few([f"{count} {what}" for what, count in sorted(left_out.items())]) or "nothing at all"
-        raise DataError(f"{path}: no pictures, but {others}; allowed: members KEY.jpg and KEY.cls, or others alike")
+        allowed = "members KEY.jpg and KEY.cls, or others alike, whose keys have no dot"
+        raise DataError(f"{path}: no pictures, but {others}; allowed: {allowed}")
     return found, +left_out
 
 

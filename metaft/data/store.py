@@ -8,11 +8,12 @@ kept. It is written first: a shard without NAME.json is none yet. Nothing in a s
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,26 +25,36 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from metaft.data.arrayfile import ArrayFile, new_array
 from metaft.data.decode import Reading, decoders
 from metaft.data.decoding import Checked, can_be_read, decode_all
 from metaft.data.room import PIXELS, RECORD, bytes_of, keep, make_way, opened
-from metaft.data.stored import Stored, version_of
+from metaft.data.stored import Files, Stored, version_of
 from metaft.files import write
 from metaft.progress import note
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mapped:
     """Images of arrays on disk, uint8 [N, 3, S, S] each: where each image lies, and the file it was read from."""
 
     arrays: tuple[Path, ...]
-    places: tuple[tuple[int, int], ...]  # the number of the array, and the row in it
-    files: tuple[Stored, ...]
+    places: NDArray[np.int64]  # [N, 2], the number of the array, and the row in it
+    files: Files
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """uint8 [B, 3, S, S]."""
-        places = (self.places[i] for i in indices)
-        return torch.from_numpy(np.stack([_mapped(self.arrays[array])[row] for array, row in places]))
+        """uint8 [B, 3, S, S].
+
+        Raises:
+            DataError: the file of an array is not whole any more.
+        """
+        places = self.places[list(indices)]
+        found = np.empty((len(places), *opened_array(self.arrays[0]).shape[1:]), np.uint8)
+        starts = np.flatnonzero((np.diff(places, axis=0, prepend=-2) != (0, 1)).any(axis=1))  # of rows in their order
+        for first, last in pairwise([*starts.tolist(), len(places)]):
+            array, row = places[first].tolist()
+            opened_array(self.arrays[array]).read(row, found[first:last])
+        return torch.from_numpy(found)
 
 
 class Found(NamedTuple):
@@ -68,18 +79,19 @@ def look_up(
     """
     place = folder / key(reading)
     place.mkdir(parents=True, exist_ok=True)
-    digests = [digest(file) for file in files]
+    files = Files(files)
+    digests = [digest(file) for file in files.kept]
     name = sha256("".join(digests).encode()).hexdigest()[:32]
     with _alone(place / f"{name}.lock"):
         known = _known(place, {*digests}, reading.view.size)
         new = {
-            digest: file
-            for digest, file in zip(digests, files, strict=True)
-            if _is_needed(known.get(digest), file, reading, pixels)
+            digest: number
+            for number, digest in enumerate(digests)
+            if _is_needed(known.get(digest), files, number, reading, pixels)
         }
         if new:
             make_way(folder, bytes_of(len(new), reading.view.size) if pixels else 0, limit)
-            known |= _added(place, name, new, reading, pixels=pixels)
+            known |= _added(place, name, list(new), files.at(new.values()), reading, pixels=pixels)
     return [known[digest] for digest in digests]
 
 
@@ -93,12 +105,13 @@ def mapped(found: Sequence[Found], files: Sequence[Stored]) -> Mapped:
     """The images of files whose pixels are kept."""
     arrays = tuple(dict.fromkeys(one.array for one in found if one.array is not None))
     numbers: dict[Path | None, int] = {array: number for number, array in enumerate(arrays)}
-    return Mapped(arrays, tuple((numbers[one.array], one.row) for one in found), tuple(files))
+    places = np.array([(numbers[one.array], one.row) for one in found], np.int64).reshape(-1, 2)
+    return Mapped(arrays, places, Files(files))
 
 
 def missing(folder: Path, files: Sequence[Stored], reading: Reading) -> int:
     """The number of files whose pixels are not kept yet; those of the others do not make way any more."""
-    digests = {digest(file) for file in files}
+    digests = {digest(file) for file in Files(files).kept}
     known = _known(folder / key(reading), digests, reading.view.size)
     return len(digests) - sum(found.array is not None for found in known.values())
 
@@ -111,28 +124,29 @@ def key(reading: Reading) -> str:
     return total.hexdigest()[:32]
 
 
-def digest(file: Stored) -> str:
+def digest(file: Stored | str) -> str:
     """A name for a file as it is now."""
     return sha256(version_of(file).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _is_needed(found: Found | None, file: Stored, reading: Reading, pixels: bool) -> bool:
+def _is_needed(found: Found | None, files: Files, number: int, reading: Reading, pixels: bool) -> bool:
     """Whether a file is to be decoded: it was not, its pixels were not kept, or it could not be read and now can."""
     if found is None or (pixels and found.array is None):
         return True
-    return found.fault is not None and can_be_read(file, reading)
+    return found.fault is not None and can_be_read(files[number], reading)
 
 
-def _added(place: Path, name: str, new: Mapping[str, Stored], reading: Reading, *, pixels: bool) -> dict[str, Found]:
-    """A new shard, of files by their digests."""
+def _added(
+    place: Path, name: str, new: Sequence[str], files: Files, reading: Reading, *, pixels: bool
+) -> dict[str, Found]:
+    """A new shard, of files with these digests."""
     shard = f"{name}-{sha256(''.join(new).encode()).hexdigest()[:8]}"
     array = place / f"{shard}{PIXELS}" if pixels else None
-    files = list(new.values())
     if array is None:
         done = decode_all(files, reading, lambda *_: None)
     else:
         done = _written(array, place / f"{name}.tmp", files, reading)
-    record = {"files": list(new), "faults": list(done.faults.items()), "marks": list(done.marks.items())}
+    record = {"files": new, "faults": list(done.faults.items()), "marks": list(done.marks.items())}
     write(place / f"{shard}{RECORD}", json.dumps({"pixels": pixels, **record}))
     keep(place / f"{shard}{RECORD}", opened(place / f"{shard}{RECORD}"))
     return {digest: Found(array, row, done.faults.get(row), done.marks.get(row, ())) for row, digest in enumerate(new)}
@@ -140,11 +154,9 @@ def _added(place: Path, name: str, new: Mapping[str, Stored], reading: Reading, 
 
 def _written(array: Path, unfinished: Path, files: Sequence[Stored], reading: Reading) -> Checked:
     """Decode files into an array, which takes its place when it is whole."""
-    shape = (len(files), 3, reading.view.size, reading.view.size)
-    pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
     try:
-        done = decode_all(files, reading, lambda number, found: pixels.__setitem__(number, found.numpy()))
-        pixels.flush()
+        with new_array(unfinished, (len(files), 3, reading.view.size, reading.view.size)) as pixels:
+            done = decode_all(files, reading, lambda number, found: pixels.write(number, found.numpy()))
         unfinished.replace(array)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -179,7 +191,7 @@ def _shard(record: Path, content: bytes, digests: set[str], size: int) -> Iterat
     with suppress(OSError, ValueError, KeyError, TypeError):
         said: dict[str, Any] = json.loads(content)
         array, files = record.with_suffix(PIXELS) if said["pixels"] else None, said["files"]
-        if array is not None and _mapped(array).shape != (len(files), 3, size, size):
+        if array is not None and opened_array(array).shape != (len(files), 3, size, size):
             return
         faults, marks = dict(said["faults"]), dict(said["marks"])
         for row, digest in enumerate(files):
@@ -203,6 +215,4 @@ def _alone(lock: Path) -> Iterator[None]:
         held.release()
 
 
-@lru_cache(maxsize=256)
-def _mapped(place: Path) -> NDArray[Any]:
-    return np.asarray(np.load(place, mmap_mode="r"))
+opened_array = lru_cache(maxsize=64)(ArrayFile)

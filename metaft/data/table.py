@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from metaft.errors import DataError, few, hint
+from metaft.errors import DataError, few, hint, why
 from metaft.forms import HEAD, Form, form_of
 from metaft.texts import read_text, regular, whole
 
@@ -47,7 +47,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
             raise DataError(f"{path}: {form}; allowed: {ALLOWED}")
         header, cells = _split(read_text(path), columns)
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: no table that can be read ({error}); allowed: {ALLOWED}") from error
+        raise DataError(f"{path}: no table that can be read ({why(error)}); allowed: {ALLOWED}") from error
     _refuse_header(path, header)
     for name in columns:
         if name not in header:

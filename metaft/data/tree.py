@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from metaft.data.stored import Files, status_of
 from metaft.errors import DataError
 from metaft.texts import PLAIN, oddity
 
@@ -30,8 +32,13 @@ HIDDEN, LINKED, BESIDE = "hidden", "linked twice", "in no class folder"
 class Found:
     """Files in their order, and the number of entries that were left out, by reason."""
 
-    files: list[Path] = field(default_factory=list)
+    files: Files = field(default_factory=Files)
     left_out: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files as paths."""
+        return [Path(str(file)) for file in self.files.kept]
 
 
 def is_hidden(name: str) -> bool:
@@ -102,26 +109,28 @@ def walked(path: Path) -> Found:
     Raises:
         DataError: a name that cannot be read, or links that lead round in a circle.
     """
-    found = Found()
-    entries = sorted(_below(path, found.left_out), key=lambda entry: entry.path)
-    seen = {entry.file for entry in entries if not entry.linked}
+    left_out: Counter[str] = Counter()
+    entries = sorted(_below(path, left_out), key=attrgetter("path"))
+    if not any(entry.linked for entry in entries):
+        return Found(Files(entry.path for entry in entries), left_out)
+    seen, kept = {entry.file for entry in entries if not entry.linked}, []
     for entry in entries:
         if entry.linked and entry.file in seen:
-            found.left_out[LINKED] += 1
+            left_out[LINKED] += 1
             continue
         seen.add(entry.file)
-        found.files.append(Path(entry.path))
-    return found
+        kept.append(entry.path)
+    return Found(Files(kept), left_out)
 
 
-def refuse_nested(place: Path, files: Iterable[Path], classes: Collection[str]) -> None:
+def refuse_nested(place: Path, files: Files, classes: Collection[str]) -> None:
     """Refuse files of a class's folder that lie in folders named like other classes, as those of a test or domain may.
 
     Raises:
         DataError: it cannot be told which class a file is of.
     """
     own = readable(place)
-    for folder in sorted({file.parent for file in files}):
+    for folder in sorted(map(Path, {str(file).rpartition("/")[0] for file in files.kept})):
         parts = (unicodedata.normalize("NFC", part) for part in folder.relative_to(place).parts)
         other = next((part for part in parts if part != own and part in classes), None)
         if other is not None:
@@ -153,19 +162,20 @@ def _below(root: Path, left_out: Counter[str]) -> Iterator[_Entry]:
             continue
         inside[here] = {}
         for entry in entries(Path(folder)):
-            path, is_link = Path(entry.path), entry.is_symlink()
+            path, is_link = entry.path.removeprefix("./"), entry.is_symlink()
             if is_hidden(entry.name):
                 left_out[HIDDEN] += 1
                 continue
-            readable(path)
+            if oddity(entry.name):
+                readable(Path(path))
             leads_to_folder = is_link and os.path.isdir(path)  # noqa: PTH112 (Path's raises where it may not look)
             if entry.is_dir(follow_symlinks=False) or leads_to_folder:
-                inside[here][identity(path)] = path
-                heappush(waiting, (linked or is_link, entry.path))
+                inside[here][identity(path)] = Path(path)
+                heappush(waiting, (linked or is_link, path))
             elif is_link:
-                yield _Entry(entry.path, identity(path), True)
+                yield _Entry(path, identity(path), True)
             else:
-                yield _Entry(entry.path, (here[0], entry.inode()), linked)
+                yield _Entry(path, (here[0], entry.inode()), linked)
     _refuse_circles(inside)
 
 
@@ -192,10 +202,10 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); allowed: a folder that can") from error
 
 
-def identity(path: Path) -> Identity:
+def identity(path: Path | str) -> Identity:
     """The device and number of what lies at a path, links followed where they lead somewhere."""
     try:
-        status = path.stat()
+        status = status_of(path)
     except OSError:  # a link to nothing, or to itself: who opens it will say so
-        status = path.lstat()
+        status = os.lstat(path)
     return status.st_dev, status.st_ino

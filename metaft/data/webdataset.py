@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from metaft.config.schema import DataConfig
 from metaft.data.layout import Layout, judges, missing, root_of
+from metaft.data.sets.imagenet import labels_in_imagenet
+from metaft.data.stored import Files
 from metaft.data.tree import HIDDEN, entries, folders, in_order, is_hidden, readable
 from metaft.errors import DataError, few, first_line, hint
 from metaft.texts import read_text, whole
@@ -48,8 +50,9 @@ class Options(Layout):
     Without `id_val` a tenth of `id_train` is held out. `ood_val` may hold shards, or a folder of shards for each
     domain. `ood_test` maps names to paths; without it, every folder in `root/ood_test` is one test. `more` maps names
     to the paths of further labelled images to train on. Labels are numbers of lines of the nearest classnames.txt, from
-    the shards' folder up to `data.root`; classes of other splits are those of id_train with the same name. Names may be
-    alike, or empty, in a folder with nshards.txt, as CLIP_benchmark's are: it is taken as it is published. `json_keys`
+    the shards' folder up to `data.root`; classes of other splits are those of id_train with the same name. A folder
+    with nshards.txt, as CLIP_benchmark's are, is taken as it is published: names may be alike, or empty, and templates
+    name the class as often as they like; ImageNet-A's and -R's names are of their classes in ImageNet. `json_keys`
     are what labels may be called in KEY.json, where there is no KEY.cls. `group_key` is what the group of a picture is
     called there (see `Split`), where it is given: for all splits that judge.
     """
@@ -83,7 +86,10 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     names = shipped if data.classnames is None else class_names(data.classnames, numbers)
     classes = shipped or names
     written = _nearest(TEMPLATES, base / options.id_train, base)
-    texts = templates(data.templates or (str(written) if written else "simple"))
+    if data.templates is None and written is not None:
+        texts = templates(str(written), published=published)
+    else:
+        texts = templates(data.templates or "simple")
     tests = options.ood_test or _folders_of_shards(base / "ood_test") or {"all": Path("ood_test")}
     domains = _folders_of_shards(base / options.ood_val)
     places = options.places(domains, tests, ood_val=not data.corruptions)
@@ -128,11 +134,13 @@ class Naming:
 
     @classmethod
     def of(cls, place: Path, base: Path, classes: Sequence[str]) -> Naming:
-        """By the nearest classnames.txt, or those of id_train where there is none."""
+        """By the nearest classnames.txt, or those of id_train without one; parts of ImageNet by their own lists."""
         source = _nearest(NAMES, place, base)
         names = _names_in(source, place) if source else classes
         if names == classes:
             return cls(source, names, range(len(names)), classes)
+        if (labels := labels_in_imagenet(names, classes)) is not None:
+            return cls(source, names, labels, classes)
         known = {name: label for label, name in enumerate(classes)}
         twice = frozenset(name for each in (names, classes) for name, count in Counter(each).items() if count > 1)
         return cls(source, names, [known.get(name) for name in names], classes, twice)
@@ -179,7 +187,7 @@ def _listed(name: str, place: Path, naming: Naming, options: Options) -> Listed:
         files += [sample.picture for sample in found]
         labels += [naming.label(sample.picture, sample.label) for sample in found]
         groups += [sample.group for sample in found]
-    return Listed(name, place, files, labels, left_out, groups=None if group_key is None else groups)
+    return Listed(name, place, Files(files), labels, left_out, groups=None if group_key is None else groups)
 
 
 def shards(place: Path) -> tuple[list[Path], Counter[str]]:

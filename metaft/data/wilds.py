@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from metaft.config.paths import no_folder
 from metaft.config.schema import DataConfig
+from metaft.data.fmow import FMOW_CLASSES as FMOW_CLASSES
+from metaft.data.fmow import FMOW_TEMPLATES
+from metaft.data.stored import Files
 from metaft.data.table import Line, known_in, number_in, read_table, text_in
-from metaft.errors import DataError, Fault
+from metaft.errors import DataError, Fault, few
 from metaft.texts import whole
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -66,6 +70,8 @@ class WildsSet:
     Args:
         folder: the name of its folder.
         table: the file in it that lists its images, with these `columns`.
+        beside: what else must lie there; the last is the folder of images.
+        images: how many were published of each split.
         rows: the rows of the lines of the table in a folder, one by one; a ValueError says what is wrong with a line.
         names: the class names in a folder, in the order of the labels.
         templates: caption templates.
@@ -75,6 +81,8 @@ class WildsSet:
     folder: str
     table: str
     columns: tuple[str, ...]
+    beside: tuple[str, ...]
+    images: Mapping[str, int]
     rows: Callable[[Sequence[Line], Path], Iterable[Row]]
     names: Callable[[Path], tuple[str, ...]]
     templates: tuple[str, ...]
@@ -113,17 +121,30 @@ def load(options: Options, data: DataConfig, seed: int, view: ImageView) -> Spli
     return opened(listed, Classes.published(names, texts, tuple(numbers)), data, seed, view)
 
 
+def parts(options: Options, root: Path) -> dict[str, tuple[Path, int | None]]:
+    """Where each part of a set is to lie below a root: its files and images, and its splits with how many there are."""
+    chosen = SETS[options.name]
+    folder = _place(root, chosen) or root / chosen.folder
+    files = {name: (folder / name, None) for name in (chosen.table, *chosen.beside)}
+    images = folder / chosen.beside[-1]
+    return {**files, **{split: (images, count) for split, count in chosen.images.items()}}
+
+
+def _place(root: Path, chosen: WildsSet) -> Path | None:
+    """The root or the folder in it that has the set's table."""
+    places = (folder for folder in (root, root / chosen.folder) if os.path.lexists(folder / chosen.table))
+    return next(places, None)
+
+
 def _folder(root: Path, chosen: WildsSet) -> Path:
     """The set's folder: the root, or one in it."""
-    for folder in (root, root / chosen.folder):
-        if os.path.lexists(folder / chosen.table):
-            _refuse_other_version(folder, chosen)
-            return folder
+    folder = _place(root, chosen)
+    if folder is not None:
+        _refuse_other_version(folder, chosen)
+        return folder
     inner = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
-    found = f"{', '.join(inner[:8]) or 'nothing'} there" if root.is_dir() else "no such folder"
-    raise DataError(
-        f"data.root: {root}: {found}; allowed: a folder that holds {chosen.folder}/{chosen.table}, unpacked whole"
-    )
+    found = f"{root}: {', '.join(inner[:8]) or 'nothing'} there" if root.is_dir() else no_folder(root)
+    raise DataError(f"data.root: {found}; allowed: a folder that holds {chosen.folder}/{chosen.table}, unpacked whole")
 
 
 def _refuse_other_version(folder: Path, chosen: WildsSet) -> None:
@@ -137,6 +158,7 @@ def _refuse_other_version(folder: Path, chosen: WildsSet) -> None:
 def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
     """The images of each split, in the order of the table."""
     from metaft.data.pictures import Listed
+    from metaft.progress import warn
 
     table = folder / chosen.table
     lines = read_table(table, chosen.columns)
@@ -149,9 +171,13 @@ def _listed(folder: Path, chosen: WildsSet, classes: int) -> dict[str, Listed]:
     empty = [name for name, rows in by_split.items() if not rows]
     if empty:
         raise DataError(f"{table}: no rows of {', '.join(empty)}; allowed: at least one of each split")
+    counts = {name: len(rows) for name, rows in by_split.items()}
+    others = [f"{counts[name]:,} of {n:,} of {name}" for name, n in chosen.images.items() if counts[name] != n]
+    if others:
+        warn(f"{table}: other numbers of pictures than were published: {few(others)}")
     listed = {}
     for name, rows in by_split.items():
-        files, labels = [folder / row.image for row in rows], [row.label for row in rows]
+        files, labels = Files(folder / row.image for row in rows), [row.label for row in rows]
         groups = [row.group for row in rows if row.group is not None] or None
         listed[name] = Listed(name, table, files, labels, domains=[row.domain for row in rows], groups=groups)
     return listed
@@ -220,6 +246,9 @@ def _fmow_split(split: str, year: int) -> str | None:
     return {("val", True): "val", ("test", False): "test"}.get((split, year < 2016))
 
 
+CENTERS = {"0": None, "1": "val", "2": "test", "3": None, "4": None}  # None: ID, of the split that the table says
+
+
 def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """By hospital: 1 is OOD validation, 2 the OOD test, the others ID; patches of a slide are alike.
 
@@ -227,7 +256,7 @@ def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
     """
     held_out = 0
     for _, c in lines:
-        by_center = {1: "val", 2: "test"}.get(number_in(c, "center"))
+        by_center = known_in(c, "center", CENTERS)
         split = by_center or known_in(c, "split", {"0": "train", "1": "id_val"})
         if split == "id_val":
             split, held_out = ("id_val", "id_test")[held_out % 2], held_out + 1
@@ -236,34 +265,18 @@ def _camelyon_rows(lines: Sequence[Line], folder: Path) -> Iterator[Row]:
         yield Row(patch, number_in(c, "tumor"), split, f"hospital {c['center']}", f"slide {text_in(c, 'slide')}")
 
 
-# As the benchmark and the papers that use it write them.
-FMOW_CLASSES = (
-    *("airport", "airport_hangar", "airport_terminal", "amusement_park", "aquaculture", "archaeological_site", "barn"),
-    *("border_checkpoint", "burial_site", "car_dealership", "construction_site", "crop_field", "dam"),
-    *("debris_or_rubble", "educational_institution", "electric_substation", "factory_or_powerplant", "fire_station"),
-    *("flooded_road", "fountain", "gas_station", "golf_course", "ground_transportation_station", "helipad", "hospital"),
-    *("impoverished_settlement", "interchange", "lake_or_pond", "lighthouse", "military_facility"),
-    *("multi-unit_residential", "nuclear_powerplant", "office_building", "oil_or_gas_facility", "park"),
-    *("parking_lot_or_garage", "place_of_worship", "police_station", "port", "prison", "race_track", "railway_bridge"),
-    *("recreational_facility", "road_bridge", "runway", "shipyard", "shopping_mall", "single-unit_residential"),
-    *("smokestack", "solar_farm", "space_facility", "stadium", "storage_tank", "surface_mine", "swimming_pool"),
-    *("toll_booth", "tower", "tunnel_opening", "waste_disposal", "water_treatment_facility", "wind_farm", "zoo"),
-)
-# Those of WiSE-FT, without two that would need to know where "an" is the right article.
-FMOW_TEMPLATES = (
-    *("satellite photo of a {}.", "aerial photo of a {}.", "a photo of a {}.", "{}."),
-    *(
-        f"{kind} photo of a {{}} in {where}."
-        for where in ("asia", "africa", "the americas", "europe", "oceania")
-        for kind in ("satellite", "aerial")
-    ),
-)
+def _published(*images: int) -> dict[str, int]:
+    """The number of images of each split, in the order of SPLITS."""
+    return dict(zip(SPLITS.values(), images, strict=True))
+
 
 SETS = {
     "iwildcam": WildsSet(
         folder="iwildcam_v2.0",
         table="metadata.csv",
         columns=("split", "filename", "y", "location_remapped"),
+        beside=("categories.csv", "train"),
+        images=_published(129_809, 7_314, 8_154, 14_961, 42_791),
         rows=_iwildcam_rows,
         names=_iwildcam_names,
         templates=("a photo of {}.", "{} in the wild."),
@@ -273,6 +286,8 @@ SETS = {
         folder="fmow_v1.1",
         table="rgb_metadata.csv",
         columns=("split", "category", "timestamp", "country_code"),
+        beside=("country_code_mapping.csv", "images"),
+        images=_published(76_863, 11_483, 11_327, 19_915, 22_108),
         rows=_fmow_rows,
         names=lambda _: FMOW_CLASSES,
         templates=FMOW_TEMPLATES,
@@ -282,6 +297,8 @@ SETS = {
         folder="camelyon17_v1.0",
         table="metadata.csv",
         columns=("patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split"),
+        beside=("patches",),
+        images=_published(302_436, 16_780, 16_780, 34_904, 85_054),  # of ID patches that judge, half are id_test
         rows=_camelyon_rows,
         names=lambda _: ("lymph node", "lymph node containing metastatic tumor tissue"),
         templates=("this is a photo of {}",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -50,6 +51,45 @@ def test_captions_that_the_text_tower_would_cut_are_refused(work):
     assert caption_tokens(work.clip, Classes(("cat", longest), ("{}",))).shape == (2, 1, length)
     with pytest.raises(DataError, match=f"'dog dog .* is cut after {length} tokens; allowed: shorter class names"):
         caption_tokens(work.clip, Classes(("cat", longest), ("{}.",)))
+
+
+def words_alone(captions: list[str], context_length: int = 16) -> torch.Tensor:
+    """A tokenizer that puts nothing before and behind the words, as SigLIP's have no token at the end of a cut text."""
+    numbers = [[2 + len(word) for word in caption.split()][:context_length] for caption in captions]
+    return torch.tensor([row + [1] * (context_length - len(row)) for row in numbers])
+
+
+def of_one_length(captions: list[str]) -> torch.Tensor:
+    """The same by a person's own function, which knows no other length."""
+    return words_alone(captions)
+
+
+@pytest.mark.parametrize("tokenizer", [words_alone, of_one_length])
+def test_a_cut_shows_without_a_token_at_the_end(work, tokenizer):
+    clip = replace(work.clip, tokenizer=tokenizer)
+    fits = " ".join(["dog"] * (15 if tokenizer is of_one_length else 16))
+    assert caption_tokens(clip, Classes(("cat", fits), ("{}",))).shape == (2, 1, 16)
+    with pytest.raises(DataError, match=r"the caption 'dog dog .*', which is cut after 16 tokens"):
+        caption_tokens(clip, Classes(("cat", " ".join(["dog"] * 17)), ("{}",)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tokens: tokens[:, :8], "8 tokens a caption, the largest 49407 (The size of tensor a (8) must match"),
+        (lambda tokens: tokens.repeat(1, 2), "32 tokens a caption"),
+        (lambda tokens: tokens + 60_000, "16 tokens a caption, the largest 109407 (index out of range"),
+        (lambda tokens: tokens.float(), "one that gives tokens of torch.float32"),
+    ],
+)
+def test_tokens_that_the_text_tower_cannot_take_are_refused(work, change, said):
+    """As of another model's tokenizer, which open_clip would take until the first caption is read."""
+    clip = replace(work.clip, tokenizer=lambda captions, **given: change(work.clip.tokenizer(captions, **given)))
+    with pytest.raises(ConfigError) as caught:
+        caption_tokens(clip, Classes(("cat", "dog"), ("a {}",)))
+    (fault,) = caught.value.faults
+    assert fault.field == "tokenizer"
+    assert said in fault.found
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,10 @@ class ImageClassifier(nn.Module):
         self.image_encoder, self.classification_head = encoder, head
 
 
-def dump_wise_ft(model: nn.Module, path: Path, *, plain: bool) -> None:
+def dump_wise_ft(model: nn.Module, path: Path, *, plain: bool, head: nn.Module | None = None) -> None:
     """A classifier of wise-ft, by pickle.dump as its own code writes it, or by torch.save."""
     with passing_module("wise_ft_modeling", ImageEncoder=ImageEncoder, ImageClassifier=ImageClassifier):
-        classifier = ImageClassifier(ImageEncoder(model), nn.Linear(64, 2))
+        classifier = ImageClassifier(ImageEncoder(model), head or nn.Linear(64, 2))
         if plain:
             path.write_bytes(pickle.dumps(classifier))
         else:

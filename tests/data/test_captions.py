@@ -157,6 +157,19 @@ def test_names_do_not_break_their_lines(tmp_path, letter):
             names(tmp_path, content)
 
 
+@pytest.mark.parametrize("mark", ["-", "*", "\u2022"])
+def test_marks_of_a_list_are_no_part_of_names(tmp_path, mark):
+    with pytest.raises(DataError, match=r"each line with a mark as of a list; allowed: the names alone"):
+        names(tmp_path, f"{mark} ring\n{mark} box\n")
+    assert names(tmp_path, f"{mark} ring\nbox\n")[1] == "box"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_files_of_names_in_utf_16_are_called_that(tmp_path, encoding):
+    with pytest.raises(DataError, match=r"cannot read .* it is in UTF-16, or UTF-32\); allowed: .* in UTF-8"):
+        names(tmp_path, "ring\nbox\n".encode(encoding))
+
+
 def test_files_of_names_are_regular_and_in_utf_8(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="no regular file"):

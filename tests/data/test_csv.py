@@ -247,7 +247,7 @@ def test_files_that_there_cannot_be_are_skipped_or_refused(picture_tree, monkeyp
     assert "1 unreadable" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("label", ["-1", "-1.0", "nan", "NaN", "<NA>", "#N/A", "NULL", "\\N"])
+@pytest.mark.parametrize("label", ["-1", "-1.0", "nan", "NaN", "<NA>", "#N/A", "#REF!", "#DIV/0!", "NULL", "\\N"])
 def test_a_label_that_says_none_is_no_class(picture_tree, label):
     content = table(picture_tree).replace("0.png,dark_square,id_train", f"0.png,{label},id_train", 1)
     assert f"the label {label!r}, as of an image without one" in fault(picture_tree, content)

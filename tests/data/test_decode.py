@@ -14,7 +14,7 @@ import torch
 from PIL import Image, features
 
 from metaft.clip.load import image_view
-from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, Reading, decode, is_picture, kind
+from metaft.data.decode import CONSTANT, FLAT, FRAMES, TRANSPARENT, TURNED, Reading, decode, is_picture, kind, quiet
 from metaft.errors import DataError
 
 PREPROCESS = {"size": (16, 16), "mode": "RGB", "mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -202,7 +202,61 @@ def test_content_counts_where_the_suffix_says_nothing(tmp_path):
     for name in ("without", "b.jpg"):
         assert torch.equal(decode(tmp_path / name, READING).pixels[0], EXPECTED)
     if not is_picture(tmp_path / "IMG_1.HEIC"):
-        assert kind(tmp_path / "IMG_1.HEIC") == ".heic (pillow-heif opens them)"
+        assert kind(tmp_path / "IMG_1.HEIC") == '.heic (pip install "metaft[heif]" reads them)'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.png", b'{"error": "not found"}', 'a text beginning \'{"error": "not found"}\''),
+        ("a.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 'a text beginning "<svg xmlns'),
+        ("a.jpg", b"\0\0\0\x18ftypisom" + bytes(500), "a film, or sound, in the container of MP4"),
+        ("a.png", b"\xff\x0a" + bytes(500), "a JPEG XL picture: save it as PNG"),
+        ("a.png", bytes(128) + b"DICM" + bytes(500), "a DICOM file: save its picture as PNG"),
+        ("a.gif", b"GIF89", "a GIF picture, whose beginning is damaged"),
+        ("a.png", b"\x80\x81\0\1" + bytes(500), "in no form that Pillow knows"),
+    ],
+)
+def test_what_is_no_picture_is_called_what_it_is(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        decode(tmp_path / name, READING)
+    assert f"unreadable image ({said}" in str(caught.value)
+
+
+def test_a_tiff_whose_end_is_missing(tmp_path):
+    """There Pillow writes which tags it has."""
+    noise = np.random.default_rng(0).integers(255, size=(200, 200, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tif", compression="tiff_lzw")
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:-9000])
+    with (
+        quiet(),
+        pytest.raises(DataError, match=r"unreadable image \(a TIFF picture, whose list of contents is damaged\)"),
+    ):
+        decode(tmp_path / "a.tif", READING)
+
+
+def test_a_phones_picture_that_can_be_read_elsewhere_is_damaged(tmp_path, monkeypatch):
+    """Where a package reads the form, none is to be installed."""
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypavif" + bytes(500))
+    for known, said in (({".avif", ".png"}, "an AVIF picture, whose beginning is damaged"), ({".png"}, "metaft[avif]")):
+        monkeypatch.setattr("metaft.data.decode.suffixes", lambda known=known: frozenset(known))
+        with pytest.raises(DataError) as caught:
+            decode(tmp_path / "a.jpg", READING)
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".HIF", ".jpg"])
+def test_pictures_of_phones(tmp_path, suffix):
+    """With the extra `heif`; a file whose suffix lies is read too."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    array = np.repeat(np.rint(RAMP * 255).astype(np.uint8)[..., None], 3, axis=2)
+    heif = pillow_heif.from_pillow(Image.fromarray(array).resize((64, 64)))
+    heif.save(tmp_path / "a.heic", quality=95)
+    (tmp_path / "a.heic").rename(tmp_path / f"b{suffix}")
+    assert is_picture(tmp_path / f"b{suffix}")
+    pixels = decode(tmp_path / f"b{suffix}", READING).pixels
+    assert (pixels[0].int() - EXPECTED.int()).abs().float().mean() < 4
 
 
 def bomb(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -201,6 +202,18 @@ def test_missing_folders(picture_tree):
     assert "data.options.id_val=null, which holds out a tenth of id_train" in text
     (picture_tree / "id_vall").rename(picture_tree / "elsewhere")
     assert "nearest" not in fault(picture_tree), "another split is not meant"
+
+
+def test_what_lies_in_a_folders_place_is_named(picture_tree, tmp_path):
+    place, packed = picture_tree / "id_val", tmp_path / "pictures.zip"
+    shutil.rmtree(place)
+    place.symlink_to("nowhere")
+    assert fault(picture_tree).startswith(f"{place}: no folder, but a link to 'nowhere', where nothing can be found; ")
+    place.unlink()
+    place.write_text("")
+    assert fault(picture_tree).startswith(f"{place}: no folder, but a file; allowed: ")
+    packed.write_bytes(b"PK\3\4")
+    assert fault(packed).startswith(f"data.root: {packed}: no folder, but a file (unpack it first); allowed: ")
 
 
 def test_other_names_of_splits_are_told_what_is_wanted(picture_tree):

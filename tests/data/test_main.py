@@ -103,6 +103,34 @@ def test_sets_of_wilds_by_their_names(tmp_path, capsys):
     assert "ood_test/test 6 3 of 3" in text
 
 
+def test_what_is_missing_of_a_set_of_wilds(tmp_path, capsys):
+    folder = iwildcam(tmp_path)
+    text = said(capsys, "iwildcam", "--root", ".")
+    assert "metadata.csv iwildcam_v2.0/metadata.csv - categories.csv iwildcam_v2.0/categories.csv -" in text
+    assert "train iwildcam_v2.0/train - id_train iwildcam_v2.0/train 129,809 id_val iwildcam_v2.0/train 7,314" in text
+    (folder / "train").rename(folder / "elsewhere")
+    (folder / "categories.csv").unlink()
+    assert main(["iwildcam", "--root", "."]) == 3
+    out, err = capsys.readouterr()
+    shown = " ".join(out.replace("|", " ").split())
+    assert "categories.csv missing - train missing - id_train missing 129,809" in shown
+    assert "categories.csv" in err
+    (folder / "metadata.csv").unlink()
+    assert main(["iwildcam", "--root", "."]) == 3
+    assert "metadata.csv missing - categories.csv missing" in " ".join(
+        capsys.readouterr().out.replace("|", " ").split()
+    )
+
+
+def test_images_of_wilds_that_were_unpacked_in_part(tmp_path, capsys):
+    folder = iwildcam(tmp_path)
+    (folder / "train" / "train-3.jpg").unlink()
+    text = said(capsys, "iwildcam", "--root", "iwildcam_v2.0", code=3)
+    assert "id_train: 1 of 6 files are not there, the first: iwildcam_v2.0/train/train-3.jpg" in text
+    published = "other numbers of pictures than were published: 6 of 129,809 of id_train, 6 of 7,314 of id_val, "
+    assert f"warning: iwildcam_v2.0/metadata.csv: {published}" in text
+
+
 def test_exit_codes(tmp_path, capsys):
     assert "Did you mean 'cifar10'?" in said(capsys, "cifar-10", "--root", ".", code=2)
     assert "data.root: nothing given" in said(capsys, "cifar10", code=2)

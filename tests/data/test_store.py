@@ -95,7 +95,7 @@ def test_other_pixels_are_decoded_again(files, tmp_path, tried, change, monkeypa
 def test_a_damaged_shard_is_none(files, tmp_path, tried, damage):
     whole = pixels(tmp_path, files)
     (array,), (record,) = tmp_path.rglob("*.npy"), tmp_path.rglob("*.json")
-    store._mapped.cache_clear()
+    store.opened_array.cache_clear()
     tried.clear()
     if damage == "no pixels":
         array.unlink()

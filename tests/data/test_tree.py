@@ -148,7 +148,7 @@ def test_a_file_that_may_not_be_looked_at_is_not_missing(tmp_path, monkeypatch):
     def lstat(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "lstat", lstat)
+    monkeypatch.setattr(os, "lstat", lstat)
     assert not is_missing(tmp_path / "a.png")
 
 

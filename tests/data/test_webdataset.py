@@ -11,6 +11,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 
@@ -18,7 +19,9 @@ from metaft.config.schema import DataConfig
 from metaft.data import decoded, decoding, registry
 from metaft.data.decoded import ImageFiles
 from metaft.data.duplicates import compared
+from metaft.data.sets.imagenet import FACTS
 from metaft.data.store import Mapped
+from metaft.data.table import read_table
 from metaft.data.webdataset import expand
 from metaft.data.webdataset import shards as shards_of
 from metaft.errors import DataError
@@ -494,6 +497,51 @@ def test_a_name_of_two_classes_is_matched_by_label_alone(shards, picture_tree, t
     assert "label 0, 'ring'" not in text
     assert "label 1, 'missile', which names two classes in " in text
     assert "allowed: a name of one class, or all the names of id_train in its order" in text
+
+
+def imagenet_names(subset: str = "") -> list[str]:
+    """The class names that CLIP_benchmark writes for ImageNet, or for its part -R or -A."""
+    rows = [line.cells for line in read_table(FACTS, ("subsets",))]
+    names = enumerate(open_clip.IMAGENET_CLASSNAMES)
+    return [name for label, name in names if not subset or subset in rows[label]["subsets"].split()]
+
+
+@pytest.mark.parametrize("subset", ["r", "a"])
+def test_parts_of_imagenet_are_matched_by_their_published_lists(shards, picture_tree, tmp_path, subset):
+    """ImageNet has two classes `missile`, of which -R has the first, n03773504."""
+    root, part = tmp_path / "benchmark", imagenet_names(subset)
+    name = {"r": "missile", "a": "sunglasses"}[subset]
+    assert imagenet_names().count(name) == 2
+    twice = part.index(name) if name in part else len(part) - 1
+    of_imagenet = [label for label, row in enumerate(read_table(FACTS, ("subsets",))) if subset in row.cells["subsets"]]
+    labels = (of_imagenet[twice], of_imagenet[0])
+    write(root / "wds_id/train", samples_of(picture_tree / "id_train", labels=labels))
+    write(root / "wds_id/test", samples_of(picture_tree / "id_test", labels=labels))
+    write(root / "wds_part/test", samples_of(picture_tree / "ood_val", labels=(twice, 0)))
+    (root / "wds_id/classnames.txt").write_text("\n".join([*imagenet_names(), ""]))
+    (root / "wds_part/classnames.txt").write_text("\n".join([*part, ""]))
+    options = {"id_train": "wds_id/train", "id_val": None, "ood_val": "wds_part/test", "id_test": "wds_id/test"}
+    splits = load(root, options={**options, "ood_test": {"part": "wds_part/test"}})
+    assert {*splits.ood_val.labels.tolist()} == {*labels}
+    if subset == "r":
+        assert of_imagenet[twice] == 657
+        (root / "wds_part/classnames.txt").write_text("\n".join([part[0], part[2], part[1], *part[3:], ""]))
+        assert "which names two classes in " in fault(root, options={**options, "ood_test": {"part": "wds_part/test"}})
+
+
+def test_templates_of_a_published_set_are_as_they_are(shards):
+    """Of a folder as CLIP_benchmark writes it; other lines are those of somebody's own file."""
+    lines = ["a {c} beside a {c}", '"{c}" in quotes', "{c}"]
+    (shards / "zeroshot_classification_templates.txt").write_text("\n".join([*lines, ""]))
+    classes = load(shards).classes
+    assert [template.format("cat") for template in classes.templates] == [line.replace("{c}", "cat") for line in lines]
+    for line in ("no place", "{c} and {d}", "lambda c: f'a {c}'", '"a {c}",'):
+        (shards / "zeroshot_classification_templates.txt").write_text(f"a {{c}}\n{line}\n")
+        assert f"line 2: {line!r}" in fault(shards)
+    (shards / "zeroshot_classification_templates.txt").write_text("a {c} beside a {c}\n")
+    for path in shards.rglob("nshards.txt"):
+        path.unlink()
+    assert "line 1: 'a {c} beside a {c}'; allowed: a template with one {}" in fault(shards)
 
 
 def test_names_that_a_link_does_not_lead_to_are_not_passed_over(shards):

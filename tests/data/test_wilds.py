@@ -127,6 +127,15 @@ def test_the_root_holds_the_set_or_is_it(tmp_path, name):
     assert all(template.count("{}") == 1 for template in SETS[name].templates)
 
 
+def test_the_published_numbers_are_those_of_the_whole_sets():
+    """As the benchmark counts them: 203,029 of iWildCam, 141,696 of FMoW, 455,954 of Camelyon17."""
+    assert {name: sum(known.images.values()) for name, known in SETS.items()} == {
+        "iwildcam": 203_029,
+        "fmow": 141_696,
+        "camelyon17": 455_954,
+    }
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_another_version_is_refused_and_another_name_is_not(tmp_path, name):
     folder = MAKERS[name](tmp_path)
@@ -289,6 +298,7 @@ def test_faults_name_what_is_not_as_it_should_be(tmp_path):
         ("iwildcam", ",train-0.jpg", ",", "nothing in the column 'filename'; allowed: a value in each row"),
         ("iwildcam", ",val,0,", ",val,,", "nothing in the column 'location_remapped'; allowed: a value in each row"),
         ("camelyon17", "1,001,", "1,one,", "'one' in the column 'patient'; allowed: a whole number"),
+        ("camelyon17", ",4,0", ",9,0", "'9' in the column 'center'; allowed: 0, 1, 2, 3, 4"),
     ],
 )
 def test_a_line_that_is_none(tmp_path, name, old, new, words):

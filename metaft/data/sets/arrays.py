@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from metaft.data.stored import version_of
+from metaft.data.stored import Files, version_of
 from metaft.errors import DataError, first_line
 from metaft.forms import ARRAYS, ZIP, form_at
 from metaft.texts import regular
@@ -190,4 +190,4 @@ def listed(name: str, arrays: Sequence[tuple[Array, Sequence[int]]], block: slic
             raise DataError(f"{name}: {array.path}: {count} pictures and {len(numbers)} labels; allowed: as many")
         rows += [Row(array, number) for number in range(count)[block]]
         labels += labels_of(name, array.path, numbers)[block]
-    return Listed(name, arrays[0][0].path, rows, labels)
+    return Listed(name, arrays[0][0].path, Files(rows), labels)

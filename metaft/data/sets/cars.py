@@ -26,6 +26,7 @@ from metaft.data.sets import coop
 from metaft.data.sets.arrays import contents, labels_of, matlab
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions, beside
 from metaft.data.sets.trees import Tree
+from metaft.data.stored import Files
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
     from metaft.data.pictures import Listed
@@ -51,7 +52,7 @@ def _annotated(images: str) -> Reader:
 
         folder = (place.parent.parent if place.parent.name == "devkit" else place.parent) / images
         found = contents(name, place, _annotations)
-        files = [folder / image for image, _ in found]
+        files = Files(folder / image for image, _ in found)
         return Listed(
             name, place, files, [label - 1 for label in labels_of(name, place, [label for _, label in found])]
         )

@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Home, Known, Layout, Part, Place, Reader
+from metaft.data.stored import Files
 from metaft.errors import DataError
 from metaft.texts import read_text
 
@@ -70,7 +71,8 @@ def _rows(key: str, pictures: str) -> Reader:
         from metaft.data.pictures import Listed
 
         rows: list[Row] = getattr(contents(name, place, _deal), key)
-        return Listed(name, place, [place.parent / pictures / row.picture for row in rows], [row.label for row in rows])
+        files = Files(place.parent / pictures / row.picture for row in rows)
+        return Listed(name, place, files, [row.label for row in rows])
 
     return read
 

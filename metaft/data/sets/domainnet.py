@@ -16,6 +16,7 @@ from unicodedata import normalize
 
 from metaft.data.sets.arrays import contents
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Names, Part, Place, SetOptions
+from metaft.data.stored import Files
 from metaft.errors import DataError
 from metaft.texts import read_text, whole
 
@@ -93,7 +94,8 @@ def _listed(name: str, place: Path, classes: Sequence[str]) -> Listed:
         if line.folder != own:
             found = f"{line.image} with label {line.label}"
             raise DataError(f"{place}, line {number}: {found}; allowed: label {line.label} for {own!r}")
-    return Listed(name, place, [place.parent / line.image for line in lines], [line.label for line in lines])
+    files = Files(place.parent / line.image for line in lines)
+    return Listed(name, place, files, [line.label for line in lines])
 
 
 def _part(domain: str, lists: Literal["train", "test"], folders: Sequence[str]) -> Part:

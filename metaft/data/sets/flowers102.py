@@ -22,6 +22,7 @@ from metaft.data.sets import coop
 from metaft.data.sets.arrays import contents, labels_of, matlab
 from metaft.data.sets.entry import Entry, Home, Known, Layout, Part, Place, Reader, SetOptions
 from metaft.data.sets.trees import Tree
+from metaft.data.stored import Files
 from metaft.data.table import read_table
 
 if TYPE_CHECKING:  # options are checked before anything heavy is imported
@@ -47,7 +48,7 @@ def _split(key: str) -> Reader:
         numbers = labels_of(name, place, contents(name, place, lambda path: matlab(path)[key].tolist()))
         labels = contents(name, table, lambda path: matlab(path)["labels"].tolist())
         of_image = dict(enumerate(labels_of(name, table, labels), 1))
-        files = [place.parent / "jpg" / f"image_{number:05d}.jpg" for number in numbers]
+        files = Files(place.parent / "jpg" / f"image_{number:05d}.jpg" for number in numbers)
         return Listed(name, place, files, [of_image.get(number, 0) - 1 for number in numbers])
 
     return read

@@ -40,7 +40,7 @@ def validation(name: str, place: Path, classes: Sequence[str]) -> Listed:
         return Tree()(name, place, classes)
     found, (table, of_image) = sorted_out(walked(place)), _labels(name, place)
     numbers, labels = {wnid: label for label, wnid in enumerate(classes)}, []
-    for file in found.files:
+    for file in found.paths:
         wnid = of_image.get(file.stem)
         if wnid not in numbers:
             said = f"no class of {file.name}" if wnid is None else f"{file.name} of {wnid}, which is no class"

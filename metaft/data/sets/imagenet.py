@@ -58,6 +58,20 @@ def _subset(letter: str) -> list[int]:
     return [label if letter in subsets.split() else -1 for label, subsets in enumerate(_column("subsets"))]
 
 
+def labels_in_imagenet(names: Sequence[str], classes: Sequence[str]) -> list[int] | None:
+    """The labels of ImageNet-A's or -R's names among ImageNet's, all in the order of wnids; None: they are others.
+
+    So a name that ImageNet has twice, as CLIP's lists have `missile`, is of the class whose wnid the part has.
+    """
+    if len(classes) != len(_column("wnid")):
+        return None
+    for letter in "ra":
+        labels = [label for label in _subset(letter) if label >= 0]
+        if [classes[label] for label in labels] == list(names):
+            return labels
+    return None
+
+
 def _objects() -> dict[str, int]:
     """ObjectNet's folders that ImageNet has classes of, each with the first of these."""
     first: dict[str, int] = {}

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from metaft.config.paths import no_folder
 from metaft.config.schema import DataConfig
 from metaft.data.captions import class_names, templates
 from metaft.data.draws import dealt, drawn, few, held_out
@@ -31,7 +32,7 @@ def load(entry: Entry, options: SetOptions, data: DataConfig, seed: int, view: I
     """
     root = data.root or Path()
     if not root.is_dir():
-        raise DataError(f"data.root: {root}: no such folder; allowed: the folder that holds the set")
+        raise DataError(f"data.root: {no_folder(root)}; allowed: the folder that holds the set")
     layout, shifts = _layout(entry, options, root), entry.shifts(options)
     known = layout.classes(root)
     given = _Set(root, known, {**layout.parts, **shifts})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaft.data.stored import Files, Inside, name_of
 from metaft.data.tree import entries_beside, folders, refuse_nested, walked
 from metaft.errors import DataError, few, hint
 
@@ -44,14 +45,15 @@ class Tree:
         known = self.labels(classes) if self.labels else {folder: label for label, folder in enumerate(classes)}
         inner = folders(place)
         self._refuse(name, place, list(inner), known)
-        left_out, files, labels, empty = entries_beside(place), [], [], []
+        left_out, labels, empty = entries_beside(place), list[int](), list[str]()
+        files: list[str | Inside] = []
         for folder, path in inner.items():
             if folder not in known:
                 left_out[OTHERS] += 1
                 continue
             found = sorted_out(walked(path))
             refuse_nested(path, found.files, known)
-            kept = [file for file in found.files if self.only is None or self.only(file.name)]
+            kept = [file for file in found.files.kept if self.only is None or self.only(name_of(file))]
             left_out += found.left_out + Counter({OTHERS: len(found.files) - len(kept)})
             files += kept
             labels += [known[folder]] * len(kept)
@@ -59,7 +61,7 @@ class Tree:
         if empty:
             count = f"{len(empty)} of {len(known)} class folders are without pictures, the first: {empty[0]}"
             raise DataError(f"{name}: {place}: {count}; allowed: at least one in each")
-        return Listed(name, place, files, labels, left_out)
+        return Listed(name, place, Files(files), labels, left_out)
 
     def _refuse(self, name: str, place: Path, inner: Sequence[str], known: Mapping[str, int]) -> None:
         """Refuse folders of classes that the set does not have, or a lack of those that it has."""
@@ -91,7 +93,7 @@ def in_folders(read: Tree, names: Sequence[str]) -> Callable[[str, Path, Sequenc
             raise DataError(f"{name}: {place}: none of {', '.join(names)} there; allowed: at least one of them")
         parts = [(inner.split("/")[0], read(name, place / inner, classes)) for inner in there]
         together = pooled(name, place, parts)
-        return replace(together, groups=[Path(str(file)).name for file in together.files])
+        return replace(together, groups=[name_of(file) for file in together.files.kept])
 
     return listed
 
@@ -107,7 +109,7 @@ def pooled(name: str, where: Path, parts: Sequence[tuple[str, Listed]]) -> Liste
     return Listed(
         name,
         where,
-        [file for part in lists for file in part.files],
+        Files(file for part in lists for file in part.files.kept),
         [label for part in lists for label in part.labels],
         sum((part.left_out for part in lists), Counter()),
         domains if several else None,
