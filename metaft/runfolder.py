@@ -162,9 +162,12 @@ class RunFolder:
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
-        earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
-        with ranks.leader_first():
+
+        def opened() -> Journal:
+            earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
             return Journal(self.path / PLACE, run=self._run, earlier=earlier, read_only=not ranks.leads())
+
+        return ranks.leader_first(opened)
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
