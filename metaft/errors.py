@@ -50,9 +50,17 @@ class LaunchError(MetaftError):
 
 
 class OutOfMemoryError(MetaftError):
-    """The settings ask for more memory than there is."""
+    """The settings ask for more memory than there is.
+
+    Args:
+        words: settings by which what was begun may go on with less.
+    """
 
     exit_code = 2
+
+    def __init__(self, text: str, words: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.words = tuple(words)
 
 
 class DivergedError(MetaftError):
