@@ -27,7 +27,7 @@ def test_it_names_what_would_take_less(work, data, context, monkeypatch):
     )
     assert caught.value.words == ("finetune.accumulate=2", "finetune.checkpointing=true"), "a run may go on with them"
     least = with_finetune(context, accumulate=50, checkpointing=True, precision="bfloat16")
-    with pytest.raises(OutOfMemoryError, match="allowed: a smaller model$"):
+    with pytest.raises(OutOfMemoryError, match=r"allowed: a smaller model$"):
         train(work.classifier, context.settings.plain, data, least, "ft")
 
 
