@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from metaft.data.rows import Share
 from metaft.errors import ConfigError, Fault, LaunchError, MetaftError, first_line, out_of_memory, why
 
 T = TypeVar("T")
@@ -137,6 +138,11 @@ def number() -> int:
     """This rank's number, from 0."""
     group = _group()
     return 0 if group is None else int(group.get_rank())
+
+
+def share() -> Share:
+    """This rank among all, for what each does of its own rows alone."""
+    return Share(number(), count())
 
 
 def leads() -> bool:

@@ -189,11 +189,12 @@ class RunFolder:
         That is warnings.txt, a warning of any sitting a line, and examples.json: what is fixed and broken on ood_val,
         if anything is known of it.
         """
+        warnings = [told for several in ranks.gathered(self.warnings) for told in several]
         if not ranks.leads():
             return
         told = self.path / WARNINGS
         before = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
-        lines = dict.fromkeys([*before, *map(on_a_line, self.warnings)])
+        lines = dict.fromkeys([*before, *map(on_a_line, warnings)])
         write(told, "".join(f"{line}\n" for line in lines))
         if examples is not None:
             write(self.path / EXAMPLES, to_json(examples) + "\n")

@@ -20,7 +20,8 @@ from metaft.finetune.validation import score_on
 from metaft.objective.objective import Objective
 from metaft.progress import bar
 from metaft.training.augment import AUGMENTS
-from metaft.training.batches import DrawnBatches, Reference, TrainBatches
+from metaft.training.batches import DrawnBatches, TrainBatches
+from metaft.training.reference import Reference
 from metaft.training.schedule import warmup_cosine
 
 
@@ -62,7 +63,7 @@ def train(
         watch = Watch(name, settings.steps)
         record = Record(name, objective, data, context, watch)
         record.take_up(trainee)
-        coming = batches.following(trainee.step)
+        coming = batches.following(trainee.step, trainee.share)
         with closing(coming), bar(name, total=settings.steps, initial=trainee.step) as progress:
             for batch in coming:
                 pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
@@ -104,7 +105,8 @@ def is_check(step: int, settings: FitSettings) -> bool:
 def _batches(theta_0: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> DrawnBatches:
     tokens, device = settings.tokens if objective.needs_text else None, settings.device
     sources = {name: data.sources[name] for name in objective.trained_sources}
-    reference, augment = Reference(theta_0, data.id_train, device), AUGMENTS[settings.finetune.augment]
+    asked, augment = settings.steps * settings.finetune.batch_size, AUGMENTS[settings.finetune.augment]
+    reference = Reference(theta_0, data.id_train, device, asked)
     batches = TrainBatches(data.id_train, tokens, reference, device, sources, augment)
     generator = torch.Generator().manual_seed(settings.seed)
     return batches.drawn(settings.steps, settings.finetune.batch_size, generator)

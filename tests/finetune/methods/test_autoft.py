@@ -11,7 +11,7 @@ from metaft.build.fits import fits as fits_of
 from metaft.build.problem import problem_in
 from metaft.finetune.methods import METHODS
 from metaft.objective import Objective
-from metaft.training.batches import Reference
+from metaft.training.reference import Reference
 
 STILL = Objective({"ce": 1.0}, 1e-12, 0.0, head="linear_probe")
 
