@@ -49,6 +49,12 @@ class LaunchError(MetaftError):
     exit_code = 2
 
 
+class ClusterError(MetaftError):
+    """A cluster does not answer, or has no room for what it is asked for."""
+
+    exit_code = 2
+
+
 class OutOfMemoryError(MetaftError):
     """The settings ask for more memory than there is.
 
