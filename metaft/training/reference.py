@@ -16,7 +16,7 @@ from metaft.data.types import Split
 from metaft.errors import why
 from metaft.files import cache_folder
 from metaft.inner.attention import any_attention
-from metaft.progress import note
+from metaft.progress import tell
 
 BLOCK = 64  # images of which theta_0's outputs are computed together
 WHOLE = 50_000  # images of a split, up to which all of its outputs are kept in memory
@@ -82,7 +82,7 @@ class Reference:
             reason = why(error)
         reasons = [told for told in ranks.gathered(reason) if told is not None]
         if reasons or place is None:
-            note(f"theta_0's outputs on {self._split.name} are computed whenever they are asked for: {reasons[0]}")
+            tell(f"theta_0's outputs on {self._split.name} are computed whenever they are asked for: {reasons[0]}")
             return None
         logits, features = (
             part.view(count, width)

@@ -118,7 +118,6 @@ def test_theta_0_speaks_once_of_each_of_many_images(work, monkeypatch, tmp_path,
     torch.testing.assert_close(found[0], expected.logits)
     torch.testing.assert_close(found[1], expected.image_features)
     monkeypatch.setattr(reference, "SPARE", 0.0)
-    monkeypatch.setattr("metaft.progress._hidden", lambda: False)
     calls.clear()
     full = Reference(counting, split, "cpu", asked=2 * len(split))
     for _ in range(2):

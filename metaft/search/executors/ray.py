@@ -69,11 +69,10 @@ class RayWorkers:
             ClusterError: the cluster does not answer any more, or has no room for a worker.
             RuntimeError: a bug in a worker, with its trace.
         """
-        ended = self._ended()
-        while not ended:
+        self._refuse_unplaced()
+        while not (ended := self._ended()):
             self._refuse_silence()
             self._refuse_unplaced()
-            ended = self._ended()
         job, actor = self._busy.pop(ended[0])
         try:
             answer: Done | Raised = self._ray.get(ended[0])
