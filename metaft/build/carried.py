@@ -74,8 +74,10 @@ def digest(source: Objective | Carried | None) -> str | None:
     """A hash of what was given, 16 hexadecimal digits; None: nothing."""
     if source is None:
         return None
-    carried = isinstance(source, Carried)
-    said = [asdict(source.objective), flatten(source.settings)] if carried else asdict(source)
+    if isinstance(source, Carried):
+        said = {"objective": asdict(source.objective), "settings": flatten(source.settings)}
+    else:
+        said = asdict(source)
     return hashlib.sha256(to_json(said).encode()).hexdigest()[:16]
 
 

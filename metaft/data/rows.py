@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,8 @@ class Pixels(Protocol):
         ...
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """One of `count` ranks by its number."""
 
     number: int = 0

@@ -289,16 +289,20 @@ def test_a_share_of_a_gpu_is_asked_for(monkeypatch):
     assert asked == [{"num_gpus": 0.5}]
 
 
-class Stuck(StubRay):
-    """A cluster on which no job ends, and no worker is given a place."""
-
-    def wait(self, jobs, num_returns, timeout):
-        return [], jobs
+class WithGPUs(StubRay):
+    """As much of Ray as takes a share of a GPU, too."""
 
     def remote(self, kind):
         made = super().remote(kind)
         made.options = lambda **wanted: made
         return made
+
+
+class Stuck(WithGPUs):
+    """A cluster on which no job ends, and no worker is given a place."""
+
+    def wait(self, jobs, num_returns, timeout):
+        return [], jobs
 
 
 def silent():
@@ -395,10 +399,7 @@ class Room:
 def test_workers_of_a_machine_plan_with_their_part_of_its_memory(monkeypatch, executor, place, shares):
     """And of a GPU's, with as many as share it."""
 
-    class Stub(StubRay):
-        remote = Stuck.remote
-
-    monkeypatch.setitem(sys.modules, "ray", Stub())
+    monkeypatch.setitem(sys.modules, "ray", WithGPUs())
     workers = EXECUTORS[executor].make(Bowl(), place)
     workers.submit(Room())
     assert workers.next().answer == pytest.approx(shares)
