@@ -459,7 +459,7 @@ executor.PLACED, executor.LOOK = 5.0, 1.0
 workers = t.EXECUTORS["ray"].make(None, t.Place(t.bowl, 1, ["cuda:0"] if sys.argv[1] == "full" else ["cpu"]))
 workers.submit(t.Slumber())
 if sys.argv[1] == "gone":
-    time.sleep(5)
+    ray.wait([*workers._unplaced], timeout=60)
     node = ray._private.worker._global_node
     node.kill_gcs_server(check_alive=False)
     node.kill_raylet(check_alive=False)

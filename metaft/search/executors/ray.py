@@ -134,7 +134,7 @@ class RayWorkers:
         """Refuse workers for which the cluster has no room.
 
         Raises:
-            ClusterError: one has waited for too long.
+            ClusterError: one has waited for too long, or the cluster is gone.
         """
         if not self._unplaced:
             return
@@ -143,6 +143,7 @@ class RayWorkers:
         now = time.monotonic()
         late = sum(now - since > PLACED for since in self._unplaced.values())
         if late:
+            self._refuse_silence()
             has = _answered(self._ray.cluster_resources) or {}
             there = ", ".join(f"{has.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
             found = f"{late} of {self.capacity} workers were given no place within {PLACED:.0f} s"
