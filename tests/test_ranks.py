@@ -289,7 +289,7 @@ def test_a_run_by_torchrun(tmp_path):
         (("finetune.lr=fast", "inner.stps=3"), "inner.stps: unknown key"),
         (("search.trials=1",), "trials"),
         (("search.trials=1", "--dry-run"), "trials"),
-        (("search.warm_start=absent",), "absent"),
+        (("search.warm_start=absent",), "search.warm_start: "),
         (("data.options.test=0", "--dry-run"), "data.options.test"),
     ],
 )
