@@ -24,14 +24,15 @@ from metaft.finetune.fits import BusyFitError, Fit
 from metaft.texts import regular
 
 LOCK = ".lock"
+CHECK = ".check"  # between the name of a training and the step of a check
 
 
 class Checkpoints:
     """Fitted classifiers and the states of trainings under way, in a folder.
 
     Args:
-        folder: NAME.safetensors has what a method's classifier does not share with theta_0, NAME.training the state of
-            its training.
+        folder: NAME.safetensors has what a method's classifier does not share with theta_0, NAME.checkSTEP.safetensors
+            the same of the model at a check of its training, NAME.training the state of that.
         theta_0: the classifier of which fits are variants.
         run: what tells their run from others.
         shared: whether several processes make fits for this folder.
@@ -136,6 +137,15 @@ class Checkpoints:
         """Delete the state of a training."""
         if ranks.leads():
             self._training(name).unlink(missing_ok=True)
+
+    def retain(self, name: str, step: int, model: Classifier, most: int) -> None:
+        """Write the model of a check, and delete those of earlier checks but for the last `most`."""
+        if not ranks.leads():
+            return
+        self._write(f"{name}{CHECK}{step}", Fit(model))
+        kept = sorted(self._folder.glob(f"{name}{CHECK}*.safetensors"), key=lambda path: int(path.stem.split(CHECK)[1]))
+        for path in kept[:-most]:
+            path.unlink()
 
     def _forget(self, name: str) -> None:
         """Delete the states of a fit's trainings, but not those of its folds, which are fits of their own."""

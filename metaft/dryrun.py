@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from metaft import pipeline
+from metaft import pipeline, ranks
 from metaft.build import last_choice, left_out
 from metaft.build.carried import Carried
 from metaft.build.fits import finetune_cost, fit_settings, fits, told_methods
@@ -33,6 +33,7 @@ from metaft.metrics import METRICS
 from metaft.objective.heads import ZERO_SHOT
 from metaft.objective.objective import Objective
 from metaft.objective.registry import TERMS
+from metaft.provenance import agreed_identity
 from metaft.report.tables import markdown
 from metaft.search.bilevel import Forecast
 from metaft.search.outcome import Outcome
@@ -82,12 +83,13 @@ def dry_run(cfg: Config, source: Objective | Carried | None = None) -> str:
         DataError, ConfigError: a run could not be opened, the objective does not fit, or its search could not begin.
     """
     cheap = cfg.objective.model_copy(update={"head": ZERO_SHOT})  # steps cost the same; a probe needs all of id_train
-    work = pipeline.opened(cfg.model_copy(update={"objective": cheap}))
-    learned = pipeline.received(work, source)
+    work = ranks.agreed(lambda: pipeline.opened(cfg.model_copy(update={"objective": cheap})))
+    learned = ranks.agreed(lambda: pipeline.received(work, source))
+    agreed_identity(work)
     told_methods(work)
     searches = learned is None and cfg.search.mode is not None
     if searches:
-        pipeline.prepared(work)  # which refuses what a run would
+        ranks.agreed(lambda: pipeline.prepared(work))  # which refuses what a run would
     measured = _measure(work, learned)
     tune_cost = finetune_cost(work)
     tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents

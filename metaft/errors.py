@@ -49,10 +49,24 @@ class LaunchError(MetaftError):
     exit_code = 2
 
 
-class OutOfMemoryError(MetaftError):
-    """The settings ask for more memory than there is."""
+class ClusterError(MetaftError):
+    """A cluster does not answer, or has no room for what it is asked for."""
 
     exit_code = 2
+
+
+class OutOfMemoryError(MetaftError):
+    """The settings ask for more memory than there is.
+
+    Args:
+        words: settings by which what was begun may go on with less.
+    """
+
+    exit_code = 2
+
+    def __init__(self, text: str, words: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.words = tuple(words)
 
 
 class DivergedError(MetaftError):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from metaft import ranks
 from metaft.build.workspace import Workspace
 from metaft.config.read import flatten
 from metaft.config.schema import MOVABLE, Config
@@ -57,6 +58,17 @@ def identity(work: Workspace) -> dict[str, dict[str, Any]]:
         "weights": {"theta_0": digest(work.classifier.clip.state_dict())},  # the head rounds as threads do
         "code": {"metaft": _source(), **code, "threads": torch.get_num_threads()},
     }
+
+
+def agreed_identity(work: Workspace) -> dict[str, dict[str, Any]]:
+    """The identity of a workspace, which all ranks have, on devices of one kind.
+
+    Raises:
+        ConfigError: they do not; names the rank and what differs first, on all.
+    """
+    own = identity(work)
+    ranks.refuse_others({**own, "device": {"kind": work.device.type}})
+    return own
 
 
 def fixed_settings(cfg: Config) -> dict[str, Any]:

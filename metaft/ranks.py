@@ -7,13 +7,16 @@ of the first one. That one alone writes files and prints. A process alone is its
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
+from metaft.data.rows import Share
 from metaft.errors import ConfigError, Fault, LaunchError, MetaftError, first_line, out_of_memory, why
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what the environment tells r
 PORTS = 2**16
 ABSENT = "not there"
 PATIENCE = timedelta(minutes=10)  # for what one rank does alone; a rank that dies is noticed at once
+MOMENT = timedelta(seconds=5)  # for the first rank to say that it ends as this one does
+REFUSAL = "metaft/refusal"  # where it says so
 
 
 def launched() -> bool:
@@ -72,8 +77,24 @@ def joined() -> Iterator[None]:
         raise LaunchError(str(Fault("MASTER_ADDR, MASTER_PORT", found, allowed))) from error
     try:
         yield
+    except MetaftError as error:
+        error.shared = error.shared or _told_by_the_first(str(error))
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _told_by_the_first(text: str) -> bool:
+    """Whether the first rank ends with the same words as this one; that one says so to the others."""
+    store = _group().distributed_c10d._get_default_store()
+    try:
+        if leads():
+            store.set(REFUSAL, text)
+            return True
+        store.wait([REFUSAL], MOMENT)
+        return bool(store.get(REFUSAL).decode() == text)
+    except RuntimeError:  # it says nothing, or is gone
+        return False
 
 
 def _refuse_unmeetable() -> None:
@@ -119,6 +140,11 @@ def number() -> int:
     return 0 if group is None else int(group.get_rank())
 
 
+def share() -> Share:
+    """This rank among all, for what each does of its own rows alone."""
+    return Share(number(), count())
+
+
 def leads() -> bool:
     """Whether this rank writes files and prints."""
     return number() == 0
@@ -144,16 +170,6 @@ def meet() -> None:
     """Wait until all ranks are here: what the first has written before can be read then."""
     if count() > 1:
         _group().barrier()
-
-
-@contextmanager
-def leader_first() -> Iterator[None]:
-    """A context that the first rank goes through before the others; nothing in it may need another rank."""
-    if not leads():
-        meet()
-    yield
-    if leads():
-        meet()
 
 
 def told(value: T) -> T:
@@ -194,6 +210,17 @@ def agreed(body: Callable[[], T]) -> T:
     return value  # type: ignore[return-value]
 
 
+def leader_first(body: Callable[[], T]) -> T:
+    """What a function gives on this rank, called on the first one before the others; it may need no other rank.
+
+    Raises:
+        MetaftError: the first error of any rank, on all.
+    """
+    first = agreed(lambda: body() if leads() else None)
+    other = agreed(lambda: None if leads() else body())
+    return first if leads() else other  # type: ignore[return-value]
+
+
 def alone(body: Callable[[], T]) -> T:
     """What a function gives on the first rank, which alone calls it, on all.
 
@@ -224,6 +251,33 @@ def refuse_others(described: Mapping[str, Mapping[str, Any]]) -> None:
         if ours.get(name, ABSENT) != theirs.get(name, ABSENT)
     ]
     if faults:
-        error = ConfigError(faults)
-        error.shared = True
-        raise error
+        _refuse(faults)
+
+
+def refuse_unshared(field: str, folder: Path) -> None:
+    """Refuse a folder that not all ranks see, as one on a disk of the first one's machine.
+
+    Raises:
+        ConfigError: it names the first rank that does not, on all.
+    """
+    if count() == 1:
+        return
+    mark = folder / told(f".shared-{secrets.token_hex(8)}")
+    if leads():
+        mark.touch()
+    try:
+        meet()
+        seen = gathered(mark.exists())
+    finally:
+        if leads():
+            mark.unlink(missing_ok=True)
+    if not all(seen):
+        found = f"{folder}, which is not the same folder on rank {seen.index(False)}"
+        _refuse([Fault(field, found, "a folder on a disk that all ranks share")])
+
+
+def _refuse(faults: Sequence[Fault]) -> NoReturn:
+    """Refuse what all ranks know of."""
+    error = ConfigError(faults)
+    error.shared = True
+    raise error

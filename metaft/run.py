@@ -129,6 +129,8 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
         print(LISTS[args.list]())
         return 0
     cfg, source = ranks.agreed(lambda: _settings(args))
+    if ranks.count() > 1:
+        ranks.refuse_others(_asked(args, cfg, source))
     if args.print_config:
         from metaft.config import dump
 
@@ -148,10 +150,27 @@ def _dispatch(args: argparse.Namespace, going_on: GoingOn) -> int:
     return _run(cfg, source, args, going_on)
 
 
+def _asked(args: argparse.Namespace, cfg: Config, source: Source) -> dict[str, dict[str, object]]:
+    """What all ranks must be asked for alike before anything is opened; each may have a GPU of another number."""
+    from metaft.build.carried import digest
+    from metaft.config import flatten
+
+    flags = ("validate", "print_config", "dry_run", "seeds")
+    given = {f"--{flag}": getattr(args, flag) is not None for flag in ("resume", "reproduce")}
+    settings = {name: value for name, value in flatten(cfg).items() if name != "device"}
+    return {
+        "command line": {**{f"--{flag.replace('_', '-')}": getattr(args, flag) for flag in flags}, **given},
+        "settings": settings,
+        "objective": {"digest": digest(source)},
+    }
+
+
 def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingOn) -> int:
     """Run as the command line says: once, once more, or for several seeds; print what came of it."""
     from metaft import runs, seeds
 
+    if args.resume:
+        ranks.refuse_unshared("--resume", args.resume)
     if args.reproduce:
         run, found = runs.again(cfg, args.reproduce, args.resume, going_on.begun)
         code = _told(run)

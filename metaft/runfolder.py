@@ -162,9 +162,12 @@ class RunFolder:
 
     def journal(self) -> Journal:
         """The journal of the search, for one process at a time."""
-        earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
-        with ranks.leader_first():
+
+        def opened() -> Journal:
+            earlier = [] if self._earlier is None else Journal(self._earlier / PLACE, read_only=True).records
             return Journal(self.path / PLACE, run=self._run, earlier=earlier, read_only=not ranks.leads())
+
+        return ranks.leader_first(opened)
 
     def checkpoints(self, work: Workspace) -> Checkpoints:
         """The fitted classifiers of a workspace, and the states of trainings under way."""
@@ -186,11 +189,12 @@ class RunFolder:
         That is warnings.txt, a warning of any sitting a line, and examples.json: what is fixed and broken on ood_val,
         if anything is known of it.
         """
+        warnings = [told for several in ranks.gathered(self.warnings) for told in several]
         if not ranks.leads():
             return
         told = self.path / WARNINGS
         before = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
-        lines = dict.fromkeys([*before, *map(on_a_line, self.warnings)])
+        lines = dict.fromkeys([*before, *map(on_a_line, warnings)])
         write(told, "".join(f"{line}\n" for line in lines))
         if examples is not None:
             write(self.path / EXAMPLES, to_json(examples) + "\n")

@@ -16,7 +16,7 @@ from metaft.errors import ConfigError, Fault
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.progress import heard, warn
-from metaft.provenance import identity
+from metaft.provenance import agreed_identity
 from metaft.report.document import read
 from metaft.reproduction import Reproduction, reproduction
 from metaft.results import Results
@@ -52,16 +52,17 @@ def _in_folder(
     cfg: Config, source: Source, resumed: Path | None, begun: Begun, earlier: Path | None, warnings: list[str]
 ) -> Run:
     work = ranks.agreed(lambda: _opened(cfg, resumed))
-    learned = pipeline.received(work, source)
-    own = identity(work)
-    ranks.refuse_others(own)
+    learned = ranks.agreed(lambda: pipeline.received(work, source))
+    own = agreed_identity(work)
     for part, several in departures(earlier, own).items() if earlier else ():
         if several:
             warn(f"{earlier}: {part}: {'; '.join(several)}: what is made again may differ")
-    folder = None if resumed is None else RunFolder.reopened(resumed, own, earlier)
+    folder = None if resumed is None else ranks.agreed(lambda: RunFolder.reopened(resumed, own, earlier))
     searching = learned is None and not (folder is not None and folder.objective.exists())
-    search = pipeline.prepared(work) if searching else None
-    folder = folder or RunFolder.create(cfg, own, earlier, work.cfg.data.begun)
+    search = ranks.agreed(lambda: pipeline.prepared(work)) if searching else None
+    if folder is None:
+        folder = RunFolder.create(cfg, own, earlier, work.cfg.data.begun)
+        ranks.refuse_unshared("out", folder.path)
     folder.warnings = warnings
     begun(folder.path)
     with folder.claimed(), followed(folder.path, cfg):
@@ -109,7 +110,8 @@ def again(cfg: Config, earlier: Path, resumed: Path | None, begun: Begun) -> tup
 
 def of_seeds(cfg: Config, folder: Path) -> Iterator[Run]:
     """The run of each seed of a folder (see `metaft.seeds`), one after the other, as they end."""
-    source = seeds.given_in(folder)
+    ranks.refuse_unshared("out", folder)
+    source = ranks.agreed(lambda: seeds.given_in(folder))
     with claimed(folder):
         for seed in seeds.seeds_in(folder):
             out = seeds.place(folder, seed)

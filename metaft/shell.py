@@ -54,6 +54,8 @@ def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
                 return code
             except KeyboardInterrupt:  # told while further signals are still taken for the same
                 return _stopped(going_on)
+    except OutOfMemoryError as error:
+        return _told(type(error)(f"{error}{_then(going_on, *error.words)}") if error.words else error)
     except MetaftError as error:
         return _told(error)
     except KeyboardInterrupt:
@@ -69,7 +71,8 @@ def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
         if fault := undetermined(error):
             return _told(fault)
         if ranks.lost_another(error):
-            return _told(DataError(f"another rank has ended; allowed: all to the end{_then(going_on)}"))
+            found = "another rank has ended, or keeps the others waiting"
+            return _told(DataError(f"{found}; allowed: all to the end{_then(going_on)}"))
         if isinstance(error, OSError):
             allowed = "room" if error.errno in NO_ROOM else "files that can be read and written"
             return _told(DataError(f"{fault_of_system(error)}; allowed: {allowed}{_then(going_on)}"))
@@ -133,9 +136,9 @@ def _interrupted(going_on: Callable[[], str]) -> str:
     return f"interrupted; go on with: {how}" if how else "interrupted before anything was written"
 
 
-def _then(going_on: Callable[[], str]) -> str:
+def _then(going_on: Callable[[], str], *words: str) -> str:
     how = going_on()
-    return f", and then {how}" if how else ""
+    return f", and then {' '.join([how, *words])}" if how else ""
 
 
 def _told(error: MetaftError) -> int:

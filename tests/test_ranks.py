@@ -287,6 +287,10 @@ def test_a_run_by_torchrun(tmp_path):
         (("search.executor=processes", "--mode", "tpe"), "search.executor: processes on 2 ranks; allowed: serial"),
         (("data.options.test=0",), "data.options.test"),
         (("finetune.lr=fast", "inner.stps=3"), "inner.stps: unknown key"),
+        (("search.trials=1",), "trials"),
+        (("search.trials=1", "--dry-run"), "trials"),
+        (("search.warm_start=absent",), "search.warm_start: "),
+        (("data.options.test=0", "--dry-run"), "data.options.test"),
     ],
 )
 def test_bad_input_is_told_once(tmp_path, words, said):

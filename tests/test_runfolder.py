@@ -8,19 +8,24 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from metaft import config, runfolder
+from metaft.build.fits import fit_settings
 from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import holding
 from metaft.cost import Cost
 from metaft.errors import BusyError, CheckpointError, ConfigError, DataError
+from metaft.finetune.context import FitContext
 from metaft.finetune.fits import Fit
+from metaft.finetune.loop import train
 from metaft.runfolder import RunFolder
 from metaft.tensors import digest
+from tests.finetune.states import same
 from tests.results import RESULTS
 
 IDENTITY = {
@@ -256,6 +261,36 @@ def test_states_of_trainings_go_with_their_fit(work, checkpoints, tmp_path):
     left = {p.name for p in (tmp_path / "checkpoints").iterdir()}
     assert left == {"soup.safetensors", "ft.fold0.safetensors", "ft.training", "soup_2.training"}
     assert checkpoints.load("soup") is None
+
+
+def test_the_last_checks_are_kept_for_good(work, checkpoints, tmp_path):
+    """Of each training by itself, and beyond its fit, with which the states go."""
+    data, plain = work.splits.search_data, fit_settings(work).plain
+    finetune = work.cfg.finetune.model_copy(update={"keep_checks": 2, "batch_size": 20})
+    settings = replace(fit_settings(work), steps=6, checks=6, finetune=finetune)
+    judged = []
+
+    def noting(model):
+        judged.append(model)
+        return model
+
+    context = FitContext(settings, keeper=checkpoints)
+    fitted = train(work.classifier, plain, data, context, "ft", finish=noting)
+    checkpoints.retain("ft.fold0", 100, fitted, 1)
+    checkpoints.put("ft", Fit(fitted))
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {f"{name}.safetensors" for name in ("ft", "ft.check5", "ft.check6", "ft.fold0.check100")}
+    assert same(checkpoints.take("ft.check6").model, judged[-1])
+    assert not same(checkpoints.take("ft.check5").model, judged[-1])
+    checkpoints.retain("ft", 12, fitted, 2)
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").glob("ft.check*"))
+    assert kept == ["ft.check12.safetensors", "ft.check6.safetensors"], "the last two in time, not in the alphabet"
+
+
+def test_no_check_is_kept_unasked(work, checkpoints, tmp_path):
+    settings = replace(fit_settings(work), steps=2, checks=2)
+    train(work.classifier, settings.plain, work.splits.search_data, FitContext(settings, keeper=checkpoints), "ft")
+    assert not list((tmp_path / "checkpoints").glob("*.safetensors"))
 
 
 def test_a_crash_after_a_fit_leaves_no_state_of_its_training(work, checkpoints, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from metaft.errors import DataError
+from metaft.errors import DataError, OutOfMemoryError
 from metaft.progress import warn
 from metaft.shell import answered
 
@@ -59,6 +59,12 @@ def raising(error):
             "has no package yaml; allowed: a Python with it, by pip",
         ),
         (MemoryError(), 2, "error: MemoryError; allowed: what fits in memory, and then CMD\n"),
+        (
+            OutOfMemoryError("ft: memory ran out; allowed: a.b=2, c.d=1", ["a.b=2", "c.d=1"]),
+            2,
+            "error: ft: memory ran out; allowed: a.b=2, c.d=1, and then CMD a.b=2 c.d=1\n",
+        ),
+        (OutOfMemoryError("search: all trials"), 2, "error: search: all trials\n"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "allowed: what fits in memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\n trace"),
@@ -75,6 +81,15 @@ def test_faults_are_one_line(error, code, said, capsys):
     err = capsys.readouterr().err
     assert said in err
     assert err.strip().count("\n") == 0
+
+
+def test_a_rank_without_another_is_told_so(monkeypatch, capsys):
+    """Whether that one has ended, or holds the others up for longer than they wait."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    late = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 600000ms for recv to complete")
+    assert answered(raising(late), lambda: "CMD") == 3
+    said = "error: another rank has ended, or keeps the others waiting; allowed: all to the end, and then CMD\n"
+    assert capsys.readouterr().err == said
 
 
 def test_without_anything_to_go_on_with_none_is_named(capsys):

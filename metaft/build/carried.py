@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaft.config.read import dump, load
+from metaft.config.read import dump, flatten, load
 from metaft.config.schema import Config
 from metaft.errors import ConfigError, Fault
-from metaft.files import write
+from metaft.files import to_json, write
 from metaft.objective.file import load_objective
 from metaft.objective.objective import Objective
 from metaft.progress import tell
@@ -67,6 +68,17 @@ def given(place: Path) -> Objective | Carried:
         allowed = "an objective.yaml, or the folder of a run that has found one"
         raise ConfigError([Fault("--objective", odd, allowed)])
     return Carried(load_objective(file), load(settings))
+
+
+def digest(source: Objective | Carried | None) -> str | None:
+    """A hash of what was given, 16 hexadecimal digits; None: nothing."""
+    if source is None:
+        return None
+    if isinstance(source, Carried):
+        said = {"objective": asdict(source.objective), "settings": flatten(source.settings)}
+    else:
+        said = asdict(source)
+    return hashlib.sha256(to_json(said).encode()).hexdigest()[:16]
 
 
 def keep(source: Objective | Carried, folder: Path) -> None:

@@ -36,7 +36,8 @@ from metaft.search.problem.runs import FinalRun, HeadOf, InnerFold, InnerRuns
 from metaft.search.problem.scales import pulls, sizes
 from metaft.shards import sharded
 from metaft.training.augment import AUGMENTS
-from metaft.training.batches import Reference, TrainBatches
+from metaft.training.batches import TrainBatches
+from metaft.training.reference import Reference
 from metaft.training.schedule import paces
 
 

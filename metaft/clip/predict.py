@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from metaft import ranks
 from metaft.apart import apart
 from metaft.clip.classifier import Classifier, Outputs
 from metaft.data.types import Split
@@ -35,7 +36,8 @@ def image_features(classifier: Classifier, split: Split, batch_size: int, device
     kept = classifier.trunk.features(split)
     if kept is not None:
         return kept
-    batches = track(split.batches(batch_size, device), split.name, total=-(-len(split) // batch_size))
+    coming = split.batches(batch_size, device, ranks.share())
+    batches = track(coming, split.name, total=-(-len(split) // batch_size))
     features = torch.cat([outputs(classifier, batch.images).image_features.cpu() for batch in batches])
     classifier.trunk.keep(split, features)
     return features

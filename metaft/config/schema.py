@@ -37,7 +37,7 @@ from metaft.objective.heads import AUTO
 
 MOVABLE = (  # settings that a run may have others of when it goes on
     *("device", "out", "report_to", "data.workers", "finetune.shard", "inner.shard"),
-    *("finetune.accumulate", "finetune.checkpointing", "finetune.compile"),
+    *("finetune.accumulate", "finetune.checkpointing", "finetune.compile", "finetune.keep_checks"),
     *("evaluation.executor", "evaluation.workers", "evaluation.gpu_share"),
 )
 
@@ -211,6 +211,7 @@ class FinetuneConfig(HookConfig, TrainingConfig, ComputeConfig):
     epochs: Count = 4
     batch_size: Batch = 64
     warmup: float = Field(0.1, ge=0, lt=1)  # the share of the steps in which rates rise; then they fall as a cosine
+    keep_checks: CountOr0 = 0  # last checks of a training whose weights stay, as checkpoints/NAME.checkSTEP.safetensors
 
 
 class EvaluationConfig(WorkersConfig):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metaft.data.ahead import ahead
 from metaft.data.classes import Classes as Classes  # data sets are made of them
+from metaft.data.rows import WHOLE, Share, read
 from metaft.data.sources import PRETRAINING
 from metaft.data.view import ImageView as ImageView
 from metaft.data.view import Ready as Ready
@@ -83,16 +84,26 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, device: torch.device | str = "cpu", pixels: Tensor | None = None) -> Batch:
-        """The images of these numbers [B], ready for the model, on a device; `pixels` where they are read already."""
-        pixels = self.source.pixels(indices.tolist()) if pixels is None else pixels
+    def batch(
+        self,
+        indices: Tensor,
+        device: torch.device | str = "cpu",
+        pixels: Tensor | None = None,
+        share: Share = WHOLE,
+    ) -> Batch:
+        """The images of these numbers [B], ready for the model, on a device; `pixels` where they are read already.
+
+        Args:
+            share: who reads the images of its own rows alone, since it looks at no others.
+        """
+        pixels = _read(self.source, [indices], share, 0) if pixels is None else pixels
         return Batch(self.view.normalise(pixels.to(device)), self.labels[indices].to(device), indices)
 
-    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-        """The whole split in order, in batches of at most `size`."""
+    def batches(self, size: int, device: torch.device | str = "cpu", share: Share = WHOLE) -> Iterator[Batch]:
+        """The whole split in order, in batches of at most `size`; `share` as for `batch`."""
         parts = torch.arange(len(self)).split(size)
-        read = partial(_pixels_of, self.source, parts)
-        for indices, pixels in zip(parts, ahead(read, range(len(parts)), self.readers, device), strict=True):
+        coming = ahead(partial(_read, self.source, parts, share), range(len(parts)), self.readers, device)
+        for indices, pixels in zip(parts, coming, strict=True):
             yield self.batch(indices, device, pixels)
 
     def counts(self, classes: int) -> list[int]:
@@ -124,8 +135,9 @@ class Split:
         )
 
 
-def _pixels_of(source: ImageSource, parts: Sequence[Tensor], number: int) -> Tensor:
-    return source.pixels(parts[number].tolist())
+def _read(source: ImageSource, parts: Sequence[Tensor], share: Share, number: int) -> Tensor:
+    indices = parts[number].tolist()
+    return read(source, indices, share.rows(len(indices)))
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class Keeper(Protocol):
         """Keep nothing under a name any more."""
         ...
 
+    def retain(self, name: str, step: int, model: Classifier, most: int) -> None:
+        """Keep the model of a check for good, as one of the last `most` of the training of this name."""
+        ...
+
 
 class Forgetful:
     """A keeper that keeps nothing."""
@@ -56,6 +60,9 @@ class Forgetful:
 
     def drop(self, name: str) -> None:
         """There is nothing to drop."""
+
+    def retain(self, name: str, step: int, model: Classifier, most: int) -> None:
+        """Let go of the model."""
 
 
 def _unlogged(event: dict[str, Any]) -> None:

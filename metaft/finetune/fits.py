@@ -120,6 +120,10 @@ class Renamed:
         """Keep nothing under a name any more."""
         self.keeper.drop(_renamed(name, self.old, self.new))
 
+    def retain(self, name: str, step: int, model: Classifier, most: int) -> None:
+        """Keep the model of a check for good, as one of the last `most` of the training of this name."""
+        self.keeper.retain(_renamed(name, self.old, self.new), step, model, most)
+
 
 @dataclass(frozen=True)
 class Fits:

@@ -11,6 +11,7 @@ import torch
 from metaft.clip.classifier import Classifier
 from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext, FitSettings, Steer
+from metaft.finetune.memory import advised
 from metaft.finetune.optimizers import MakeOptimizer, adamw
 from metaft.finetune.own import Own
 from metaft.finetune.record import Record, Watch
@@ -19,7 +20,8 @@ from metaft.finetune.validation import score_on
 from metaft.objective.objective import Objective
 from metaft.progress import bar
 from metaft.training.augment import AUGMENTS
-from metaft.training.batches import DrawnBatches, Reference, TrainBatches
+from metaft.training.batches import DrawnBatches, TrainBatches
+from metaft.training.reference import Reference
 from metaft.training.schedule import warmup_cosine
 
 
@@ -52,31 +54,33 @@ def train(
     Raises:
         DivergedError: the loss stopped being finite or ran away.
         CheckpointError: the keeper has the state of another training under this name.
+        OutOfMemoryError: memory ran out.
     """
     settings, steer = context.settings, steer or follow(objective)
-    batches = _batches(classifier, objective, data, settings)
-    trainee = Trainee.begin(classifier, objective, settings, hook, optimizer, own)
-    watch = Watch(name, settings.steps)
-    record = Record(name, objective, data, context, watch)
-    record.take_up(trainee)
-    coming = batches.following(trainee.step)
-    with closing(coming), bar(name, total=settings.steps, initial=trainee.step) as progress:
-        for batch in coming:
-            pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
-            target = steer(trainee.step, settings.steps, trainee.inner_state)
-            loss = watch.sound(trainee.advance(batch, target, pace), trainee.step)
-            watch.scaled(trainee.scale, trainee.step)
-            context.cost.step_equivalents += len(batch.all_images) / settings.finetune.batch_size
-            progress.update()
-            if is_check(trainee.step, settings):
-                model = finish(trainee.current())
-                score = score_on(data.id_val, model, context)
-                told = {"loss": loss, f"id_val_{settings.metric}": score}
-                context.log({"method": name, "step": trainee.step, **told})
-                record.keep(trainee, model, score)
-                del model  # which is whole where the trainee holds shards
-                progress.set_postfix_str(f"loss {loss:.3f}, best id_val {settings.metric} {watch.score:.3f}")
-    return record.best(classifier)
+    with advised(name, settings):
+        batches = _batches(classifier, objective, data, settings)
+        trainee = Trainee.begin(classifier, objective, settings, hook, optimizer, own)
+        watch = Watch(name, settings.steps)
+        record = Record(name, objective, data, context, watch)
+        record.take_up(trainee)
+        coming = batches.following(trainee.step, trainee.share)
+        with closing(coming), bar(name, total=settings.steps, initial=trainee.step) as progress:
+            for batch in coming:
+                pace = warmup_cosine(trainee.step, settings.steps, settings.finetune.warmup)
+                target = steer(trainee.step, settings.steps, trainee.inner_state)
+                loss = watch.sound(trainee.advance(batch, target, pace), trainee.step)
+                watch.scaled(trainee.scale, trainee.step)
+                context.cost.step_equivalents += len(batch.all_images) / settings.finetune.batch_size
+                progress.update()
+                if is_check(trainee.step, settings):
+                    model = finish(trainee.current())
+                    score = score_on(data.id_val, model, context)
+                    told = {"loss": loss, f"id_val_{settings.metric}": score}
+                    context.log({"method": name, "step": trainee.step, **told})
+                    record.keep(trainee, model, score)
+                    del model  # which is whole where the trainee holds shards
+                    progress.set_postfix_str(f"loss {loss:.3f}, best id_val {settings.metric} {watch.score:.3f}")
+        return record.best(classifier)
 
 
 def train_with_hook(
@@ -101,7 +105,8 @@ def is_check(step: int, settings: FitSettings) -> bool:
 def _batches(theta_0: Classifier, objective: Objective, data: SearchData, settings: FitSettings) -> DrawnBatches:
     tokens, device = settings.tokens if objective.needs_text else None, settings.device
     sources = {name: data.sources[name] for name in objective.trained_sources}
-    reference, augment = Reference(theta_0, data.id_train, device), AUGMENTS[settings.finetune.augment]
+    asked, augment = settings.steps * settings.finetune.batch_size, AUGMENTS[settings.finetune.augment]
+    reference = Reference(theta_0, data.id_train, device, asked)
     batches = TrainBatches(data.id_train, tokens, reference, device, sources, augment)
     generator = torch.Generator().manual_seed(settings.seed)
     return batches.drawn(settings.steps, settings.finetune.batch_size, generator)

@@ -88,8 +88,13 @@ class Record:
         self._best: Mapping[str, Tensor] | None = None  # the best check's parameters, unless the keeper alone has them
 
     def keep(self, trainee: Trainee, model: Classifier, score: float) -> None:
-        """Hand a check to the keeper: the judged model, if it is the best, the state, and the cost so far."""
+        """Hand a check to the keeper: the judged model, if it is the best, the state, and the cost so far.
+
+        The models of as many last checks as the settings say are kept beside these, whatever becomes of the training.
+        """
         keeper, earlier, ended = self._context.keeper, self._watch.best, trainee.step == self._watch.steps
+        if most := self._context.settings.finetune.keep_checks:
+            keeper.retain(self._name, trainee.step, model, most)
         if self._watch.judge(trainee.step, score):
             self._best = _apart(model, trainee.classifier)
             keeper.save(self._part(trainee.step), {"parameters": self._best})

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from metaft import ranks
 from metaft.apart import apart
 from metaft.clip.blockwise import Blockwise
 from metaft.clip.classifier import Classifier, Outputs, grouped, holding, picked_parameters, trainable
 from metaft.clip.precision import matmuls
 from metaft.clip.running import Running
 from metaft.config.schema import ComputeConfig
+from metaft.data.rows import WHOLE, Share
 from metaft.errors import ConfigError
 from metaft.finetune.context import FitSettings
 from metaft.finetune.gathered import cut, joined, pull, pulls
@@ -124,6 +126,11 @@ class Trainee:
         self._update(pace)
         self.step += 1
         return loss
+
+    @property
+    def share(self) -> Share:
+        """Who reads the images of its own rows alone: this rank, where a step looks at no others of a whole batch."""
+        return ranks.share() if self.own is None and self.how.accumulate == 1 else WHOLE
 
     def outputs(self, parameters: Mapping[str, Tensor], images: Tensor, tokens: Tensor | None) -> Outputs:
         """The model's outputs at parameters by name: the forward pass of every step."""

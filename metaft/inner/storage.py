@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from metaft.tensors import noting_kept
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
 UNHOOKED = "support saved tensor hooks"  # torch.func, within whose derivatives nothing can be noted
+_sharers = (1, 1)  # processes that plan with this machine's main memory, and with this one's GPU
 PASSING = 0.5  # times the parameters that come and go with a piece of AdamW's update
 
 
@@ -177,15 +179,27 @@ def graph_bytes(build: Callable[[], tuple[object, object]]) -> int:
     return size
 
 
+@contextmanager
+def shared_by(on_machine: int, on_gpu: int) -> Iterator[None]:
+    """A context in which this process is one of so many that plan with the same memory at once, as workers do."""
+    global _sharers
+    before, _sharers = _sharers, (on_machine, on_gpu)
+    try:
+        yield
+    finally:
+        _sharers = before
+
+
 def free_memory(device: torch.device) -> float:
     """The bytes that `auto` may take where no budget is given: a share of what is free on the device.
 
-    Ranks take the same: what the least of them has, and main memory in equal parts.
+    Ranks take the same: what the least of them has, and main memory in equal parts. So do workers (see `shared_by`).
     """
+    on_machine, on_gpu = _sharers
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return SHARE * min(ranks.gathered(torch.cuda.mem_get_info(device)[0] + cached))
-    return SHARE * min(ranks.gathered(min(_available(), _allowed()))) / ranks.count()
+        return SHARE * min(ranks.gathered(torch.cuda.mem_get_info(device)[0] + cached)) / on_gpu
+    return SHARE * min(ranks.gathered(min(_available(), _allowed()))) / ranks.count() / on_machine
 
 
 def _available() -> float:

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaft.clip.classifier import Outputs
-from metaft.clip.predict import outputs
 from metaft.data.ahead import ahead
+from metaft.data.rows import WHOLE, Share, overlap, read
 from metaft.data.types import Split
-from metaft.inner.attention import any_attention
 from metaft.names import Name
 from metaft.objective.state import SourceState, StepState
 from metaft.training.augment import Augment
-
-BLOCK = 64  # images of which theta_0's outputs are computed together
-WHOLE = 50_000  # images of a split, up to which all of its outputs are kept
+from metaft.training.reference import Reference
 
 
 class SourceBatch(NamedTuple):
@@ -138,49 +135,6 @@ def source_size(size: int) -> int:
     return max(1, size // 2)
 
 
-class Reference:
-    """theta_0's logits and features of a split's images, computed once per image, when one is asked for.
-
-    How a batch is put together, and the attention kernel, decide how its sums are rounded. So images are computed in
-    blocks of the split's order and with the same kernels, whatever is asked for, and where: a training that was
-    interrupted gets the same bits as one that was not. Of a split of more than `WHOLE` images, of which a search sees
-    few, nothing is kept: they are computed as they are asked for.
-
-    Args:
-        classifier: theta_0; it is never changed.
-    """
-
-    def __init__(self, classifier: nn.Module, split: Split, device: torch.device | str) -> None:
-        self._classifier, self._split, self._device = classifier, split, device
-        self._known: set[int] = set()  # blocks
-        self._outputs: tuple[Tensor, Tensor] | None = None
-
-    def __call__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, C] and features [B, D] of these images."""
-        if len(self._split) > WHOLE:
-            return self._computed(indices)
-        for block in {*(indices // BLOCK).tolist()} - self._known:
-            self._compute(torch.arange(BLOCK * block, min(BLOCK * (block + 1), len(self._split))))
-            self._known.add(block)
-        assert self._outputs is not None
-        logits, features = self._outputs
-        return logits[indices], features[indices]
-
-    def _compute(self, indices: Tensor) -> None:
-        found = self._computed(indices)
-        if self._outputs is None:
-            logits, features = (part.new_zeros(len(self._split), part.shape[1]) for part in found)
-            self._outputs = logits, features
-        for all_of_them, part in zip(self._outputs, found, strict=True):
-            all_of_them[indices] = part
-
-    @torch.no_grad()
-    def _computed(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        with any_attention():
-            out = outputs(self._classifier, self._split.batch(indices, self._device).images)
-        return out.logits, out.image_features
-
-
 class _Drawn(NamedTuple):
     """Images of a split by number [B], and the seed of what is random about them."""
 
@@ -203,9 +157,15 @@ def _drawn(splits: Sequence[Split], indices: Tensor, seed: int) -> list[_Drawn]:
     return drawn
 
 
-def _pixels(splits: Sequence[Split], draws: Sequence[tuple[Tensor, int]], number: int) -> list[Tensor]:
+def _pixels(splits: Sequence[Split], draws: Sequence[tuple[Tensor, int]], share: Share, number: int) -> list[Tensor]:
     """The pixels of the images that a batch has of each split; picklable, as processes call it."""
-    return [drawn.split.source.pixels(drawn.rows.tolist()) for drawn in _drawn(splits, *draws[number])]
+    drawn = _drawn(splits, *draws[number])
+    sizes = [len(one.rows) for one in drawn]
+    own, ends = share.rows(sum(sizes), least=sizes[0]), accumulate(sizes)
+    return [
+        read(one.split.source, one.rows.tolist(), overlap(own, end - size, size))
+        for one, size, end in zip(drawn, sizes, ends, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -297,12 +257,16 @@ class DrawnBatches(Sequence[TrainBatch]):
             return DrawnBatches(self.source, self.draws[number], self.paces[number], ends)
         return self._made(number)
 
-    def following(self, first: int) -> Generator[TrainBatch]:
-        """The batches from a number on; pictures that are not kept are decoded ahead, as the splits say."""
+    def following(self, first: int, share: Share = WHOLE) -> Generator[TrainBatch]:
+        """The batches from a number on; pictures that are not kept are decoded ahead, as the splits say.
+
+        Args:
+            share: who reads the images of its own rows of `all_images` alone, since it looks at no others.
+        """
         splits, numbers = self.source.splits, range(first, len(self))
         readers = max(split.readers for split in splits)
-        read = partial(_pixels, splits, self.draws)
-        for number, pixels in zip(numbers, ahead(read, numbers, readers, self.source.device), strict=True):
+        coming = ahead(partial(_pixels, splits, self.draws, share), numbers, readers, self.source.device)
+        for number, pixels in zip(numbers, coming, strict=True):
             yield self._made(number, pixels)
 
     def _made(self, number: int, pixels: Sequence[Tensor] | None = None) -> TrainBatch:

@@ -13,7 +13,8 @@ from metaft.config.schema import AdamWConfig
 from metaft.finetune.own import Own
 from metaft.finetune.trainee import Trainee
 from metaft.objective import Objective
-from metaft.training.batches import Reference, TrainBatches
+from metaft.training.batches import TrainBatches
+from metaft.training.reference import Reference
 
 ADAMW = AdamWConfig(eps=1e-2)  # beside which the rounding of gradients that are 0 is nothing
 
@@ -36,8 +37,8 @@ class _Double:
     def __len__(self) -> int:
         return len(self._split)
 
-    def batch(self, indices, device):
-        batch = self._split.batch(indices, device)
+    def batch(self, indices, device, **how):
+        batch = self._split.batch(indices, device, **how)
         return replace(batch, images=batch.images.double())
 
 

@@ -15,7 +15,8 @@ from metaft.config.schema import AdamWConfig
 from metaft.finetune.context import FitContext
 from metaft.finetune.methods import METHODS
 from metaft.hooks.hook import PLAIN
-from metaft.training.batches import Reference, TrainBatches
+from metaft.training.batches import TrainBatches
+from metaft.training.reference import Reference
 from metaft.training.schedule import warmup_cosine
 
 

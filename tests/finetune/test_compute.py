@@ -17,7 +17,7 @@ from metaft.clip.classifier import picked_parameters, trainable
 from metaft.clip.precision import matmuls, served
 from metaft.clip.predict import predict
 from metaft.config.schema import AdamWConfig
-from metaft.errors import DivergedError
+from metaft.errors import DivergedError, OutOfMemoryError
 from metaft.finetune.loop import train
 from metaft.finetune.record import Watch
 from metaft.finetune.scaling import Scale
@@ -172,8 +172,9 @@ def test_memory_that_runs_out_as_it_is_compiled_is_no_failed_compilation(work, d
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("torch.compile", lambda *_, **__: full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(OutOfMemoryError, match="CUDA out of memory") as caught:
         train(work.classifier, CE, data, with_finetune(context, compile=True), "x")
+    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
 
 
 def test_gradients_that_no_scale_makes_finite_end_a_training():

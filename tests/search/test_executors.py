@@ -12,9 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from metaft import config
 from metaft.build.check import faults_of
+from metaft.errors import ClusterError
+from metaft.inner import storage
 from metaft.search.bilevel import Budget
 from metaft.search.executors.registry import EXECUTORS, Place
 from metaft.search.executors.work import WorkerError
@@ -194,6 +197,7 @@ class StubActor:
     def __init__(self, worker) -> None:
         self._worker = worker
         self.perform = SimpleNamespace(remote=lambda job: partial(self.do, job))
+        self.__ray_ready__ = SimpleNamespace(remote=lambda: partial(bool, self))
 
     def do(self, job):
         try:
@@ -220,14 +224,20 @@ class StubRay:
         self.running = False
 
     def remote(self, kind):
-        def make_actor(make):
+        def make_actor(*given):
             self.made += 1
-            return StubActor(kind(make))
+            return StubActor(kind(*given))
 
         return SimpleNamespace(remote=make_actor)
 
-    def wait(self, jobs, num_returns):
+    def wait(self, jobs, num_returns, timeout):
         return jobs[-num_returns:], jobs[:-num_returns]  # the last begun ends first
+
+    def nodes(self):
+        return [{"Alive": True}]
+
+    def cluster_resources(self):
+        return {"CPU": 2.0}
 
     def get(self, ended):
         return ended()
@@ -279,6 +289,124 @@ def test_a_share_of_a_gpu_is_asked_for(monkeypatch):
     assert asked == [{"num_gpus": 0.5}]
 
 
+class WithGPUs(StubRay):
+    """As much of Ray as takes a share of a GPU, too."""
+
+    def remote(self, kind):
+        made = super().remote(kind)
+        made.options = lambda **wanted: made
+        return made
+
+
+class Stuck(WithGPUs):
+    """A cluster on which no job ends, and no worker is given a place."""
+
+    def wait(self, jobs, num_returns, timeout):
+        return [], jobs
+
+
+def silent():
+    time.sleep(60)
+
+
+def gone():
+    raise RayError("GCS is not there")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (silent, "ray: the cluster does not answer within 0 s; allowed: a cluster that runs until the end"),
+        (gone, "ray: the cluster does not answer within 0 s; allowed: a cluster that runs until the end"),
+        (lambda: [{"Alive": False}], "ray: no machine is left; allowed: a cluster that runs until the end"),
+    ],
+)
+def test_a_cluster_that_is_gone_ends_a_search(monkeypatch, nodes, said):
+    """Within so many seconds; it is not asked to stop anything."""
+    stub = Stuck()
+    stub.nodes = nodes
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    monkeypatch.setattr("metaft.search.executors.ray.SILENCE", 0.05)
+    with pytest.raises(ClusterError) as caught:
+        BlackBoxSolver(Uniform, executor=on("ray", bowl)).solve(Bowl(), Budget(trials=4), Journal())
+    assert str(caught.value).startswith(said)
+    assert stub.killed == 0
+
+
+def test_an_actor_that_dies_with_its_cluster_is_not_tried_again(monkeypatch):
+    stub = StubRay()
+    stub.get, stub.nodes = lambda ended: gone(), gone
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    with pytest.raises(ClusterError, match="the cluster does not answer"):
+        BlackBoxSolver(Uniform, executor=on("ray", bowl, workers=1)).solve(Bowl(), Budget(trials=4), Journal())
+    assert stub.made == 1
+
+
+def test_workers_for_which_a_cluster_has_no_room_end_a_search(monkeypatch):
+    """Those that were given a place are not counted; both are let go."""
+    stub = Stuck()
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    monkeypatch.setattr("metaft.search.executors.ray.PLACED", 0.0)
+    placed = lambda jobs, num_returns, timeout: (jobs[1:], jobs[:1]) if timeout == 0 else ([], jobs)  # noqa: E731
+    stub.wait = placed
+    executor = lambda problem: EXECUTORS["ray"].make(problem, Place(bowl, 2, ["cuda:0"], gpu_share=0.5))  # noqa: E731
+    with pytest.raises(ClusterError) as caught:
+        BlackBoxSolver(Uniform, executor=executor).solve(Bowl(), Budget(trials=4), Journal())
+    assert str(caught.value) == (
+        "ray: 1 of 2 workers were given no place within 0 s (each asks for 0.5 GPU, of 2 CPU, 0 GPU in the cluster); "
+        "allowed: as many as there is room for, a smaller gpu_share"
+    )
+    assert stub.killed == 2
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch):
+    class Stub(StubRay):
+        def init(self, **options):
+            raise ConnectionError("Could not find any running Ray instance.\nmore")
+
+    monkeypatch.setitem(sys.modules, "ray", Stub())
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(ClusterError) as caught:
+        EXECUTORS["ray"].make(None, Place(bowl, 2))
+    assert str(caught.value) == (
+        "RAY_ADDRESS: 'head:6379', which is none (Could not find any running Ray instance.); "
+        "allowed: the address of a cluster that runs, or none for one on this machine"
+    )
+
+
+class Room:
+    """A job that tells what a plan may take of 8 GB, on a CPU and on a GPU."""
+
+    def perform(self, made):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(storage, "_available", lambda: 8e9)
+            patched.setattr(storage, "_allowed", lambda: math.inf)
+            for name, value in (("memory_reserved", 0), ("memory_allocated", 0), ("mem_get_info", (8e9, 9e9))):
+                patched.setattr(torch.cuda, name, lambda device, value=value: value)
+            return [storage.free_memory(torch.device(kind)) / (storage.SHARE * 8e9) for kind in ("cpu", "cuda")]
+
+
+@pytest.mark.parametrize(
+    ("executor", "place", "shares"),
+    [
+        ("processes", Place(bowl, 3), [1 / 3, 1 / 3]),
+        ("processes", Place(bowl, 3, ["cpu", "cpu"]), [1 / 3, 1 / 2]),
+        ("ray", Place(bowl, 3), [1 / 3, 1]),
+        ("ray", Place(bowl, 3, ["cuda:0"], gpu_share=0.4), [1 / 3, 1 / 2]),
+        ("serial", Place(bowl, 1), [1, 1]),
+    ],
+)
+def test_workers_of_a_machine_plan_with_their_part_of_its_memory(monkeypatch, executor, place, shares):
+    """And of a GPU's, with as many as share it."""
+
+    monkeypatch.setitem(sys.modules, "ray", WithGPUs())
+    workers = EXECUTORS[executor].make(Bowl(), place)
+    workers.submit(Room())
+    assert workers.next().answer == pytest.approx(shares)
+    workers.close()
+    assert Room().perform(None) == [1, 1], "in this process nothing has changed"
+
+
 STARTS = """
 import sys
 from tests.search.test_executors import EXECUTORS, Place, Slumber, bowl
@@ -319,6 +447,45 @@ def test_ray_gives_what_one_process_gives(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert "as in one process" in run.stdout
+
+
+NO_CLUSTER = """
+import sys, time
+from metaft.search.executors import ray as executor
+import ray
+import tests.search.test_executors as t
+
+executor.PLACED, executor.LOOK = 5.0, 1.0
+workers = t.EXECUTORS["ray"].make(None, t.Place(t.bowl, 1, ["cuda:0"] if sys.argv[1] == "full" else ["cpu"]))
+workers.submit(t.Slumber())
+if sys.argv[1] == "gone":
+    ray.wait([*workers._unplaced], timeout=60)
+    node = ray._private.worker._global_node
+    node.kill_gcs_server(check_alive=False)
+    node.kill_raylet(check_alive=False)
+begun = time.monotonic()
+try:
+    workers.next()
+except t.ClusterError as error:
+    workers.close()
+    print(f"told after {time.monotonic() - begun:.0f} s: {error}", flush=True)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("full", "1 of 1 workers were given no place within 5 s"), ("gone", "the cluster does not answer")],
+)
+def test_a_real_cluster_without_room_or_that_is_gone(what, said):
+    """A minute at most, the end of the process included."""
+    run = subprocess.run(
+        [sys.executable, "-c", NO_CLUSTER, what], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    told = [line for line in run.stdout.splitlines() if line.startswith("told after")]
+    assert len(told) == 1, run.stderr
+    assert said in told[0]
+    assert float(told[0].split()[2]) < 60
 
 
 @pytest.mark.full

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from metaft.build.fits import fit_settings
+from metaft.finetune.context import FitContext
+from metaft.finetune.loop import train
 from metaft.inner.attention import second_order_attention
+from metaft.objective import Objective
+from metaft.training import reference
 from metaft.training.augment import Augment
-from metaft.training.batches import Reference, TrainBatches
+from metaft.training.batches import TrainBatches
+from metaft.training.reference import Reference
+from tests.finetune.states import same
 
 
 @pytest.fixture(scope="module")
@@ -67,39 +75,94 @@ def test_parts_are_the_batch_cut(batches):
     assert [part.seed for part in parts] == [7, 8]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_theta_0_speaks_of_an_image_whatever_was_asked_before(work, whole, monkeypatch):
+@pytest.mark.parametrize("where", ["memory", "disk", "nowhere"])
+def test_theta_0_speaks_of_an_image_whatever_was_asked_before(work, where, monkeypatch, tmp_path):
     """To the last bit: a training that goes on asks for other images together than one that was never interrupted."""
-    monkeypatch.setattr("metaft.training.batches.BLOCK", 16)
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(reference, "BLOCK", 16)
     split = work.splits.id_train
-    monkeypatch.setattr("metaft.training.batches.WHOLE", len(split) if whole else 10)
-    before, fresh = (Reference(work.classifier, split, "cpu") for _ in range(2))
+    monkeypatch.setattr(reference, "WHOLE", len(split) if where == "memory" else 10)
+    asked = len(split) if where == "disk" else 0
+    before, fresh = (Reference(work.classifier, split, "cpu", asked) for _ in range(2))
     for asked in ([3, 20], [4, 5, 6], [40, 21, 9]):
         with second_order_attention():  # as within a hypergradient
             before(torch.tensor(asked))
     last = torch.tensor([5, 20, 41, 7, 3])
     for old, new in zip(before(last), fresh(last), strict=True):
         assert torch.equal(old, new)
+    mapped = str(tmp_path / "cache") in Path("/proc/self/maps").read_text()
+    assert mapped is (where == "disk")
+    del before, fresh, old, new
+    assert str(tmp_path / "cache") not in Path("/proc/self/maps").read_text(), "it goes with what it was kept for"
+    assert where != "disk" or not list((tmp_path / "cache").iterdir())
 
 
-def test_theta_0_speaks_once_of_an_image(work, monkeypatch):
-    monkeypatch.setattr("metaft.training.batches.BLOCK", 16)
+def test_theta_0_speaks_once_of_each_of_many_images(work, monkeypatch, tmp_path, capsys):
+    """Where they are kept on disk, and whenever they are asked for where that has no room."""
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(reference, "BLOCK", 16)
+    monkeypatch.setattr(reference, "WHOLE", 10)
     calls, split = [], work.splits.id_train
 
     def counting(images):
         calls.append(len(images))
         return work.classifier(images)
 
-    reference = Reference(counting, split, "cpu")
+    rows = torch.tensor([3, 20, 4])
+    kept = Reference(counting, split, "cpu", asked=2 * len(split))
+    for _ in range(2):
+        found = kept(rows)
+    assert calls == [16, 16]
+    with torch.no_grad():
+        expected = work.classifier(split.batch(rows).images)
+    torch.testing.assert_close(found[0], expected.logits)
+    torch.testing.assert_close(found[1], expected.image_features)
+    monkeypatch.setattr(reference, "SPARE", 0.0)
+    calls.clear()
+    full = Reference(counting, split, "cpu", asked=2 * len(split))
+    for _ in range(2):
+        again = full(rows)
+    assert calls == [16, 3, 3], "no room is found out once"
+    torch.testing.assert_close(again[0], expected.logits)
+    said = capsys.readouterr().err
+    assert said.count("theta_0's outputs on id_train are computed whenever they are asked for: they would take") == 1
+
+
+def test_a_fine_tune_asks_for_all_images(work, monkeypatch, tmp_path):
+    """So that distillation on more images than memory holds runs theta_0 once on each, to the same bits."""
+    monkeypatch.setenv("METAFT_CACHE", str(tmp_path / "cache"))
+    data, kd = work.splits.search_data, Objective({"ce": 1.0, "kd": 0.5}, 1e-3, 0.1)
+    settings = replace(fit_settings(work), steps=8, checks=1)
+    plain, computed, seen = train(work.classifier, kd, data, FitContext(settings), "x"), Reference._computed, []
+
+    def counting(self, indices):
+        seen.extend(indices.tolist())
+        return computed(self, indices)
+
+    monkeypatch.setattr(reference, "WHOLE", 10)
+    monkeypatch.setattr(Reference, "_computed", counting)
+    assert same(train(work.classifier, kd, data, FitContext(settings), "x"), plain)
+    assert sorted(seen) == list(range(len(data.id_train)))
+
+
+def test_theta_0_speaks_once_of_an_image(work, monkeypatch):
+    monkeypatch.setattr(reference, "BLOCK", 16)
+    calls, split = [], work.splits.id_train
+
+    def counting(images):
+        calls.append(len(images))
+        return work.classifier(images)
+
+    theta_0 = Reference(counting, split, "cpu")
     first = torch.tensor([5, 2, 5])
-    logits, features = reference(first)
+    logits, features = theta_0(first)
     with torch.no_grad():
         expected = work.classifier(split.batch(first).images)
     torch.testing.assert_close(logits, expected.logits)
     torch.testing.assert_close(features, expected.image_features)
-    reference(torch.tensor([2, 7]))
+    theta_0(torch.tensor([2, 7]))
     assert calls == [16], "all of a block, once"
-    reference(torch.tensor([1, len(split) - 1]))
+    theta_0(torch.tensor([1, len(split) - 1]))
     assert calls == [16, (len(split) - 1) % 16 + 1]
 
 

@@ -15,6 +15,7 @@ from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.methods.wise_ft import Way, unlike
+from metaft.finetune.slopes import unscaled
 from metaft.tensors import with_zeros
 
 FLOOR = 1e-8  # of the Fisher information: where both models have none, the mean is that of wise_ft
@@ -56,7 +57,7 @@ def _share(of_begin: Tensor, of_end: Tensor, alpha: float) -> Tensor:
 
 def fisher(model: Classifier, names: Sequence[str], data: SearchData, context: FitContext) -> Fisher:
     """The diagonal of a model's Fisher information by the named parameters, one image after the other."""
-    settings, split = context.settings, data.id_train
+    settings, split, model = context.settings, data.id_train, unscaled(model)
     generator = torch.Generator().manual_seed(settings.seed)
     rows = torch.randperm(len(split), generator=generator)[: knobs_of("fisher_merge", context)["images"]]
     leaves = [p.detach().requires_grad_() for p in picked_parameters(model, names).values()]

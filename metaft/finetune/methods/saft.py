@@ -13,7 +13,7 @@ from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of, paced
 from metaft.finetune.loop import train
-from metaft.finetune.slopes import slope
+from metaft.finetune.slopes import Slopes
 from metaft.hooks.hook import Hook
 from metaft.hooks.patterns import Only, included
 from metaft.hooks.sparse import Sparse, largest_of_all
@@ -48,10 +48,10 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 def mean_slope(model: Classifier, names: Sequence[str], data: SearchData, context: FitContext) -> Tensors:
     """The gradient of the mean cross-entropy over id_train by each named parameter."""
     size, images = context.settings.finetune.batch_size, len(data.id_train)
-    values = picked_parameters(model, names)
+    values, slopes = picked_parameters(model, names), Slopes.of(model, context.settings.finetune)
     total: Tensors = [torch.zeros_like(p) for p in values.values()]
     for batch in data.id_train.batches(size, context.settings.device):
         count = len(batch.labels)
-        total = torch._foreach_add(total, slope(model, values, batch), alpha=count / images)
+        total = torch._foreach_add(total, slopes(values, batch), alpha=count / images)
         context.cost.step_equivalents += count / size
     return total

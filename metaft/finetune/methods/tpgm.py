@@ -14,7 +14,7 @@ from metaft.data.types import SearchData
 from metaft.finetune.context import FitContext
 from metaft.finetune.knobs import knobs_of
 from metaft.finetune.loop import train
-from metaft.finetune.slopes import slope
+from metaft.finetune.slopes import Slopes
 from metaft.hooks.hook import Hook
 from metaft.hooks.patterns import included
 from metaft.hooks.tpgm import TPGM, Probe
@@ -51,13 +51,13 @@ def fit(classifier: Classifier, data: SearchData, context: FitContext) -> Classi
 
 def _probe(model: Classifier, names: Sequence[str], data: SearchData, context: FitContext, on: str) -> Probe:
     """Gradients of cross-entropy on random batches of a validation split, each fixed by its number."""
-    split = getattr(data, on)
+    split, slopes = getattr(data, on), Slopes.of(model, context.settings.finetune)
     size = min(context.settings.finetune.batch_size, len(split))
 
     def probe(values: list[Tensor], number: int) -> Tensors:
         generator = torch.Generator().manual_seed(context.settings.seed * 1_000_003 + number)
         batch = split.batch(torch.randperm(len(split), generator=generator)[:size], context.settings.device)
         context.cost.step_equivalents += size / context.settings.finetune.batch_size
-        return slope(model, dict(zip(names, values, strict=True)), batch)
+        return slopes(dict(zip(names, values, strict=True)), batch)
 
     return probe

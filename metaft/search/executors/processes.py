@@ -33,6 +33,7 @@ class Processes:
         self.capacity = workers
         self._factory, self._devices = factory, devices
         self._threads = max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // workers))
+        self._sharers = workers, -(-workers // len(devices))
         self._processes: dict[int, _Process] = {}
 
     @classmethod
@@ -46,7 +47,7 @@ class Processes:
         slot = next(i for i in range(self.capacity) if i not in processes or processes[i].job is None)
         if slot not in processes:
             device = self._devices[slot % len(self._devices)]
-            processes[slot] = _Process(self._factory, device, self._threads)
+            processes[slot] = _Process(self._factory, device, self._threads, self._sharers)
         processes[slot].begin(job)
 
     def next(self) -> Done:
@@ -72,11 +73,11 @@ class Processes:
 class _Process:
     """One worker process, seen from here."""
 
-    def __init__(self, factory: Factory, device: str, threads: int) -> None:
+    def __init__(self, factory: Factory, device: str, threads: int, sharers: tuple[int, int]) -> None:
         context = get_context("spawn")
         self.connection, remote = context.Pipe()
         self.job: Job | None = None
-        self._process = context.Process(target=_serve, args=(remote, factory, device, threads), daemon=True)
+        self._process = context.Process(target=_serve, args=(remote, factory, device, threads, sharers), daemon=True)
         self._process.start()
         remote.close()  # so that the death of the process ends the connection
 
@@ -103,12 +104,12 @@ class _Process:
         self.connection.close()
 
 
-def _serve(connection: Connection, factory: Factory, device: str, threads: int) -> None:
+def _serve(connection: Connection, factory: Factory, device: str, threads: int, sharers: tuple[int, int]) -> None:
     """Perform jobs until the connection is closed, or the process at its other end has died."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other end decides when to stop
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    worker = Worker(partial(factory, device))
+    worker = Worker(partial(factory, device), sharers)
     while True:
         try:
             job = connection.recv()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from metaft.errors import DataError, MetaftError, OutOfMemoryError, fault_of_system, first_line, out_of_memory
+from metaft.inner.storage import shared_by
 
 
 class Job(Protocol):
@@ -77,14 +78,22 @@ class Raised:
 
 
 class Worker:
-    """Makes what jobs need at the first of them; errors are returned, not raised."""
+    """Makes what jobs need at the first of them; errors are returned, not raised.
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
+    Args:
+        sharers: how many workers, this one among them, plan with its machine's memory, and with its GPU's.
+    """
+
+    def __init__(self, make: Callable[[], Any], sharers: tuple[int, int] = (1, 1)) -> None:
+        self._make, self._sharers = make, sharers
         self._made: Any = None
 
     def perform(self, job: Job) -> Done | Raised:
         """Do a job; an error is returned as `Raised`."""
+        with shared_by(*self._sharers):
+            return self._performed(job)
+
+    def _performed(self, job: Job) -> Done | Raised:
         try:
             if self._made is None:
                 self._made = self._make()

@@ -11,6 +11,7 @@ from metaft.finetune.crossfit import Apart
 from metaft.finetune.methods import METHODS
 from metaft.finetune.methods.fisher_merge import drawn_log_likelihood, fisher, merged
 from metaft.finetune.methods.wise_ft import unlike
+from metaft.finetune.slopes import unscaled
 from tests.finetune.states import same
 
 
@@ -64,3 +65,13 @@ def test_the_mix_is_chosen_as_wise_fts_is(work, data, context, tuned):
     METHODS["fisher_merge"].fit(work.classifier, data, logged)
     best = max(events, key=lambda e: (e["ood_val_accuracy"], e["id_val_accuracy"]))
     assert logged.chosen == {"alpha": pytest.approx(best["alpha"])}
+
+
+def test_where_no_loss_is_scaled_small_gradients_are_not_those_of_float16(work, data, context):
+    """In float16 most of them are 0; all other precisions have the range of float32."""
+    for precision, differentiated in (("float16", "float32"), ("bfloat16", "bfloat16"), ("float32", "float32")):
+        assert unscaled(work.classifier.in_precision(precision)).precision == differentiated
+    names, few = ["head.weight", "head.bias"], context.with_knobs("fisher_merge", {"images": 3})
+    exact = fisher(work.classifier, names, data, few)
+    lower = fisher(work.classifier.in_precision("float16"), names, data, few)
+    assert all(torch.equal(lower[name], exact[name]) for name in names)
