@@ -26,8 +26,8 @@ from metaft.tensors import noting_kept
 SHARE = 0.8  # the share of the free memory that `auto` takes where no budget is given
 GIB = 2**30
 UNHOOKED = "support saved tensor hooks"  # torch.func, within whose derivatives nothing can be noted
-_sharers = (1, 1)  # processes that plan with this machine's main memory, and with this one's GPU
 PASSING = 0.5  # times the parameters that come and go with a piece of AdamW's update
+_sharers = (1, 1)  # processes that plan with this machine's main memory, and with this one's GPU
 
 
 @dataclass(frozen=True)
