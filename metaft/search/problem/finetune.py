@@ -65,6 +65,8 @@ class FinetuneProblem:
         self._estimator: Estimator = ESTIMATORS[hypergrad.estimator].make(hypergrad)
         measure = partial(Measured, self._first, self._estimator, hypergrad)
         self._memory = WithinMemory(self.inner, self.batch_size, measure)
+        self._plain = self.inner.twin()  # so that what is found of hypergradients leaves evaluations as they are
+        self._plain_memory = WithinMemory(self._plain, self.batch_size, measure)
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
         """Run the inner loop without a graph and judge its end.
@@ -80,7 +82,7 @@ class FinetuneProblem:
         h = {**self._fixed, **params}
 
         def body(run: Rollout) -> Outcome:
-            state = self.inner.initial(run.step, seed % self.folds)
+            state = self._plain.initial(run.step, seed % self.folds)
             for t, batch in enumerate(run.batches, 1):
                 state = run.step.plain(state, batch, h)
                 run.count_steps(1.0)
@@ -90,7 +92,7 @@ class FinetuneProblem:
                         return run.outcome(halfway, t, "stopped")
             return run.outcome(run.judge(state), self.steps)
 
-        return self._memory.outcome(h, lambda: self._rollout(seed, h), body)
+        return self._plain_memory.outcome(h, lambda: self._rollout(self._plain, seed, h), body)
 
     @property
     def folds(self) -> int:
@@ -122,7 +124,7 @@ class FinetuneProblem:
         whole = {**h, ALPHA: 1.0} if shares else h
 
         def begin() -> Rollout:
-            return self._begun(self.inner.of(h, number), batches, self._judging.whole(number))
+            return self._begun(self._plain.of(h, number), batches, self._judging.whole(number))
 
         def body(run: Rollout) -> Outcome:
             step = run.step
@@ -137,7 +139,7 @@ class FinetuneProblem:
             mixes = tuple(values.get(alpha, math.inf) for alpha in MIXES) if values else ()
             return replace(min(outcomes, key=lambda o: o.value), **bill, mixes=mixes)
 
-        return self._memory.outcome(h, begin, body)
+        return self._plain_memory.outcome(h, begin, body)
 
     @property
     def _shares(self) -> tuple[float, ...]:
@@ -179,7 +181,7 @@ class FinetuneProblem:
             reason = "" if sound else explanation(estimator, loop, run.step, h, length)
             return replace(run.outcome(run.loss, len(run.batches)), reason=reason)
 
-        return self._memory.outcome(h, lambda: self._rollout(seed, point.rest, paces), body), gradient
+        return self._memory.outcome(h, lambda: self._rollout(self.inner, seed, point.rest, paces), body), gradient
 
     def slope(self, u: Tensor, direction: Tensor, seed: int) -> tuple[Outcome, float]:
         """The value at u and its slope along a direction [K], by forward mode: a check on `hypergradient`."""
@@ -193,7 +195,7 @@ class FinetuneProblem:
             return run.outcome(run.loss, self.steps)
 
         h = {**point.rest, **point.h}
-        outcome = self._memory.outcome(h, lambda: self._rollout(seed, point.rest), body)
+        outcome = self._memory.outcome(h, lambda: self._rollout(self.inner, seed, point.rest), body)
         return self._compared(outcome, seed), slopes[0] if slopes else math.nan
 
     def forecast(self) -> Forecast:
@@ -212,7 +214,7 @@ class FinetuneProblem:
         theta_0 = step.initial().params
         with torch.no_grad():
             floor = self._judging.floor_under(lambda images: step.forward(theta_0, images).logits)
-        run = self._rollout(0, point.rest, floor=floor)
+        run = self._rollout(self.inner, 0, point.rest, floor=floor)
         return run, self._bare_loop(run, point, self.inner.initial(run.step, 0))
 
     def suggestions(self) -> list[dict[str, Any]]:
@@ -220,12 +222,17 @@ class FinetuneProblem:
         return careful(self.space, self.space.plain(self.start))
 
     def _rollout(
-        self, seed: int, h: Mapping[str, Any], paces: Sequence[float] | None = None, floor: Floor | None = None
+        self,
+        steps: Steps,
+        seed: int,
+        h: Mapping[str, Any],
+        paces: Sequence[float] | None = None,
+        floor: Floor | None = None,
     ) -> Rollout:
         """The inner run of a seed, which fixes its fold, its outer and its inner batches."""
         generator, fold = torch.Generator().manual_seed(seed), seed % self.folds
         judged_by = self._judging.drawn(fold, generator)
-        return self._begun(self.inner.of(h, fold), self.inner_batches(generator, paces, fold), judged_by, floor)
+        return self._begun(steps.of(h, fold), self.inner_batches(generator, paces, fold), judged_by, floor)
 
     def _begun(self, step: Step, batches: DrawnBatches, judged_by: Judged, floor: Floor | None = None) -> Rollout:
         kept, at_once = floor or self._judging.floor, self._judging.settings.outer_batch_size

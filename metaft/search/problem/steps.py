@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,14 +28,18 @@ class Steps:
     def __init__(self, runs: InnerRuns, batch_size: int, recipe: Mapping[str, Any]) -> None:
         self.first = runs.step
         self._runs, self._batch_size, self._recipe = runs, batch_size, recipe
-        self._made, self._warmed = dict[tuple[str, int], Step](), dict[int, InnerState]()
+        self._made, self._warmed = dict[tuple[str, int, int], Step](), dict[tuple[int, int], InnerState]()
+
+    def twin(self) -> Steps:
+        """The same steps, whose batches are cut by themselves."""
+        return copy.copy(self)
 
     def of(self, h: Mapping[str, Any], fold: int) -> Step:
         """The inner step from the head that a point names."""
-        head = h.get(HEAD, ZERO_SHOT)
-        if (head, fold) not in self._made:
-            self._made[head, fold] = self.first.begun_at(self._runs.folds[fold].head(head))
-        return self._made[head, fold]
+        which = (h.get(HEAD, ZERO_SHOT), fold, self.parts)
+        if which not in self._made:
+            self._made[which] = self.first.begun_at(self._runs.folds[fold].head(which[0]))
+        return self._made[which]
 
     def initial(self, step: Step, fold: int) -> InnerState:
         """Where a run of a step begins, with zero moments, or with those of a warm start in its fold."""
@@ -45,13 +50,14 @@ class Steps:
 
     def _warm(self, fold: int) -> InnerState:
         """The state after the steps of a warm start in a fold."""
-        if fold not in self._warmed:
+        which = (fold, self.parts)
+        if which not in self._warmed:
             step, generator = self.of(self._recipe, fold), torch.Generator().manual_seed(0)
             state = step.initial()
             for batch in self._runs.folds[fold].batches.drawn(self._runs.warm_start, self._batch_size, generator):
                 state = step.plain(state, batch, self._recipe)
-            self._warmed[fold] = state
-        return self._warmed[fold]
+            self._warmed[which] = state
+        return self._warmed[which]
 
     @property
     def parts(self) -> int:
@@ -61,4 +67,3 @@ class Steps:
     def cut(self, parts: int) -> None:
         """Cut batches into so many parts from now on."""
         self.first = self.first.in_parts(parts)
-        self._made.clear()

@@ -300,7 +300,7 @@ def test_an_outer_set_that_does_not_fit_is_gone_through_in_parts(work, monkeypat
     ours, gradient = problem.hypergradient(problem.start, seed=3)
     assert ours.value == pytest.approx(theirs.value, rel=1e-5)
     assert torch.allclose(gradient, slopes, rtol=1e-3, atol=1e-3 * float(slopes.norm()))
-    run = problem._rollout(3, problem.space.plain(problem.start))
+    run = problem._rollout(problem.inner, 3, problem.space.plain(problem.start))
     assert run.outer_share > 2
     assert ours.step_equivalents == pytest.approx(theirs.step_equivalents + run.outer_share / 3)
     assert problem.inner.parts == 1

@@ -99,6 +99,19 @@ def test_auto_cuts_batches_first(work, monkeypatch, capsys):
     assert torch.allclose(gradient, expected, rtol=1e-2, atol=1e-3 * float(expected.norm()))
 
 
+def test_an_evaluation_is_the_same_before_and_after(work, monkeypatch):
+    """A search that goes on in another process has the bits of one that was not interrupted."""
+    fresh = problem_in(settled(work, *DIVISIBLE))
+    point = fresh.space.plain(fresh.start)
+    room = 0.75 * fresh.forecasts.of(storage="segments").bytes
+    with_room(monkeypatch, room / forecasts.SHARE)
+    monkeypatch.setattr("metaft.inner.storage.free_memory", lambda device: room)
+    cut = problem_in(settled(work, *DIVISIBLE))
+    cut.hypergradient(cut.start, seed=1)
+    assert cut.inner.parts > 1
+    assert cut.evaluate(point, 4).value == fresh.evaluate(point, 4).value
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("estimator", ["unroll", "differences"])
 def test_auto_goes_through_the_outer_set_in_parts_before_that(work, monkeypatch, capsys, estimator):
