@@ -109,5 +109,6 @@ def _on_disk(size: int, dtype: torch.dtype) -> Tensor:
     if wanted > free:
         raise OSError(f"they would take {wanted / 2**30:.1f} GiB; {free / 2**30:.1f} are free at {folder}")
     with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, wanted)  # lest a write to the memory finds the disk full
+        if hasattr(os, "posix_fallocate"):  # as macOS has not
+            os.posix_fallocate(file.fileno(), 0, wanted)  # lest a write to the memory finds the disk full
         return torch.from_numpy(np.asarray(np.memmap(file, each.numpy().dtype, "r+", shape=(size,))))
