@@ -89,7 +89,7 @@ def dry_run(cfg: Config, source: Objective | Carried | None = None) -> str:
     told_methods(work)
     searches = learned is None and cfg.search.mode is not None
     if searches:
-        ranks.agreed(lambda: pipeline.prepared(work))  # which refuses what a run would
+        pipeline.prepared(work)  # which refuses what a run would
     measured = _measure(work, learned)
     tune_cost = finetune_cost(work)
     tune_seconds = tune_cost * measured.step.seconds / measured.step.step_equivalents

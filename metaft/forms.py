@@ -41,6 +41,7 @@ HEIF, AVIF = ('pip install "metaft[heif]"', 'pip install "metaft[avif]", or a ne
 BRANDS = {  # of pictures in the container of MP4, at bytes 8 to 12
     **dict.fromkeys([b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"], ("HEIC", HEIF)),
     **dict.fromkeys([b"avif", b"avis"], ("AVIF", AVIF)),
+    b"crx ": ("raw", "develop it to TIFF or PNG"),
 }
 
 

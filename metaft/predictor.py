@@ -109,6 +109,10 @@ def _names_of_rows(given: Given, classifier: Classifier) -> tuple[str, ...]:
     from metaft.data import captions
     from metaft.data.types import Classes, refuse_unusable
 
+    if given.templates is not None:
+        raise ConfigError(
+            [Fault("--templates", f"for {given.weights}, which has a head", "none: it is not of captions")]
+        )
     rows = len(classifier.head.bias)
     if given.classnames is None:
         found = f"a head of {rows} classes without their names"

@@ -191,7 +191,7 @@ def gathered(value: T) -> list[T]:
 
 
 def agreed(body: Callable[[], T]) -> T:
-    """What a function gives on this rank, if none of them refuses.
+    """What a function gives on this rank, if none of them refuses; it may need no other rank.
 
     Raises:
         MetaftError: the first error of any rank, on all.
@@ -255,25 +255,32 @@ def refuse_others(described: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def refuse_unshared(field: str, folder: Path) -> None:
-    """Refuse a folder that not all ranks see, as one on a disk of the first one's machine.
+    """Refuse a folder that not all ranks see, as one on a disk of the first one's machine; one without writes passes.
 
     Raises:
         ConfigError: it names the first rank that does not, on all.
     """
     if count() == 1:
         return
-    mark = folder / told(f".shared-{secrets.token_hex(8)}")
+    mark = told(_marked(folder) if leads() else None)
+    if mark is None:
+        return
+    seen = gathered(mark.exists())
     if leads():
-        mark.touch()
-    try:
-        meet()
-        seen = gathered(mark.exists())
-    finally:
-        if leads():
-            mark.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
     if not all(seen):
         found = f"{folder}, which is not the same folder on rank {seen.index(False)}"
         _refuse([Fault(field, found, "a folder on a disk that all ranks share")])
+
+
+def _marked(folder: Path) -> Path | None:
+    """A new file in a folder; None: it cannot be written to."""
+    mark = folder / f".shared-{secrets.token_hex(8)}"
+    try:
+        mark.touch()
+    except OSError:
+        return None
+    return mark
 
 
 def _refuse(faults: Sequence[Fault]) -> NoReturn:

@@ -168,9 +168,13 @@ def _asked(args: argparse.Namespace, cfg: Config, source: Source) -> dict[str, d
 def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingOn) -> int:
     """Run as the command line says: once, once more, or for several seeds; print what came of it."""
     from metaft import runs, seeds
+    from metaft.files import nearest_existing
+    from metaft.runfolder import RUNS
 
     if args.resume:
         ranks.refuse_unshared("--resume", args.resume)
+    else:
+        ranks.refuse_unshared("out", nearest_existing((cfg.out or RUNS).absolute()))
     if args.reproduce:
         run, found = runs.again(cfg, args.reproduce, args.resume, going_on.begun)
         code = _told(run)

@@ -59,10 +59,8 @@ def _in_folder(
             warn(f"{earlier}: {part}: {'; '.join(several)}: what is made again may differ")
     folder = None if resumed is None else ranks.agreed(lambda: RunFolder.reopened(resumed, own, earlier))
     searching = learned is None and not (folder is not None and folder.objective.exists())
-    search = ranks.agreed(lambda: pipeline.prepared(work)) if searching else None
-    if folder is None:
-        folder = RunFolder.create(cfg, own, earlier, work.cfg.data.begun)
-        ranks.refuse_unshared("out", folder.path)
+    search = pipeline.prepared(work) if searching else None
+    folder = folder or RunFolder.create(cfg, own, earlier, work.cfg.data.begun)
     folder.warnings = warnings
     begun(folder.path)
     with folder.claimed(), followed(folder.path, cfg):

@@ -55,7 +55,7 @@ def _answered(body: Callable[[], int], going_on: Callable[[], str]) -> int:
             except KeyboardInterrupt:  # told while further signals are still taken for the same
                 return _stopped(going_on)
     except OutOfMemoryError as error:
-        return _told(type(error)(f"{error}{_then(going_on, *error.words)}") if error.words else error)
+        return _told(error, _then(going_on, *error.words) if error.words else "")
     except MetaftError as error:
         return _told(error)
     except KeyboardInterrupt:
@@ -141,10 +141,10 @@ def _then(going_on: Callable[[], str], *words: str) -> str:
     return f", and then {' '.join([how, *words])}" if how else ""
 
 
-def _told(error: MetaftError) -> int:
+def _told(error: MetaftError, then: str = "") -> int:
     rank = ranks.started_as()
     if rank and error.shared:  # the first rank tells; one that ended badly before it would have it killed
         return 0
-    said = str(error) if isinstance(error, ConfigError) else message(str(error))  # which has a line for each fault
+    said = str(error) if isinstance(error, ConfigError) else message(f"{error}{then}")  # the former has several lines
     print(f"{f'rank {rank}: ' if rank else ''}error: {said}", file=sys.stderr)
     return error.exit_code

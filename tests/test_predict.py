@@ -181,6 +181,11 @@ def test_pixels_are_scaled_as_hugging_face_says(run, images, tmp_path, capsys):
     (plain, _), (other, err) = said("preprocessor_config.json", usual), said("preprocessor_config.json", half)
     assert plain != other
     assert "image_mean [0.5, 0.5, 0.5] as preprocessor_config.json says" in err
+    for odd in ({"image_std": [0, 0, 0]}, {"image_mean": [123.7, 116.3, 103.5]}, {"image_mean": [True] * 3}):
+        (place / "preprocessor_config.json").write_text(json.dumps(odd))
+        assert main(words) == 3
+        ((name, value),) = odd.items()
+        assert f"preprocessor_config.json: {name} is {value!r}; allowed: three numbers from" in capsys.readouterr().err
     (place / "preprocessor_config.json").unlink()
     config = json.loads((run / "model" / "open_clip_config.json").read_text())
     config["preprocess_cfg"] |= {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -214,6 +219,8 @@ def test_an_image_tower_of_wise_ft_with_its_head(run, images, tmp_path, capsys, 
     assert json.loads(capsys.readouterr().out) == json.loads(expected)
     assert main([str(place), *words, "--model", TOY]) == 3
     assert f"{place}: a head of 3 classes without their names; allowed: --classnames" in capsys.readouterr().err
+    assert main([str(place), *words, *given, "--templates=openai"]) == 2
+    assert f"--templates: for {place}, which has a head; allowed: none" in capsys.readouterr().err
     names.write_text("cat\ndog\n")
     assert main([str(place), *words, *given]) == 3
     assert f"{names}: 2 names; allowed: 3, one for each row of the head" in capsys.readouterr().err

@@ -83,6 +83,15 @@ def test_faults_are_one_line(error, code, said, capsys):
     assert err.strip().count("\n") == 0
 
 
+def test_what_the_first_rank_tells_the_others_do_not(monkeypatch, capsys):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    for error in (OutOfMemoryError("ft: memory ran out", ["a.b=2"]), DataError("odd: 3; allowed: 4")):
+        error.shared = True
+        assert answered(raising(error), lambda: "CMD") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_rank_without_another_is_told_so(monkeypatch, capsys):
     """Whether that one has ended, or holds the others up for longer than they wait."""
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -38,7 +38,7 @@ def clip_of(model: nn.Module, tokenizer: Callable[[list[str]], Tensor], architec
     if config is None:
         raise ConfigError([Fault("architecture", repr(architecture), "a name of open_clip.list_models()")])
     fit = architecture_of(model.state_dict()) if config else []
-    if fit and architecture not in fit:
+    if fit and ":" not in str(architecture) and architecture not in fit:  # others are names of folders
         described = f"{architecture!r}, whose sizes are not the model's"
         raise ConfigError([Fault("architecture", described, ", ".join(fit))])
     if isinstance(model, open_clip.CoCa) and not config:

@@ -153,16 +153,17 @@ def pixels_beside(path: Path) -> dict[str, tuple[float, ...]]:
     """The `mean` and `std` of pixels in Hugging Face's preprocessor_config.json beside a file; empty without one.
 
     Raises:
-        CheckpointError: it is no JSON.
+        CheckpointError: it is no JSON, or its numbers are none of pixels from 0 to 1.
     """
     file = path.parent / "preprocessor_config.json"
     said = _json(file) if file.is_file() else {}
-    pairs = {ours: said.get(f"image_{ours}") for ours in ("mean", "std")}
-    return {
-        name: tuple(value)
-        for name, value in pairs.items()
-        if isinstance(value, list) and len(value) == 3 and all(isinstance(x, int | float) for x in value)
-    }
+    found = {ours: said[f"image_{ours}"] for ours in ("mean", "std") if said.get(f"image_{ours}") is not None}
+    for name, value in found.items():
+        numbers = isinstance(value, list) and len(value) == 3 and all(type(x) in (int, float) for x in value)
+        if not (numbers and all(0 <= x <= 1 for x in value) and (name == "mean" or all(value))):
+            allowed = "three numbers from 0 to 1, as of pixels in that range, a deviation above 0"
+            raise CheckpointError(f"{file}: image_{name} is {value!r}; allowed: {allowed}")
+    return {name: tuple(value) for name, value in found.items()}
 
 
 def _json(file: Path) -> dict[str, Any]:

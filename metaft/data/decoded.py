@@ -27,20 +27,20 @@ from metaft.progress import note, warn_once
 MEMORY = 2 * 2**30  # bytes of pixels kept in memory, of all splits together, where they do not go on disk
 FEW = 2**26  # bytes of pixels that each process decodes for itself, which takes seconds
 OTHERS = 10  # files of its class that are tried in place of one
-SPARE = 0.8  # the share of a disk's free room that pictures may take
+SPARE = 0.8  # the share of a disk's free room that may be taken
 
 Source = Callable[[Sequence[int]], ImageSource]  # of the numbers of the files that are kept
 Keeping = Callable[[Sequence[Stored], Reading], tuple[Checked, Source]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoded(PixelArray):
     """Images held in memory, and the files they were read from."""
 
     files: Files
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFiles:
     """Images decoded when asked for.
 

@@ -30,6 +30,7 @@ from metaft.data.decode import Reading, decoders
 from metaft.data.decoding import Checked, can_be_read, decode_all
 from metaft.data.room import PIXELS, RECORD, bytes_of, keep, make_way, opened
 from metaft.data.stored import Files, Stored, version_of
+from metaft.errors import DataError, first_line
 from metaft.files import write
 from metaft.progress import note
 
@@ -49,11 +50,11 @@ class Mapped:
             DataError: the file of an array is not whole any more.
         """
         places = self.places[list(indices)]
-        found = np.empty((len(places), *opened_array(self.arrays[0]).shape[1:]), np.uint8)
+        found = np.empty((len(places), *_readable(self.arrays[0]).shape[1:]), np.uint8)
         starts = np.flatnonzero((np.diff(places, axis=0, prepend=-2) != (0, 1)).any(axis=1))  # of rows in their order
         for first, last in pairwise([*starts.tolist(), len(places)]):
             array, row = places[first].tolist()
-            opened_array(self.arrays[array]).read(row, found[first:last])
+            _readable(self.arrays[array]).read(row, found[first:last])
         return torch.from_numpy(found)
 
 
@@ -216,3 +217,16 @@ def _alone(lock: Path) -> Iterator[None]:
 
 
 opened_array = lru_cache(maxsize=64)(ArrayFile)
+
+
+def _readable(path: Path) -> ArrayFile:
+    """The pixels in a file.
+
+    Raises:
+        DataError: it is not there any more, or not whole.
+    """
+    try:
+        return opened_array(path)
+    except (OSError, ValueError) as error:
+        allowed = "as it was written; deleted, its pictures are decoded again"
+        raise DataError(f"{path}: {first_line(error)}; allowed: {allowed}") from error

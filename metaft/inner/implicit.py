@@ -97,8 +97,9 @@ class Implicit(Estimator):
                 raise _straight()
             return torch._foreach_add(list(with_zeros(pulled, inputs)), list(vector), alpha=self.damping)
 
-        solution = self.solve(hessian, [adjoint.params[i] for i in live])
-        if not any(bool(x.any()) for x in solution) and any(bool(x.any()) for x in adjoint.params):
+        along = [adjoint.params[i] for i in live]
+        solution = self.solve(hessian, along)
+        if not any(bool(x.any()) for x in solution) and any(bool(x.any()) for x in along):
             warn_once(
                 "implicit: the inner loss is not convex where it ends; hypergrad.damping may help, unroll is exact"
             )

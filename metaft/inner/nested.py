@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from metaft.errors import ConfigError, Fault, first_line
 from metaft.inner.attention import second_order_attention
 from metaft.inner.loop import HasLoss, Outer, StepFunction
-from metaft.inner.state import Tree
+from metaft.inner.state import Tree, is_real
 
 IN_PLACE = "in-place operation"  # torch's words for what is changed though a graph needs it
 UNABLE = ("is not differentiable with respect to", "ZeroTensor", "forward AD", "forward mode AD")  # for what it lacks
@@ -97,8 +97,12 @@ class Passes:
 
 def sums(tensors: Sequence[Tensor]) -> Tensor:
     """The sums of numbers and of their absolute values, of each tensor, [2, n]."""
-    held, device = [x.detach() for x in tensors], tensors[0].device
-    return torch.stack([torch.stack([x.double().sum(), x.double().abs().sum()]).to(device) for x in held], dim=1)
+    return torch.stack([_sums(x.detach()).to(tensors[0].device) for x in tensors], dim=1)
+
+
+def _sums(x: Tensor) -> Tensor:
+    wide = x.to(torch.float32 if x.device.type == "mps" else torch.float64)  # which Apple's GPUs have not
+    return torch.stack([wide.sum(), wide.abs().sum()])
 
 
 @dataclass(frozen=True)
@@ -242,11 +246,7 @@ def _hides(x: Any, depth: int) -> bool:
         return x.dtype.kind in "fc"
     if isinstance(x, torch.nn.Module | torch.optim.Optimizer):
         return True
-    return depth > 0 and any(_is_real(y) or _hides(y, depth - 1) for y in _within(x))
-
-
-def _is_real(x: Any) -> bool:
-    return isinstance(x, torch.Tensor) and x.is_floating_point()
+    return depth > 0 and any(is_real(y) or _hides(y, depth - 1) for y in _within(x))
 
 
 def _within(x: Any) -> Iterator[Any]:

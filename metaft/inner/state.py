@@ -94,7 +94,7 @@ class Tree(_Row):
     def of(cls, nested: Any) -> Tree:
         """The contents of a nested state."""
         contents, structure = pytree.tree_flatten(nested)
-        tensors = {id(x): x for x in contents if _is_real(x)}
+        tensors = {id(x): x for x in contents if is_real(x)}
         places = {key: Place(number) for number, key in enumerate(tensors)}
         return cls(tuple(tensors.values()), tuple(places.get(id(x), x) for x in contents), structure)
 
@@ -114,5 +114,6 @@ class Tree(_Row):
         return replace(self, tensors=tuple(tensors))
 
 
-def _is_real(x: Any) -> bool:
+def is_real(x: Any) -> bool:
+    """Whether something is a tensor of floating-point numbers."""
     return isinstance(x, torch.Tensor) and x.is_floating_point()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metaft import ranks
 from metaft.clip.predict import outputs
+from metaft.data.decoded import SPARE
 from metaft.data.types import Split
 from metaft.errors import why
 from metaft.files import cache_folder
@@ -20,7 +21,6 @@ from metaft.progress import tell
 
 BLOCK = 64  # images of which theta_0's outputs are computed together
 WHOLE = 50_000  # images of a split, up to which all of its outputs are kept in memory
-SPARE = 0.8  # the share of a disk's free room that outputs may take
 
 
 class Reference:
@@ -28,7 +28,7 @@ class Reference:
 
     How a batch is put together, and the attention kernel, decide how its sums are rounded. So images are computed in
     blocks of the split's order and with the same kernels, whatever is asked for, and where: a training that was
-    interrupted gets the same bits as one that was not.
+    interrupted gets the same bits as one that was not; where outputs go on disk, as long as that has room both times.
 
     Of a split of more than `WHOLE` images outputs are kept on disk, in a file that goes with this object. Where fewer
     images are asked for than there are, as by a search, or there is no room, none are: they are computed as they are

@@ -421,3 +421,14 @@ class TestInnerLosses:
         for h in (rate(), {"rate": real(0.2).requires_grad_()}):
             _, slopes = differentiate(shown, start(), [0.5], h, lambda x: x.sum(), Implicit())
             assert float(slopes["rate"]) == pytest.approx(-6 * 0.5 / 1.2**2)
+
+    def test_what_the_loss_does_not_see_has_no_part_in_it(self, capsys):
+        """An outer loss of that alone has the derivative 0."""
+        shown = Shown(lambda s, t, h: ((s["a"] - h["rate"]) ** 2).sum() + 0 * s["b"].sum())
+        shown.__class__ = type(
+            "Still", (Shown,), {"__call__": lambda self, s, t, h: {**s, "a": s["a"] * 0 + h["rate"]}}
+        )
+        state = {"a": start(), "b": start()}
+        _, slopes = differentiate(shown, state, [0], rate(), lambda s: squares(s["b"]), Implicit())
+        assert float(slopes["rate"]) == 0
+        assert "convex" not in capsys.readouterr().err

@@ -41,7 +41,7 @@ class RayWorkers:
         self.capacity = workers
         gpu = devices[0].startswith("cuda")
         self._asks = f"{gpu_share:g} GPU" if gpu else "1 CPU"
-        self._sharers = workers, max(1, int(1 / gpu_share))
+        self._sharers = workers, min(workers, max(1, int(1 / gpu_share)))
         self._make = self._ray.remote(Worker)
         if gpu:  # an actor that names no resources needs a CPU to be placed and none to run
             self._make = self._make.options(num_gpus=gpu_share)

@@ -66,7 +66,7 @@ class FinetuneProblem:
         measure = partial(Measured, self._first, self._estimator, hypergrad)
         self._memory = WithinMemory(self.inner, self.batch_size, measure)
         self._plain = self.inner.twin()  # so that what is found of hypergradients leaves evaluations as they are
-        self._plain_memory = WithinMemory(self._plain, self.batch_size, measure)
+        self._plain_memory = WithinMemory(self._plain, self.batch_size, measure, graphs=False)
 
     def evaluate(self, params: Mapping[str, Any], seed: int, report: Report | None = None) -> Outcome:
         """Run the inner loop without a graph and judge its end.
@@ -175,7 +175,7 @@ class FinetuneProblem:
             estimator, _ = self._memory.measured.ready
             _, by_name = estimator(loop)
             gradient.copy_(point.pull(by_name))
-            run.count(2 / 3 * run.outer_share)
+            run.count(run.outer_sweep)
             length = float(gradient.norm())
             sound = math.isfinite(length) and length <= self._hypergrad.explosion
             reason = "" if sound else explanation(estimator, loop, run.step, h, length)
@@ -191,7 +191,7 @@ class FinetuneProblem:
             loop = self._loop(run, point, self.inner.initial(run.step, seed % self.folds))
             _, (slope,) = along(loop, [point.push(direction)])
             slopes.append(float(slope))
-            run.count(2 / 3 * run.outer_share)
+            run.count(run.outer_sweep)
             return run.outcome(run.loss, self.steps)
 
         h = {**point.rest, **point.h}

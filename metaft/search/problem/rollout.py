@@ -78,13 +78,12 @@ class Rollout:
         return smooth + self._floor.smooth(kept)
 
     def _logits(self, state: InnerState, images: Tensor) -> Tensor:
-        """Logits [B, C] of a state, by parts of the images; one whose graph is built again later is billed anew."""
+        """Logits [B, C] of a state, by parts of the images where they are many."""
         params = self.step.result(state)
         if not torch.is_grad_enabled():
             return torch.cat([self._logits_of(params, part) for part in images.split(self._at_once)])
         if not self._in_parts(images):
             return self._logits_of(params, images)
-        self.count(len(images) / self._batch_size / 3)
         parts = images.split(self._part or len(images))
         with set_checkpoint_early_stop(False):  # which raises through what is compiled
             return torch.cat([checkpoint(self._logits_of, params, part, use_reentrant=False) for part in parts])
@@ -94,10 +93,11 @@ class Rollout:
         return self._part is not None and self._part < len(images)
 
     @property
-    def repeated_share(self) -> float:
-        """The step equivalents of the forward passes that are taken again as the outer loss is differentiated."""
+    def outer_sweep(self) -> float:
+        """The step equivalents of differentiating the outer loss, with forward passes that are taken again for it."""
         sets = [self._images, *([] if self._floor is None else [self._floor.images])]
-        return sum(len(images) / self._batch_size / 3 for images in sets if self._in_parts(images))
+        again = sum(len(images) for images in sets if self._in_parts(images)) / self._batch_size
+        return REVERSE_SWEEP / 3 * self.outer_share + again / 3
 
     def _logits_of(self, params: Sequence[Tensor], images: Tensor) -> Tensor:
         return self.step.forward(params, images).logits

@@ -32,7 +32,7 @@ class Measured:
     def forecasts(self) -> Forecasts:
         """What one hypergradient takes, by every way."""
         run, loop = self._first()
-        return Forecasts(loop, self._settings, run.step_share, run.outer_share + run.repeated_share, run.step.settings)
+        return Forecasts(loop, self._settings, run.step_share, run.outer_share / 3 + run.outer_sweep, run.step.settings)
 
     @cached_property
     def ready(self) -> tuple[Estimator, Footprint | None]:
@@ -59,11 +59,12 @@ class WithinMemory:
         inner: the inner steps, which cut batches.
         most: the images in an inner batch.
         measure: what is measured of loops, anew for each number of parts.
+        graphs: whether the runs are differentiated; else the outer set has no graph that could be cut.
     """
 
-    def __init__(self, inner: Steps, most: int, measure: Callable[[], Measured]) -> None:
+    def __init__(self, inner: Steps, most: int, measure: Callable[[], Measured], *, graphs: bool = True) -> None:
         self._inner, self._most, self._measure = inner, most, measure
-        self.measured, self._fitted, self.outer_in_parts = measure(), False, inner.parts > 1
+        self.measured, self._fitted, self.outer_in_parts = measure(), False, inner.parts > 1 or not graphs
 
     def fit(self, h: Mapping[str, Any]) -> None:
         """Before hypergradients, cut until what is kept fits into what is free, if that helps."""

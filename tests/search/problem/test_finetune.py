@@ -333,9 +333,12 @@ def test_every_run_without_memory_goes_on_in_smaller_parts(work, monkeypatch):
 @pytest.mark.parametrize(("terms", "images"), [("objective.terms=[flyp, l2init]", 8), (APART, 0)])
 def test_where_parts_do_not_help_it_is_a_bad_trial(work, monkeypatch, terms, images):
     """flyp compares the images of a batch, so that its parts are another loss; one image may be too much too."""
-    problem = problem_in(replace(work, cfg=config.load(None, [*SMALL, terms])))
+    problem, begun = problem_in(replace(work, cfg=config.load(None, [*SMALL, terms]))), list[int]()
     room_for(images, monkeypatch)
+    begin = problem._begun
+    monkeypatch.setattr(problem, "_begun", lambda *given: begun.append(problem._plain.parts) or begin(*given))
     outcome = problem.evaluate(problem.space.plain(problem.start), seed=3)
+    assert begun == sorted(set(begun))  # nothing is tried twice as it was
     assert (outcome.status, outcome.value) == ("oom", math.inf)
     assert "out of memory" in outcome.reason
     assert problem.inner.parts == 1
