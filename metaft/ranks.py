@@ -262,9 +262,10 @@ def refuse_unshared(field: str, folder: Path) -> None:
     """
     if count() == 1:
         return
-    mark = told(_marked(folder) if leads() else None)
-    if mark is None:
+    name = told(_marked(folder) if leads() else None)
+    if name is None:
         return
+    mark = folder / name
     seen = gathered(mark.exists())
     if leads():
         mark.unlink(missing_ok=True)
@@ -273,14 +274,14 @@ def refuse_unshared(field: str, folder: Path) -> None:
         _refuse([Fault(field, found, "a folder on a disk that all ranks share")])
 
 
-def _marked(folder: Path) -> Path | None:
-    """A new file in a folder; None: it cannot be written to."""
-    mark = folder / f".shared-{secrets.token_hex(8)}"
+def _marked(folder: Path) -> str | None:
+    """The name of a new file in a folder; None: it cannot be written to."""
+    name = f".shared-{secrets.token_hex(8)}"
     try:
-        mark.touch()
+        (folder / name).touch()
     except OSError:
         return None
-    return mark
+    return name
 
 
 def _refuse(faults: Sequence[Fault]) -> NoReturn:
