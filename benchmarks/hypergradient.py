@@ -107,12 +107,13 @@ def estimate(setting: Setting, way: Way, budget: float | None = None) -> Result:
 
 @lru_cache(maxsize=32)
 def estimator(setting: Setting, way: Way, budget: float | None) -> Estimator:
-    """The estimator of a way, with what a search measures once."""
+    """The estimator of a way, with what a search measures once, unless its spacing is given."""
     memory = None if budget is None else budget / GIB
     settings = HypergradConfig(
         storage=way.storage, memory=memory, offload=way.offload, sides=way.sides, spacing=way.spacing
     )
-    return ESTIMATORS[way.estimator].make(settings).settled(served(setting, way))
+    made = ESTIMATORS[way.estimator].make(settings)
+    return made if way.spacing is not None else made.settled(served(setting, way))
 
 
 def found(setting: Setting, way: Way, budget: float | None) -> Way:

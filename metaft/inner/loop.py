@@ -114,9 +114,9 @@ class HalvedStep(StepFunction, Protocol):
 class Footprint:
     """Bytes: of a state, of one step's graph beside its states, of the outer loss's graph.
 
-    `seen` is what waits with each state for the reverse sweep, `part` the graph of a part of a batch that is run again
-    as a step's is gone through, and `params` the parameters alone; 0: nothing, batches are whole, or nothing but a
-    state's own size comes and goes.
+    `seen` is what waits with each step for the reverse sweep, beside every second state then; `part` the graph of a
+    part of a batch that is run again as a step's is gone through, and `params` the parameters alone; 0: nothing,
+    batches are whole, or nothing but a state's own size comes and goes.
     """
 
     state: int

@@ -54,20 +54,34 @@ class Plan:
         """The most that is needed at once, in bytes beside the model, theta_0 and the first batch.
 
         States wait from the forward to the reverse sweep, beside the one at hand and then two adjoints, of which there
-        is one at its beginning. In halves, one and gradients on either side are there as the model is gone through.
+        is one at its beginning. In halves, one and gradients on either side are there as the model is gone through, and
+        the one state in two that does not wait is made as its turn comes.
         """
-        waiting = 0 if self.host else self._waiting(footprint, steps)
-        at_the_end = 2 * footprint.state + self.graphs * footprint.graph + footprint.outer
+        waiting, within = (0 if self.host else self._waiting(footprint, steps, made) for made in (False, True))
+        at_the_end = waiting + 2 * footprint.state + self.graphs * footprint.graph + footprint.outer
         graphs = max(self.graphs, 1) * footprint.graph
         optimizer = 3 * footprint.state + PASSING * footprint.params
         model = (2 * footprint.state + footprint.params if footprint.seen else optimizer) + footprint.part
-        return waiting + max(at_the_end, max(optimizer, model) + graphs)
+        return max(at_the_end, within + max(optimizer, model) + graphs)
 
-    def _waiting(self, footprint: Footprint, steps: int) -> float:
-        """Bytes of what waits as the last span is reversed, or the one before, which may be longer."""
-        step, before = footprint.state + footprint.seen, math.ceil(steps / self.span) - 1
-        last = before * footprint.state + (steps - before * self.span) * step
-        return max(last, (before - 1) * footprint.state + self.span * step) if before else last
+    def _waiting(self, footprint: Footprint, steps: int, made: bool) -> float:
+        """Bytes of what waits as the last span is reversed, or the one before, which may be longer.
+
+        Args:
+            made: whether the state that is made again is among it.
+        """
+        before = math.ceil(steps / self.span) - 1
+        last = before * footprint.state + self._of_span(footprint, steps - before * self.span, made)
+        return max(last, (before - 1) * footprint.state + self._of_span(footprint, self.span, made)) if before else last
+
+    def _of_span(self, footprint: Footprint, steps: int, made: bool) -> float:
+        """Bytes of the states of a span's steps, and of what waits with them."""
+        if not footprint.seen:
+            return steps * footprint.state
+        graphs = min(self.graphs, steps)
+        others = steps - graphs
+        states = max(graphs + math.ceil(others / 2), others // 2 + 1 if made else 0)
+        return states * footprint.state + steps * footprint.seen
 
 
 def planned(loop: Loop, storage: StorageConfig, *, graphs: bool = True) -> Plan:

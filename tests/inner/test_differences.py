@@ -16,6 +16,7 @@ from metaft.inner import Auto, Differences, Unroll, differentiate, estimate
 from metaft.inner.loop import Footprint, Trace
 from metaft.inner.step import Step
 from metaft.inner.storage import GIB
+from metaft.inner.sweep import Shelf
 from metaft.objective.registry import TERMS, Term
 from metaft.training.batches import SourceBatch
 from tests.conftest import by_default
@@ -126,6 +127,16 @@ def test_all_storages_agree():
         other, gradient = Differences(spacing=NEAR, storage=storage)(case.loop(footprint))
         assert float(other) == float(value), name
         assert all(gradient[k].equal(kept[k]) for k in kept), name
+
+
+@pytest.mark.parametrize(("storage", "kept"), [("replay", (T + 1) // 2), ("auto", 0), ("segments", 3)])
+def test_every_second_state_is_kept(monkeypatch, storage, kept):
+    """Of those that no graph holds, and in each span anew: the last span of segments has one step."""
+    put, puts = Shelf.put, []
+    monkeypatch.setattr(Shelf, "put", lambda shelf, state: puts.append(state.step) or put(shelf, state))
+    Differences(spacing=NEAR, storage=StorageConfig(storage=storage))(problem("vit").loop())
+    assert len(puts) == kept
+    assert all(step % 2 == 0 for step in puts)
 
 
 def rounded(precision="float32"):

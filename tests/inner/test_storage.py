@@ -57,11 +57,14 @@ def test_peak_grows_with_the_root_of_the_steps_in_segments_alone():
 def test_what_comes_and_goes_with_a_step_is_counted():
     """Adjoints wait within the sweep and not at its beginning; gradients only where they wait for it."""
     whole = Footprint(state=30, graph=7, outer=1, seen=10, params=10)
-    assert Plan(0, 4).peak(whole, 4) == 4 * 40 + 3 * 30 + 7 + 5
+    assert Plan(0, 4).peak(whole, 4) == 4 * 10 + (2 + 1) * 30 + 3 * 30 + 7 + 5
+    assert Plan(0, 5).peak(whole, 5) == 5 * 10 + 3 * 30 + 3 * 30 + 7 + 5, "the last state waits"
     assert Plan(4, 4).peak(whole, 4) == 4 * 40 + 3 * 30 + 4 * 7 + 5
-    assert Plan(0, 4).peak(replace(whole, part=50), 4) == 4 * 40 + 2 * 30 + 10 + 50 + 7
+    assert Plan(2, 4).peak(whole, 4) == 4 * 10 + (2 + 1) * 30 + 3 * 30 + 2 * 7 + 5
+    assert Plan(0, 4).peak(replace(whole, part=50), 4) == 4 * 10 + (2 + 1) * 30 + 2 * 30 + 10 + 50 + 7
     assert Plan(0, 4).peak(replace(whole, part=50, seen=0), 4) == 4 * 30 + 3 * 30 + 50 + 7 + 5
-    assert Plan(0, 2).peak(whole, 4) == 2 * 40 + 30 + 3 * 30 + 7 + 5
+    assert Plan(0, 2).peak(whole, 4) == 2 * 10 + (1 + 1) * 30 + 30 + 3 * 30 + 7 + 5
+    assert Plan(0, 4).peak(replace(whole, outer=500), 4) == 4 * 10 + 2 * 30 + 2 * 30 + 500, "before any is made again"
     late = Footprint(state=30, graph=7, outer=500, params=10)
     assert Plan(0, 4).peak(late, 4) == 4 * 30 + 2 * 30 + 500, "the outer loss's graph is gone by then"
 
