@@ -1,20 +1,22 @@
 """What a fine-tune costs at full size beside a bare loop of PyTorch, and a hypergradient beside plain steps.
 
-    python benchmarks/scale.py [--device cpu] [--models toy-clip ViT-B-32] [--precisions float32 bfloat16]
-        [--repeats 5] [--quick] [--out FILE]
+    python benchmarks/scale.py [--device cpu] [--models toy-clip ViT-B-32 ViT-B-16 ViT-L-14]
+        [--precisions float32 bfloat16] [--repeats 5] [--quick] [--out FILE]
 
 Rows of five kinds (`what`), each for a model and a precision; `ratio` is always ours over the other's:
 
 - `step`: seconds of a step of plain fine-tuning and of a bare loop on the same batches; the medians of steps of runs
-  that take turns.
+  that take turns. `share` is that of the machine's rate of matrix products in the same precision, measured in the same
+  process, that ours comes to, AdamW, loading and all else included.
 - `memory`: MiB at the peak above what is loaded before, in processes of their own: `ours`, with checks that are kept in
   files; `bare`, on a copy, so that theta_0 is left as it is by ours; `in_place`, on theta_0 itself. `loaded` is what is
   there before, and `process` is the peak of our process, all included, over that of the bare one in place. And `disk`:
   MiB of files after a check, and their share of weights and moments of what trains.
 - `check`: the seconds that one takes beyond its evaluation, also in steps.
-- `ranks` (CPU): images a second of a step that 1, 2 and 4 ranks take together, one thread each, and the ratio of two to
-  one; more ranks than cores share these.
-- `hypergradient` (toy alone): seconds of one over T steps, and of T plain steps.
+- `ranks` (CPU, toy and ViT-B/32): images a second of a step that 1, 2 and 4 ranks take together, one thread each, and
+  the ratio of two to one; more ranks than cores share these.
+- `hypergradient`: seconds of one over T steps of all terms, exact and by differences on one side, and of T plain steps,
+  in turns. Models other than the toy are random here, with random images.
 
 --quick: the toy alone, in the first precision, few steps, one repeat.
 """
@@ -33,21 +35,23 @@ from shared.innerloop import TOY, Cell, Setting
 from shared.memory import peak_resident
 from shared.ranked import step_on_ranks
 from shared.rows import Row, Rows, arguments
-from shared.training import bare, in_turns, ours, workspace
+from shared.training import bare, flops, in_turns, matmul_rate, ours, workspace
 from shared.workers import in_workers
 
 from metaft.build.workspace import Workspace
 from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import picked_parameters
 from metaft.config.schema import HypergradConfig
-from metaft.inner import ESTIMATORS
+from metaft.inner import Differences, Unroll
 
 KEYS = ("what", "model", "precision", "batch")
-BATCH = {"toy-clip": 64, "ViT-B-32": 16}
+BATCH = {"toy-clip": 64, "ViT-B-32": 16, "ViT-B-16": 8, "ViT-L-14": 4}  # on a CPU
+BATCH_ON_GPU = {"toy-clip": 64, "ViT-B-32": 128, "ViT-B-16": 128, "ViT-L-14": 64}
 # The batch of several ranks, beside the usual one, in which the exchange takes as long as what it saves, and its steps.
 LARGE = {"toy-clip": (512, 24), "ViT-B-32": (96, 3)}
-STEPS = {"toy-clip": 60, "ViT-B-32": 4}  # of a run
-LENGTH = 10  # T
+STEPS = 4  # of a run
+STEPS_OF_TOY = 60
+SPACING = {"float32": 1e-3, "bfloat16": 0.02}  # of differences, whose errors on random images say nothing
 
 
 class Watched(Checkpoints):
@@ -79,8 +83,9 @@ def step(model: str, precision: str, batch: int, steps: int, repeats: int, devic
             found = loop(work, work.splits.id_train, batch, steps)
             taken[name] += found if number else []  # a first round is slow
     own, theirs = (median(taken[name]) for name in ("ours", "bare"))
+    share = flops(work, work.splits.id_train, batch) / own / matmul_rate(precision, device)
     figures = {"seconds": round(own, 5), "bare": round(theirs, 5), "ratio": round(own / theirs, 3)}
-    return {**figures, "images_per_second": round(batch / own, 1)}
+    return {**figures, "images_per_second": round(batch / own, 1), "share": round(share, 3)}
 
 
 def memory(model: str, precision: str, batch: int, device: str) -> Row:
@@ -130,34 +135,43 @@ def ranked(model: str, precision: str, batch: int, steps: int, counts: tuple[int
     }
 
 
-def hypergradient(precision: str, batch: int, length: int, repeats: int, device: str) -> Row:
-    setting = Setting(Cell(TOY, batch, length, dtype=precision), 0, device)
-    estimate = ESTIMATORS["unroll"].make(HypergradConfig())
-    taken = in_turns({"ours": lambda: estimate(setting.loop), "plain": setting.plain}, repeats, device)
-    own, plain = median(taken["ours"]), median(taken["plain"])
-    return {"T": length, "seconds": round(own, 4), "plain": round(plain, 4), "ratio": round(own / plain, 2)}
+def hypergradient(model: str, precision: str, batch: int, length: int, repeats: int, device: str) -> Row:
+    setting = Setting(Cell(TOY if model == "toy-clip" else model, batch, length, dtype=precision), 0, device)
+    exact, one_sided = Unroll(HypergradConfig()), Differences("one", SPACING[precision], HypergradConfig())
+    calls = {"seconds": lambda: exact(setting.loop), "one_sided": lambda: one_sided(setting.loop)}
+    found = {
+        name: median(taken) for name, taken in in_turns({**calls, "plain": setting.plain}, repeats, device).items()
+    }
+    ratios = {"ratio": found["seconds"] / found["plain"], "one_sided_ratio": found["one_sided"] / found["plain"]}
+    return {
+        "T": length,
+        **{name: round(x, 4) for name, x in found.items()},
+        **{k: round(x, 2) for k, x in ratios.items()},
+    }
 
 
 def main() -> None:
     lists = {"models": tuple(BATCH), "precisions": ("float32", "bfloat16")}
     args = arguments("scale", __doc__, seeds=(0,), repeats=5, **lists)
     rows = Rows("scale", args, KEYS)
-    models, repeats, length = (["toy-clip"], 1, 2) if args.quick else (args.models, args.repeats, LENGTH)
+    models, repeats = (["toy-clip"], 1) if args.quick else (args.models, args.repeats)
+    on_cpu = args.device == "cpu"
     precisions = args.precisions[:1] if args.quick else args.precisions
     for model in models:
-        batch, steps = BATCH.get(model, 16), 4 if args.quick else STEPS.get(model, 4)
+        toy, batch = model == "toy-clip", (BATCH if on_cpu else BATCH_ON_GPU).get(model, 16)
+        steps = STEPS_OF_TOY if toy and not args.quick else STEPS
+        length = 2 if args.quick or (on_cpu and not toy) else 10 if toy else 20
         for precision in precisions:
             each: dict[str, Callable[[], Row]] = {
                 "memory": partial(memory, model, precision, batch, args.device),
                 "check": partial(check, model, precision, batch, steps, args.device),
                 "step": partial(step, model, precision, batch, steps, repeats, args.device),
+                "hypergradient": partial(hypergradient, model, precision, batch, length, repeats, args.device),
             }
-            if args.device == "cpu":
+            if model in LARGE and on_cpu:
                 each["ranks"] = partial(ranked, model, precision, batch, steps, (1, 2) if args.quick else (1, 2, 4))
-            if model == "toy-clip":
-                each["hypergradient"] = partial(hypergradient, precision, batch, length, repeats, args.device)
             cells = [(what, batch, measured) for what, measured in each.items()]
-            if model in LARGE and args.device == "cpu" and not args.quick:
+            if model in LARGE and on_cpu and not args.quick:
                 large, few = LARGE[model]
                 cells.append(("ranks", large, partial(ranked, model, precision, large, few, (1, 2))))
             for what, size, measured in cells:

@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from metaft import config, pipeline
 from metaft.build.fits import fit_settings
@@ -74,6 +76,22 @@ def bare(work: Workspace, split: Split, batch: int, steps: int, *, in_place: boo
             loss.item()
     predict(model, work.splits.id_val, settings.eval_batch_size, work.device)
     return _between(begun, steps)
+
+
+def flops(work: Workspace, split: Split, batch: int) -> int:
+    """The floating-point operations of a step's model, forwards and backwards, by torch's count of its products."""
+    model, images = work.classifier, split.batch(torch.arange(batch), work.device)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # others may not be counted
+        model.head(model.clip(images.images)["image_features"].float()).sum().backward()
+    model.zero_grad()
+    return int(counter.get_total_flops())
+
+
+def matmul_rate(precision: str, device: str, repeats: int = 9) -> float:
+    """Floating-point operations a second of large matrix products."""
+    size, dtype = (2048 if device == "cpu" else 8192), AUTOCAST.get(precision, torch.float32)
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / sorted(seconds(lambda: a @ b, device) for _ in range(repeats))[repeats // 2]
 
 
 def _between(begun: list[float], every: int) -> list[float]:

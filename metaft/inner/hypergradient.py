@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaft.config.read import from_mapping
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError, Fault
 from metaft.inner.loop import Estimator, Gradients, Loop, Outer, StepFunction
@@ -98,14 +99,14 @@ def estimate(
         options: further keys of the section `hypergrad`, such as `last`.
 
     Raises:
-        ConfigError: an unknown name, a storage the estimator does not offer, a hyperparameter it cannot serve, or no
-            inner steps.
+        ConfigError: an unknown name, a storage the estimator does not offer, a hyperparameter it cannot serve, an
+            option that is none or has no such value, or no inner steps.
     """
     loop = Loop(step, state, _sequence(batches), h, outer)
     faults = [*refusals(estimator, storage, h), *_faults_of(loop)]
     if faults:
         raise ConfigError(faults)
-    settings = HypergradConfig(estimator=estimator, storage=storage, **options)
+    settings = from_mapping({"hypergrad": {"estimator": estimator, "storage": storage, **options}}).hypergrad
     with torch.enable_grad():
         value, gradients = ESTIMATORS[estimator].make(settings)(loop)
     return value, gradients

@@ -6,9 +6,10 @@ import pytest
 
 from metaft.config.schema import HypergradConfig
 from metaft.errors import ConfigError
-from metaft.inner import Auto, Differences, Estimator, Forward, Implicit, Truncated, Unroll
+from metaft.inner import Auto, Differences, Estimator, Forward, Implicit, Truncated, Unroll, estimate
 from metaft.inner.registry import ESTIMATORS, LINEAR_SOLVERS, refusals
 from metaft.inner.solvers import ConjugateGradients, Neumann
+from tests.inner.problems import problem
 from tests.inner.ridge import Ridge
 
 
@@ -45,3 +46,12 @@ def test_refusals_come_together():
     assert "kd" not in second.found
     assert "auto, unroll, differences, truncated, one_step, forward" in second.allowed
     assert refusals("implicit", "keep", ["kd", "l2init@block.0.attn"]) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "told"), [({"last": 0}, r"last: 0.*greater than or equal to 1"), ({"lst": 1}, "lst: unknown key.*last")]
+)
+def test_options_are_settings(option, told):
+    loop = problem("vit").loop()
+    with pytest.raises(ConfigError, match=f"hypergrad.{told}"):
+        estimate(loop.step, loop.state, loop.batches, loop.h, loop.outer, estimator="truncated", **option)

@@ -14,13 +14,21 @@ HEAD = (
         "precision",
         "images / s",
         "step / bare",
+        "of matmul rate",
         "peak, MiB",
         "bare, MiB",
         "peak / bare",
         "bare in place",
         "whole process / bare in place",
     ),
-    *("check on disk, MiB", "/ weights and moments", "a check, steps", "two ranks / one", "hypergradient / T steps"),
+    *(
+        "check on disk, MiB",
+        "/ weights and moments",
+        "a check, steps",
+        "two ranks / one",
+        "hypergradient / T steps",
+        "one-sided",
+    ),
 )
 
 
@@ -39,13 +47,13 @@ def _line(model: str, batch: int, precision: str, by_kind: Mapping[str, Row]) ->
     return [
         f"{model}, {batch}",
         precision,
-        *_told(step, ("images_per_second", "{:,.0f}"), ("ratio", "{:.2f}")),
+        *_told(step, ("images_per_second", "{:,.1f}"), ("ratio", "{:.2f}"), ("share", "{:.0%}")),
         *_told(memory, ("ours", "{:,.0f}"), ("bare", "{:,.0f}"), ("ratio", "{:.2f}"), ("in_place", "{:,.0f}")),
         *_told(memory, ("process", "{:.2f}")),
         *_told(memory, ("disk", "{:,.0f}"), ("disk_share", "{:.2f}")),
         *_told(check, ("steps", "{:.2f}")),
         *_told(ranks, ("ratio", "{:.2f}")),
-        *_told(hypergradient, ("ratio", "{:.1f}")),
+        *_told(hypergradient, ("ratio", "{:.1f}"), ("one_sided_ratio", "{:.1f}")),
     ]
 
 
