@@ -24,11 +24,10 @@ from metaft.inner.expansion import (
     seen_beside,
 )
 from metaft.inner.loop import Estimator, Gradients, HalvedStep, Loop, Trace
-from metaft.inner.spacing import least_error, usual
+from metaft.inner.spacing import Ruler, least_error, usual
 from metaft.inner.state import State
 from metaft.inner.storage import planned
 from metaft.inner.sweep import Shelf, Tape, Turn, swept
-from metaft.shards import Whole
 from metaft.tensors import Tensors, used_up, with_zeros
 
 TRIED = 10  # steps of a loop, its last, on which spacings are tried
@@ -222,46 +221,6 @@ def _halved(loop: Loop) -> HalvedStep:
         return loop.step
     whole = "'differences', for a step without its halves `parts` and `moved`"
     raise ConfigError([Fault("hypergrad.estimator", whole, "unroll")])
-
-
-@dataclass(frozen=True)
-class Ruler:
-    """Derivatives along a direction, from values at theta and e a away from it.
-
-    Args:
-        one_sided: whether those at theta stand in for those behind.
-        spacing: e |a| / |theta|.
-        layout: how tensors are held.
-    """
-
-    one_sided: bool
-    spacing: float
-    layout: Whole
-
-    def along(
-        self, values: Callable[[Tensors], Tensors], here: Tensors, params: Sequence[Tensor], a: Sequence[Tensor]
-    ) -> Tensors:
-        """The derivatives along a of values that are `here` at params."""
-        length = self._length(a)
-        if not 0 < length < math.inf:  # nothing to go along, or nothing that is finite
-            return [x * length for x in here]
-        e = self.spacing * max(self._length(params), torch.finfo(torch.float32).tiny) / length
-        ahead = values(self._point(params, a, e))
-        behind, width = (here, e) if self.one_sided else (values(self._point(params, a, -e)), 2 * e)
-        return used_up(lambda x, y: (x - y) / width, list(ahead), list(behind))
-
-    def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:
-        """theta + e a."""
-        return list(torch._foreach_add([p.detach() for p in params], list(along), alpha=e))
-
-    def _length(self, tensors: Sequence[Tensor]) -> float:
-        """The length of a list of tensors as one vector; in float64 where squares leave their range."""
-        held = [x.detach() for x in tensors]
-        for dtype in (None, torch.float64):
-            found = float(self.layout.norm(torch.stack(torch._foreach_norm(held, dtype=dtype)).double().norm()))
-            if 0 < found < math.inf:
-                break
-        return found
 
 
 class Halves:

@@ -1,15 +1,19 @@
-"""How far apart to take the two values of a difference quotient: by the errors that several distances show."""
+"""Difference quotients, and how far apart to take their two values: by the errors that several distances show."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from metaft.config.limits import WIDEST
+from metaft.shards import Whole
+from metaft.tensors import Tensors, used_up
 
 RATIO = 3.0  # between neighbouring spacings
 FIRST = 0.1  # the first spacing, times the precision to the power of 1 / (order + 1)
@@ -79,3 +83,43 @@ def _balanced(x: float, gap: float, left: float, right: float, order: int) -> Sp
     bend = min(right, RATIO**order * gap) / ((RATIO**order - 1) * (RATIO * x) ** order)
     best = min(max((rounding / (order * bend)) ** (1 / (order + 1)), x), RATIO * x)
     return Spacing(best, rounding / best + bend * best**order)
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Derivatives along a direction, from values at theta and e a away from it.
+
+    Args:
+        one_sided: whether those at theta stand in for those behind.
+        spacing: e |a| / |theta|.
+        layout: how tensors are held.
+    """
+
+    one_sided: bool
+    spacing: float
+    layout: Whole
+
+    def along(
+        self, values: Callable[[Tensors], Tensors], here: Tensors, params: Sequence[Tensor], a: Sequence[Tensor]
+    ) -> Tensors:
+        """The derivatives along a of values that are `here` at params."""
+        length = self._length(a)
+        if not 0 < length < math.inf:  # nothing to go along, or nothing that is finite
+            return [x * length for x in here]
+        e = self.spacing * max(self._length(params), torch.finfo(torch.float32).tiny) / length
+        ahead = values(self._point(params, a, e))
+        behind, width = (here, e) if self.one_sided else (values(self._point(params, a, -e)), 2 * e)
+        return used_up(lambda x, y: (x - y) / width, list(ahead), list(behind))
+
+    def _point(self, params: Sequence[Tensor], along: Sequence[Tensor], e: float) -> Tensors:
+        """theta + e a."""
+        return list(torch._foreach_add([p.detach() for p in params], list(along), alpha=e))
+
+    def _length(self, tensors: Sequence[Tensor]) -> float:
+        """The length of a list of tensors as one vector; in float64 where squares leave their range."""
+        held = [x.detach() for x in tensors]
+        for dtype in (None, torch.float64):
+            found = float(self.layout.norm(torch.stack(torch._foreach_norm(held, dtype=dtype)).double().norm()))
+            if 0 < found < math.inf:
+                break
+        return found
