@@ -176,6 +176,7 @@ def _run(cfg: Config, source: Source, args: argparse.Namespace, going_on: GoingO
     else:
         ranks.refuse_unshared("out", nearest_existing((cfg.out or RUNS).absolute()))
     if args.reproduce:
+        ranks.refuse_unshared("--reproduce", args.reproduce)
         run, found = runs.again(cfg, args.reproduce, args.resume, going_on.begun)
         code = _told(run)
         print(f"\n{args.reproduce}, made again in {run.folder.path}:\n\n{found.table()}")

@@ -34,6 +34,7 @@ OTHER = {  # words for ranks, in which bash fills in their number, and what all 
     "another objective": (["--objective", "$RANK.yaml"], "rank 1: objective: digest is "),
     "a dry run": (["--mode", "tpe", "$([ $RANK = 1 ] && echo --dry-run)"], "rank 1: command line: --dry-run is True"),
     "a folder of its own": (["--resume", "$RANK"], "--resume: 0, which is not the same folder on rank 1; allowed: a f"),
+    "a run of its own": (["--reproduce", "$RANK"], "--reproduce: 0, which is not the same folder on rank 1; allowed: a"),
 }
 
 
@@ -44,7 +45,7 @@ def test_ranks_that_are_asked_for_other_things_are_told_once(tmp_path, words, sa
         Objective({"ce": 1.0}, 1e-3, 0.1 * number).save(tmp_path / f"{number}.yaml")
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "config.yaml").write_text(dump(config.load(None, [*SMALL, "search.mode=tpe"])))
-    if "--resume" not in words:
+    if not {"--resume", "--reproduce"} & {*words}:
         words = [*map(repr, SMALL), *words, "--out", "run"]
     script = f"exec {sys.executable} -m metaft.run {' '.join(words)}"
     command = [*TORCHRUN, "--no-python", "bash", "-c", script]
