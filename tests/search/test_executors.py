@@ -389,7 +389,7 @@ class Room:
 @pytest.mark.parametrize(
     ("executor", "place", "shares"),
     [
-        ("processes", Place(bowl, 3), [1 / 3, 1 / 3]),
+        pytest.param("processes", Place(bowl, 3), [1 / 3, 1 / 3], marks=pytest.mark.full),
         ("processes", Place(bowl, 3, ["cpu", "cpu"]), [1 / 3, 1 / 2]),
         ("ray", Place(bowl, 3), [1 / 3, 1]),
         ("ray", Place(bowl, 3, ["cuda:0"], gpu_share=0.4), [1 / 3, 1 / 2]),

@@ -55,7 +55,10 @@ def test_forward_mode_takes_a_tangent_for_each_hyperparameter(work):
     assert problem.forecasts.of().bytes == (count + 2 + 9) * graphs.state  # tangents, the end, and its adjoint
 
 
-@pytest.mark.parametrize("words", [(), ("inner.batch_size=16", "inner.accumulate=4", "search.id_drop_max=0.01")])
+PARTS = ("inner.batch_size=16", "inner.accumulate=4", "search.id_drop_max=0.01")
+
+
+@pytest.mark.parametrize("words", by_default([()], [(), PARTS]))
 def test_a_bill_is_what_was_forecast(work, words):
     problem = problem_in(settled(work, "objective.terms=[kd, hinge, l2init]", *words))
     problem.hypergradient(problem.start, seed=1)
@@ -99,6 +102,7 @@ def test_auto_cuts_batches_first(work, monkeypatch, capsys):
     assert torch.allclose(gradient, expected, rtol=1e-2, atol=1e-3 * float(expected.norm()))
 
 
+@pytest.mark.full
 def test_an_evaluation_is_the_same_before_and_after(work, monkeypatch):
     """A search that goes on in another process has the bits of one that was not interrupted."""
     fresh = problem_in(settled(work, *DIVISIBLE))
