@@ -34,7 +34,7 @@ OTHER = {  # words for ranks, in which bash fills in their number, and what all 
     "another objective": (["--objective", "$RANK.yaml"], "rank 1: objective: digest is "),
     "a dry run": (["--mode", "tpe", "$([ $RANK = 1 ] && echo --dry-run)"], "rank 1: command line: --dry-run is True"),
     "a folder of its own": (["--resume", "$RANK"], "--resume: 0, which is not the same folder on rank 1; allowed: a f"),
-    "a run of its own": (["--reproduce", "$RANK"], "--reproduce: 0, which is not the same folder on rank 1; allowed: a"),
+    "a run of its own": (["--reproduce", "$RANK"], "--reproduce: 0, which is not the same folder on rank 1; allowed: "),
 }
 
 
