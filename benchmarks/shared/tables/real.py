@@ -35,7 +35,8 @@ def zero_shot() -> str:
 def memory() -> str:
     """The peak memory that is forecast, and what was taken."""
     head = ["what", "model", "way", "forecast, MiB", "taken, MiB", "forecast / taken"]
-    return markdown(head, [_memory(row) for row in committed("memory")])
+    rows = sorted(committed("memory"), key=lambda row: (row["what"], row["model"].lower()))
+    return markdown(head, [_memory(row) for row in rows])
 
 
 def _memory(row: Row) -> list[str]:
