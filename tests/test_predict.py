@@ -246,6 +246,29 @@ def test_an_image_tower_and_a_head_in_another_file(run, images, tmp_path, capsys
         assert (found == expected) == (head.suffix != ".pt"), "a file without a bias has none"
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", "model.image_encoder."])
+def test_an_image_tower_under_its_own_names(run, images, tmp_path, capsys, prefix):
+    """As `torch.save(model.visual.state_dict())` has them."""
+    clip, classifier, _ = exported(run / "model")
+    own = {f"{prefix}{n}": t for n, t in clip.model.visual.state_dict().items()}
+    torch.save(own, tmp_path / "c.pt")
+    torch.save({**own, **{f"fc.{n}": t for n, t in classifier.head.state_dict().items()}}, tmp_path / "whole.pt")
+    (tmp_path / "names.txt").write_text("\n".join([*NAMES, ""]), encoding="utf-8")
+    given = ["--model", TOY, "--classnames", str(tmp_path / "names.txt"), "--format=json"]
+    assert main([str(run), str(images), "--format=json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    head = ["--head", str(run / "model" / "head.safetensors")]
+    assert main([str(tmp_path / "c.pt"), str(images), *given, *head]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == expected
+    assert err.endswith("an image tower's own names, without 'visual.'\n")
+    assert all(f"{part!r}" in err for part in prefix.split(".")[:-1])
+    assert main([str(tmp_path / "c.pt"), str(images), *given]) == 3
+    assert "it is an image tower alone" in capsys.readouterr().err
+    assert main([str(tmp_path / "whole.pt"), str(images), *given]) == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
 @pytest.mark.parametrize(
     ("head", "said"),
     [

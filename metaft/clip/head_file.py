@@ -13,7 +13,7 @@ from metaft.clip.weights import non_finite
 from metaft.errors import CheckpointError
 
 NAMES = ("classification_head", "classifier", "head", "fc", "linear_head")  # under which programs keep one
-KEYS = tuple(f"{name}.weight" for name in NAMES)
+KEYS = tuple(f".{name}.weight" for name in NAMES)
 NORMALIZE = "normalize"  # wise-ft's switch: whether the head divides features by their length
 
 
@@ -39,7 +39,7 @@ def read_head(path: Path, width: int) -> Head:
     """
     contents = read(path)
     found = {name: t for name, t in contents.tensors.items() if name.rpartition(".")[2] == "weight" and t.dim() == 2}
-    named = {name: t for name, t in found.items() if name.endswith(KEYS) and "visual." not in name}
+    named = {name: t for name, t in found.items() if f".{name}".endswith(KEYS) and "visual." not in name}
     alone = named or (found if len(contents.tensors) <= 2 else {})
     if len(alone) != 1:
         what = ", ".join(named) or "none"

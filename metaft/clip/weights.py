@@ -193,7 +193,7 @@ def _refuse_other_names(state: State, contents: Contents, found: Unwrapped, targ
     alike = not unexpected and all(state[name].shape == wanted[name].shape for name in shared)
     whose = "it is of another architecture" if not alike else "it is a part of the model"
     whose = whose if shared else "no name is CLIP's"
-    whose = "it is an image tower alone" if all(f"visual.{name}" in wanted for name in state) else whose
+    whose = "it is an image tower alone" if alike and all(name.startswith(IMAGE_TOWER) for name in state) else whose
     lacks = f"{len(missing)} missing ({_shown(missing)})"
     extra = f"{len(unexpected)} unexpected ({_shown(unexpected)})"
     parts = {name.removeprefix("text.").split(".")[0] for name in missing}

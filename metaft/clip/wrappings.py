@@ -7,8 +7,8 @@ names lie is taken away, be it a key of the file, a wrapper's `module.` or an at
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Set
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,7 @@ HUGGING_FACE = "Hugging Face"
 HEADS = ("classification_head", "classifier", "head", "fc", "linear_head", "text_decoder")
 # What OpenAI's archives hold beside the weights, and counters of averaged models.
 COUNTERS = ("input_resolution", "context_length", "vocab_size", "n_averaged")
+INSIDE = ("visual.", "visual.trunk.")  # what is before an image tower's own names, and before those of timm's trunk
 TEXT_PARTS = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
 
 
@@ -57,9 +58,12 @@ def unwrap(tensors: State, model: nn.Module) -> Unwrapped:
         SeveralModelsError: it cannot be told which of them are the model's.
     """
     known = model.state_dict().keys()
-    prefix, naming = _place(tensors, known)
+    prefix, naming, part = _place(tensors, known)
     inside, undone = _taken(tensors, prefix)
     left_out = _beside(tensors, prefix)
+    if part:
+        inside = {f"{part}{name}" if f"{part}{name}" in known else name: t for name, t in inside.items()}
+        undone = [*undone, f"an image tower's own names, without {part!r}"]
     if naming is not None:
         inside = naming.translate(inside, model)
         undone = [*undone, f"{naming.name} names"]
@@ -92,20 +96,28 @@ NAMINGS = (
 )
 
 
-def _place(tensors: State, known: Set[str]) -> tuple[str, Naming | None]:
-    """The prefix at which the model's names begin, and the naming where it is not open_clip's."""
+def _place(tensors: State, known: Set[str]) -> tuple[str, Naming | None, str]:
+    """The prefix at which the model's names begin, the naming where it is not open_clip's, and what they lack.
+
+    An image tower alone lacks what its names begin with in the model: more of them are known without it.
+    """
     for naming in NAMINGS:
         starts = [(name[: found.start()], name) for name in tensors if (found := _anchored(naming.anchor, name))]
         if starts:
-            return _likeliest(tensors, starts), naming
-    names = {*known, *(_other_text_name(name) for name in known)}
-    pairs = (
-        (prefix, name)
-        for name in tensors
-        for prefix, rest in _splits(name)
-        if rest.split(".")[0] not in WRAPPERS and ".".join(_unwrapped(rest)) in names
-    )
-    return _likeliest(tensors, pairs), None
+            return _likeliest(tensors, starts), naming, ""
+    names = {"": {*known, *(_other_text_name(name) for name in known)}}
+    names |= {part: {name.removeprefix(part) for name in known if name.startswith(part)} for part in INSIDE}
+    pairs = {part: list(_known(tensors, own)) for part, own in names.items()}
+    part = max(pairs, key=lambda part: max(Counter(prefix for prefix, _ in pairs[part]).values(), default=0))
+    return _likeliest(tensors, pairs[part]), None, part
+
+
+def _known(tensors: State, names: Set[str]) -> Iterator[tuple[str, str]]:
+    """Prefixes, each with a tensor whose name is one of these below it, but for what wrappers insert."""
+    for name in tensors:
+        for prefix, rest in _splits(name):
+            if rest.split(".")[0] not in WRAPPERS and ".".join(_unwrapped(rest)) in names:
+                yield prefix, name
 
 
 def _anchored(anchor: re.Pattern[str], name: str) -> re.Match[str] | None:
