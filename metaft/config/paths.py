@@ -60,9 +60,18 @@ def place(text: str) -> Path:
 
 
 def named(text: str, folder: Path) -> Path:
-    """The path that a row of a table means: of a file as it is named, if there is one, or with variables replaced."""
+    """The path that a row of a table means.
+
+    Of a file as it is named, if there is one; else with variables replaced, and with / for the backslashes of Windows.
+    """
     literal = folder / text
-    return literal if os.path.lexists(literal) else as_on_disk(folder / expanded(text))
+    if os.path.lexists(literal):
+        return literal
+    found = as_on_disk(folder / expanded(text))
+    if "\\" not in text or os.path.lexists(found):
+        return found
+    other = as_on_disk(folder / expanded(text).replace("\\", "/"))
+    return other if os.path.lexists(other) else found
 
 
 def as_on_disk(path: Path) -> Path:

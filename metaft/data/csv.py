@@ -147,7 +147,8 @@ def _by_split(path: Path, options: Options) -> dict[str, Table]:
     table = _table(path, options, options.split_key)
     for row in table.rows:
         if row.split not in SPLITS and (not row.split.startswith(TEST) or row.split == TEST):
-            allowed = f"{', '.join(SPLITS)}, {TEST}NAME{hint(row.split, SPLITS)}"
+            near = "" if TEST.startswith(row.split) else hint(row.split, SPLITS)
+            allowed = f"{', '.join(SPLITS)}, {TEST}NAME{near}"
             raise DataError(f"{path}, line {row.line}: the split {row.split!r}; allowed: {allowed}")
         found.setdefault(row.split, []).append(row)
     return {name: table._replace(rows=rows) for name, rows in found.items()}
@@ -166,6 +167,9 @@ def _row(path: Path, line: Line, options: Options) -> Row:
     if not image or not label:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
+    if "://" in image and not (path.parent / image).exists():
+        found = f"the image {image!r}, a URL"
+        raise DataError(f"{path}, line {line.number}: {found}; allowed: the path of a file on this machine")
     if says_none(label):
         raise DataError(
             f"{path}, line {line.number}: the label {label!r}, as of an image without one; allowed: a class"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaft import config
-from metaft.config.paths import NAME, WHOLE, as_on_disk, place
+from metaft.config.paths import NAME, WHOLE, as_on_disk, named, place
 from metaft.config.read import from_mapping
 from metaft.errors import ConfigError
 
@@ -56,6 +56,17 @@ def test_a_path_is_found_in_whatever_form_it_is_written(tmp_path, there, typed):
     assert config.load(tmp_path / f"{typed}.yaml").seed == 5
     (tmp_path / typed).mkdir()
     assert as_on_disk(path) == path, "the folder of the very letters comes first"
+
+
+def test_rows_of_windows_mean_files_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("SET", "far")
+    (tmp_path / "far").mkdir()
+    for name in ("far/a.png", "far\\b.png", "far/b.png"):
+        (tmp_path / name).touch()
+    assert named("far\\a.png", tmp_path) == tmp_path / "far" / "a.png"
+    assert named("$SET\\a.png", tmp_path) == tmp_path / "far" / "a.png"
+    assert named("far\\b.png", tmp_path) == tmp_path / "far\\b.png", "a file whose name has a backslash"
+    assert named("far\\c.png", tmp_path) == tmp_path / "far\\c.png", "as it is told"
 
 
 def test_a_path_that_is_nowhere_stays_as_it_is(tmp_path, monkeypatch):

@@ -133,6 +133,14 @@ def test_one_column_may_be_both(picture_tree):
         ),
         (lambda text: text.replace(",ood_val", ",ood_test/", 1), "the split 'ood_test/'"),
         (
+            lambda text: text.replace("ood_test/dusk\n", "ood_test\n", 1),
+            "the split 'ood_test'; allowed: id_train, id_val, ",
+        ),
+        (
+            lambda text: text + "https://a.org/b.png,light_square,id_val\n",
+            "the image 'https://a.org/b.png', a URL; allowed: the path of a file on this machine",
+        ),
+        (
             lambda text: text.replace("dark_square,ood_val", "dark_sqare,ood_val", 1),
             "class 'dark_sqare' unknown to id_train",
         ),
