@@ -16,7 +16,8 @@ Rows of five kinds (`what`), each for a model and a precision; `ratio` is always
 - `ranks` (CPU, toy and ViT-B/32): images a second of a step that 1, 2 and 4 ranks take together, one thread each, and
   the ratio of two to one; more ranks than cores share these.
 - `hypergradient`: seconds of one over T steps of all terms, exact and by differences on one side, and of T plain steps,
-  in turns. Models other than the toy are random here, with random images.
+  in turns. Models other than the toy are random here, with random images. Where not even its states fit into memory,
+  what these take, and what is free.
 
 --quick: the toy alone, in the first precision, few steps, one repeat.
 """
@@ -31,6 +32,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from shared.innerloop import TOY, Cell, Setting
 from shared.memory import peak_resident
 from shared.ranked import step_on_ranks
@@ -42,7 +44,8 @@ from metaft.build.workspace import Workspace
 from metaft.checkpoints import Checkpoints
 from metaft.clip.classifier import picked_parameters
 from metaft.config.schema import HypergradConfig
-from metaft.inner import Differences, Unroll
+from metaft.inner import Differences, Footprint, Unroll
+from metaft.inner.storage import GIB, SHARE, Plan, free_memory
 
 KEYS = ("what", "model", "precision", "batch")
 BATCH = {"toy-clip": 64, "ViT-B-32": 16, "ViT-B-16": 8, "ViT-L-14": 4}  # on a CPU
@@ -84,7 +87,7 @@ def step(model: str, precision: str, batch: int, steps: int, repeats: int, devic
             taken[name] += found if number else []  # a first round is slow
     own, theirs = (median(taken[name]) for name in ("ours", "bare"))
     share = flops(work, work.splits.id_train, batch) / own / matmul_rate(precision, device)
-    figures = {"seconds": round(own, 5), "bare": round(theirs, 5), "ratio": round(own / theirs, 3)}
+    figures = {"repeats": repeats, "seconds": round(own, 5), "bare": round(theirs, 5), "ratio": round(own / theirs, 3)}
     return {**figures, "images_per_second": round(batch / own, 1), "share": round(share, 3)}
 
 
@@ -137,17 +140,19 @@ def ranked(model: str, precision: str, batch: int, steps: int, counts: tuple[int
 
 def hypergradient(model: str, precision: str, batch: int, length: int, repeats: int, device: str) -> Row:
     setting = Setting(Cell(TOY if model == "toy-clip" else model, batch, length, dtype=precision), 0, device)
+    p = setting.count * 4
+    least = Plan(0, length).peak(Footprint(3 * p, graph=0, outer=0, params=p), length)
+    free = free_memory(torch.device(device)) / SHARE
+    if least > free:
+        return {"T": length, "least_gib": round(least / GIB, 1), "free_gib": round(free / GIB, 1)}
     exact, one_sided = Unroll(HypergradConfig()), Differences("one", SPACING[precision], HypergradConfig())
     calls = {"seconds": lambda: exact(setting.loop), "one_sided": lambda: one_sided(setting.loop)}
     found = {
         name: median(taken) for name, taken in in_turns({**calls, "plain": setting.plain}, repeats, device).items()
     }
     ratios = {"ratio": found["seconds"] / found["plain"], "one_sided_ratio": found["one_sided"] / found["plain"]}
-    return {
-        "T": length,
-        **{name: round(x, 4) for name, x in found.items()},
-        **{k: round(x, 2) for k, x in ratios.items()},
-    }
+    figures = {name: round(x, 4) for name, x in found.items()} | {name: round(x, 2) for name, x in ratios.items()}
+    return {"T": length, "repeats": repeats, **figures}
 
 
 def main() -> None:

@@ -53,8 +53,15 @@ def _line(model: str, batch: int, precision: str, by_kind: Mapping[str, Row]) ->
         *_told(memory, ("disk", "{:,.0f}"), ("disk_share", "{:.2f}")),
         *_told(check, ("steps", "{:.2f}")),
         *_told(ranks, ("ratio", "{:.2f}")),
-        *_told(hypergradient, ("ratio", "{:.1f}"), ("one_sided_ratio", "{:.1f}")),
+        *_hypergradient(hypergradient),
     ]
+
+
+def _hypergradient(row: Row) -> list[str]:
+    """The two ratios, or what memory it takes that is not there."""
+    if "least_gib" in row:
+        return [f"needs {row['least_gib']:.0f} GiB", ""]
+    return _told(row, ("ratio", "{:.1f}"), ("one_sided_ratio", "{:.1f}"))
 
 
 def _told(row: Row, *columns: tuple[str, str]) -> list[str]:
