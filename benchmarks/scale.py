@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -146,7 +147,11 @@ def hypergradient(model: str, precision: str, batch: int, length: int, repeats: 
     if least > free:
         return {"T": length, "least_gib": round(least / GIB, 1), "free_gib": round(free / GIB, 1)}
     exact, one_sided = Unroll(HypergradConfig()), Differences("one", SPACING[precision], HypergradConfig())
-    calls = {"seconds": lambda: exact(setting.loop), "one_sided": lambda: one_sided(setting.loop)}
+    loop, of_halves = setting.loop, setting.footprint_of_halves  # measured once, as a search does
+    calls = {
+        "seconds": lambda: exact(replace(loop, footprint=setting.footprint)),
+        "one_sided": lambda: one_sided(replace(loop, footprint=of_halves)),
+    }
     found = {
         name: median(taken) for name, taken in in_turns({**calls, "plain": setting.plain}, repeats, device).items()
     }
