@@ -15,7 +15,8 @@ from torch import Tensor
 from metaft import config, pipeline
 from metaft.build import space as spaces
 from metaft.build.problem import problem_in
-from metaft.clip.classifier import Classifier, grouped, picked_parameters, trainable
+from metaft.clip.classifier import Classifier, Outputs, grouped, picked_parameters, trainable
+from metaft.clip.precision import autocast
 from metaft.config.schema import StepConfig
 from metaft.finetune.optimizers import adamw
 from metaft.inner import Footprint, InnerState, Loop, Step
@@ -115,13 +116,15 @@ class Setting:
         return ce_calibrated(step.forward(state.params, self.last.images).logits, self.last.labels)
 
     def plain(self) -> Classifier:
-        """The model after T steps of ordinary training."""
+        """The model after T steps of ordinary training, its forward passes in the precision of the inner loop's."""
         model = copy.deepcopy(self.classifier)
         values = {name: float(x) for name, x in self.h.items()}
         params = dict(picked_parameters(model, self.step.pretrained))
         optimizer = adamw(params, values, self.constants)
         for batch in self.batches:
-            out = model(batch.images, batch.tokens)
+            with autocast(self.constants.precision, batch.images.device):
+                found = model(batch.images, batch.tokens)
+            out = Outputs(*(None if t is None else t.to(model.head.weight) for t in found))
             optimizer.zero_grad()
             self.loss(batch.observe(out, params, self.step.pretrained), values).backward()
             optimizer.step()
