@@ -1,7 +1,7 @@
 """What a fine-tune costs at full size beside a bare loop of PyTorch, and a hypergradient beside plain steps.
 
     python benchmarks/scale.py [--device cpu] [--models toy-clip ViT-B-32 ViT-B-16 ViT-L-14]
-        [--precisions float32 bfloat16] [--repeats 5] [--quick] [--out FILE]
+        [--precisions float32 bfloat16] [--kinds step ...] [--repeats 5] [--quick] [--out FILE]
 
 Rows of five kinds (`what`), each for a model and a precision; `ratio` is always ours over the other's:
 
@@ -49,6 +49,7 @@ from metaft.inner import Differences, Footprint, Unroll
 from metaft.inner.storage import GIB, SHARE, Plan, free_memory
 
 KEYS = ("what", "model", "precision", "batch")
+KINDS = ("memory", "check", "step", "hypergradient", "ranks")
 BATCH = {"toy-clip": 64, "ViT-B-32": 16, "ViT-B-16": 8, "ViT-L-14": 4}  # on a CPU
 BATCH_ON_GPU = {"toy-clip": 64, "ViT-B-32": 128, "ViT-B-16": 128, "ViT-L-14": 64}
 # The batch of several ranks, beside the usual one, in which the exchange takes as long as what it saves, and its steps.
@@ -161,7 +162,7 @@ def hypergradient(model: str, precision: str, batch: int, length: int, repeats: 
 
 
 def main() -> None:
-    lists = {"models": tuple(BATCH), "precisions": ("float32", "bfloat16")}
+    lists = {"models": tuple(BATCH), "precisions": ("float32", "bfloat16"), "kinds": dict.fromkeys(KINDS)}
     args = arguments("scale", __doc__, seeds=(0,), repeats=5, **lists)
     rows = Rows("scale", args, KEYS)
     models, repeats = (["toy-clip"], 1) if args.quick else (args.models, args.repeats)
@@ -186,7 +187,7 @@ def main() -> None:
                 cells.append(("ranks", large, partial(ranked, model, precision, large, few, (1, 2))))
             for what, size, measured in cells:
                 cell = {"what": what, "model": model, "precision": precision, "batch": size}
-                if cell not in rows:
+                if what in args.kinds and cell not in rows:
                     rows.add({**cell, **measured()})
 
 
