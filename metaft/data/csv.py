@@ -167,9 +167,6 @@ def _row(path: Path, line: Line, options: Options) -> Row:
     if not image or not label:
         empty = options.label_key if image else options.image_key
         raise DataError(f"{path}, line {line.number}: nothing in the column {empty!r}; allowed: a value in each row")
-    if "://" in image and not (path.parent / image).exists():
-        found = f"the image {image!r}, a URL"
-        raise DataError(f"{path}, line {line.number}: {found}; allowed: the path of a file on this machine")
     if says_none(label):
         raise DataError(
             f"{path}, line {line.number}: the label {label!r}, as of an image without one; allowed: a class"

@@ -39,6 +39,7 @@ from metaft.errors import DataError, few, on_a_line, without_allowed
 from metaft.progress import tell, warn
 
 UNREADABLE = "unreadable"
+URL = re.compile(r"(?:^|/)[a-zA-Z][a-zA-Z0-9+.-]+:/[^/]")  # as a path has it, in which two slashes are one
 COPY = re.compile(r"(~|^#.*#|\.(bak|old|orig|part|partial|crdownload|download|tmp|swp))$")
 WIDEN = "12 bits, say, are to be multiplied by 16 before they are written"
 SHOWN = 10  # files that cannot be read, each in a line of its own
@@ -160,8 +161,11 @@ def _refuse_missing(listed: Listed) -> None:
     """Refuse a split of which files are not there, before hours are spent on decoding the others."""
     missing = [file for file in listed.files.kept if is_missing(file)]
     if missing:
-        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {on_a_line(str(missing[0]))}"
-        raise DataError(f"{listed.name}: {count}; allowed: all that {listed.where} lists, or data.on_unreadable=skip")
+        first = str(missing[0])
+        what = ", of a URL" if URL.search(first) else ""
+        count = f"{len(missing)} of {len(listed.files)} files are not there, the first: {on_a_line(first)}{what}"
+        allowed = f"all that {listed.where} lists, on this machine, or data.on_unreadable=skip"
+        raise DataError(f"{listed.name}: {count}; allowed: {allowed}")
 
 
 def _refuse_two_classes(listed: Listed, classes: Sequence[str]) -> None:

@@ -138,7 +138,7 @@ def test_one_column_may_be_both(picture_tree):
         ),
         (
             lambda text: text + "https://a.org/b.png,light_square,id_val\n",
-            "the image 'https://a.org/b.png', a URL; allowed: the path of a file on this machine",
+            "https:/a.org/b.png, of a URL; allowed: all that {root}/all.csv lists, on this machine",
         ),
         (
             lambda text: text.replace("dark_square,ood_val", "dark_sqare,ood_val", 1),
